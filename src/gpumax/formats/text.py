@@ -1,0 +1,107 @@
+"""Bytes of a file to plain documents that know their lines."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from gpumax.errors import BadFile, Fault
+
+MOST_BYTES: Final = 64 << 20
+"""The largest file that is read."""
+
+MOST_YAML_BYTES: Final = 16 << 20
+"""The largest YAML file that is read; JSON is read many times faster."""
+
+MOST_DEPTH: Final = 100
+"""How deep a document may be nested."""
+
+LineOf = Callable[[str], int | None]
+"""The line of a path like `workloads[3].request.gpu`; None where the document has no lines."""
+
+
+class Parsed(NamedTuple):
+    """One document of a file: dicts, lists, text, numbers, booleans and None."""
+
+    document: object
+    line_of: LineOf
+    source: str = ""
+
+
+def no_lines(_path: str) -> None:
+    """The lines of a document that was never text."""
+
+
+def parse_text(data: bytes, source: str = "") -> list[Parsed]:
+    """The documents of a file, JSON or YAML, at least one. BadFile, with its line, for anything that is neither."""
+    _check_size(len(data), source)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    _check_bytes(data, source)
+    start = data.lstrip()[:1]
+    if start in (b"{", b"["):
+        from gpumax.formats.json_text import read_json
+
+        return [read_json(data, source)]
+    if len(data) > MOST_YAML_BYTES:
+        found = f"{len(data) >> 20} MiB of YAML"
+        raise refuse(source, None, found, f"at most {MOST_YAML_BYTES >> 20} MiB; write it as JSON")
+    # Late, because most commands read no YAML.
+    from gpumax.formats.yaml_text import read_yaml
+
+    documents = read_yaml(data, source) if start else []
+    if not documents:
+        raise refuse(source, None, "nothing in it", "a YAML or JSON document")
+    return documents
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a file, `-` for standard input. BadFile for a directory, a missing, unreadable or too large file."""
+    if str(path) == "-":
+        return _read(sys.stdin.buffer, "standard input")
+    source = str(path)
+    try:
+        if stat.S_ISDIR(Path(path).stat().st_mode):
+            raise refuse(source, None, "a directory", "a file")
+        with Path(path).open("rb") as file:
+            _check_size(Path(path).stat().st_size, source)
+            return _read(file, source)
+    except FileNotFoundError:
+        raise refuse(source, None, "no such file", "a file that is there") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise refuse(source, None, f"a file that can't be read ({why})", "a readable file") from None
+
+
+def refuse(source: str, line: int | None, found: str, wanted: str) -> BadFile:
+    """A BadFile with one fault of the file as a whole."""
+    return BadFile([Fault("", line, found, wanted)], source)
+
+
+def _read(file: BinaryIO, source: str) -> bytes:
+    # A pipe or a device has no size to look at beforehand.
+    data = file.read(MOST_BYTES + 1)
+    _check_size(len(data), source)
+    return data
+
+
+def _check_size(size: int, source: str) -> None:
+    if size > MOST_BYTES:
+        raise refuse(source, None, f"{-(-size >> 20)} MiB", f"at most {MOST_BYTES >> 20} MiB")
+
+
+def _check_bytes(data: bytes, source: str) -> None:
+    zero = data.find(b"\0")
+    if zero >= 0:
+        raise refuse(source, _line(data, zero), f"a NUL byte at byte {zero}", "text")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{data[error.start]:02x} at byte {error.start}, which is not UTF-8"
+        raise refuse(source, _line(data, error.start), found, "text in UTF-8") from None
+
+
+def _line(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1

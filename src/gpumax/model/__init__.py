@@ -1,0 +1,1 @@
+"""The nouns: frozen, made of integers and text, no behaviour beyond arithmetic on themselves."""

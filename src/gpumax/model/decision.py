@@ -1,0 +1,88 @@
+"""The answer: places, evictions, holds and the shares they rest on."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from gpumax.model.amounts import Resource
+from gpumax.model.workload import DeviceShare
+
+Cause = Literal["reclaim", "preempt", "consolidate", "stale"]
+
+HoldCode = Literal[
+    "QueueNotFound", "QueueNotLeaf", "GangIncomplete", "OverLimit", "OverQuotaNonPreemptible", "NoNodeMatches",
+    "NoRoom", "GangNoRoom", "Topology", "WaitsForEvictions", "Reserved",
+]  # fmt: skip
+
+HOLD_CODES: Final[dict[HoldCode, str]] = {
+    "QueueNotFound": "its queue does not exist",
+    "QueueNotLeaf": "its queue has queues below it; work goes to leaves only",
+    "GangIncomplete": "fewer tasks are ready to be placed than its minimum",
+    "OverLimit": "its queue, or one above, would go over its limit",
+    "OverQuotaNonPreemptible": "non-preemptible work must fit the quota of its queue and of every queue above",
+    "NoNodeMatches": "no node could take one of its tasks even if it were empty",
+    "NoRoom": "nodes match, but none has room now",
+    "GangNoRoom": "some of its tasks would fit now, but not the gang's minimum together",
+    "Topology": "no domain of the required topology level has room for it",
+    "WaitsForEvictions": "an earlier decision is freeing room for it",
+    "Reserved": "the room that it would fit in is kept for a gang that has waited for longer",
+}
+
+NodeReason = Literal[
+    "NotReady", "Cordoned", "WrongPool", "TaintNotTolerated", "SelectorMismatch", "AffinityMismatch", "ModelMismatch",
+    "NotEnoughGpu", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
+]  # fmt: skip
+"""Why one node can't take a task; the first that applies, in this order."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a task goes. after: names of the tasks whose departure it waits for."""
+
+    task: str
+    node: str
+    devices: tuple[DeviceShare, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+class Eviction(msgspec.Struct, frozen=True):
+    """A task that has to go, and for which workload. restarts_on, devices: only where it is moved."""
+
+    task: str
+    cause: Cause
+    beneficiary: str
+    restarts_on: str | None = None
+    devices: tuple[DeviceShare, ...] = ()
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Not now, and why. nodes: how many nodes fail for which reason. short: milli-devices, millicores, MiB, or counts."""
+
+    workload: str
+    code: HoldCode
+    message: str
+    nodes: dict[str, int] = {}
+    short: dict[str, int] = {}
+    forecast_ms: int | None = None
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What a queue may hold of a resource, and what it holds and wants, in milli-devices, millicores or MiB."""
+
+    queue: str
+    resource: Resource
+    quota: int
+    share: int
+    allocated: int
+    demand: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Every waiting workload is in `places` or has one row in `holds`."""
+
+    places: tuple[Place, ...] = ()
+    evictions: tuple[Eviction, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    shares: tuple[Share, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,40 @@
+"""What was true at one moment: all that one decision needs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gpumax.model.node import Node
+from gpumax.model.queue import Queue
+from gpumax.model.workload import Workload
+
+Strategy = Literal["pack", "spread"]
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """How nodes are filled, for work with GPUs and for work without."""
+
+    gpu: Strategy = "pack"
+    cpu: Strategy = "pack"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Options of the policy. fairness_k: millionths. max_evictions 0: no bound. pools: placement by pool."""
+
+    placement: Placement = Placement()
+    fairness_k: int = 1_000_000
+    max_evictions: int = 0
+    search_steps: int = 10_000
+    pools: dict[str, Placement] = {}
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state of a cluster. Every row is sorted by name; equal states are equal byte by byte."""
+
+    now_ms: int = 0
+    nodes: tuple[Node, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    policy: Policy = Policy()

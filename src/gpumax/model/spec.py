@@ -1,0 +1,50 @@
+"""What a person wrote in a workload file, checked and with every default filled in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gpumax.model.workload import Request
+
+Kind = Literal["training", "sweep", "workspace", "inference"]
+
+
+class GroupSpec(msgspec.Struct, frozen=True):
+    """Tasks that are alike. min < max: elastic. run: a shell line, or an argv."""
+
+    name: str
+    min: int
+    max: int
+    request: Request
+    run: str | tuple[str, ...]
+    env: dict[str, str] = {}
+    shm_mib: int = 0
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where the program keeps what it needs to go on, and how often it writes it."""
+
+    path: str = ""
+    every_ms: int | None = None
+
+
+class WorkloadSpec(msgspec.Struct, frozen=True):
+    """A workload as submitted. groups is never empty; workdir is absolute; setup runs before `run` in every task."""
+
+    name: str
+    project: str
+    groups: tuple[GroupSpec, ...]
+    kind: Kind = "training"
+    priority: int = 50
+    preemptible: bool = True
+    workdir: str = "/"
+    image: str = ""
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    setup: str = ""
+    max_duration_ms: int | None = None
+    grace_ms: int = 30_000
+    retries: int = 0
+    checkpoint: Checkpoint | None = None

@@ -1,0 +1,124 @@
+"""What people submit, as policy sees it: workloads, their groups and tasks, and what a task asks for."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+TaskState = Literal["pending", "gated", "bound", "running", "releasing", "succeeded", "failed"]
+ACTIVE: Final = frozenset(("bound", "running"))
+"""States that count for the queue and for the gang's minimum."""
+HOLDING: Final = frozenset(("bound", "running", "releasing"))
+"""States that hold room on a node."""
+
+NON_PREEMPTIBLE_FROM: Final = 100
+"""Workloads of this priority or higher are non-preemptible unless they say otherwise."""
+
+
+class DeviceShare(msgspec.Struct, frozen=True, order=True):
+    """What a task holds of one device: milli-devices, or slices by profile."""
+
+    index: int
+    milli: int = 0
+    slices: dict[str, int] = {}
+
+
+class DeviceAsk(msgspec.Struct, frozen=True):
+    """Devices that one task asks for: `devices` different ones of a node, of each `milli`, or `memory_mib` of its memory.
+
+    model: empty for any. Whole devices have milli 1000; memory_mib is 0 where the ask is by milli.
+    """
+
+    devices: int
+    milli: int = 1000
+    memory_mib: int = 0
+    model: str = ""
+
+
+class Expression(msgspec.Struct, frozen=True):
+    """One match expression of Kubernetes' node affinity."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    values: tuple[str, ...] = ()
+
+
+class NodeTerm(msgspec.Struct, frozen=True):
+    """Expressions on node labels and on node fields (`metadata.name`), all of which must hold."""
+
+    labels: tuple[Expression, ...] = ()
+    fields: tuple[Expression, ...] = ()
+
+
+class Affinity(msgspec.Struct, frozen=True):
+    """Node affinity: one of `required` must hold (None: no such wish); each of `preferred` that holds adds its weight."""
+
+    required: tuple[NodeTerm, ...] | None = None
+    preferred: tuple[tuple[int, NodeTerm], ...] = ()
+
+
+class Toleration(msgspec.Struct, frozen=True):
+    """Lets a task onto nodes with matching taints. An empty key with Exists tolerates everything."""
+
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What one task asks for. gpu: alternatives, tried in order; empty: no device."""
+
+    gpu: tuple[DeviceAsk, ...] = ()
+    cpu_milli: int = 0
+    memory_mib: int = 0
+    extended: dict[str, int] = {}
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One schedulable unit: a pod or a process."""
+
+    name: str
+    group: str = ""
+    state: TaskState = "pending"
+    node: str | None = None
+    devices: tuple[DeviceShare, ...] = ()
+    priority: int = 0
+    selector: dict[str, str] = {}
+    affinity: Affinity | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    labels: dict[str, str] = {}
+    request: Request = Request()
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Tasks of one role; at least `min` of them run, or none of the gang. min 0 only for groups that hold groups."""
+
+    name: str
+    min: int
+    parent: str | None = None
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """What a person submitted. groups is never empty: tasks that name no group are in the group "".
+
+    pool: empty for any. checkpointed_ms: the moment to which an eviction throws it back, where it saves its work.
+    """
+
+    name: str
+    queue: str
+    priority: int = 50
+    preemptible: bool = True
+    submitted_ms: int = 0
+    started_ms: int | None = None
+    checkpointed_ms: int | None = None
+    max_duration_ms: int | None = None
+    pool: str = ""
+    labels: dict[str, str] = {}
+    groups: tuple[Group, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+
+Document = dict[str, Any]
+"""A parsed file: plain dicts, lists, text and numbers."""

@@ -1,0 +1,46 @@
+"""What the queue says before any node is looked at: limits, and quota for non-preemptible work."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gpumax.model.amounts import RESOURCES
+from gpumax.model.decision import HoldCode
+from gpumax.policy.tree import Account, Vector
+
+
+class Barrier(NamedTuple):
+    """The queue that forbids it, why, and by how much it would be exceeded."""
+
+    code: HoldCode
+    account: Account
+    resource: int
+    bound: int
+    used: int
+    excess: dict[str, int]
+
+
+def barrier(leaf: Account, amounts: Vector, *, preemptible: bool) -> Barrier | None:
+    """The first thing on the way to the root that forbids the amounts; None where nothing does."""
+    for account in leaf.path:
+        found = _over("OverLimit", account, account.limit, account.allocated, amounts)
+        if found is None and not preemptible:
+            found = _over("OverQuotaNonPreemptible", account, account.quota, account.fixed, amounts)
+        if found is not None:
+            return found
+    return None
+
+
+def _over(
+    code: HoldCode, account: Account, bounds: Vector, used: list[int], amounts: Vector
+) -> Barrier | None:
+    over = {
+        resource: used[resource] + amounts[resource] - bounds[resource]
+        for resource in range(3)
+        if amounts[resource] > 0 and used[resource] + amounts[resource] > bounds[resource]
+    }
+    if not over:
+        return None
+    first = next(iter(over))
+    excess: dict[str, int] = {RESOURCES[resource]: amount for resource, amount in over.items()}
+    return Barrier(code, account, first, bounds[first], used[first], excess)

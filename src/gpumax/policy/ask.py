@@ -1,0 +1,65 @@
+"""What one task asks of a node, in a form that equal tasks share.
+
+Thousands of tasks ask for the same; every mask, view and failure is remembered once an ask, not once a task.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gpumax.model.workload import Affinity, DeviceAsk, Request, Task, Toleration, Workload
+
+
+class Filter(NamedTuple):
+    """Which nodes may take a task at all, whatever room they have."""
+
+    pool: str
+    selector: tuple[tuple[str, str], ...]
+    affinity: Affinity | None
+    tolerations: tuple[Toleration, ...]
+
+
+class Ask(NamedTuple):
+    """One task's wish: amounts in millicores and MiB, devices as alternatives in order (never empty; None: no device)."""
+
+    cpu: int
+    memory: int
+    extended: tuple[tuple[str, int], ...]
+    gpu: tuple[DeviceAsk | None, ...]
+    filter: Filter
+
+
+class Asks:
+    """Hands out one Ask object for all equal asks."""
+
+    def __init__(self) -> None:
+        self._interned: dict[Ask, Ask] = {}
+        self._plain: dict[tuple[int, str], Ask] = {}
+
+    def of(self, workload: Workload, task: Task) -> Ask:
+        """The ask of a task."""
+        if task.selector or task.affinity is not None or task.tolerations:
+            return self._intern(_ask(task.request, _filter(workload, task)))
+        # The key is an object's identity: the snapshot that is being decided keeps every request alive.
+        key = (id(task.request), workload.pool)
+        known = self._plain.get(key)
+        if known is None:
+            known = self._plain[key] = self._intern(_ask(task.request, Filter(workload.pool, (), None, ())))
+        return known
+
+    def _intern(self, ask: Ask) -> Ask:
+        return self._interned.setdefault(ask, ask)
+
+
+def _filter(workload: Workload, task: Task) -> Filter:
+    return Filter(workload.pool, tuple(sorted(task.selector.items())), task.affinity, task.tolerations)
+
+
+def _ask(request: Request, wanted: Filter) -> Ask:
+    return Ask(
+        request.cpu_milli,
+        request.memory_mib,
+        tuple(sorted((name, amount) for name, amount in request.extended.items() if amount)),
+        request.gpu or (None,),
+        wanted,
+    )

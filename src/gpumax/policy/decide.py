@@ -1,0 +1,47 @@
+"""The one door of the policy: a snapshot in, a decision out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gpumax.errors import BadFile, Fault
+from gpumax.model.decision import Decision, Place
+from gpumax.model.snapshot import Snapshot
+from gpumax.policy.allocate import allocate
+from gpumax.policy.hold import holds
+from gpumax.policy.reclaim import reclaim
+from gpumax.policy.world import World
+
+PASSES: Final[dict[str, Callable[[World], None]]] = {"allocate": allocate, "reclaim": reclaim}
+"""Least disruptive first; this is the order in which they run, whatever the order in which they are named."""
+
+
+def decide(snapshot: Snapshot, passes: Iterable[str] = tuple(PASSES)) -> Decision:
+    """What follows from a snapshot. Pure: equal snapshots give equal decisions.
+
+    passes: the names of those to run. Raises BadFile for a name that is none.
+    """
+    wanted = set(passes)
+    if unknown := sorted(wanted - PASSES.keys()):
+        raise BadFile([Fault("passes", None, ", ".join(unknown), f"some of {', '.join(PASSES)}")])
+    world = World(snapshot)
+    for name, run in PASSES.items():
+        if name in wanted:
+            run(world)
+    return Decision(
+        places=tuple(_places(world)),
+        evictions=tuple(world.evictions),
+        holds=holds(world),
+        shares=world.shares,
+        warnings=tuple(world.warnings),
+    )
+
+
+def _places(world: World) -> Iterable[Place]:
+    """Places gang by gang. A gang starts whole: if one of its places waits, all wait for the same tasks."""
+    for gang in world.placed.values():
+        after = tuple(sorted({name for spot in gang.placed for name in spot.after}))
+        for spot in gang.placed:
+            held = spot.held
+            yield Place(spot.want.task.name, world.nodes.names[held.row], world.ledger.shares(held), after)

@@ -1,0 +1,94 @@
+"""Rule 5 of policy.md: from whom a queue may take back, for one size of ask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpumax.policy.tree import Account, Vector
+from gpumax.policy.victims import Part, Tally
+from gpumax.policy.world import World
+
+NOTHING_TO_LOSE: Final = 1e18
+"""How high a queue without a share ends: there is nothing that it could fall below."""
+
+
+class Fairness:
+    """The rules of reclaim for work of one queue that counts `asked`. `crowded`: where others have to make way.
+
+    crowded is the lowest queue above the asker that would come over its share or limit: only work below it helps.
+    """
+
+    def __init__(self, world: World, asker: Account, asked: Vector) -> None:
+        self.asker = asker
+        self.asked = asked
+        self.resources = [resource for resource in range(3) if asked[resource] > 0]
+        self.crowded = next((account for account in asker.path[1:] if self.excess(account, Tally())), None)
+        self._now_ms = world.snapshot.now_ms
+        self._sides: dict[int, tuple[Account, Account]] = {}
+        self._runtimes: dict[int, int] = {}
+
+    def key(self) -> tuple[int, Vector, int]:
+        """Equal for attempts that may take from the same parts by the same rules."""
+        return (self.asker.index, self.asked, -1 if self.crowded is None else self.crowded.index)
+
+    def excess(self, account: Account, tally: Tally) -> bool:
+        """Whether the asked amounts would bring a queue over its share or limit, though others below it gave."""
+        given = tally.of(account)
+        return any(
+            account.allocated[r] - given[r] + self.asked[r] > min(account.share[r], account.limit[r])
+            for r in self.resources
+        )
+
+    def may_be_asked(self, part: Part) -> bool:
+        """Whether a part could go at all: another queue's, below `crowded`, past its minimum runtime, above its share."""
+        account = part.account
+        if (
+            account is self.asker
+            or part.gone
+            or (self.crowded is not None and self.crowded not in account.path)
+        ):
+            return False
+        if part.core and self._now_ms < part.started_ms + self._min_runtime(account):
+            return False
+        return self._may_give(account, (0, 0, 0), part)
+
+    def may_go(self, tally: Tally, part: Part) -> bool:
+        """Whether the giver is still above its share, or above its quota, after what was given."""
+        _, giver = self._diverge(part.account)
+        return self._may_give(part.account, tally.of(giver), part)
+
+    def ends(self, tally: Tally, account: Account, more: Vector) -> float:
+        """What part of its share a queue still holds after what it gave and gives."""
+        resource = self.resources[0]
+        share = account.share[resource]
+        held = account.allocated[resource] - tally.of(account)[resource] - more[resource]
+        return held / share if share else NOTHING_TO_LOSE
+
+    def _may_give(self, account: Account, given: Vector, part: Part) -> bool:
+        taker, giver = self._diverge(account)
+        resources = [r for r in self.resources if part.amounts[r] > 0]
+        if 0 in resources:
+            resources = [0]  # a guarantee of GPUs is not broken to get at cores
+        if any(giver.allocated[r] - given[r] > giver.share[r] for r in resources):
+            return True
+        return any(giver.allocated[r] - given[r] > giver.quota[r] for r in resources) and all(
+            taker.allocated[r] + self.asked[r] <= taker.quota[r] for r in self.resources
+        )
+
+    def _diverge(self, victim: Account) -> tuple[Account, Account]:
+        """The siblings under the lowest common ancestor: the asker's side and the victim's."""
+        known = self._sides.get(victim.index)
+        if known is None:
+            above = {account.parent for account in self.asker.path}
+            theirs = next(account for account in victim.path if account.parent in above)
+            mine = next(account for account in self.asker.path if account.parent is theirs.parent)
+            known = self._sides[victim.index] = (mine, theirs)
+        return known
+
+    def _min_runtime(self, victim: Account) -> int:
+        """A victim's minimum runtime: set one step below the common ancestor, or else at the nearest queue above."""
+        if victim.index not in self._runtimes:
+            _, side = self._diverge(victim)
+            written = (account.queue.reclaim_min_runtime_ms for account in side.path)
+            self._runtimes[victim.index] = next((runtime for runtime in written if runtime is not None), 0)
+        return self._runtimes[victim.index]

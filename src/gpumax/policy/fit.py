@@ -1,0 +1,178 @@
+"""Where a task could run: filters that no decision changes, and the room that there is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from gpumax.model.decision import NodeReason
+from gpumax.model.node import Node, Taint
+from gpumax.model.workload import Affinity, DeviceAsk, Expression, NodeTerm, Toleration
+from gpumax.policy.ask import Ask, Filter
+from gpumax.policy.ledger import Bools, Ints, Nodes, Room
+
+SOFT_TAINT: Final = 1 << 20
+"""How much one PreferNoSchedule taint that isn't tolerated weighs; more than preferred affinity terms together."""
+
+
+class Fits:
+    """Masks over the nodes, one a filter and one an ask, remembered for the length of a decision."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self._refusals: dict[Filter, list[NodeReason | None]] = {}
+        self._open: dict[tuple[Ask, int], Bools] = {}
+        self._wishes: dict[Filter, Ints | None] = {}
+
+    def refusals(self, wanted: Filter) -> list[NodeReason | None]:
+        """For each node why the filter refuses it; None where it doesn't."""
+        known = self._refusals.get(wanted)
+        if known is None:
+            known = self._refusals[wanted] = [_refusal(node, wanted) for node in self.nodes.nodes]
+        return known
+
+    def possible(self, ask: Ask, choice: int) -> Bools:
+        """The nodes that could take the ask if they were empty, with the device alternative `choice`."""
+        known = self._open.get((ask, choice))
+        if known is None:
+            mask = np.array([reason is None for reason in self.refusals(ask.filter)], np.bool_)
+            nodes = self.nodes.nodes
+            mask &= np.array(
+                [node.cpu_milli >= ask.cpu and node.memory_mib >= ask.memory for node in nodes], np.bool_
+            )
+            for name, amount in ask.extended:
+                mask &= np.array([node.extended.get(name, 0) >= amount for node in nodes], np.bool_)
+            gpu = ask.gpu[choice]
+            if gpu is not None:
+                mask &= self.nodes.usable(gpu)[0].sum(axis=1) >= gpu.devices
+            known = self._open[ask, choice] = mask
+        return known
+
+    def fitting(self, room: Room, ask: Ask, choice: int) -> Bools:
+        """The nodes that have room for the ask."""
+        mask = self.possible(ask, choice) & (room.tasks >= 1)
+        if ask.cpu:
+            mask &= room.cpu >= ask.cpu
+        if ask.memory:
+            mask &= room.memory >= ask.memory
+        for name, amount in ask.extended:
+            mask &= room.extended[name] >= amount if name in room.extended else False
+        gpu = ask.gpu[choice]
+        if gpu is not None:
+            mask &= room.view(gpu).fitting >= gpu.devices
+        return mask
+
+    def wishes(self, wanted: Filter) -> Ints | None:
+        """How much the filter's soft parts like each node; None where they like all the same."""
+        if wanted not in self._wishes:
+            likes = np.array([_liking(node, wanted) for node in self.nodes.nodes], np.int64)
+            self._wishes[wanted] = likes if likes.size and (likes != likes[0]).any() else None
+        return self._wishes[wanted]
+
+    def reason(self, room: Room, ask: Ask, row: int) -> NodeReason | None:
+        """Why a node can't take the ask now with any of its alternatives; the first of the closed list that applies."""
+        refusal = self.refusals(ask.filter)[row]
+        if refusal is not None:
+            return refusal
+        gpu_reasons = [_gpu_reason(self.nodes, room, gpu, row) for gpu in ask.gpu]
+        if all(gpu_reasons):
+            return gpu_reasons[0]
+        if room.cpu[row] < ask.cpu:
+            return "NotEnoughCpu"
+        if room.memory[row] < ask.memory:
+            return "NotEnoughMemory"
+        if any(
+            name not in room.extended or room.extended[name][row] < amount for name, amount in ask.extended
+        ):
+            return "NotEnoughExtended"
+        return "TooManyTasks" if room.tasks[row] < 1 else None
+
+
+def _gpu_reason(nodes: Nodes, room: Room, gpu: DeviceAsk | None, row: int) -> NodeReason | None:
+    if gpu is None:
+        return None
+    usable, need = nodes.usable(gpu)
+    if gpu.model and usable[row].sum() < gpu.devices <= nodes.healthy[row].sum():
+        return "ModelMismatch"
+    fitting = (usable[row] & (room.devices[row] >= need[row])).sum()
+    return "NotEnoughGpu" if fitting < gpu.devices else None
+
+
+def _refusal(node: Node, wanted: Filter) -> NodeReason | None:
+    if not node.ready:
+        return "NotReady"
+    if node.cordoned:
+        return "Cordoned"
+    if wanted.pool and node.pool != wanted.pool:
+        return "WrongPool"
+    if any(
+        taint.effect != "PreferNoSchedule" and not _tolerated(taint, wanted.tolerations)
+        for taint in node.taints
+    ):
+        return "TaintNotTolerated"
+    if any(node.labels.get(key) != value for key, value in wanted.selector):
+        return "SelectorMismatch"
+    if wanted.affinity is not None and not _required(wanted.affinity, node):
+        return "AffinityMismatch"
+    return None
+
+
+def _tolerated(taint: Taint, tolerations: tuple[Toleration, ...]) -> bool:
+    """As Kubernetes matches them: an empty effect matches all effects, Exists with an empty key everything."""
+    for toleration in tolerations:
+        if toleration.effect not in ("", taint.effect):
+            continue
+        if toleration.key not in ("", taint.key) or (
+            toleration.key == "" and toleration.operator != "Exists"
+        ):
+            continue
+        if toleration.operator == "Exists" or toleration.value == taint.value:
+            return True
+    return False
+
+
+def _required(affinity: Affinity, node: Node) -> bool:
+    return affinity.required is None or any(_matches(term, node) for term in affinity.required)
+
+
+def _matches(term: NodeTerm, node: Node) -> bool:
+    """All expressions hold; a term without expressions matches nothing, as in Kubernetes."""
+    if not term.labels and not term.fields:
+        return False
+    return all(_holds(expression, node.labels) for expression in term.labels) and all(
+        _holds(expression, {"metadata.name": node.name}) for expression in term.fields
+    )
+
+
+def _holds(expression: Expression, labels: dict[str, str]) -> bool:
+    value = labels.get(expression.key)
+    match expression.operator:
+        case "In":
+            return value in expression.values
+        case "NotIn":
+            return value not in expression.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt":
+            return _compares(expression, value)
+
+
+def _compares(expression: Expression, value: str | None) -> bool:
+    try:
+        left, right = int(value or ""), int(expression.values[0])
+    except (ValueError, IndexError):
+        return False
+    return left > right if expression.operator == "Gt" else left < right
+
+
+def _liking(node: Node, wanted: Filter) -> int:
+    likes = 0
+    for taint in node.taints:
+        if taint.effect == "PreferNoSchedule" and not _tolerated(taint, wanted.tolerations):
+            likes -= SOFT_TAINT
+    if wanted.affinity is not None:
+        likes += sum(weight for weight, term in wanted.affinity.preferred if _matches(term, node))
+    return likes

@@ -1,0 +1,112 @@
+"""A workload that waits: what it must place together, and what it may add one by one."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from gpumax.model.workload import ACTIVE, Task, Workload
+from gpumax.policy.ask import Ask
+from gpumax.policy.ledger import Held
+from gpumax.policy.tree import Account, Vector
+
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that orders names with the numbers in them read as numbers: task-2 before task-10."""
+    parts = _DIGITS.split(name)
+    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
+
+
+def task_key(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+    """The order inside a gang: higher priority first, then by name."""
+    return (-task.priority, natural(task.name))
+
+
+class Want(NamedTuple):
+    """A task that is to be placed, what it asks, and what it counts in its queue until it is placed."""
+
+    task: Task
+    ask: Ask
+    amounts: Vector
+
+
+class Spot(NamedTuple):
+    """Where a task goes: what it will hold, what that counts, and the tasks that have to leave first."""
+
+    want: Want
+    held: Held
+    amounts: Vector
+    after: tuple[str, ...]
+
+
+class Gang:
+    """One workload with pending tasks. `placed` collects its places of this decision."""
+
+    __slots__ = ("_extras", "_short", "account", "incomplete", "placed", "stage", "workload")
+
+    def __init__(self, workload: Workload, account: Account, wants: list[Want]) -> None:
+        self.workload = workload
+        self.account = account
+        self.placed: list[Spot] = []
+        short: list[Want] = []
+        extras: list[Want] = []
+        missing: dict[str, int] = {}
+        surplus = 0
+        waiting: dict[str, list[Want]] = {}
+        for want in wants:
+            waiting.setdefault(want.task.group, []).append(want)
+        here = _present(workload)
+        for group in workload.groups:
+            ready = waiting.get(group.name, [])
+            if len(ready) > 1:
+                ready.sort(key=lambda want: task_key(want.task))
+            present = here.get(group.name, 0)
+            need = max(0, group.min - present)
+            short += ready[:need]
+            extras += ready[need:]
+            surplus += max(0, present - group.min)
+            if len(ready) < need:
+                missing[group.name] = need - len(ready)
+        if len(workload.groups) > 1:
+            extras.sort(key=lambda want: task_key(want.task))
+        self._short, self._extras = short, extras
+        self.incomplete: dict[str, int] = missing
+        # 0 below its minimum, 1 at it, 2 above: in this order among equals of its queue.
+        self.stage = 0 if short or missing else 2 if surplus else 1
+
+    def chunk(self) -> list[Want]:
+        """What is to be placed next: all that the minimum lacks together, else one task."""
+        return self._short or self._extras[:1]
+
+    def advance(self, spots: list[Spot]) -> bool:
+        """Take note of places for the chunk; returns whether more waits."""
+        self.placed += spots
+        if self._short:
+            self._short = []
+            self.stage = 1
+        else:
+            self._extras = self._extras[1:]
+            self.stage = 2
+        return bool(self._extras)
+
+    def key(self) -> tuple[int, int, int, str]:
+        """The order inside a queue."""
+        return (-self.workload.priority, self.stage, self.workload.submitted_ms, self.workload.name)
+
+
+def _present(workload: Workload) -> dict[str, int]:
+    """How many tasks of each group count for its minimum: those that run and those that are done."""
+    present: dict[str, int] = {}
+    for task in workload.tasks:
+        if task.state in ACTIVE or task.state == "succeeded":
+            present[task.group] = present.get(task.group, 0) + 1
+    return present
+
+
+def total(wants: list[Want]) -> Vector:
+    """The sum of what tasks count."""
+    if len(wants) == 1:
+        return wants[0].amounts
+    return tuple(sum(want.amounts[resource] for want in wants) for resource in range(3))

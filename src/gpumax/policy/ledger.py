@@ -1,0 +1,263 @@
+"""The scratch copy of the cluster's room that one decision writes on.
+
+A what-if works on `copy()` and is thrown away; nothing is ever undone. Rows are nodes in name order, columns devices
+in the order of the node's list. Room is kept twice: `now`, and `later`, when everything that is leaving has left;
+they are one object while nothing leaves. `now` never exceeds `later`: what is promised to a task that waits for
+others to leave is nobody else's.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gpumax.model.node import Node
+from gpumax.model.workload import DeviceAsk, DeviceShare
+from gpumax.units import MILLI, UNLIMITED
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NOTHING_SHARED: Final = 1 << 30
+"""What `View.fullest` holds for a node without a shared device that fits; more than any device has free."""
+
+
+class Held(NamedTuple):
+    """What one task holds of a node. devices: (column, milli) pairs."""
+
+    task: str
+    row: int
+    cpu: int
+    memory: int
+    extended: tuple[tuple[str, int], ...]
+    devices: tuple[tuple[int, int], ...]
+
+
+class View(NamedTuple):
+    """For one device ask, a row a node: how many devices fit, and the least that a shared one of them has free."""
+
+    fitting: Ints
+    fullest: Ints
+
+
+class Nodes:
+    """What does not change while a decision is made: sizes, models and names."""
+
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self.nodes = nodes
+        self.names = [node.name for node in nodes]
+        self.row_of = {name: row for row, name in enumerate(self.names)}
+        width = max((len(node.devices) for node in nodes), default=0)
+        shape = (len(nodes), max(width, 1))
+        self.healthy: Bools = np.zeros(shape, np.bool_)
+        self.device_mib: Ints = np.zeros(shape, np.int64)
+        self.index: Ints = np.full(shape, -1, np.int64)
+        self.model: Ints = np.full(shape, -1, np.int64)
+        self.models: dict[str, int] = {}
+        self.column_of: list[dict[int, int]] = []
+        for row, node in enumerate(nodes):
+            self.column_of.append({device.index: column for column, device in enumerate(node.devices)})
+            for column, device in enumerate(node.devices):
+                self.healthy[row, column] = device.healthy and not device.slices
+                self.device_mib[row, column] = device.memory_mib
+                self.index[row, column] = device.index
+                self.model[row, column] = self.models.setdefault(device.model, len(self.models))
+        self.open: Bools = np.array([node.open for node in nodes], np.bool_)
+        self.gpus: Ints = self.healthy.sum(axis=1) * MILLI
+        self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
+        self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
+
+    def usable(self, ask: DeviceAsk) -> tuple[Bools, Ints]:
+        """Which devices could ever serve the ask, and the milli-devices that it takes of each."""
+        known = self._usable.get(ask)
+        if known is None:
+            usable = self.healthy
+            if ask.model:
+                usable = usable & (self.model == self.models.get(ask.model, -2))
+            if ask.memory_mib:
+                usable = usable & (self.device_mib >= ask.memory_mib)
+                size = np.maximum(self.device_mib, 1)
+                # Rounded up, so that the sum of the parts never exceeds a device's memory.
+                need = np.where(usable, (MILLI * ask.memory_mib + size - 1) // size, MILLI)
+            else:
+                need = np.full(self.healthy.shape, ask.milli, np.int64)
+            known = self._usable[ask] = (usable, need)
+        return known
+
+
+class Room:
+    """Free amounts of every node."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.cpu: Ints = np.array([node.cpu_milli for node in nodes.nodes], np.int64)
+        self.memory: Ints = np.array([node.memory_mib for node in nodes.nodes], np.int64)
+        self.tasks: Ints = np.array(
+            [UNLIMITED if node.tasks is None else node.tasks for node in nodes.nodes], np.int64
+        )
+        self.devices: Ints = np.where(nodes.healthy, MILLI, 0).astype(np.int64)
+        self.gpus: Ints = self.devices.sum(axis=1)
+        self.extended: dict[str, Ints] = {
+            name: np.array([node.extended.get(name, 0) for node in nodes.nodes], np.int64)
+            for name in sorted({name for node in nodes.nodes for name in node.extended})
+        }
+        self._views: dict[DeviceAsk, tuple[int, View]] = {}
+        self._touched: list[int] = []
+
+    def copy(self) -> Room:
+        """A room of its own that starts like this one."""
+        other = object.__new__(Room)
+        other.nodes = self.nodes
+        other.cpu, other.memory, other.tasks = self.cpu.copy(), self.memory.copy(), self.tasks.copy()
+        other.devices, other.gpus = self.devices.copy(), self.gpus.copy()
+        other.extended = {name: free.copy() for name, free in self.extended.items()}
+        other._views, other._touched = {}, []
+        return other
+
+    def view(self, ask: DeviceAsk) -> View:
+        """Where devices fit the ask; only rows that changed since the last look are looked at again."""
+        usable, need = self.nodes.usable(ask)
+        known = self._views.get(ask)
+        if known is None:
+            view = _look(self.devices, usable, need)
+        else:
+            seen, view = known
+            if seen == len(self._touched):
+                return view
+            rows = np.unique(np.array(self._touched[seen:], np.int64))
+            part = _look(self.devices[rows], usable[rows], need[rows])
+            view.fitting[rows] = part.fitting
+            view.fullest[rows] = part.fullest
+        self._views[ask] = (len(self._touched), view)
+        return view
+
+    def take(self, held: Held, sign: int = 1) -> None:
+        """Count what a task holds as taken (sign 1) or as left (sign -1)."""
+        row = held.row
+        self.cpu[row] -= sign * held.cpu
+        self.memory[row] -= sign * held.memory
+        self.tasks[row] -= sign
+        for name, amount in held.extended:
+            if name in self.extended:
+                self.extended[name][row] -= sign * amount
+        for column, milli in held.devices:
+            if self.nodes.healthy[row, column]:
+                self.devices[row, column] -= sign * milli
+                self.gpus[row] -= sign * milli
+        self._touched.append(row)
+
+    def take_all(self, helds: list[Held], sign: int = 1) -> None:
+        """`take` for many tasks at once."""
+        rows = np.array([held.row for held in helds], np.int64)
+        np.subtract.at(self.cpu, rows, sign * np.array([held.cpu for held in helds], np.int64))
+        np.subtract.at(self.memory, rows, sign * np.array([held.memory for held in helds], np.int64))
+        np.subtract.at(self.tasks, rows, sign)
+        for held in helds:
+            for name, amount in held.extended:
+                if name in self.extended:
+                    self.extended[name][held.row] -= sign * amount
+        shares = [(held.row, column, milli) for held in helds for column, milli in held.devices]
+        if shares:
+            device_rows, columns, millis = np.array(shares, np.int64).T
+            millis = np.where(self.nodes.healthy[device_rows, columns], sign * millis, 0)
+            np.subtract.at(self.devices, (device_rows, columns), millis)
+            np.subtract.at(self.gpus, device_rows, millis)
+        self._touched += np.unique(rows).tolist()
+
+    def drain(self, row: int) -> None:
+        """Count all devices of a node as taken."""
+        self.devices[row] = 0
+        self.gpus[row] = 0
+        self._touched.append(row)
+
+    def cap(self, row: int, other: Room) -> None:
+        """Let no amount of a node exceed the other room's."""
+        self.cpu[row] = min(self.cpu[row], other.cpu[row])
+        self.memory[row] = min(self.memory[row], other.memory[row])
+        self.tasks[row] = min(self.tasks[row], other.tasks[row])
+        for name, free in self.extended.items():
+            free[row] = min(free[row], other.extended[name][row])
+        np.minimum(self.devices[row], other.devices[row], out=self.devices[row])
+        self.gpus[row] = self.devices[row].sum()
+        self._touched.append(row)
+
+
+def _look(devices: Ints, usable: Bools, need: Ints) -> View:
+    fits = usable & (devices >= need)
+    shared = np.where(fits & (devices < MILLI), devices, NOTHING_SHARED)
+    return View(fits.sum(axis=1), shared.min(axis=1))
+
+
+class Ledger:
+    """Room now and later, and who is leaving."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.now = Room(nodes)
+        self.later = self.now
+        self.leaving: dict[int, tuple[Held, ...]] = {}
+
+    def copy(self) -> Ledger:
+        """A ledger to try things on."""
+        other = object.__new__(Ledger)
+        other.nodes = self.nodes
+        other.now = self.now.copy()
+        other.later = other.now if self.later is self.now else self.later.copy()
+        other.leaving = dict(self.leaving)
+        return other
+
+    def settle(self, helds: list[Held], leaving: list[Held]) -> None:
+        """What tasks hold when the decision begins; `leaving` are among them."""
+        self.now.take_all(helds)
+        for held in leaving:
+            self.leave(held)
+
+    def hold(self, held: Held) -> None:
+        """A task that stays, or one that is placed to start now."""
+        self.now.take(held)
+        if self.later is not self.now:
+            self.later.take(held)
+
+    def promise(self, held: Held) -> None:
+        """A task that is placed to start when others have left."""
+        self.later.take(held)
+        self.now.cap(held.row, self.later)
+
+    def leave(self, held: Held) -> None:
+        """A task that holds its room now, and will be gone."""
+        if self.later is self.now:
+            self.later = self.now.copy()
+        self.later.take(held, sign=-1)
+        self.leaving[held.row] = (*self.leaving.get(held.row, ()), held)
+
+    def stay(self, held: Held) -> None:
+        """A task that was to leave stays after all; only on a ledger where its room was not given away."""
+        self.later.take(held)
+        self.now.cap(held.row, self.later)
+        self.leaving[held.row] = tuple(other for other in self.leaving[held.row] if other is not held)
+
+    def could_stay(self, held: Held) -> bool:
+        """Whether the room that a leaving task frees is still free."""
+        row, room = held.row, self.later
+        return (
+            room.cpu[row] >= held.cpu
+            and room.memory[row] >= held.memory
+            and room.tasks[row] >= 1
+            and all(
+                room.extended[name][row] >= amount for name, amount in held.extended if name in room.extended
+            )
+            and all(
+                room.devices[row, column] >= milli
+                for column, milli in held.devices
+                if self.nodes.healthy[row, column]
+            )
+        )
+
+    def shares(self, held: Held) -> tuple[DeviceShare, ...]:
+        """A task's devices as an answer names them."""
+        index = self.nodes.index
+        return tuple(
+            sorted(DeviceShare(int(index[held.row, column]), milli) for column, milli in held.devices)
+        )

@@ -1,0 +1,139 @@
+"""Who is next: a queue of queues.
+
+Every queue offers its head workload to its parent; the parent offers the head of its best child. A key depends on the
+queue and its head alone, never on siblings, so each level is a heap and a change touches one path to the root.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final
+
+from gpumax.policy.gang import Gang, total
+from gpumax.policy.tree import Account, Vector
+
+SiblingKey = tuple[bool, bool, int, bool, float, float, int, int, int, int, str]
+
+NO_SHARE_WEIGHT: Final = 1000
+"""Relative use of a queue that may hold nothing is what it holds times this, so that it compares as far over."""
+
+
+class Order:
+    """Waiting gangs in the order in which they are served. A gang that is popped must be pushed again to come back."""
+
+    def __init__(self, gangs: list[Gang]) -> None:
+        self._root = _Level(None)
+        self._levels: dict[int, _Level] = {}
+        for gang in gangs:
+            self._level(gang.account).gangs.append((gang.key(), gang))
+        for level in self._levels.values():
+            level.gangs.sort(key=lambda entry: entry[0], reverse=True)
+        for level in list(self._levels.values()):
+            if level.gangs:
+                self._refresh(level.account)
+
+    def pop(self) -> Gang | None:
+        """The next gang; None at the end."""
+        level = self._root
+        while not level.gangs:
+            child = level.best()
+            if child is None:
+                return None
+            level = child
+        return level.gangs.pop()[1]
+
+    def done(self, gang: Gang, *, again: bool) -> None:
+        """The popped gang was dealt with and its queue's use may have changed; `again`: it has more to place."""
+        level = self._levels[gang.account.index]
+        if again:
+            _insert(level.gangs, gang)
+        self._refresh(gang.account)
+
+    def _level(self, account: Account) -> _Level:
+        level = self._levels.get(account.index)
+        if level is None:
+            level = self._levels[account.index] = _Level(account)
+        return level
+
+    def _refresh(self, account: Account | None) -> None:
+        """Offer the queue's head to its parent anew, and so up to the root."""
+        while account is not None:
+            level = self._level(account)
+            above = self._root if account.parent is None else self._level(account.parent)
+            head = level.head()
+            level.stamp += 1
+            if head is not None:
+                heappush(
+                    above.offers,
+                    (sibling_key(account, total(head.chunk())), level.stamp, account.index, level),
+                )
+            account = account.parent
+
+
+class _Level:
+    """One queue's side: its own gangs, last is next, or its children's offers; stale offers are dropped when met."""
+
+    __slots__ = ("account", "gangs", "offers", "stamp")
+
+    def __init__(self, account: Account | None) -> None:
+        self.account = account
+        self.gangs: list[tuple[tuple[int, int, int, str], Gang]] = []
+        self.offers: list[tuple[SiblingKey, int, int, _Level]] = []
+        self.stamp = 0
+
+    def best(self) -> _Level | None:
+        """The child whose offer is first."""
+        while self.offers:
+            _, stamp, _, child = self.offers[0]
+            if stamp == child.stamp:
+                return child
+            heappop(self.offers)
+        return None
+
+    def head(self) -> Gang | None:
+        """The next gang at or below this queue."""
+        level: _Level | None = self
+        while level is not None:
+            if level.gangs:
+                return level.gangs[-1][1]
+            level = level.best()
+        return None
+
+
+def _insert(gangs: list[tuple[tuple[int, int, int, str], Gang]], gang: Gang) -> None:
+    """Put a gang back; it is nearly always the next one again, so the search starts at the end."""
+    key = gang.key()
+    position = len(gangs)
+    while position and gangs[position - 1][0] < key:
+        position -= 1
+    gangs.insert(position, (key, gang))
+
+
+def sibling_key(account: Account, head: Vector) -> SiblingKey:
+    """The order among siblings, first difference wins (policy.md, "Who is next")."""
+    asked = [resource for resource in range(3) if head[resource] > 0]
+    allocated, allowed = account.allocated, [account.allowed(resource) for resource in range(3)]
+    share = account.share
+    return (
+        any(allocated[resource] > share[resource] for resource in asked),
+        any(allocated[resource] + head[resource] > account.quota[resource] for resource in asked),
+        -account.queue.priority,
+        any(allowed[resource] == 0 for resource in asked),
+        _dominant(allocated, allowed, head),
+        _dominant(allocated, allowed, (0, 0, 0)),
+        share[0],
+        share[1],
+        share[2],
+        account.queue.created_ms,
+        account.name,
+    )
+
+
+def _dominant(allocated: list[int], allowed: list[int], head: Vector) -> float:
+    """The largest part of what is allowed that is in use. A quotient of integers: equal parts are equal floats."""
+    largest = 0.0
+    for resource in range(3):
+        used, cap = allocated[resource] + head[resource], allowed[resource]
+        part = used / cap if cap > 0 else float(used * NO_SHARE_WEIGHT)
+        largest = max(largest, part)
+    return largest

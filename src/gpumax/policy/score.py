@@ -1,0 +1,75 @@
+"""Which of the nodes that fit: wishes one after the other, each breaking the ties of the one before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpumax.model.snapshot import Policy
+from gpumax.policy.ask import Ask
+from gpumax.policy.fit import Fits
+from gpumax.policy.ledger import Bools, Ints, Room
+from gpumax.units import MILLI
+
+
+class Scores:
+    """The order of nodes under the placement strategies of their pools."""
+
+    def __init__(self, fits: Fits, policy: Policy) -> None:
+        self._fits = fits
+        nodes = fits.nodes.nodes
+        placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
+        self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)
+        self._spreads_cpu: Bools = np.array([placement.cpu == "spread" for placement in placements], np.bool_)
+        self._all_cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
+
+    def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
+        """The row of the best node among the fitting ones; None where there is none."""
+        rows = np.flatnonzero(fitting)
+        if rows.size == 0:
+            return None
+        likes = self._fits.wishes(ask.filter)
+        if likes is not None:
+            rows = _least(rows, -likes[rows])
+        gpu = ask.gpu[choice]
+        if gpu is None:
+            # Devices stay free for those who need them.
+            rows = _least(rows, self._fits.nodes.has_gpus[rows].astype(np.int64))
+            free, total, spreads = room.cpu, self._all_cpu, self._spreads_cpu
+        else:
+            if gpu.memory_mib or gpu.milli < MILLI:
+                rows = _least(rows, room.view(gpu).fullest[rows])
+            free, total, spreads = room.gpus, self._fits.nodes.gpus, self._spreads_gpu
+        return int(rows[_strategy(free[rows], total[rows], spreads[rows])])
+
+
+def _least(rows: Ints, keys: Ints) -> Ints:
+    least: Ints = rows[keys == keys.min()]
+    return least
+
+
+def _strategy(free: Ints, total: Ints, spreads: Bools) -> int:
+    """Pack takes the node with the least free, spread the one with the largest part free; first row on ties."""
+    if not spreads.any():
+        return int(free.argmin())
+    parts = free / np.maximum(total, 1)
+    if spreads.all():
+        return int(parts.argmax())
+    # Pools that differ: a packed node comes first where it is in use, else the emptiest spread node.
+    keys = np.where(spreads, 1.0 - parts, parts)
+    return int(keys.argmin())
+
+
+def pick_devices(room: Room, now: Room, ask: Ask, choice: int, row: int) -> tuple[tuple[int, int], ...]:
+    """The devices of a node that a task takes, as (column, milli): the fullest that fit, lowest index first.
+
+    Devices that are free now come before devices that others have yet to leave.
+    """
+    gpu = ask.gpu[choice]
+    if gpu is None:
+        return ()
+    usable, need = room.nodes.usable(gpu)
+    needed, free, free_now = need[row].tolist(), room.devices[row].tolist(), now.devices[row].tolist()
+    columns = [column for column in np.flatnonzero(usable[row]).tolist() if free[column] >= needed[column]]
+    index = room.nodes.index[row].tolist()
+    columns.sort(key=lambda column: (free_now[column] < needed[column], free[column], index[column]))
+    return tuple((column, needed[column]) for column in columns[: gpu.devices])

@@ -1,0 +1,137 @@
+"""The quota tree while a decision is made: what each queue may hold, holds and wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpumax.model.amounts import RESOURCES
+from gpumax.model.decision import Share
+from gpumax.model.queue import Queue
+from gpumax.policy.share import Claim, divide, quota_cut
+from gpumax.units import MILLI, UNLIMITED, format_count, format_memory
+
+Vector = Sequence[int]
+"""Milli-devices, millicores, MiB: in the order of RESOURCES."""
+
+UNITS = (MILLI, 1, 1)
+"""The size in which over-quota is dealt, a resource."""
+
+
+class Account:
+    """One queue. Vectors are in the order of RESOURCES; `fixed` is what non-preemptible work holds."""
+
+    __slots__ = (
+        "allocated", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share", "want"
+    )  # fmt: skip
+
+    def __init__(self, index: int, queue: Queue) -> None:
+        self.index = index
+        self.queue = queue
+        self.parent: Account | None = None
+        self.path: tuple[Account, ...] = (self,)  # from here to the root
+        self.children: list[Account] = []
+        self.quota: Vector = queue.quota.vector()
+        self.limit: Vector = queue.limit.vector()
+        self.share: list[int] = [0, 0, 0]
+        self.allocated: list[int] = [0, 0, 0]
+        self.fixed: list[int] = [0, 0, 0]
+        self.demand: list[int] = [0, 0, 0]
+        self.want: list[int] = [0, 0, 0]
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.queue.name
+
+    def allowed(self, resource: int) -> int:
+        """What the queue's use is measured against: the larger of quota and share, within its limit."""
+        quota, limit = self.quota[resource], self.limit[resource]
+        return limit if quota >= UNLIMITED else min(limit, max(quota, self.share[resource]))
+
+
+class Tree:
+    """All queues. Parents exist and form no cycle: the snapshot was checked when it was read."""
+
+    def __init__(self, queues: tuple[Queue, ...]) -> None:
+        self.accounts = {queue.name: Account(index, queue) for index, queue in enumerate(queues)}
+        for account in self.accounts.values():
+            if account.queue.parent is not None:
+                account.parent = self.accounts[account.queue.parent]
+                account.parent.children.append(account)
+        self.roots = [account for account in self.accounts.values() if account.parent is None]
+        for account in self.accounts.values():
+            above = account.parent
+            while above is not None:
+                account.path = (*account.path, above)
+                above = above.parent
+
+    def add(self, leaf: Account, amounts: Vector, *, fixed: bool, sign: int = 1) -> None:
+        """Count what a task holds, from its leaf to the root."""
+        for account in leaf.path:
+            for resource in range(3):
+                account.allocated[resource] += sign * amounts[resource]
+                if fixed:
+                    account.fixed[resource] += sign * amounts[resource]
+
+    def want(self, leaf: Account, amounts: Vector) -> None:
+        """Count what work holds or waits for as demand, from its leaf to the root."""
+        for account in leaf.path:
+            for resource in range(3):
+                account.demand[resource] += amounts[resource]
+
+    def divide(self, capacity: Vector, fairness_k: int) -> list[str]:
+        """Set every share; demand must be there. Returns a sentence for each level whose quotas had to be cut."""
+        for account in self.roots:
+            _want(account)
+        warnings: list[str] = []
+        _divide(self.roots, capacity, fairness_k, "the cluster", warnings)
+        return warnings
+
+    def rows(self) -> Iterable[Share]:
+        """The shares as the decision reports them; call it before anything is placed."""
+        for account in self.accounts.values():
+            for position, resource in enumerate(RESOURCES):
+                yield Share(
+                    account.name, resource, account.quota[position], account.share[position],
+                    account.allocated[position], account.demand[position],
+                )  # fmt: skip
+
+
+def _want(account: Account) -> None:
+    """What a queue could use: its demand within its limit; a parent's is what its children could use."""
+    for child in account.children:
+        _want(child)
+    for resource in range(3):
+        whole = (
+            sum(child.want[resource] for child in account.children)
+            if account.children
+            else account.demand[resource]
+        )
+        account.want[resource] = min(account.limit[resource], whole)
+
+
+def _divide(
+    siblings: list[Account], capacity: Vector, fairness_k: int, owner: str, warnings: list[str]
+) -> None:
+    for position, resource in enumerate(RESOURCES):
+        claims = [
+            Claim(
+                account.name, account.quota[position], account.want[position],
+                account.queue.weight.vector()[position], account.queue.priority,
+                account.queue.created_ms, account.queue.usage.vector()[position],
+            )
+            for account in siblings
+        ]  # fmt: skip
+        if quota_cut(capacity[position], claims):
+            written = sum(min(claim.quota, claim.want) for claim in claims)
+            say = format_memory if resource == "memory" else format_count
+            warnings.append(
+                f"quotas of {resource} in {owner} exceed what there is ({say(written)} of "
+                f"{say(capacity[position])}): cut by priority, then in proportion"
+            )
+        shares = divide(capacity[position], claims, unit=UNITS[position], fairness_k=fairness_k)
+        for account, share in zip(siblings, shares, strict=True):
+            account.share[position] = share
+    for account in siblings:
+        if account.children:
+            _divide(account.children, account.share, fairness_k, f"queue {account.name}", warnings)

@@ -1,0 +1,328 @@
+"""Who could go, and the cheapest way to make room on a node.
+
+Preemptible work goes in parts: each task above a group's minimum by itself, the minimum of the whole gang together and
+only with everything above it. Which part goes first is rule 6 of policy.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from gpumax.model.workload import Task, Workload
+from gpumax.policy.ask import Ask
+from gpumax.policy.gang import task_key
+from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.tree import Account, Vector
+from gpumax.policy.world import World, counted
+
+
+class Part:
+    """Tasks that go together. core: the minimum of a gang; else one extra. cost: how bad it is to lose it, by rule 6."""
+
+    __slots__ = (
+        "account",
+        "amounts",
+        "core",
+        "cost",
+        "gone",
+        "helds",
+        "rest",
+        "started_ms",
+        "tasks",
+        "workload",
+    )
+
+    def __init__(
+        self, world: World, workload: Workload, account: Account, tasks: list[Task], *, core: bool
+    ) -> None:
+        self.workload = workload
+        self.account = account
+        self.tasks = tasks
+        self.core = core
+        self.rest: list[Part] = []  # the extras that must have gone before a core goes
+        self.gone = False  # whether the decision has it go already
+        self.helds = [world.held[task.name] for task in tasks]
+        vectors = [counted(held) for held in self.helds]
+        self.amounts: Vector = tuple(sum(vector[resource] for vector in vectors) for resource in range(3))
+        self.started_ms = workload.started_ms or 0
+        since = max(self.started_ms, workload.checkpointed_ms or 0)
+        lost = self.amounts[0] * max(0, world.snapshot.now_ms - since)
+        self.cost = (workload.priority, core, len(tasks), lost, -self.started_ms)
+
+
+def parts(world: World) -> list[Part]:
+    """Every part of preemptible running work, the least bad to lose first."""
+    found: list[Part] = []
+    for workload in world.snapshot.workloads:
+        account = world.tree.accounts.get(workload.queue)
+        if workload.preemptible and account is not None:
+            found += _parts(world, workload, account)
+    # Two stable sorts: later names first among equals.
+    found.sort(key=lambda part: part.tasks[0].name, reverse=True)
+    found.sort(key=lambda part: part.cost)
+    return found
+
+
+def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
+    active = world.active(workload)
+    if not active:
+        return []
+    if len(active) == 1 and len(workload.groups) == 1 and workload.groups[0].min > 0:
+        return [Part(world, workload, account, active, core=True)]
+    core: list[Task] = []
+    extras: list[Task] = []
+    for group in workload.groups:
+        members = sorted((task for task in active if task.group == group.name), key=task_key)
+        core += members[: group.min]
+        extras += members[group.min :]
+    extras.sort(key=task_key, reverse=True)
+    found = [Part(world, workload, account, [task], core=False) for task in extras]
+    if core:
+        whole = Part(world, workload, account, core, core=True)
+        whole.rest = found.copy()
+        found.append(whole)
+    return found
+
+
+class Tally:
+    """What queues give: for each queue with work that goes, and all queues above it, the amounts."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self) -> None:
+        self._given: dict[int, Vector] = {}
+
+    def copy(self) -> Tally:
+        """A tally to go on with."""
+        other = Tally()
+        other._given = dict(self._given)
+        return other
+
+    def of(self, account: Account) -> Vector:
+        """What a queue gives."""
+        return self._given.get(account.index, (0, 0, 0))
+
+    def count(self, part: Part, sign: int = 1) -> None:
+        """Count a part as given (1) or as kept after all (-1)."""
+        gpu, cpu, memory = part.amounts
+        for account in part.account.path:
+            given = self._given.get(account.index, (0, 0, 0))
+            self._given[account.index] = (
+                given[0] + sign * gpu,
+                given[1] + sign * cpu,
+                given[2] + sign * memory,
+            )
+
+
+class Trial:
+    """A what-if: a ledger of its own, the parts that go in it, and what their queues give."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger.copy()
+        self.gone: dict[Part, None] = {}  # in the order in which they go
+        self.tally = Tally()
+
+    def evict(self, part: Part) -> None:
+        """Let a part go."""
+        for held in part.helds:
+            self.ledger.leave(held)
+        self.gone[part] = None
+        self.tally.count(part)
+
+    def spare(self, part: Part) -> None:
+        """Let a part stay after all."""
+        for held in part.helds:
+            self.ledger.stay(held)
+        del self.gone[part]
+        self.tally.count(part, -1)
+
+
+class Rules(Protocol):
+    """What a pass allows; as more goes, less may go."""
+
+    def may_go(self, tally: Tally, part: Part) -> bool:
+        """Whether the part may go after what was given already."""
+        ...
+
+    def ends(self, tally: Tally, account: Account, more: Vector) -> float:
+        """How high a queue ends, relative to its share, when it gives `more` on top; higher is better."""
+        ...
+
+
+Cost = tuple[float, int, int, int, int, int]
+
+
+class Opening(NamedTuple):
+    """The parts that have to go so that one task fits on a node, and how bad that is."""
+
+    cost: Cost
+    parts: list[Part]
+
+
+def opening(
+    world: World, trial: Trial, rules: Rules, ask: Ask, choice: int, row: int, candidates: Iterable[Part]
+) -> Opening | None:
+    """The cheapest parts found whose going lets the ask fit on a node; None where nothing does.
+
+    candidates: the parts with tasks on the node, least bad first.
+    """
+    bench = _Bench(world, trial.ledger, ask, choice, row)
+    tally = trial.tally.copy()
+    chosen: list[Part] = []
+    by_queue: dict[int, list[Part]] = {}
+    for part in candidates:
+        if not part.gone and part not in trial.gone:
+            by_queue.setdefault(part.account.index, []).append(part)
+    while not bench.fits():
+        bundle = _next(trial, rules, tally, chosen, by_queue, bench)
+        if not bundle:
+            return None
+        for part in bundle:
+            tally.count(part)
+            bench.free(part, 1)
+            waiting = by_queue.get(part.account.index, [])
+            if part in waiting:
+                waiting.remove(part)
+        chosen += bundle
+    chosen = _spared(bench, tally, chosen)
+    return Opening(_cost(rules, tally, chosen), chosen)
+
+
+def _next(
+    trial: Trial,
+    rules: Rules,
+    tally: Tally,
+    chosen: list[Part],
+    by_queue: dict[int, list[Part]],
+    bench: _Bench,
+) -> list[Part]:
+    """The next part to go with what must go before it: from the queue that ends highest, there the least bad."""
+    best: list[Part] = []
+    best_end = 0.0
+    for waiting in by_queue.values():
+        for part in waiting:
+            if not bench.helps(part):
+                continue
+            bundle = _allowed(trial, rules, tally, chosen, part)
+            if bundle:
+                end = rules.ends(tally, part.account, part.amounts)
+                if not best or end > best_end:
+                    best, best_end = bundle, end
+                break
+    return best
+
+
+def _allowed(trial: Trial, rules: Rules, tally: Tally, chosen: list[Part], part: Part) -> list[Part]:
+    """The part and the extras that must go before it; empty unless the rules let each of them go in turn."""
+    if not part.rest:
+        return [part] if rules.may_go(tally, part) else []
+    bundle: list[Part] = []
+    tally = tally.copy()
+    for step in (*part.rest, part):
+        if step.gone or step in chosen or step in trial.gone:
+            continue
+        if not rules.may_go(tally, step):
+            return []
+        tally.count(step)
+        bundle.append(step)
+    return bundle
+
+
+def _spared(bench: _Bench, tally: Tally, chosen: list[Part]) -> list[Part]:
+    """Without those that need not go: the worst to lose is spared first."""
+    kept = list(chosen)
+    for part in reversed(chosen):
+        if any(part in other.rest for other in kept):
+            continue
+        bench.free(part, -1)
+        if bench.fits():
+            kept.remove(part)
+            tally.count(part, -1)
+        else:
+            bench.free(part, 1)
+    return kept
+
+
+def _cost(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
+    if not chosen:
+        return (-float("inf"), 0, 0, 0, 0, 0)
+    givers = {part.account.index: part.account for part in chosen}
+    return (
+        -min(rules.ends(tally, account, (0, 0, 0)) for account in givers.values()),
+        max(part.workload.priority for part in chosen),
+        sum(len(part.tasks) for part in chosen if part.core),
+        sum(len(part.tasks) for part in chosen),
+        sum(part.cost[3] for part in chosen),
+        -min(part.started_ms for part in chosen),
+    )
+
+
+class _Bench:
+    """One node's later room in plain integers, on which parts are tried."""
+
+    def __init__(self, world: World, ledger: Ledger, ask: Ask, choice: int, row: int) -> None:
+        room = ledger.later
+        self.row = row
+        self.cpu = int(room.cpu[row]) - ask.cpu
+        self.memory = int(room.memory[row]) - ask.memory
+        self.tasks = int(room.tasks[row]) - 1
+        self.extended = {
+            name: int(room.extended[name][row]) - amount if name in room.extended else -amount
+            for name, amount in ask.extended
+        }
+        gpu = ask.gpu[choice]
+        self.devices: list[int] = []
+        self.usable: list[bool] = []
+        self.wanted = 0
+        if gpu is not None:
+            usable, need = world.nodes.usable(gpu)
+            self.wanted = gpu.devices
+            # What each device has beyond the need; never enough where it can't be used.
+            self.devices = (room.devices[row] - need[row]).tolist()
+            self.usable = usable[row].tolist()
+
+    def fits(self) -> bool:
+        return (
+            self.cpu >= 0
+            and self.memory >= 0
+            and self.tasks >= 0
+            and (not self.wanted or self._devices_missing() <= 0)
+            and all(free >= 0 for free in self.extended.values())
+        )
+
+    def _devices_missing(self) -> int:
+        fitting = sum(
+            1 for free, usable in zip(self.devices, self.usable, strict=True) if usable and free >= 0
+        )
+        return self.wanted - fitting
+
+    def helps(self, part: Part) -> bool:
+        """Whether the part frees something here that is still short."""
+        short = self.wanted and self._devices_missing() > 0
+        for held in part.helds:
+            if held.row != self.row:
+                continue
+            if short and any(self.usable[column] and self.devices[column] < 0 for column, _ in held.devices):
+                return True
+            if (self.cpu < 0 and held.cpu) or (self.memory < 0 and held.memory) or self.tasks < 0:
+                return True
+            if any(self.extended.get(name, 0) < 0 and amount for name, amount in held.extended):
+                return True
+        return False
+
+    def free(self, part: Part, sign: int) -> None:
+        for held in part.helds:
+            if held.row == self.row:
+                self._free(held, sign)
+
+    def _free(self, held: Held, sign: int) -> None:
+        self.cpu += sign * held.cpu
+        self.memory += sign * held.memory
+        self.tasks += sign
+        for name, amount in held.extended:
+            if name in self.extended:
+                self.extended[name] += sign * amount
+        if self.wanted:
+            for column, milli in held.devices:
+                self.devices[column] += sign * milli

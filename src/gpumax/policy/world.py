@@ -1,0 +1,158 @@
+"""A snapshot made ready to decide on: room, queues and waiting gangs, and the answers as they come."""
+
+from __future__ import annotations
+
+from gpumax.model.decision import Eviction, Hold, Place
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import ACTIVE, HOLDING, DeviceAsk, Task, Workload
+from gpumax.policy.ask import Ask, Asks
+from gpumax.policy.fit import Fits
+from gpumax.policy.gang import Gang, Spot, Want, total
+from gpumax.policy.ledger import Held, Ledger, Nodes
+from gpumax.policy.score import Scores
+from gpumax.policy.tree import Tree, Vector
+from gpumax.units import MILLI
+
+
+class World:
+    """What the passes read and write. `ledger` is replaced by the trial that worked, never mended."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.nodes = Nodes(snapshot.nodes)
+        self.ledger = Ledger(self.nodes)
+        self.fits = Fits(self.nodes)
+        self.scores = Scores(self.fits, snapshot.policy)
+        self.asks = Asks()
+        self.tree = Tree(snapshot.queues)
+        self.waiting: list[Gang] = []  # not yet placed, or with more to place
+        self.refused: list[Hold] = []  # never gets as far as a pass
+        self.held: dict[str, Held] = {}  # by task, what each holds
+        self.placed: dict[str, Gang] = {}
+        self.places: list[Place] = []
+        self.evictions: list[Eviction] = []
+        self.evicted: set[str] = set()
+        self._smallest: dict[tuple[str, DeviceAsk], int] = {}
+        self._settle()
+        self._read_waiting()
+        capacity = self.capacity()
+        self.warnings = self.tree.divide(capacity, snapshot.policy.fairness_k)
+        self.shares = tuple(self.tree.rows())
+
+    def capacity(self) -> Vector:
+        """What open nodes have in all, healthy devices only."""
+        nodes = [node for node in self.snapshot.nodes if node.open]
+        gpus = int(self.nodes.gpus[self.nodes.open].sum()) if nodes else 0
+        return (gpus, sum(node.cpu_milli for node in nodes), sum(node.memory_mib for node in nodes))
+
+    def _settle(self) -> None:
+        """Count what running work holds. Devices that a file leaves out are the lowest that fit, in task order."""
+        helds: list[Held] = []
+        leaving: list[Held] = []
+        guessed: list[tuple[Workload, Task]] = []
+        for workload in self.snapshot.workloads:
+            for task in workload.tasks:
+                if task.state not in HOLDING or task.node is None:
+                    continue
+                if task.request.gpu and not task.devices:
+                    guessed.append((workload, task))
+                    continue
+                held = self._held(workload, task, self._columns(task))
+                helds.append(held)
+                if task.state == "releasing":
+                    leaving.append(held)
+        self.ledger.settle(helds, leaving)
+        for workload, task in guessed:
+            held = self._held(workload, task, self._guess(task))
+            self.ledger.settle([held], [held] if task.state == "releasing" else [])
+
+    def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
+        column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
+        return tuple(
+            (column_of[share.index], share.milli) for share in task.devices if share.index in column_of
+        )
+
+    def _guess(self, task: Task) -> tuple[tuple[int, int], ...]:
+        gpu, row = task.request.gpu[0], self.nodes.row_of[task.node or ""]
+        usable, need = self.nodes.usable(gpu)
+        free = self.ledger.now.devices[row]
+        columns = [
+            column for column in range(free.size) if usable[row, column] and free[column] >= need[row, column]
+        ]
+        return tuple((column, int(need[row, column])) for column in columns[: gpu.devices])
+
+    def _held(self, workload: Workload, task: Task, devices: tuple[tuple[int, int], ...]) -> Held:
+        """What a task holds; counted in its queue unless it is leaving."""
+        request = task.request
+        extended = tuple(request.extended.items()) if request.extended else ()
+        row = self.nodes.row_of[task.node or ""]
+        held = Held(task.name, row, request.cpu_milli, request.memory_mib, extended, devices)
+        self.held[task.name] = held
+        account = self.tree.accounts.get(workload.queue)
+        if task.state != "releasing" and account is not None:
+            amounts = counted(held)
+            self.tree.add(account, amounts, fixed=not workload.preemptible)
+            self.tree.want(account, amounts)
+        return held
+
+    def _read_waiting(self) -> None:
+        for workload in self.snapshot.workloads:
+            pending = [task for task in workload.tasks if task.state == "pending"]
+            if not pending:
+                continue
+            account = self.tree.accounts.get(workload.queue)
+            if account is None:
+                self.refused.append(
+                    Hold(workload.name, "QueueNotFound", f"queue {workload.queue} does not exist")
+                )
+                continue
+            if account.children:
+                below = ", ".join(child.name for child in account.children[:3])
+                message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
+                self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
+                continue
+            wants = [self._want(workload, task) for task in pending]
+            self.tree.want(account, total(wants))
+            self.waiting.append(Gang(workload, account, wants))
+
+    def _want(self, workload: Workload, task: Task) -> Want:
+        ask = self.asks.of(workload, task)
+        return Want(task, ask, (self._asked_milli(ask), ask.cpu, ask.memory))
+
+    def _asked_milli(self, ask: Ask) -> int:
+        """Until it is placed, a request by memory counts in milli of the smallest healthy device of its pool."""
+        gpu = ask.gpu[0]
+        if gpu is None:
+            return 0
+        if not gpu.memory_mib:
+            return gpu.devices * gpu.milli
+        key = (ask.filter.pool, gpu)
+        known = self._smallest.get(key)
+        if known is None:
+            sizes = [
+                device.memory_mib
+                for node in self.snapshot.nodes
+                if not ask.filter.pool or node.pool == ask.filter.pool
+                for device in node.devices
+                if device.healthy and device.memory_mib
+            ]
+            smallest = min(sizes, default=gpu.memory_mib)
+            known = self._smallest[key] = -(-MILLI * gpu.memory_mib // smallest)
+        return gpu.devices * known
+
+    def place(self, gang: Gang, spots: list[Spot]) -> bool:
+        """Record places that are already in the ledger; returns whether the gang has more to place."""
+        fixed = not gang.workload.preemptible
+        for spot in spots:
+            self.tree.add(gang.account, spot.amounts, fixed=fixed)
+        self.placed.setdefault(gang.workload.name, gang)
+        return gang.advance(spots)
+
+    def active(self, workload: Workload) -> list[Task]:
+        """The tasks that count for the gang and were not evicted in this decision."""
+        return [task for task in workload.tasks if task.state in ACTIVE and task.name not in self.evicted]
+
+
+def counted(held: Held) -> Vector:
+    """What a task counts in its queue: milli-devices, millicores, MiB."""
+    return (sum(milli for _, milli in held.devices), held.cpu, held.memory)

@@ -1,0 +1,21 @@
+"""Where devices come from: the driver, or a wish."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gpumax.model.node import Device
+
+
+class Devices(Protocol):
+    """The accelerators of this machine."""
+
+    virtual: bool
+
+    def read(self) -> tuple[Device, ...]:
+        """The devices now, by index. A device that fails is there with healthy=False."""
+        ...
+
+    def visible(self, indexes: tuple[int, ...]) -> dict[str, str]:
+        """The environment that shows a process these devices and no others."""
+        ...

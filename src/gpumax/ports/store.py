@@ -1,0 +1,78 @@
+"""The store keeps what must survive: workloads, tasks, queues, events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from gpumax.model.queue import Queue
+from gpumax.model.records import Changes, Event, Live, TaskRecord, WorkloadRecord, WorkloadState
+from gpumax.model.spec import WorkloadSpec
+
+
+class Store(Protocol):
+    """Every call is one transaction and durable when it returns. Calls may come from any thread."""
+
+    def live(self) -> Live:
+        """All queues, and every unfinished workload (and every one that is wished deleted) with its tasks."""
+        ...
+
+    def submit(
+        self,
+        specs: Sequence[WorkloadSpec],
+        *,
+        queues: Sequence[Queue] = (),
+        key: str,
+        digest: str,
+        now_ms: int,
+    ) -> tuple[WorkloadRecord, ...]:
+        """Record new workloads, with their tasks and a Submitted event each, all or none; and set `queues` in the same transaction.
+
+        key: the submitter's idempotency key, empty for none; digest: of what was submitted. The same key with the same
+        digest returns what it made the first time; with another digest, or with a name that is in use, Conflict.
+        """
+        ...
+
+    def commit(self, changes: Changes) -> None:
+        """Write all rows or none. Rows of workloads that are gone are passed over."""
+        ...
+
+    def find(self, name: str) -> tuple[WorkloadRecord, tuple[TaskRecord, ...]] | None:
+        """A workload by name, finished or not."""
+        ...
+
+    def page(
+        self, *, states: Collection[WorkloadState] = (), project: str = "", after: str = "", limit: int = 100
+    ) -> tuple[tuple[WorkloadRecord, ...], str]:
+        """Workloads, newest first, and the cursor of the next page (empty at the end)."""
+        ...
+
+    def tasks_of(self, ids: Collection[str]) -> tuple[TaskRecord, ...]:
+        """The tasks of these workloads, by workload id and rank."""
+        ...
+
+    def wish(self, name: str, wish: str, *, now_ms: int) -> WorkloadRecord:
+        """Record what a person wants of a workload. NotFound; Conflict where it is finished and wish isn't delete."""
+        ...
+
+    def queues(self) -> tuple[Queue, ...]:
+        """All queues by name."""
+        ...
+
+    def set_queue(self, queue: Queue, *, now_ms: int) -> None:
+        """Create or replace a queue."""
+        ...
+
+    def delete_queue(self, name: str, *, now_ms: int) -> None:
+        """NotFound; Conflict where it has children or unfinished work."""
+        ...
+
+    def events(
+        self, *, after: int = 0, workload: str = "", limit: int = 100, newest: bool = False
+    ) -> tuple[Event, ...]:
+        """Events in order of seq, those after `after`; newest: the last `limit` of them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
