@@ -13,12 +13,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
+
 from gpumax.model.amounts import BOUNDLESS, Amounts
 from gpumax.model.decision import Decision
 from gpumax.model.node import Device, Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, TaskState, Workload
+from gpumax.policy.decide import decide
 from gpumax.units import MILLI, UNLIMITED
 
 NOW_MS = 1_000_000_000_000
@@ -35,7 +38,9 @@ def gpus(count: float, *, memory_mib: int = 0, model: str = "") -> Request:
     if count == 0:
         return Request()
     whole = count >= 1
-    return Request(gpu=(DeviceAsk(int(count) if whole else 1, MILLI if whole else round(count * MILLI), 0, model),))
+    return Request(
+        gpu=(DeviceAsk(int(count) if whole else 1, MILLI if whole else round(count * MILLI), 0, model),)
+    )
 
 
 def queue(name: str, quota: float = 0, *, limit: float | None = None, weight: float | None = None, parent: str | None = None, priority: int = 100, created: int = 0, min_runtime_ms: int | None = None) -> Queue:  # fmt: skip
@@ -78,13 +83,27 @@ class Sketch:
         """A workload that waits with so many tasks of so many GPUs each; a gang unless min says otherwise."""
         return self._add(letter, queue, "pending", tasks=tasks, request=gpus(gpu), **changes)
 
+    def change(self, letter: str, **changes: object) -> Sketch:
+        """Fields of a workload that was added."""
+        self.workloads[letter] = _changed(self.workloads[letter], changes)
+        return self
+
     def _add(self, letter: str, queue: str, state: TaskState, *, tasks: int = 0, request: Request | None = None, min: int | None = None, groups: tuple[Group, ...] = (), priority: int = 50, preemptible: bool | None = None, submitted: int = 0, started: int | None = None, state_: TaskState | None = None, **changes: object) -> Sketch:  # fmt: skip
         known = self.workloads.get(letter)
-        rows = list(known.tasks) if known else self._running(letter, state_ or "running") if state == "running" else []
+        rows = (
+            list(known.tasks)
+            if known
+            else self._running(letter, state_ or "running")
+            if state == "running"
+            else []
+        )
         fresh = [
-            Task(name=f"{letter}-{len(rows) + number}", state=state, request=request or gpus(1)) for number in range(tasks)
+            Task(name=f"{letter}-{len(rows) + number}", state=state, request=request or gpus(1))
+            for number in range(tasks)
         ]
-        task_changes = {key: changes.pop(key) for key in ("selector", "tolerations", "affinity") if key in changes}
+        task_changes = {
+            key: changes.pop(key) for key in ("selector", "tolerations", "affinity") if key in changes
+        }
         fresh = [_changed(task, task_changes) for task in fresh]
         rows += fresh
         count = len(rows)
@@ -147,8 +166,6 @@ class Sketch:
 
 
 def _changed(thing: T, changes: dict[str, object]) -> T:
-    import msgspec
-
     return msgspec.structs.replace(thing, **changes) if changes else thing  # type: ignore[type-var]
 
 
@@ -197,3 +214,14 @@ def _cell(held: dict[str, int]) -> str:
 def picture(text: str) -> str:
     """A picture with its indentation removed, to compare with `after`."""
     return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def check(sketch: Sketch, expected: str, *, held: str = "", evicted: int | None = None) -> Decision:
+    """Decide on the sketch; the picture afterwards, the workloads held, and the number of evictions must be as given."""
+    snapshot = sketch.snapshot()
+    decision = decide(snapshot)
+    assert after(snapshot, decision) == picture(expected)
+    assert "".join(hold.workload for hold in decision.holds) == held
+    if evicted is not None:
+        assert len(decision.evictions) == evicted
+    return decision

@@ -91,8 +91,10 @@ class _Scan:
         match token:
             case "\n":
                 self._line += 1
-            case "{" | "[":
-                self._open(token == "[")
+            case "{":
+                self._open("")
+            case "[":
+                self._open(0)
             case "}" | "]":
                 self._stack.pop()
                 self._path.pop()
@@ -104,7 +106,7 @@ class _Scan:
             case _:
                 self._scalar(token)
 
-    def _open(self, is_list: bool) -> None:
+    def _open(self, first: Key) -> None:
         inner = Lines(self._line)
         if self._stack:
             self._value()
@@ -112,7 +114,7 @@ class _Scan:
         else:
             self.lines = inner
         self._stack.append(inner)
-        self._path.append(0 if is_list else "")
+        self._path.append(first)
 
     def _scalar(self, token: str) -> None:
         if self._colon or isinstance(self._path[-1], int):

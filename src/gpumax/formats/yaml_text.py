@@ -61,6 +61,8 @@ def read_yaml(data: bytes, source: str) -> list[Parsed]:
             reader.take(event)
     except yaml.YAMLError as error:
         reader.faults.append(_broken(error, data))
+    except BadFile as error:
+        reader.faults.extend(error.faults)
     if reader.faults:
         raise BadFile(reader.faults[:_MOST_FAULTS], source)
     return reader.documents
@@ -115,7 +117,7 @@ class _Reader:
             self._anchors.clear()
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if event.implicit[0]:
             value = _plain(event.value)
         else:
@@ -130,7 +132,7 @@ class _Reader:
             self._anchors[event.anchor] = _Anchored(value, 1, None)
 
     def _open(self, event: yaml.CollectionStartEvent, value: dict[str, object] | list[object]) -> None:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if self._stack and self._stack[-1].key is None:
             raise refuse(self._source, line, "a key that is no text", "text as the key")
         if len(self._stack) >= MOST_DEPTH:
@@ -148,7 +150,7 @@ class _Reader:
         self._put(frame.value, frame.size, frame.lines, frame.lines.line)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        line = event.start_mark.line + 1
+        line = _line(event)
         name = f"alias *{event.anchor}"
         if event.anchor not in self._anchors:
             raise refuse(self._source, line, f"{name}, which no anchor defines", f"&{event.anchor} before it")
@@ -187,7 +189,9 @@ class _Reader:
     def _key(self, key: object, written: str, line: int) -> None:
         frame = self._stack[-1]
         if not isinstance(key, str):
-            self._fault(written, line, f"key {written or 'nothing'}, which is no text", f'"{written}" in quotes')
+            self._fault(
+                written, line, f"key {written or 'nothing'}, which is no text", f'"{written}" in quotes'
+            )
         elif key == "<<":
             self._fault(key, line, "a merge key (<<), which YAML 1.2 does not have", "the fields written out")
         elif key in frame.lines.at:
@@ -197,18 +201,21 @@ class _Reader:
         frame.lines.at[frame.key] = line
 
     def _tag(self, tag: str, line: int) -> None:
-        self.faults.append(Fault("", line, f"tag {quote(tag)}", "no tags: plain values only"))
-        self._enough()
+        self._add(Fault("", line, f"tag {quote(tag)}", "no tags: plain values only"))
 
     def _fault(self, key: str, line: int, found: str, wanted: str) -> None:
         outer = (frame.key for frame in self._stack[:-1])
         path = format_path([*(step for step in outer if step is not None), key])
-        self.faults.append(Fault(path, line, found, wanted))
-        self._enough()
+        self._add(Fault(path, line, found, wanted))
 
-    def _enough(self) -> None:
+    def _add(self, fault: Fault) -> None:
         if len(self.faults) >= _MOST_FAULTS:
-            raise BadFile(self.faults, self._source)
+            raise BadFile([fault], self._source)
+        self.faults.append(fault)
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
 
 
 def _plain(text: str) -> object:
@@ -239,17 +246,14 @@ def _kept(kind: type[WrittenInt] | type[WrittenFloat], value: float, text: str) 
 def _broken(error: yaml.YAMLError, data: bytes) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
         line = data.count(b"\n", 0, error.position) + 1
-        return Fault("", line, f"character 0x{ord(error.character):02x}" if isinstance(error.character, str)
-                     else f"character 0x{error.character:02x}", "text without control characters")  # fmt: skip
-    problem = getattr(error, "problem", None) or str(error)
-    mark = getattr(error, "problem_mark", None)
-    context = getattr(error, "context_mark", None) or mark
-    if mark is None:
-        return Fault("", None, f"broken YAML ({problem})", "YAML")
-    lines = data.split(b"\n")[context.line : mark.line + 1]
-    for line, text in enumerate(lines, context.line + 1):
-        indent = text[: len(text) - len(text.lstrip())]
-        if b"\t" in indent:
+        return Fault("", line, f"character 0x{int(error.character):02x}", "text without control characters")
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Fault("", None, f"broken YAML ({error})", "YAML")
+    last = error.problem_mark.line
+    first = error.context_mark.line if error.context_mark else last
+    for line, text in enumerate(data.split(b"\n")[first : last + 1], first + 1):
+        if b"\t" in text[: len(text) - len(text.lstrip())]:
             return Fault("", line, "a tab", "spaces; YAML indents with spaces")
-    said = f"{error.context}, {problem}" if getattr(error, "context", None) else problem
-    return Fault("", mark.line + 1, f"broken YAML ({said})", _HINTS.get(problem, "YAML"))
+    problem = error.problem or "no reason given"
+    said = f"{error.context}, {problem}" if error.context else problem
+    return Fault("", last + 1, f"broken YAML ({said})", _HINTS.get(problem, "YAML"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import numpy as np
 
 from gpumax.model.decision import NodeReason
 from gpumax.model.node import Node, Taint
-from gpumax.model.workload import Affinity, DeviceAsk, Expression, NodeTerm, Toleration
+from gpumax.model.workload import Affinity, Expression, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.ledger import Bools, Ints, Nodes, Room
+from gpumax.units import MILLI
 
 SOFT_TAINT: Final = 1 << 20
 """How much one PreferNoSchedule taint that isn't tolerated weighs; more than preferred affinity terms together."""
@@ -70,33 +72,36 @@ class Fits:
             self._wishes[wanted] = likes if likes.size and (likes != likes[0]).any() else None
         return self._wishes[wanted]
 
-    def reason(self, room: Room, ask: Ask, row: int) -> NodeReason | None:
-        """Why a node can't take the ask now with any of its alternatives; the first of the closed list that applies."""
-        refusal = self.refusals(ask.filter)[row]
-        if refusal is not None:
-            return refusal
-        gpu_reasons = [_gpu_reason(self.nodes, room, gpu, row) for gpu in ask.gpu]
-        if all(gpu_reasons):
-            return gpu_reasons[0]
-        if room.cpu[row] < ask.cpu:
-            return "NotEnoughCpu"
-        if room.memory[row] < ask.memory:
-            return "NotEnoughMemory"
-        if any(
-            name not in room.extended or room.extended[name][row] < amount for name, amount in ask.extended
-        ):
-            return "NotEnoughExtended"
-        return "TooManyTasks" if room.tasks[row] < 1 else None
-
-
-def _gpu_reason(nodes: Nodes, room: Room, gpu: DeviceAsk | None, row: int) -> NodeReason | None:
-    if gpu is None:
-        return None
-    usable, need = nodes.usable(gpu)
-    if gpu.model and usable[row].sum() < gpu.devices <= nodes.healthy[row].sum():
-        return "ModelMismatch"
-    fitting = (usable[row] & (room.devices[row] >= need[row])).sum()
-    return "NotEnoughGpu" if fitting < gpu.devices else None
+    def reasons(self, room: Room, ask: Ask) -> dict[str, int]:
+        """How many nodes can't take the ask now, by the first reason of the closed list that applies; most first."""
+        counts: Counter[NodeReason] = Counter(why for why in self.refusals(ask.filter) if why is not None)
+        left = np.array([why is None for why in self.refusals(ask.filter)], np.bool_)
+        missing = left if ask.gpu[0] is not None else np.zeros_like(left)
+        fits_by_count = np.zeros_like(left)
+        for gpu in ask.gpu:
+            if gpu is not None:
+                missing = missing & (room.view(gpu).fitting < gpu.devices)
+                other_model = self.nodes.usable(gpu)[0].sum(axis=1) < gpu.devices
+                fits_by_count |= (
+                    other_model & (self.nodes.gpus >= gpu.devices * MILLI) if gpu.model else False
+                )
+        tests: list[tuple[NodeReason, Bools]] = [
+            ("ModelMismatch", missing & fits_by_count),
+            ("NotEnoughGpu", missing),
+            ("NotEnoughCpu", room.cpu < ask.cpu),
+            ("NotEnoughMemory", room.memory < ask.memory),
+        ]
+        for name, amount in ask.extended:
+            tests.append(
+                ("NotEnoughExtended", room.extended[name] < amount if name in room.extended else left)
+            )
+        tests.append(("TooManyTasks", room.tasks < 1))
+        for reason, fails in tests:
+            counts[reason] += int((left & fails).sum())
+            left = left & ~fails
+        return dict(
+            sorted(((why, n) for why, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
+        )
 
 
 def _refusal(node: Node, wanted: Filter) -> NodeReason | None:

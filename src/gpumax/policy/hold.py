@@ -12,7 +12,7 @@ from gpumax.model.workload import DeviceAsk
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Gang, Want, total
-from gpumax.policy.ledger import Ints, Ledger, Nodes, Room
+from gpumax.policy.ledger import Held, Ints, Ledger, Nodes, Room
 from gpumax.policy.place import Placer, size
 from gpumax.policy.tree import Vector
 from gpumax.policy.world import World
@@ -66,21 +66,29 @@ class _Reasons:
         """Place what fits on a ledger of its own, and measure what the others lack."""
         if self._empty is None:
             self._empty = Ledger(self.world.nodes)
-        alone = Placer(self.world.fits, self.world.scores)
-        possible = alone.place(self._empty.copy(), chunk) is not None
-        ledger = self.world.ledger.copy() if possible else self._empty.copy()
-        placer = Placer(self.world.fits, self.world.scores)
-        left = [want for want in sorted(chunk, key=lambda want: size(want.ask, 0), reverse=True)
-                if placer.spot(ledger, want, 0) is None]  # fmt: skip
+        fits, placer = self.world.fits, Placer(self.world.fits, self.world.scores)
+        if len(chunk) == 1:
+            ask = chunk[0].ask
+            possible = any(fits.possible(ask, choice).any() for choice in range(len(ask.gpu)))
+            ledger, left = self.world.ledger if possible else self._empty, chunk
+        else:
+            possible = placer.place(self._empty.copy(), chunk) is not None
+            ledger = self.world.ledger.copy() if possible else self._empty.copy()
+            order = sorted(chunk, key=lambda want: size(want.ask, 0), reverse=True)
+            left = [want for want in order if placer.spot(ledger, want, 0) is None]
+        nodes = fits.reasons(ledger.later, (left or chunk)[0].ask)
         short: dict[str, int] = {}
         nearest = ""
+        room = ledger.later if len(left) <= 1 else ledger.later.copy()
         # A chunk can fail as a whole though each task finds a spot by itself, in another order; then nothing is short.
         for want in left:
-            row, lacks = _nearest(self.world, ledger.later, want.ask)
-            nearest = nearest or (self.world.nodes.names[row] if row is not None else "")
+            row, lacks = _nearest(self.world, room, want.ask)
+            if row is not None:
+                nearest = nearest or self.world.nodes.names[row]
+                if len(left) > 1:
+                    _drain(room, row, want.ask)
             for resource, amount in lacks.items():
                 short[resource] = short.get(resource, 0) + amount
-        nodes = _count(self.world, ledger.later, (left or chunk)[0].ask)
         return _NoRoom(possible, len(chunk) - len(left), nearest, nodes, short)
 
     def _why_not_taken(self, gang: Gang, amounts: Vector) -> str:
@@ -100,7 +108,7 @@ class _Reasons:
 
 
 def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, int]]:
-    """The matching node that lacks least, and what it lacks; its room is then taken, so that the next task lacks more."""
+    """The row of the matching node that lacks least, and what it lacks."""
     rows = np.array([row for row, why in enumerate(world.fits.refusals(ask.filter)) if why is None], np.int64)
     if rows.size == 0:
         return None, {}
@@ -112,15 +120,13 @@ def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, 
         lacks[name] = np.maximum(amount - free, 0)
     lacks["tasks"] = np.maximum(1 - room.tasks[rows], 0)
     best = int(np.lexsort(list(reversed(lacks.values())))[0])
-    row = int(rows[best])
-    room.cpu[row] -= ask.cpu
-    room.memory[row] -= ask.memory
-    room.tasks[row] -= 1
-    for name, amount in ask.extended:
-        if name in room.extended:
-            room.extended[name][row] -= amount
+    return int(rows[best]), {resource: int(lack[best]) for resource, lack in lacks.items() if lack[best] > 0}
+
+
+def _drain(room: Room, row: int, ask: Ask) -> None:
+    """Take what a node has for an ask that doesn't fit there, so that the next one lacks more."""
+    room.take(Held("", row, ask.cpu, ask.memory, ask.extended, ()))
     room.drain(row)
-    return row, {resource: int(lack[best]) for resource, lack in lacks.items() if lack[best] > 0}
 
 
 def _gpu_lack(nodes: Nodes, room: Room, gpu: DeviceAsk | None, rows: Ints) -> Ints:
@@ -135,16 +141,6 @@ def _gpu_lack(nodes: Nodes, room: Room, gpu: DeviceAsk | None, rows: Ints) -> In
     missing = gpu.devices - lack.shape[1]
     whole: Ints = lack.sum(axis=1) + max(missing, 0) * (gpu.milli if not gpu.memory_mib else MILLI)
     return whole
-
-
-def _count(world: World, room: Room, ask: Ask) -> dict[str, int]:
-    """How many nodes can't take the ask, by reason."""
-    reasons = (world.fits.reason(room, ask, row) for row in range(len(world.nodes.names)))
-    counts: dict[str, int] = {}
-    for reason in reasons:
-        if reason is not None:
-            counts[reason] = counts.get(reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _incomplete(missing: dict[str, int]) -> str:

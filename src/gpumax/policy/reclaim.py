@@ -72,11 +72,10 @@ class _Reclaim:
         found = make_room(self.world, self.placer, candidates, gang.chunk())
         if found is not None:
             trial, spots = found
-            needed = _relieve(fairness, trial, candidates)
-            if needed is not None:
-                spare(trial, needed)
+            if _relieve(fairness, trial, candidates):
+                spare(trial, lambda part: _has_room_above(fairness, trial, part))
                 if self._within_bound(trial):
-                    self._commit(gang, fairness, trial, needed)
+                    self._commit(gang, fairness, trial)
                     return spots
         candidates.reset()
         return None
@@ -99,28 +98,36 @@ class _Reclaim:
         bound = self.world.snapshot.policy.max_evictions
         return not bound or len(self.world.evictions) + sum(len(part.tasks) for part in trial.gone) <= bound
 
-    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial, needed: set[Part]) -> None:
-        world, name = self.world, gang.workload.name
+    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial) -> None:
+        world = self.world
+        stopped = []
         for part in sorted(trial.gone, key=lambda part: (part.core, part.cost), reverse=True):
-            moved = [] if part in needed else _moved(world, fairness, trial, part)
-            part.gone = True
+            moved = _moved(world, fairness, trial, part)
             if not moved:
-                world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
-            for task in part.tasks:
-                world.evicted.add(task.name)
-            if moved:
-                for spot in moved:
-                    node, devices = world.nodes.names[spot.held.row], trial.ledger.shares(spot.held)
-                    world.evictions.append(Eviction(spot.want.task.name, "reclaim", name, node, devices))
-            else:
-                world.evictions += [Eviction(task.name, "reclaim", name) for task in part.tasks]
+                stopped.append(part)
+            world.evictions += _evictions(world, part, moved, gang.workload.name)
+            world.evicted.update(task.name for task in part.tasks)
             self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved]
+            part.gone = True
+        for part in stopped:
+            world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
         world.ledger = trial.ledger
 
 
-def _relieve(fairness: Fairness, trial: Trial, candidates: Candidates) -> set[Part] | None:
-    """Have more go where queues above would still be over their share or limit; None where that isn't possible."""
-    needed: set[Part] = set()
+def _evictions(world: World, part: Part, moved: list[Spot], beneficiary: str) -> list[Eviction]:
+    if not moved:
+        return [Eviction(task.name, "reclaim", beneficiary) for task in part.tasks]
+    return [
+        Eviction(
+            spot.want.task.name, "reclaim", beneficiary,
+            world.nodes.names[spot.held.row], world.ledger.shares(spot.held),
+        )
+        for spot in moved
+    ]  # fmt: skip
+
+
+def _relieve(fairness: Fairness, trial: Trial, candidates: Candidates) -> bool:
+    """Have more go where queues above would still be over their share or limit; False where that isn't possible."""
     for account in fairness.asker.path[1:]:
         while fairness.excess(account, trial.tally):
             usable = [
@@ -136,18 +143,21 @@ def _relieve(fairness: Fairness, trial: Trial, candidates: Candidates) -> set[Pa
                 usable, key=lambda part: fairness.ends(trial.tally, part.account, part.amounts), default=None
             )
             if part is None:
-                return None
+                return False
             trial.evict(part)
-            needed.add(part)
-    return needed
+    return True
+
+
+def _has_room_above(fairness: Fairness, trial: Trial, part: Part) -> bool:
+    """Whether the queues above the asker stay within share and limit though this part goes on holding what it holds."""
+    tally = trial.tally.copy()
+    tally.count(part, -1)
+    return not any(fairness.excess(account, tally) for account in fairness.asker.path[1:])
 
 
 def _moved(world: World, fairness: Fairness, trial: Trial, part: Part) -> list[Spot]:
-    """New places for a part; none where a queue above the asker has no room for it besides."""
-    trial.tally.count(part, -1)
-    spots = []
-    if not any(fairness.excess(account, trial.tally) for account in fairness.asker.path[1:]):
-        spots = move(world, trial, part)
-    if not spots:
-        trial.tally.count(part)
+    """New places for a part; none where they don't all fit, or a queue above the asker has no room for it besides."""
+    spots = move(world, trial, part) if _has_room_above(fairness, trial, part) else []
+    if spots:
+        trial.tally.count(part, -1)
     return spots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from gpumax.policy.ask import Ask
@@ -123,11 +124,11 @@ def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choice: in
     return spot
 
 
-def spare(trial: Trial, needed: set[Part]) -> None:
-    """Let everyone stay whose room nobody took, the worst to lose first; `needed` have to go for another reason."""
+def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> None:
+    """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first."""
     tied = {extra for part in trial.gone for extra in part.rest}
     for part in sorted(trial.gone, key=lambda part: (part.core, part.cost), reverse=True):
-        if part not in needed and part not in tied and all(map(trial.ledger.could_stay, part.helds)):
+        if part not in tied and all(map(trial.ledger.could_stay, part.helds)) and dispensable(part):
             trial.spare(part)
             tied.difference_update(part.rest)
 

@@ -1,0 +1,237 @@
+"""What one task asks for: devices in all the ways that people write them, cpu, memory, extended resources."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+from gpumax.formats.not_yet import NotYet
+from gpumax.formats.scalars import KEY, MODEL, Amount, Text, Whole, write_number
+from gpumax.formats.shape import (
+    Bad,
+    ByType,
+    Field,
+    Map,
+    Object,
+    Rows,
+    Schema,
+    Shape,
+    Shared,
+    Then,
+    Wrong,
+    show,
+    wrong,
+)
+from gpumax.model.workload import DeviceAsk, Document, Request
+from gpumax.units import LARGEST, MILLI, ceil, format_count, format_memory, parse_quantity
+
+MOST_DEVICES: Final = LARGEST // MILLI
+"""The most devices that a request may name."""
+
+SLICES: Final = Map(
+    Text(r"[1-9]g\.[0-9]+gb(?:\+[a-z0-9.]+)*", "a slice profile like 1g.10gb"), Whole(1, 1000), most=100
+)
+"""Hardware partitions by profile."""
+
+EXTENDED: Final = Map(KEY, Whole(), most=1000)
+"""Other countable resources."""
+
+_GPU_WANTED: Final = "a number of GPUs (2), a fraction of one (0.5 or 500m), or a model with either (H100:2)"
+_NO_MODELS: Final = frozenset(("nan", "inf", "infinity", "unlimited"))
+
+
+def _devices(quantity: Fraction, value: object, model: str) -> DeviceAsk | None:
+    """The devices that a number means; None for 0."""
+    if not 0 <= quantity <= MOST_DEVICES:
+        raise wrong(value, "0 or more" if quantity < 0 else f"at most {MOST_DEVICES} devices")
+    if quantity.denominator == 1:
+        return DeviceAsk(int(quantity), MILLI, 0, model) if quantity else None
+    if quantity > 1:
+        raise wrong(value, "whole devices, or a fraction below 1")
+    if quantity * MILLI < 1:
+        raise wrong(value, "at least 1m, a thousandth of a device")
+    return DeviceAsk(1, ceil(quantity * MILLI), 0, model)
+
+
+class _Number:
+    """2, 0.5, "500m", "H100:2" or "H100"."""
+
+    def read(self, value: object) -> DeviceAsk | None:
+        """The devices; None for 0."""
+        model, count = "", value
+        if isinstance(value, str) and _number(value) is None:
+            model, _, count = value.rpartition(":")
+            if not model and value[:1].isalpha() and value.lower() not in _NO_MODELS:
+                model, count = value, "1"
+            try:
+                MODEL.read(model)
+            except Bad:
+                raise wrong(value, _GPU_WANTED) from None
+        quantity = _number(count)
+        if quantity is None:
+            raise wrong(value, _GPU_WANTED)
+        return _devices(quantity, value, model)
+
+    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002 - part of the Protocol
+        """A number, or text."""
+        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
+
+
+def _number(value: object) -> Fraction | None:
+    # A unit of memory on a number of devices is a slip: gpu_memory was meant.
+    if isinstance(value, str) and value[-1:].isalpha() and value[-1:] != "m":
+        return None
+    try:
+        return parse_quantity(value)
+    except ValueError:
+        return None
+
+
+def _alternative(
+    gpu: DeviceAsk | None = None, memory: int = 0, model: str = "", devices: int = 0
+) -> DeviceAsk:
+    if (gpu is None) == (memory == 0):
+        raise wrong(None, "either gpu or memory, of each device")
+    if gpu is None:
+        return DeviceAsk(devices or 1, MILLI, memory, model)
+    if gpu.model and model:
+        raise wrong(f"{gpu.model} and {model}", "one model")
+    return _times(DeviceAsk(gpu.devices, gpu.milli, 0, gpu.model or model), devices)
+
+
+def _times(ask: DeviceAsk, devices: int) -> DeviceAsk:
+    """The ask, on each of several devices."""
+    if not devices or (devices == 1 and ask.devices == 1):
+        return ask
+    if ask.milli == MILLI:
+        model = f"{ask.model}:" if ask.model else ""
+        wanted = (
+            f"gpu: {model}{devices} for whole devices"
+            if ask.devices == 1
+            else "no `devices` beside whole GPUs"
+        )
+        raise Bad([Wrong(("devices",), str(devices), wanted)])
+    return DeviceAsk(devices, ask.milli, 0, ask.model)
+
+
+def _positive(amount: int) -> int:
+    if amount == 0:
+        raise wrong(0, "memory of each device, more than 0")
+    return amount
+
+
+def _some(ask: DeviceAsk | None) -> DeviceAsk:
+    if ask is None:
+        raise wrong(0, "at least a part of a device in every alternative")
+    return ask
+
+
+_DEVICE_MEMORY: Final = Then(Amount("memory", "up"), _positive)
+_COUNT: Final = Whole(1, 4096)
+_ALTERNATIVE: Final = Object(
+    "DeviceAsk",
+    {
+        "gpu": Field(_Number(), "Whole GPUs, or a fraction of each of `devices`."),
+        "memory": Field(_DEVICE_MEMORY, "Memory of each device, instead of gpu."),
+        "model": Field(MODEL, "Only devices of this model."),
+        "devices": Field(_COUNT, "How many different devices of one node; goes with a fraction or memory."),
+    },
+    _alternative,
+)
+_ENTRY: Final = ByType(
+    _GPU_WANTED, number=Then(_Number(), _some), text=Then(_Number(), _some), object=_ALTERNATIVE
+)
+
+
+def _one(ask: DeviceAsk | None) -> tuple[DeviceAsk, ...]:
+    return (ask,) if ask is not None else ()
+
+
+_GPU: Final[Shape[tuple[DeviceAsk, ...]]] = ByType(
+    _GPU_WANTED,
+    number=Then(_Number(), _one),
+    text=Then(_Number(), _one),
+    object=Then(_ALTERNATIVE, _one),
+    list=Rows(_ENTRY, least=1, most=100),
+)
+
+_LIMIT: Final = Object(
+    "RequestLimit",
+    {
+        "gpu": Field(_GPU, "How much of the devices it may use at most."),
+        "gpu_memory": Field(_DEVICE_MEMORY, "How much memory of each device it may use at most."),
+    },
+    dict,
+)
+
+REQUEST_FIELDS: Final[dict[str, Field]] = {
+    "gpu": Field(_GPU, "Whole GPUs (2), a fraction of one (0.5), a model with either (H100:2), or a list of alternatives in order."),
+    "gpu_memory": Field(_DEVICE_MEMORY, "Memory of each device, instead of gpu."),
+    "devices": Field(_COUNT, "On how many different devices of one node; goes with a fraction or gpu_memory."),
+    "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
+    "cpu": Field(Amount("cpu", "up"), "Cores.", to="cpu_milli"),
+    "memory": Field(Amount("memory", "up"), "Host memory.", to="memory_mib"),
+    "extended": Field(EXTENDED, "Other countable resources."),
+    "limit": Field(NotYet("request.limit", _LIMIT), "Up to what it may burst.", keep=False),
+}  # fmt: skip
+"""The fields that every request has."""
+
+
+def make_request(
+    gpu: tuple[DeviceAsk, ...] = (),
+    gpu_memory: int = 0,
+    devices: int = 0,
+    cpu_milli: int = 0,
+    memory_mib: int = 0,
+    extended: dict[str, int] | None = None,
+) -> Request:
+    """A request of its fields. Bad where they contradict each other."""
+    if gpu_memory:
+        if gpu:
+            raise Bad(
+                [Wrong(("gpu_memory",), f"{format_memory(gpu_memory)} beside gpu", "only one of the two")]
+            )
+        gpu = (DeviceAsk(devices or 1, MILLI, gpu_memory),)
+    elif devices and not gpu:
+        raise Bad([Wrong(("devices",), show(devices), "gpu or gpu_memory beside it")])
+    elif devices:
+        gpu = tuple(_times(ask, devices) for ask in gpu)
+    return Request(gpu, cpu_milli, memory_mib, extended or {})
+
+
+REQUEST: Final = Shared(Object("Request", REQUEST_FIELDS, make_request, about="What one task asks for."))
+"""Equal requests are one object: policy remembers what it learned of a request by its identity."""
+
+
+def dump_request(request: Request) -> Document:
+    """As it is read."""
+    document = _dump_gpu(request.gpu)
+    if request.cpu_milli:
+        document["cpu"] = write_number(request.cpu_milli)
+    if request.memory_mib:
+        document["memory"] = format_memory(request.memory_mib)
+    if request.extended:
+        document["extended"] = dict(sorted(request.extended.items()))
+    return document
+
+
+def _dump_gpu(asks: tuple[DeviceAsk, ...]) -> Document:
+    if len(asks) != 1:
+        return {"gpu": [_dump_ask(ask) for ask in asks]} if asks else {}
+    ask = asks[0]
+    several = {"devices": ask.devices} if ask.devices > 1 else {}
+    if ask.memory_mib and not ask.model:
+        return {"gpu_memory": format_memory(ask.memory_mib), **several}
+    if ask.milli < MILLI and not ask.memory_mib:
+        return {"gpu": _dump_ask(DeviceAsk(1, ask.milli, 0, ask.model)), **several}
+    return {"gpu": _dump_ask(ask)}
+
+
+def _dump_ask(ask: DeviceAsk) -> object:
+    model = {"model": ask.model} if ask.model else {}
+    if ask.memory_mib:
+        return {"memory": format_memory(ask.memory_mib), **model, "devices": ask.devices}
+    if ask.milli < MILLI and ask.devices > 1:
+        return {"gpu": write_number(ask.milli), **model, "devices": ask.devices}
+    milli = ask.devices * ask.milli
+    return f"{ask.model}:{format_count(milli)}" if ask.model else write_number(milli)

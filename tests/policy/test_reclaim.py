@@ -1,0 +1,187 @@
+"""Reclaim: a queue within its share takes back what others hold above theirs, and no more."""
+
+from __future__ import annotations
+
+from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
+
+from gpumax.model.snapshot import Policy
+from gpumax.model.workload import DeviceShare, Group, Task
+from gpumax.policy.decide import decide
+
+
+def two_queues(nodes: str, a: float = 4, b: float = 4, policy: Policy | None = None) -> Sketch:
+    return Sketch(nodes, policy or Policy()).with_queues(queue("a", a), queue("b", b))
+
+
+def test_the_owner_gets_its_quota_back_and_no_more() -> None:
+    sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=6, min=1)
+    decision = check(sketch, "n1: bbbbAAAA", evicted=4)
+    assert {eviction.cause for eviction in decision.evictions} == {"reclaim"}
+    assert {eviction.beneficiary for eviction in decision.evictions} == {"A"}
+
+
+def test_places_wait_for_those_who_make_way() -> None:
+    sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a")
+    decision = decide(sketch.snapshot())
+    assert [place.after for place in decision.places] == [
+        tuple(eviction.task for eviction in decision.evictions)
+    ]
+
+
+def test_extras_go_in_reverse_order_before_any_minimum() -> None:
+    sketch = two_queues("n1: bbbbbbcc").run("b", "b", min=2).run("c", "b").wait("A", "a", tasks=4)
+    decision = check(sketch, "n1: bbAAAAcc")
+    assert [eviction.task for eviction in decision.evictions] == ["b-5", "b-4", "b-3", "b-2"]
+
+
+def test_a_gang_is_never_left_below_its_minimum() -> None:
+    sketch = two_queues("n1: bbbbbbbb").run("b", "b").wait("A", "a")
+    check(sketch, "n1: A.......", evicted=8)
+
+
+def test_nobody_is_evicted_for_work_that_then_does_not_fit() -> None:
+    sketch = (
+        two_queues("n1: bbbb\nn2: cccc")
+        .run("b", "b", min=1)
+        .run("c", "b", priority=100)
+        .wait("A", "a", gpu=4, tasks=2)
+    )
+    check(sketch, "n1: bbbb\nn2: cccc", held="A", evicted=0)
+
+
+def test_a_queue_beyond_its_share_takes_nothing_back() -> None:
+    sketch = two_queues("n1: aaaabbbb").run("a", "a").run("b", "b", min=1).wait("A", "a")
+    decision = check(sketch, "n1: aaaabbbb", held="A", evicted=0)
+    assert "share of 4" in decision.holds[0].message
+
+
+def test_what_is_within_its_owners_share_stays() -> None:
+    sketch = Sketch("n1: bbbbcccc").with_queues(queue("a", 2), queue("b", 2), queue("c", 4))
+    sketch.run("b", "b", min=1).run("c", "c", min=1)
+    check(sketch.wait("A", "a", tasks=3, min=1), "n1: bbAAcccc", evicted=2)
+
+
+def test_the_last_step_may_end_below_the_share_but_no_step_starts_there() -> None:
+    sketch = two_queues("n1: bbbccc..").run("b", "b").run("c", "b").wait("A", "a", tasks=4)
+    check(sketch, "n1: bbbAA.AA", evicted=3)
+
+
+def test_non_preemptible_work_is_never_evicted() -> None:
+    sketch = (
+        two_queues("n1: bbbbcccc").run("b", "b", priority=100).run("c", "b", min=1).wait("A", "a", tasks=4)
+    )
+    check(sketch, "n1: bbbbAAAA", evicted=4)
+
+
+def test_of_two_givers_the_one_that_is_further_above_its_share_gives() -> None:
+    sketch = Sketch("n1: bbbccccc").with_queues(queue("a", 2), queue("b", 2), queue("c", 2))
+    sketch.run("b", "b", min=1).run("c", "c", min=1)
+    check(sketch.wait("A", "a", tasks=2), "n1: bbbcccAA", evicted=2)
+
+
+def test_the_lowest_priority_goes_first() -> None:
+    sketch = two_queues("n1: bbbbcccc").run("b", "b", min=1, priority=60).run("c", "b", min=1, priority=40)
+    check(sketch.wait("A", "a", tasks=2), "n1: bbbbccAA", evicted=2)
+
+
+def test_fewer_tasks_go_rather_than_more() -> None:
+    sketch = Sketch("n1: bc\nn2: dd").with_queues(queue("a", 2), queue("b", 0, weight=0))
+    sketch.run("b", "b").run("c", "b").run("d", "b")
+    big = Task(
+        name="d-0",
+        state="running",
+        node="n2",
+        request=gpus(2),
+        devices=(DeviceShare(0, 1000), DeviceShare(1, 1000)),
+    )
+    sketch.change("d", tasks=(big,), groups=(Group("", 1),))
+    check(sketch.wait("A", "a", gpu=2), "n1: bc\nn2: AA", evicted=1)
+
+
+def test_the_youngest_goes_among_equals() -> None:
+    sketch = two_queues("n1: bcdefghi", a=2, b=2)
+    for minute, letter in enumerate("bcdefghi"):
+        sketch.run(letter, "b", started=minute * MINUTE_MS)
+    check(sketch.wait("A", "a"), "n1: bcdefghA", evicted=1)
+
+
+def test_a_late_checkpoint_makes_an_eviction_cheap() -> None:
+    sketch = two_queues("n1: bc", a=1, b=1).run("b", "b").run("c", "b", started=10 * MINUTE_MS)
+    sketch.change("b", checkpointed_ms=NOW_MS - MINUTE_MS)
+    check(sketch.wait("A", "a"), "n1: Ac", evicted=1)
+
+
+def test_the_later_name_goes_last_of_all_ties() -> None:
+    check(two_queues("n1: bc", a=1, b=1).run("b", "b").run("c", "b").wait("A", "a"), "n1: bA", evicted=1)
+
+
+def test_minimum_runtimes_protect_minimums_but_not_extras() -> None:
+    sketch = Sketch("n1: bbbb").with_queues(queue("a", 4), queue("b", 0, min_runtime_ms=60 * MINUTE_MS))
+    sketch.run("b", "b", min=2)
+    check(sketch.wait("A", "a", tasks=4, min=1), "n1: bbAA", evicted=2)
+
+
+def test_a_minimum_runtime_is_the_one_below_the_common_ancestor() -> None:
+    queues = (queue("top"), queue("a", 4, parent="top"), queue("mid", parent="top", min_runtime_ms=0),
+              queue("b", 0, parent="mid", min_runtime_ms=60 * MINUTE_MS))  # fmt: skip
+    sketch = Sketch("n1: bbbb").with_queues(*queues).run("b", "b")
+    check(sketch.wait("A", "a", tasks=4), "n1: AAAA", evicted=4)
+
+
+def test_victims_restart_elsewhere_where_they_fit() -> None:
+    sketch = Sketch("n1: bb\nn2: .").with_queues(queue("a", 2), queue("b", 0, weight=0))
+    sketch.run("b", "b", min=1)
+    decision = check(sketch.wait("A", "a", gpu=2), "n1: AA\nn2: b", evicted=2)
+    assert [eviction.restarts_on for eviction in decision.evictions].count("n2") == 1
+
+
+def test_moved_work_counts_at_every_queue_above_the_asker() -> None:
+    queues = (queue("top", 2, limit=2), queue("a", 2, parent="top"), queue("b", 0, weight=0, parent="top"))
+    sketch = Sketch("n1: bb\nn2: ..").with_queues(*queues).run("b", "b", min=1)
+    check(sketch.wait("A", "a", gpu=2), "n1: ..\nn2: AA", evicted=2)
+
+
+def test_a_limit_above_makes_siblings_give_way_though_nodes_have_room() -> None:
+    queues = (queue("top", 4, limit=4), queue("a", 2, parent="top"), queue("b", 2, parent="top"))
+    sketch = Sketch("n1: bbbb....").with_queues(*queues).run("b", "b", min=1)
+    check(sketch.wait("A", "a", tasks=2), "n1: bb..AA..", evicted=2)
+
+
+def test_cousins_compare_where_their_branches_part() -> None:
+    queues = (queue("x", 4), queue("y", 4), queue("a", 0, parent="x"), queue("b", 8, parent="y"))
+    sketch = Sketch("n1: bbbbbbbb").with_queues(*queues).run("b", "b", min=1)
+    check(sketch.wait("A", "a", tasks=4), "n1: bbbbAAAA", evicted=4)
+
+
+def test_a_gang_takes_whole_nodes_where_that_costs_least() -> None:
+    sketch = Sketch("n1: bbbc\nn2: dddd\nn3: bbbb").with_queues(queue("a", 8), queue("b", 0, weight=0))
+    sketch.run("b", "b", min=1).run("c", "b", priority=90).run("d", "b", min=1, priority=60)
+    check(sketch.wait("A", "a", tasks=1, gpu=4), "n1: bbbc\nn2: dddd\nn3: AAAA", evicted=4)
+
+
+def test_fractions_are_taken_back_from_one_gpu() -> None:
+    sketch = Sketch("n1: [b5c5][d5e5]").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    for minute, letter in enumerate("bcde"):
+        sketch.run(letter, "b", started=minute * MINUTE_MS)
+    check(sketch.wait("A", "a", gpu=1), "n1: [b5c5]A", evicted=2)
+
+
+def test_evictions_are_bounded() -> None:
+    sketch = two_queues("n1: bbbbbbbb", policy=Policy(max_evictions=2)).run("b", "b", min=1)
+    check(sketch.wait("A", "a", tasks=4, min=1), "n1: bbbbbbAA", evicted=2)
+
+
+def test_whoever_made_way_is_not_placed_again_in_the_same_decision() -> None:
+    sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=2)
+    decision = decide(sketch.snapshot())
+    assert not {eviction.task for eviction in decision.evictions} & {place.task for place in decision.places}
+
+
+def test_work_within_quota_reclaims_from_above_quota_when_quotas_exceed_what_there_is() -> None:
+    sketch = Sketch("n1: bbbb").with_queues(queue("a", 4, priority=1), queue("b", 3)).run("b", "b", min=1)
+    check(sketch.wait("A", "a"), "n1: bbbA", evicted=1)
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=3)
+    assert decide(sketch.snapshot()) == decide(sketch.snapshot())
