@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ NOW_MS = 1_000_000_000_000
 MINUTE_MS = 60_000
 T = TypeVar("T")
 _CELL = re.compile(r"\[([^\]]*)\]|(.)")
+_OF_TASKS = ("selector", "tolerations", "affinity")
 _PART = re.compile(r"([A-Za-z.])(\d)")
 
 
@@ -63,32 +64,32 @@ class Sketch:
     memory_mib: int = 80 * 1024
     queues: list[Queue] = field(default_factory=list)
     workloads: dict[str, Workload] = field(default_factory=dict)
-    extra: dict[str, dict[str, object]] = field(default_factory=dict)
+    extra: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def with_queues(self, *queues: Queue) -> Sketch:
         """Add queues."""
         self.queues += queues
         return self
 
-    def node(self, name: str, **changes: object) -> Sketch:
+    def node(self, name: str, **changes: Any) -> Sketch:
         """Fields of a node that the picture doesn't show."""
         self.extra[name] = changes
         return self
 
-    def run(self, letter: str, queue: str, **changes: object) -> Sketch:
+    def run(self, letter: str, queue: str, **changes: Any) -> Sketch:
         """A workload that the picture shows running. min: its gang's minimum; unset: every task by itself."""
         return self._add(letter, queue, "running", **changes)
 
-    def wait(self, letter: str, queue: str, tasks: int = 1, gpu: float = 1, **changes: object) -> Sketch:
+    def wait(self, letter: str, queue: str, tasks: int = 1, gpu: float = 1, **changes: Any) -> Sketch:
         """A workload that waits with so many tasks of so many GPUs each; a gang unless min says otherwise."""
         return self._add(letter, queue, "pending", tasks=tasks, request=gpus(gpu), **changes)
 
-    def change(self, letter: str, **changes: object) -> Sketch:
+    def change(self, letter: str, **changes: Any) -> Sketch:
         """Fields of a workload that was added."""
         self.workloads[letter] = _changed(self.workloads[letter], changes)
         return self
 
-    def _add(self, letter: str, queue: str, state: TaskState, *, tasks: int = 0, request: Request | None = None, min: int | None = None, groups: tuple[Group, ...] = (), priority: int = 50, preemptible: bool | None = None, submitted: int = 0, started: int | None = None, state_: TaskState | None = None, **changes: object) -> Sketch:  # fmt: skip
+    def _add(self, letter: str, queue: str, state: TaskState, *, tasks: int = 0, request: Request | None = None, min: int | None = None, groups: tuple[Group, ...] = (), priority: int = 50, preemptible: bool | None = None, submitted: int = 0, started: int | None = None, state_: TaskState | None = None, **changes: Any) -> Sketch:  # fmt: skip
         known = self.workloads.get(letter)
         rows = (
             list(known.tasks)
@@ -101,9 +102,7 @@ class Sketch:
             Task(name=f"{letter}-{len(rows) + number}", state=state, request=request or gpus(1))
             for number in range(tasks)
         ]
-        task_changes = {
-            key: changes.pop(key) for key in ("selector", "tolerations", "affinity") if key in changes
-        }
+        task_changes = {key: changes.pop(key) for key in list(changes) if key in _OF_TASKS}
         fresh = [_changed(task, task_changes) for task in fresh]
         rows += fresh
         count = len(rows)
@@ -121,7 +120,7 @@ class Sketch:
 
     def _running(self, letter: str, state: TaskState) -> list[Task]:
         """Every cell of the letter is a task; parts of GPUs as written."""
-        found = []
+        found: list[Task] = []
         for name, cells in self._lines():
             for index, cell in enumerate(cells):
                 for owner, milli in _holders(cell):
@@ -165,7 +164,7 @@ class Sketch:
         )
 
 
-def _changed(thing: T, changes: dict[str, object]) -> T:
+def _changed(thing: T, changes: dict[str, Any]) -> T:
     return msgspec.structs.replace(thing, **changes) if changes else thing  # type: ignore[type-var]
 
 

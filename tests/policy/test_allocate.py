@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from board import NOW_MS, Sketch, check, gpus, queue
 
+from board import NOW_MS, Sketch, check, gpus, queue
 from gpumax.errors import BadFile
 from gpumax.model.node import Taint
 from gpumax.model.snapshot import Placement, Policy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from board import Sketch, gpus, queue
-
 from gpumax.model.decision import HOLD_CODES, Hold
 from gpumax.model.node import Device, Taint
 from gpumax.model.workload import DeviceAsk, Request, Task

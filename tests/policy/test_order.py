@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from board import Sketch, check, queue
-
 from gpumax.model.workload import Task
 from gpumax.policy.decide import decide
 from gpumax.policy.gang import natural

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
-
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceShare, Group, Task
 from gpumax.policy.decide import decide

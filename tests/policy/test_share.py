@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from board import Sketch, gpus, queue
 from hypothesis import given
 from hypothesis import strategies as st
 
+from board import Sketch, gpus, queue
 from gpumax.model.amounts import Amounts
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy

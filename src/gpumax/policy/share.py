@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from gpumax.units import floor
+from gpumax.units import UNLIMITED, floor
 
 PPM: Final = 1_000_000
 """Millionths of a whole, the unit of usage and of fairness_k."""
@@ -68,8 +68,10 @@ def _quotas(total: int, claims: list[Claim]) -> list[int]:
 
 def _cut(left: int, needs: dict[int, int], claims: list[Claim], total: int, shares: list[int]) -> None:
     """Divide `left` in proportion to quota; who needs less than its part leaves the rest to the others."""
+    if left <= 0:
+        return
     # An unlimited quota stands for all there is.
-    quota = {row: min(claims[row].quota, total) for row in needs}
+    quota = {row: total if claims[row].quota >= UNLIMITED else claims[row].quota for row in needs}
     open_rows = [row for row in needs if needs[row] > 0]
     while open_rows:
         whole = sum(quota[row] for row in open_rows)
