@@ -110,7 +110,7 @@ _NODE: Final = Object(
     _node_affinity,
 )
 
-_SELECTOR: Final = Object(
+_SELECTOR: Final[Object[Document]] = Object(
     "LabelSelector",
     {
         "matchLabels": Field(Map(KEY, VALUE), "Labels that must be equal."),
@@ -121,7 +121,7 @@ _SELECTOR: Final = Object(
     },
     dict,
 )
-_TASK_TERM: Final = Object(
+_TASK_TERM: Final[Object[Document]] = Object(
     "TaskTerm",
     {
         "labelSelector": Field(_SELECTOR, "Which tasks are meant."),
@@ -133,7 +133,7 @@ _TASK_TERM: Final = Object(
     },
     dict,
 )
-_TASKS: Final = Object(
+_TASKS: Final[Object[Document]] = Object(
     "TaskAffinity",
     {
         _REQUIRED: Field(Rows(_TASK_TERM, most=1000), "All of these must hold."),

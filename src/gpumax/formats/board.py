@@ -257,7 +257,12 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         if workload is not None and len(names) == 1:
             told += f" ({workload.queue}, {format_duration(max(0, snapshot.now_ms - workload.submitted_ms))})"
         yield from wrap(
-            f"  {told}: {code}: {message}", width, subsequent_indent="    ", max_lines=3, placeholder=" ..."
+            f"  {told}: {code}: {message}",
+            width,
+            subsequent_indent="    ",
+            max_lines=3,
+            placeholder=" ...",
+            break_on_hyphens=False,
         )
     if rest := sum(len(names) for names in list(alike.values())[MOST_WAITING:]):
         yield f"  and {rest:,} more"

@@ -135,7 +135,7 @@ QUEUE: Final = Object(
 )
 
 
-def check_tree(queues: Mapping[Key, Queue], names: frozenset[str], wrongs: Wrongs, *outer: Key) -> None:
+def check_tree(queues: Mapping[int, Queue], names: frozenset[str], wrongs: Wrongs, *outer: Key) -> None:
     """Faults of the tree: missing parents, cycles, too deep. `queues`: by the key of their row; `names`: all that exist."""
     parents = {queue.name: queue.parent for queue in queues.values()}
     for key, queue in queues.items():

@@ -155,7 +155,7 @@ _GPU: Final[Shape[tuple[DeviceAsk, ...]]] = ByType(
     list=Rows(_ENTRY, least=1, most=100),
 )
 
-_LIMIT: Final = Object(
+_LIMIT: Final[Object[Document]] = Object(
     "RequestLimit",
     {
         "gpu": Field(_GPU, "How much of the devices it may use at most."),

@@ -18,7 +18,6 @@ from gpumax.units import (
     UNLIMITED,
     ceil,
     floor,
-    format_count,
     format_duration,
     format_memory,
     parse_duration_ms,
@@ -310,7 +309,7 @@ def write_number(parts: int, scale: int = MILLI) -> int | float | str:
     if not rest:
         return whole
     # A float holds 15 digits of any decimal.
-    return parts / scale if parts < 10**15 else format_count(parts)
+    return parts / scale if parts < 10**15 else f"{whole}.{rest:0{len(str(scale)) - 1}d}"
 
 
 def write_amount(resource: Resource, amount: int) -> int | float | str:

@@ -308,7 +308,7 @@ class ByType(Generic[T]):
 
     def read(self, value: object) -> T:
         """What the shape for this type makes of it."""
-        shape = self._choices[_TYPE_NAMES.get(type(value)) or _type_name(value)]
+        shape = self._choices.get(_TYPE_NAMES.get(type(value)) or _type_name(value))
         if shape is None:
             raise wrong(value, self._wanted)
         return shape.read(value)

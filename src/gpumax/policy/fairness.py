@@ -26,10 +26,17 @@ class Fairness:
         self._now_ms = world.snapshot.now_ms
         self._sides: dict[int, tuple[Account, Account]] = {}
         self._runtimes: dict[int, int] = {}
+        self._open: dict[tuple[int, tuple[int, ...]], bool] = {}
 
-    def key(self) -> tuple[int, Vector, int]:
+    def key(self) -> tuple[int, tuple[int, ...], int, tuple[bool, ...]]:
         """Equal for attempts that may take from the same parts by the same rules."""
-        return (self.asker.index, self.asked, -1 if self.crowded is None else self.crowded.index)
+        crowded = -1 if self.crowded is None else self.crowded.index
+        return (
+            self.asker.index,
+            tuple(self.resources),
+            crowded,
+            tuple(map(self._within_quota, self.asker.path)),
+        )
 
     def excess(self, account: Account, tally: Tally) -> bool:
         """Whether the asked amounts would bring a queue over its share or limit, though others below it gave."""
@@ -41,21 +48,23 @@ class Fairness:
 
     def may_be_asked(self, part: Part) -> bool:
         """Whether a part could go at all: another queue's, below `crowded`, past its minimum runtime, above its share."""
-        account = part.account
-        if (
-            account is self.asker
-            or part.gone
-            or (self.crowded is not None and self.crowded not in account.path)
-        ):
+        if part.gone or (part.core and self._now_ms < part.started_ms + self._min_runtime(part.account)):
             return False
-        if part.core and self._now_ms < part.started_ms + self._min_runtime(account):
-            return False
-        return self._may_give(account, (0, 0, 0), part)
+        key = (part.account.index, part.kinds)
+        known = self._open.get(key)
+        if known is None:
+            account = part.account
+            known = self._open[key] = (
+                account is not self.asker
+                and (self.crowded is None or self.crowded in account.path)
+                and self._may_give(account, (0, 0, 0), part.kinds)
+            )
+        return known
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the giver is still above its share, or above its quota, after what was given."""
         _, giver = self._diverge(part.account)
-        return self._may_give(part.account, tally.of(giver), part)
+        return self._may_give(part.account, tally.of(giver), part.kinds)
 
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
         """What part of its share a queue still holds after what it gave and gives."""
@@ -64,16 +73,21 @@ class Fairness:
         held = account.allocated[resource] - tally.of(account)[resource] - more[resource]
         return held / share if share else NOTHING_TO_LOSE
 
-    def _may_give(self, account: Account, given: Vector, part: Part) -> bool:
+    def _may_give(self, account: Account, given: Vector, kinds: tuple[int, ...]) -> bool:
+        """kinds: the resources that would be freed."""
         taker, giver = self._diverge(account)
-        resources = [r for r in self.resources if part.amounts[r] > 0]
-        if 0 in resources:
-            resources = [0]  # a guarantee of GPUs is not broken to get at cores
-        if any(giver.allocated[r] - given[r] > giver.share[r] for r in resources):
-            return True
-        return any(giver.allocated[r] - given[r] > giver.quota[r] for r in resources) and all(
-            taker.allocated[r] + self.asked[r] <= taker.quota[r] for r in self.resources
-        )
+        # A guarantee of GPUs is not broken to get at cores: where GPUs are asked for and freed, only they count.
+        resources = (0,) if 0 in kinds and 0 in self.resources else [r for r in self.resources if r in kinds]
+        above_quota = False
+        for resource in resources:
+            held = giver.allocated[resource] - given[resource]
+            if held > giver.share[resource]:
+                return True
+            above_quota = above_quota or held > giver.quota[resource]
+        return above_quota and self._within_quota(taker)
+
+    def _within_quota(self, account: Account) -> bool:
+        return all(account.allocated[r] + self.asked[r] <= account.quota[r] for r in self.resources)
 
     def _diverge(self, victim: Account) -> tuple[Account, Account]:
         """The siblings under the lowest common ancestor: the asker's side and the victim's."""

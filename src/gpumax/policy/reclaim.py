@@ -10,7 +10,6 @@ from gpumax.policy.gang import Gang, Spot, total
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer
 from gpumax.policy.room import Candidates, make_room, move, spare
-from gpumax.policy.tree import Vector
 from gpumax.policy.victims import Part, Tally, Trial, parts
 from gpumax.policy.world import World
 
@@ -29,7 +28,7 @@ class _Reclaim:
         self.placer = Placer(world.fits, world.scores)
         self.touched: list[int] = []
         self._pool: list[Part] | None = None
-        self._candidates: dict[tuple[int, Vector, int], Candidates] = {}
+        self._candidates: dict[object, Candidates] = {}
         self._hopeless: set[tuple[int, bool, tuple[Ask, ...]]] = set()
 
     def run(self) -> None:
@@ -100,17 +99,16 @@ class _Reclaim:
 
     def _commit(self, gang: Gang, fairness: Fairness, trial: Trial) -> None:
         world = self.world
-        stopped = []
-        for part in sorted(trial.gone, key=lambda part: (part.core, part.cost), reverse=True):
-            moved = _moved(world, fairness, trial, part)
-            if not moved:
-                stopped.append(part)
-            world.evictions += _evictions(world, part, moved, gang.workload.name)
-            world.evicted.update(task.name for task in part.tasks)
-            self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved]
+        # Room to restart is for those whom it would hurt most to stop.
+        going = sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True)
+        moved = {part: _moved(world, fairness, trial, part) for part in going}
+        for part in reversed(going):
             part.gone = True
-        for part in stopped:
-            world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+            if not moved[part]:
+                world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+            world.evictions += _evictions(world, part, moved[part], gang.workload.name)
+            world.evicted.update(task.name for task in part.tasks)
+            self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved[part]]
         world.ledger = trial.ledger
 
 
@@ -140,7 +138,9 @@ def _relieve(fairness: Fairness, trial: Trial, candidates: Candidates) -> bool:
                 and fairness.may_go(trial.tally, part)
             ]
             part = max(
-                usable, key=lambda part: fairness.ends(trial.tally, part.account, part.amounts), default=None
+                usable,
+                key=lambda part: (fairness.ends(trial.tally, part.account, part.amounts), -part.rank),
+                default=None,
             )
             if part is None:
                 return False

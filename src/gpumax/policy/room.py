@@ -127,7 +127,7 @@ def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choice: in
 def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> None:
     """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first."""
     tied = {extra for part in trial.gone for extra in part.rest}
-    for part in sorted(trial.gone, key=lambda part: (part.core, part.cost), reverse=True):
+    for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
         if part not in tied and all(map(trial.ledger.could_stay, part.helds)) and dispensable(part):
             trial.spare(part)
             tied.difference_update(part.rest)

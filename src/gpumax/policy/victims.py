@@ -21,17 +21,8 @@ class Part:
     """Tasks that go together. core: the minimum of a gang; else one extra. cost: how bad it is to lose it, by rule 6."""
 
     __slots__ = (
-        "account",
-        "amounts",
-        "core",
-        "cost",
-        "gone",
-        "helds",
-        "rest",
-        "started_ms",
-        "tasks",
-        "workload",
-    )
+        "account", "amounts", "core", "cost", "gone", "helds", "kinds", "rank", "rest", "started_ms", "tasks", "workload"
+    )  # fmt: skip
 
     def __init__(
         self, world: World, workload: Workload, account: Account, tasks: list[Task], *, core: bool
@@ -45,6 +36,8 @@ class Part:
         self.helds = [world.held[task.name] for task in tasks]
         vectors = [counted(held) for held in self.helds]
         self.amounts: Vector = tuple(sum(vector[resource] for vector in vectors) for resource in range(3))
+        self.kinds = tuple(resource for resource in range(3) if self.amounts[resource] > 0)
+        self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
         since = max(self.started_ms, workload.checkpointed_ms or 0)
         lost = self.amounts[0] * max(0, world.snapshot.now_ms - since)
@@ -61,6 +54,8 @@ def parts(world: World) -> list[Part]:
     # Two stable sorts: later names first among equals.
     found.sort(key=lambda part: part.tasks[0].name, reverse=True)
     found.sort(key=lambda part: part.cost)
+    for rank, part in enumerate(found):
+        part.rank = rank
     return found
 
 
@@ -199,16 +194,16 @@ def _next(
 ) -> list[Part]:
     """The next part to go with what must go before it: from the queue that ends highest, there the least bad."""
     best: list[Part] = []
-    best_end = 0.0
+    best_key = (0.0, 0)
     for waiting in by_queue.values():
         for part in waiting:
             if not bench.helps(part):
                 continue
             bundle = _allowed(trial, rules, tally, chosen, part)
             if bundle:
-                end = rules.ends(tally, part.account, part.amounts)
-                if not best or end > best_end:
-                    best, best_end = bundle, end
+                key = (-rules.ends(tally, part.account, part.amounts), part.rank)
+                if not best or key < best_key:
+                    best, best_key = bundle, key
                 break
     return best
 

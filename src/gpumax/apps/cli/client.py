@@ -1,0 +1,230 @@
+"""The way to the server: HTTP over its Unix socket, or over TCP with a token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from gpumax.errors import BadFile, Conflict, Denied, Fault, GpumaxError, NotFound, Refused, Unreachable
+
+Item = dict[str, Any]
+"""A JSON object of the API."""
+
+PREFIX: Final = "/api/v1"
+
+RETRY_S: Final = (0.1, 0.3, 1.0, 2.0, 3.0)
+"""Waits before a request whose connection was lost is sent again; a server that restarts is back by then."""
+
+
+class Door(NamedTuple):
+    """Where a server answers. Either `path`, its Unix socket, or `host` and `port`."""
+
+    about: str
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    tls: bool = False
+    token: str = ""
+    base: str = ""
+
+
+def find_door(data: Path, server: str | None = None) -> Door:
+    """The door of the server at an address, or of the one that the data directory's server.json tells of."""
+    if server:
+        return _address(server, data)
+    try:
+        told = json.loads((data / "server.json").read_bytes())
+        return Door(str(data), path=str(told["socket"]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise absent(str(data)) from None
+    except OSError as error:
+        raise Unreachable(f"{data / 'server.json'} can't be read ({error.strerror}); whose server is it?") from None
+    except (ValueError, LookupError, TypeError):
+        wish = "start the server again with `gpumax up`"
+        raise Unreachable(f"{data / 'server.json'} is not what a server writes; {wish}") from None
+
+
+def _address(server: str, data: Path) -> Door:
+    parts = urlsplit(server if "://" in server else f"http://{server}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+        raise Refused(f"{server!r} is no address of a server; wanted one like http://host:8080")
+    tls = parts.scheme == "https"
+    token = os.environ.get("GPUMAX_TOKEN", "")
+    if not token:
+        try:
+            token = (data / "token").read_text().strip()
+        except OSError:
+            token = ""
+    return Door(server, "", parts.hostname, port or (443 if tls else 80), tls, token, parts.path.rstrip("/"))
+
+
+def absent(about: str) -> Unreachable:
+    """The error for a server that isn't there."""
+    return Unreachable(f"no gpumax server here ({about}); start one with `gpumax up`")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Api:
+    """Requests to one server. Every request has a connection of its own, so an Api may be used by many threads.
+
+    find: tells where the server is; asked for each request, as a restart may move the socket.
+    """
+
+    def __init__(
+        self, find: Callable[[], Door], *, timeout_s: float = 30.0, retry_s: Sequence[float] = RETRY_S
+    ) -> None:
+        self._find = find
+        self._timeout_s = timeout_s
+        self._retry_s = retry_s
+        self.about = find().about
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Item:
+        """GET a JSON object."""
+        return self.send("GET", path, query=query)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Item | list[Item] | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Item:
+        """One request; bytes go out as YAML, anything else as JSON. Sent again if the connection is lost on the way:
+        every request of this API may be repeated, and one that makes something carries an idempotency key.
+        """
+        lost = False
+        for wait in (*self._retry_s, None):
+            try:
+                with self.open(method, path, body, query=query, headers=headers) as response:
+                    return _object(response.read(), self.about)
+            except (http.client.HTTPException, ConnectionError):
+                lost = True
+                if wait is None:
+                    raise Unreachable(f"the server ({self.about}) broke the connection; see `gpumax doctor`") from None
+            except Unreachable:
+                if not lost or wait is None:
+                    raise
+            time.sleep(wait)
+        raise AssertionError("the last attempt has returned or raised")
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Item | list[Item] | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> http.client.HTTPResponse:
+        """The response to one request, to be read by the caller. Raises the error that a status of 400 or more stands for."""
+        door = self._find()
+        connection = _connection(door, timeout_s or self._timeout_s)
+        try:
+            connection.connect()
+        except TimeoutError:
+            raise _silent(door) from None
+        except PermissionError:
+            raise Unreachable(f"the socket of the server ({door.about}) may not be opened; it is another user's") from None
+        except OSError as error:
+            raise _refused(door, error) from None
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        content = {} if body is None else {"Content-Type": "application/yaml" if body is data else "application/json"}
+        token = {"Authorization": f"Bearer {door.token}"} if door.token else {}
+        address = f"{door.base}{PREFIX}{path}" + (f"?{urlencode(_given(query))}" if _given(query) else "")
+        try:
+            connection.request(method, address, data, {"Connection": "close", **content, **token, **(headers or {})})
+            response = connection.getresponse()
+        except TimeoutError:
+            connection.close()
+            raise _silent(door) from None
+        except BaseException:
+            connection.close()
+            raise
+        if response.status >= 400:
+            with response:
+                raise refusal(response.status, response.read())
+        return response
+
+
+def _connection(door: Door, timeout_s: float) -> http.client.HTTPConnection:
+    if door.path:
+        return _UnixConnection(door.path, timeout_s)
+    kind = http.client.HTTPSConnection if door.tls else http.client.HTTPConnection
+    return kind(door.host, door.port, timeout=timeout_s)
+
+
+def _silent(door: Door) -> Unreachable:
+    return Unreachable(f"the server ({door.about}) does not answer; see `gpumax doctor`")
+
+
+def _refused(door: Door, error: OSError) -> Unreachable:
+    if door.path:
+        return absent(door.about)
+    return Unreachable(f"no server answers at {door.about} ({error.strerror or error}); is the address right?")
+
+
+def _given(query: Mapping[str, object] | None) -> dict[str, str]:
+    """The parameters that say something."""
+    return {name: str(value) for name, value in (query or {}).items() if value is not None and value != ""}
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _object(body: bytes, about: str) -> Item:
+    if not body:
+        return {}
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise GpumaxError(f"the server ({about}) answered with something that is no JSON object; is it gpumax?")
+    return answer
+
+
+def refusal(status: int, body: bytes) -> GpumaxError:
+    """The error that an answer stands for."""
+    try:
+        error = json.loads(body)["error"]
+        message, rows = str(error["message"]), error.get("faults") or ()
+        faults = [
+            Fault(str(row.get("path") or ""), row.get("line"), str(row.get("found")), str(row.get("wanted"))) for row in rows
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        message, faults = f"the server answered {status} {http.client.responses.get(status, '')}".rstrip(), []
+    if faults:
+        return BadFile(faults)
+    if status == 401:
+        return Denied(f"{message}; set GPUMAX_TOKEN to the server's token")
+    kinds: dict[int, type[GpumaxError]] = {403: Denied, 404: NotFound, 409: Conflict}
+    kind = kinds.get(status, GpumaxError if status >= 500 else Refused)
+    return kind(message)

@@ -1,0 +1,97 @@
+"""Options of the policy, as they stand in a snapshot."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gpumax.formats.not_yet import NotYet
+from gpumax.formats.queues import MILLION
+from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_number
+from gpumax.formats.shape import Field, Map, Object
+from gpumax.model.snapshot import Placement, Policy
+from gpumax.model.workload import Document
+
+_STRATEGIES: Final = Choice(("pack", "spread"))
+_PLACEMENT: Final[Object[dict[str, Any]]] = Object(
+    "Placement",
+    {
+        "gpu": Field(_STRATEGIES, "For work with GPUs: fill nodes (pack, unset) or spread over them."),
+        "cpu": Field(_STRATEGIES, "For work without GPUs."),
+    },
+    dict,
+)
+_REST: Final[dict[str, Field]] = {
+    "fairness_k": Field(Decimal(MILLION), "Weight of past use in over-quota division; unset: 1."),
+    "reserve_after": Field(
+        NotYet("reserve_after", Duration(), unless=3_600_000),
+        "A gang that waits for longer at the head gets a reservation; 1h.",
+        keep=False,
+    ),
+    "max_evictions": Field(Whole(), "In one decision; 0 (unset): no bound."),
+    "stale_grace": Field(
+        NotYet("stale_grace", Duration(), unless=60_000),
+        "How long a gang may stay below its minimum; 60s.",
+        keep=False,
+    ),
+    "search_steps": Field(Whole(1), "Budget of a bounded search; unset: 10000."),
+}
+
+
+def _pool(**fields: Any) -> dict[str, Any]:
+    return dict(fields.get("placement", {}))
+
+
+_POOL: Final = Object(
+    "PoolPolicy",
+    {
+        "placement": Field(_PLACEMENT, "How nodes of the pool are filled."),
+        **{
+            key: Field(NotYet("pools", field.shape), f"For this pool: {field.about}", keep=False)
+            for key, field in _REST.items()
+            if not isinstance(field.shape, NotYet)
+        },
+        **{key: field for key, field in _REST.items() if isinstance(field.shape, NotYet)},
+    },
+    _pool,
+    about="Options of one pool, where they differ.",
+)
+
+
+def _policy(
+    placement: dict[str, Any] | None = None, pools: dict[str, dict[str, Any]] | None = None, **rest: int
+) -> Policy:
+    everywhere = placement or {}
+    by_pool = {name: Placement(**{**everywhere, **own}) for name, own in (pools or {}).items()}
+    return Policy(placement=Placement(**everywhere), pools=by_pool, **rest)
+
+
+POLICY: Final = Object(
+    "Policy",
+    {
+        "placement": Field(_PLACEMENT, "How nodes are filled."),
+        **_REST,
+        "pools": Field(Map(NAME, _POOL), "Options of single pools."),
+    },
+    _policy,
+    about="Options of the policy.",
+)
+
+
+def dump_policy(policy: Policy) -> Document:
+    """As it is read."""
+    document: Document = {
+        "placement": _dump_placement(policy.placement),
+        "fairness_k": write_number(policy.fairness_k, MILLION),
+        "max_evictions": policy.max_evictions,
+        "search_steps": policy.search_steps,
+    }
+    if policy.pools:
+        document["pools"] = {
+            name: {"placement": _dump_placement(placement)}
+            for name, placement in sorted(policy.pools.items())
+        }
+    return document
+
+
+def _dump_placement(placement: Placement) -> Document:
+    return {"gpu": placement.gpu, "cpu": placement.cpu}

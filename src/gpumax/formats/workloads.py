@@ -1,0 +1,250 @@
+"""Workloads of a snapshot: what they refer to, their groups, and what their tasks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gpumax.formats.affinity import dump_affinity, dump_toleration
+from gpumax.formats.requests import dump_request
+from gpumax.formats.scalars import write_duration, write_time
+from gpumax.formats.shape import Bad, Wrongs, show
+from gpumax.formats.tasks import Row
+from gpumax.model.names import natural
+from gpumax.model.node import Node
+from gpumax.model.workload import (
+    HOLDING,
+    NON_PREEMPTIBLE_FROM,
+    DeviceShare,
+    Document,
+    Group,
+    Request,
+    Task,
+    Workload,
+)
+from gpumax.units import MILLI
+
+_EMPTY: Final = Request()
+DEFAULT_PRIORITY: Final = 50
+
+
+class Context:
+    """What workloads refer to. `nodes` None: a node of that name is there, but has faults of its own."""
+
+    def __init__(self, nodes: Mapping[str, Node | None], classes: Mapping[str, int]) -> None:
+        self.nodes = nodes
+        self.classes = classes
+        self._indexes: dict[str, frozenset[int]] = {
+            name: frozenset(device.index for device in node.devices)
+            for name, node in nodes.items()
+            if node is not None
+        }
+
+    def indexes(self, node: str) -> frozenset[int] | None:
+        """The indexes of a node's devices; None where its row has faults."""
+        return self._indexes.get(node)
+
+
+def build_workload(row: Row, context: Context, wrongs: Wrongs, index: int) -> Workload | None:
+    """The workload of a row that was read; None if it has faults, which go to `wrongs`."""
+    mine = Wrongs()
+    rows: tuple[Row, ...] = row.pop("tasks")
+    priority = _priority(row.pop("priority", DEFAULT_PRIORITY), context, mine)
+    request = row.pop("request", _EMPTY)
+    written = row.pop("groups", ())
+    only = _check_groups(written, mine)
+    tasks = tuple(_task(task, request, only, context, mine, position) for position, task in enumerate(rows))
+    groups = _groups(written, tasks, mine)
+    if mine.kept:
+        wrongs.take(Bad(mine.kept, mine.more), "workloads", index)
+        return None
+    if len(tasks) > 1:
+        tasks = tuple(sorted(tasks, key=lambda task: (natural(task.name), task.name)))
+    row.setdefault("preemptible", priority < NON_PREEMPTIBLE_FROM)
+    return Workload(priority=priority, groups=groups, tasks=tasks, **row)
+
+
+def _priority(written: int | str, context: Context, wrongs: Wrongs) -> int:
+    if not isinstance(written, str):
+        return written
+    known = context.classes.get(written)
+    if known is None:
+        wrongs.add(("priority",), show(written), f"a number or one of {', '.join(sorted(context.classes)[:20])}",
+                   written, context.classes)  # fmt: skip
+        return DEFAULT_PRIORITY
+    return known
+
+
+def _task(row: Row, request: Request, only: str | None, context: Context, wrongs: Wrongs, index: int) -> Task:
+    if "request" not in row:
+        row["request"] = request
+    if "group" not in row and only is not None:
+        row["group"] = only
+    if row.get("state") not in HOLDING:
+        row.pop("node", None)
+        row.pop("devices", None)
+        return Task(**row)
+    node = row.get("node")
+    if node is None:
+        wrongs.add(("tasks", index, "node"), "nothing", f"the node of a task that is {row['state']}")
+    elif node not in context.nodes:
+        wrongs.add(("tasks", index, "node"), show(node), "a node that exists", node, context.nodes)
+    elif "devices" in row:
+        known = context.indexes(node)
+        for position, share in enumerate(row["devices"]):
+            if known is not None and share.index not in known:
+                path = ("tasks", index, "devices", position, "index")
+                wrongs.add(path, str(share.index), f"a device of node {node}, which has {len(known)}")
+    return Task(**row)
+
+
+def _check_groups(rows: tuple[Row, ...], wrongs: Wrongs) -> str | None:
+    """Faults of the groups among themselves. Returns the one leaf group, if there is only one."""
+    names = [row.get("name", "") for row in rows]
+    parents = {row.get("name", ""): row.get("parent") for row in rows}
+    inner = {parent for parent in parents.values() if parent is not None}
+    for index, row in enumerate(rows):
+        name, parent = names[index], row.get("parent")
+        if name in names[:index]:
+            wrongs.add(("groups", index, "name"), f"{show(name)} twice", "each group once")
+        if name in inner and "min" in row:
+            wrongs.add(("groups", index, "min"), show(row["min"]), "no min on a group that is made of groups")
+        if parent is not None and parent not in parents:
+            wrongs.add(("groups", index, "parent"), show(parent), "a group of this workload", parent, names)
+        elif _in_cycle(name, parents):
+            wrongs.add(("groups", index, "parent"), f"a cycle through {show(parent)}", "a tree")
+    leaves = [name for name in names if name not in inner]
+    return leaves[0] if len(leaves) == 1 else None if rows else ""
+
+
+def _in_cycle(name: str, parents: Mapping[str, str | None]) -> bool:
+    above = parents.get(name)
+    for _ in parents:
+        if above is None or above == name:
+            break
+        above = parents.get(above)
+    return above == name
+
+
+def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> tuple[Group, ...]:
+    """The groups with their minimum, in name order; every task is in a leaf."""
+    if not rows:
+        for index, task in enumerate(tasks):
+            if task.group:
+                path = ("tasks", index, "group")
+                wrongs.add(path, show(task.group), "a group of this workload, which lists no groups")
+        return (Group("", len(tasks)),)
+    inner = {row.get("parent") for row in rows}
+    count = {row.get("name", ""): 0 for row in rows}
+    for index, task in enumerate(tasks):
+        if task.group not in count:
+            found = show(task.group) if task.group else "nothing"
+            wrongs.add(("tasks", index, "group"), found, "a group of this workload", task.group, count)
+        elif task.group in inner:
+            wrongs.add(("tasks", index, "group"), show(task.group), "a group that is not made of groups")
+        else:
+            count[task.group] += 1
+    groups = []
+    for index, row in enumerate(rows):
+        name = row.get("name", "")
+        least = 0 if name in inner else row.get("min", count[name])
+        if name not in inner and (least > count[name] or not count[name]):
+            found = f"min {row['min']}" if "min" in row else "no tasks"
+            wanted = f"at most its {count[name]} tasks" if count[name] else "at least one task in the group"
+            wrongs.add(
+                ("groups", index, "min"),
+                f"{found}, but {count[name]} tasks" if "min" in row else found,
+                wanted,
+            )
+        groups.append(Group(name, least, row.get("parent")))
+    return tuple(sorted(groups, key=lambda group: group.name))
+
+
+def check_devices(workloads: Mapping[int, Workload], wrongs: Wrongs) -> None:
+    """Faults of devices of which more is held than there is. `workloads`: by the index of their row."""
+    held: dict[tuple[str, int], int] = {}
+    for workload in workloads.values():
+        for task in workload.tasks:
+            for share in task.devices:
+                key = (task.node or "", share.index)
+                held[key] = held.get(key, 0) + share.milli
+    for (node, index), milli in held.items():
+        if milli > MILLI:
+            _name_holders(node, index, milli, workloads, wrongs)
+
+
+def _name_holders(
+    node: str, index: int, milli: int, workloads: Mapping[int, Workload], wrongs: Wrongs
+) -> None:
+    holders = [
+        (row, task.name)
+        for row, workload in workloads.items()
+        for task in workload.tasks
+        if task.node == node and any(share.index == index for share in task.devices)
+    ]
+    names = ", ".join(name for _, name in holders[:4]) + (", ..." if len(holders) > 4 else "")
+    found = f"{milli} milli of device {index} of node {node}, held by {names}"
+    wrongs.add(("workloads", holders[-1][0], "tasks"), found, f"at most {MILLI}")
+
+
+def dump_workload(workload: Workload) -> Document:
+    """As it is read."""
+    document: Document = {"name": workload.name, "queue": workload.queue, "priority": workload.priority}
+    document["preemptible"] = workload.preemptible
+    document["submitted"] = write_time(workload.submitted_ms)
+    if workload.started_ms is not None:
+        document["started"] = write_time(workload.started_ms)
+    if workload.checkpointed_ms is not None:
+        document["checkpointed"] = write_time(workload.checkpointed_ms)
+    if workload.max_duration_ms is not None:
+        document["max_duration"] = write_duration(workload.max_duration_ms)
+    if workload.pool:
+        document["pool"] = workload.pool
+    if workload.labels:
+        document["labels"] = dict(sorted(workload.labels.items()))
+    if workload.groups != (Group("", len(workload.tasks)),):
+        document["groups"] = [_dump_group(group) for group in workload.groups]
+    request = workload.tasks[0].request
+    document["request"] = dump_request(request)
+    document["tasks"] = [_dump_task(task, request) for task in workload.tasks]
+    return document
+
+
+def _dump_group(group: Group) -> Document:
+    document: Document = {"name": group.name}
+    if group.min:
+        document["min"] = group.min
+    if group.parent is not None:
+        document["parent"] = group.parent
+    return document
+
+
+def _dump_task(task: Task, request: Request) -> Document:
+    document: Document = {"name": task.name}
+    if task.group:
+        document["group"] = task.group
+    document["state"] = task.state
+    if task.node is not None:
+        document["node"] = task.node
+    if task.devices:
+        document["devices"] = [dump_share(share) for share in task.devices]
+    if task.priority:
+        document["priority"] = task.priority
+    if task.selector:
+        document["selector"] = dict(sorted(task.selector.items()))
+    if task.affinity is not None:
+        document["affinity"] = dump_affinity(task.affinity)
+    if task.tolerations:
+        document["tolerations"] = [dump_toleration(toleration) for toleration in task.tolerations]
+    if task.labels:
+        document["labels"] = dict(sorted(task.labels.items()))
+    if task.request != request:
+        document["request"] = dump_request(task.request)
+    return document
+
+
+def dump_share(share: DeviceShare) -> Document:
+    """As it is read."""
+    if share.slices:
+        return {"index": share.index, "slices": dict(sorted(share.slices.items()))}
+    return {"index": share.index, "milli": share.milli}
