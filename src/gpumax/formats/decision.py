@@ -2,22 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
-from gpumax.formats.scalars import KEY, NAME, Amount, Choice, Text, Time, Whole, write_bytes, write_time
-from gpumax.formats.shape import Bad, ByType, Field, Map, Object, Rows, Schema, bad_file
+from gpumax.formats.scalars import (
+    GROUP_NAME,
+    KEY,
+    NAME,
+    Amount,
+    Choice,
+    Text,
+    Time,
+    Whole,
+    write_bytes,
+    write_time,
+)
+from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Schema, Wrongs, bad_file
 from gpumax.formats.snapshot import VERSION
 from gpumax.formats.tasks import SHARES
-from gpumax.formats.text import no_lines
+from gpumax.formats.text import LineOf, one_document
 from gpumax.formats.workloads import dump_share
 from gpumax.model.amounts import RESOURCES, Resource
-from gpumax.model.decision import HOLD_CODES, Cause, Decision, Eviction, Hold, Place, Share
+from gpumax.model.decision import HOLD_CODES, Cause, Decision, Eviction, Hold, NodeReason, Place, Share
 from gpumax.model.workload import Document
+from gpumax.units import UNLIMITED
 
-_SENTENCE: Final = Text(r"[^\x00]*", "a sentence", most=10_000)
-_TASK_NAMES: Final = Rows(NAME)
+_SENTENCE: Final = Text(r"[^\x00\ud800-\udfff]*", "a sentence", most=10_000)
+_NAMES: Final = Rows(NAME)
+_AMOUNTS: Final = {name: Amount(name, "up", unlimited=True, most=UNLIMITED) for name in RESOURCES}
+_COUNT: Final = Whole(0, UNLIMITED)
+
+
+class _AsWritten:
+    """A number or text, looked at once its resource is known."""
+
+    def read(self, value: object) -> object:
+        """The value."""
+        return value
+
+    def schema(self, defs: dict[str, Schema]) -> Schema:
+        """An amount."""
+        return _AMOUNTS["gpu"].schema(defs)
+
+
+def _amounts(written: dict[str, tuple[str, object]]) -> dict[str, int]:
+    """By field: the amount of a resource as it was written."""
+    wrongs = Wrongs()
+    amounts: dict[str, int] = {}
+    for field, (resource, value) in written.items():
+        try:
+            amounts[field] = (_AMOUNTS[resource] if resource in RESOURCES else _COUNT).read(value)
+        except Bad as bad:
+            wrongs.take(bad, field)
+    wrongs.check()
+    return amounts
+
+
+def _hold(short: dict[str, object] | None = None, **fields: Any) -> Hold:
+    wrongs = Wrongs()
+    try:
+        fields["short"] = _amounts({name: (name, value) for name, value in (short or {}).items()})
+    except Bad as bad:
+        wrongs.take(bad, "short")
+    wrongs.check()
+    return Hold(**fields)
+
+
+def _eviction(task: str, cause: Cause, beneficiary: str = "", **moved: Any) -> Eviction:
+    return Eviction(task, cause, beneficiary, **moved)
+
+
+def _share(queue: str, resource: Resource, **amounts: object) -> Share:
+    return Share(queue, resource, **_amounts({field: (resource, value) for field, value in amounts.items()}))
+
 
 _PLACE: Final = Object(
     "Place",
@@ -25,46 +83,132 @@ _PLACE: Final = Object(
         "task": Field(NAME, "Which task.", required=True),
         "node": Field(NAME, "Where it goes.", required=True),
         "devices": Field(SHARES, "What it gets there, by index."),
-        "after": Field(_TASK_NAMES, "Tasks whose departure it waits for."),
+        "after": Field(_NAMES, "Tasks whose departure it waits for."),
     },
     Place,
     about="A task that starts.",
 )
-
-
 _EVICTION: Final = Object(
     "Eviction",
     {
         "task": Field(NAME, "Which task.", required=True),
-        "cause": Field(Choice(get_args(Cause)), "reclaim, preempt, consolidate or stale.", required=True),
-        "for": Field(NAME, "The workload that gains.", to="beneficiary", required=True),
-        "restarts_on": Field(NAME, "Its new node, where it is moved."),
+        "cause": Field(Choice(get_args(Cause)), "Why.", required=True),
+        "for": Field(GROUP_NAME, "The workload that gains; empty where none does.", to="beneficiary"),
+        "restarts_on": Field(NAME, "Its new node, only where it is moved."),
         "devices": Field(SHARES, "What it gets there."),
     },
-    Eviction,
+    _eviction,
     about="A task that has to go.",
+)
+_HOLD: Final = Object(
+    "Hold",
+    {
+        "workload": Field(NAME, "Which workload.", required=True),
+        "code": Field(Choice(tuple(HOLD_CODES)), "Why, in a word.", required=True),
+        "message": Field(_SENTENCE, "Why, in a sentence.", required=True),
+        "nodes": Field(Map(Choice(get_args(NodeReason)), Whole()), "How many nodes fail for which reason."),
+        "short": Field(
+            Map(KEY, _AsWritten()),
+            "What is missing: GPUs, cores, bytes of memory, counts of other resources.",
+        ),
+        "forecast": Field(
+            Time(),
+            "When it would start if running work ends at its max_duration; null: unknown.",
+            to="forecast_ms",
+        ),
+    },
+    _hold,
+    about="Not now, and why.",
+)
+_SHARE: Final = Object(
+    "Share",
+    {
+        "queue": Field(NAME, "Which queue.", required=True),
+        "resource": Field(Choice(RESOURCES), "GPUs, cores, or bytes of memory.", required=True),
+        "quota": Field(_AsWritten(), "What it is guaranteed.", required=True),
+        "share": Field(_AsWritten(), "What it may hold now.", required=True),
+        "allocated": Field(_AsWritten(), "What it holds.", required=True),
+        "demand": Field(_AsWritten(), "What it holds and asks for.", required=True),
+    },
+    _share,
+    about="What a queue may hold of one resource.",
 )
 
 
-class _Short:
-    """What is missing, by resource: gpu, cpu, memory, or an extended one in counts."""
+DECISION: Final = Object(
+    "Decision",
+    {
+        "version": Field(Choice((VERSION,)), "The version of the format.", keep=False),
+        "places": Field(Rows(_PLACE), "Tasks that start, in the order in which they apply."),
+        "evictions": Field(Rows(_EVICTION), "Tasks that go."),
+        "holds": Field(Rows(_HOLD), "Workloads that wait, and why."),
+        "shares": Field(Rows(_SHARE), "What the answer rests on."),
+        "warnings": Field(Rows(_SENTENCE), "What the person who set the quotas should know."),
+    },
+    Decision,
+    about="The answer to a snapshot.",
+)
 
-    def __init__(self) -> None:
-        self._entries: Map[object] = Map(KEY, ByType("an amount", number=_AS_IT_IS, text=_AS_IT_IS))
 
-    def read(self, value: object) -> dict[str, int]:
-        """Milli-devices, millicores, MiB, counts."""
-        entries = self._entries.read(value)
-        bad: list[Bad] = []
-        short: dict[str, int] = {}
-        for key, item in entries.items():
-            short[key] = _AMOUNTS[key].read(item) if key in _AMOUNTS else _COUNT.read(item)
-        return short
+def load_decision(obj: object, *, source: str = "", line_of: LineOf | None = None) -> Decision:
+    """The decision of a document, or of the bytes or text of a file. BadFile with every fault that it has."""
+    parsed = one_document(obj, source, line_of)
+    try:
+        return DECISION.read(parsed.document)
+    except Bad as bad:
+        raise bad_file(bad, source, parsed.line_of) from None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
-        """An object of amounts."""
-        return {
-            "type": "object",
-            "properties": {name: _AMOUNTS[name].schema(defs) for name in RESOURCES},
-            "additionalProperties": _COUNT.schema(defs),
-        }
+
+def dump_decision(decision: Decision) -> Document:
+    """The document of a decision; loading it gives an equal decision."""
+    return {
+        "version": VERSION,
+        "places": [_dump_place(place) for place in decision.places],
+        "evictions": [_dump_eviction(eviction) for eviction in decision.evictions],
+        "holds": [_dump_hold(hold) for hold in decision.holds],
+        "shares": [_dump_share(share) for share in decision.shares],
+        "warnings": list(decision.warnings),
+    }
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """One line of JSON. Equal decisions give equal bytes."""
+    return msgspec.json.encode(dump_decision(decision))
+
+
+def _dump_place(place: Place) -> Document:
+    devices = [dump_share(share) for share in place.devices]
+    return {"task": place.task, "node": place.node, "devices": devices, "after": list(place.after)}
+
+
+def _dump_eviction(eviction: Eviction) -> Document:
+    document: Document = {"task": eviction.task, "cause": eviction.cause, "for": eviction.beneficiary}
+    if eviction.restarts_on is not None:
+        document["restarts_on"] = eviction.restarts_on
+        document["devices"] = [dump_share(share) for share in eviction.devices]
+    return document
+
+
+def _dump_hold(hold: Hold) -> Document:
+    return {
+        "workload": hold.workload,
+        "code": hold.code,
+        "message": hold.message,
+        "nodes": dict(sorted(hold.nodes.items())),
+        "short": {
+            name: write_bytes(name, amount) if name in RESOURCES else amount
+            for name, amount in sorted(hold.short.items())
+        },
+        "forecast": None if hold.forecast_ms is None else write_time(hold.forecast_ms),
+    }
+
+
+def _dump_share(share: Share) -> Document:
+    amounts = {
+        "quota": share.quota,
+        "share": share.share,
+        "allocated": share.allocated,
+        "demand": share.demand,
+    }
+    written = {field: write_bytes(share.resource, amount) for field, amount in amounts.items()}
+    return {"queue": share.queue, "resource": share.resource, **written}

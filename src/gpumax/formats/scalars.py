@@ -83,7 +83,7 @@ QUEUE_NAME: Final = Text(
 KEY: Final = Text(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "a key like `zone` or `example.com/zone`", most=317)
 """Of a label, a taint or an extended resource."""
 
-VALUE: Final = Text(r"[^\x00-\x1f\x7f]*", "text on one line; write numbers and booleans in quotes")
+VALUE: Final = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text on one line; write numbers and booleans in quotes")
 """Of a label or a taint."""
 
 MODEL: Final = Text(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]*", "the model of a device, like H100", most=64)
@@ -144,7 +144,7 @@ class Choice:
         return {"enum": list(self._words)}
 
 
-Round = Literal["up", "down", "exact"]
+Round = Literal["up", "down"]
 _QUANTITY: Final = (
     r"^[+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?(m|k|K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 )
@@ -158,7 +158,10 @@ _LIKE: Final = {
 class Amount:
     """An amount of a resource, in milli-devices, millicores or MiB: requests are rounded up, capacities down."""
 
-    def __init__(self, resource: Resource, rounding: Round, *, unlimited: bool = False) -> None:
+    def __init__(
+        self, resource: Resource, rounding: Round, *, unlimited: bool = False, most: int = LARGEST
+    ) -> None:
+        self._most = most
         self._resource = resource
         self._round = ceil if rounding == "up" else floor
         self._unlimited = unlimited
@@ -183,8 +186,8 @@ class Amount:
         if self._resource == "memory" and quantity.denominator != 1:
             raise wrong(value, "whole bytes; write units like 16Gi")
         scaled = quantity / MIB if self._resource == "memory" else quantity * MILLI
-        if scaled > LARGEST:
-            raise wrong(value, f"at most {write_amount(self._resource, LARGEST)}")
+        if scaled > self._most:
+            raise wrong(value, f"at most {write_amount(self._resource, self._most)}")
         return self._round(scaled)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002

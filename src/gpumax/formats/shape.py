@@ -211,7 +211,8 @@ def _property(field: Field, defs: dict[str, Schema]) -> Schema:
     about = " ".join(part for part in (field.about, schema.pop("description", "")) if part)
     if field.required:
         return {"description": about, **schema}
-    return {"description": about, "anyOf": [schema, {"type": "null"}]}
+    parts = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
+    return {"description": about, "anyOf": [*parts, {"type": "null"}]}
 
 
 class Rows(Generic[T]):

@@ -12,7 +12,7 @@ from gpumax.formats.queues import QUEUE, check_tree, dump_queue
 from gpumax.formats.scalars import KEY, NAME, Choice, Time, write_time
 from gpumax.formats.shape import Bad, Field, Object, Rows, Wrongs, bad_file, show
 from gpumax.formats.tasks import CLASSES, PRIORITIES, WORKLOAD, Row
-from gpumax.formats.text import LineOf, no_lines, parse_text, refuse
+from gpumax.formats.text import LineOf, one_document
 from gpumax.formats.workloads import Context, build_workload, check_devices, dump_workload
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
@@ -55,16 +55,11 @@ _ROWS: Final = ("nodes", "queues", "workloads")
 
 def load_snapshot(obj: object, *, source: str = "", line_of: LineOf | None = None) -> Snapshot:
     """The snapshot of a document, or of the bytes or text of a file. BadFile with every fault that it has."""
-    if isinstance(obj, str | bytes):
-        data = obj.encode("utf-8", "surrogatepass") if isinstance(obj, str) else obj
-        documents = parse_text(data, source)
-        if len(documents) > 1:
-            raise refuse(source, None, f"{len(documents)} documents", "one snapshot")
-        return load_snapshot(documents[0].document, source=source, line_of=documents[0].line_of)
+    parsed = one_document(obj, source, line_of)
     wrongs = Wrongs()
-    snapshot = _read(obj, wrongs)
+    snapshot = _read(parsed.document, wrongs)
     if wrongs.kept:
-        raise bad_file(Bad(wrongs.kept, wrongs.more), source, line_of or no_lines)
+        raise bad_file(Bad(wrongs.kept, wrongs.more), source, parsed.line_of)
     return snapshot
 
 

@@ -57,6 +57,16 @@ def parse_text(data: bytes, source: str = "") -> list[Parsed]:
     return documents
 
 
+def one_document(obj: object, source: str = "", line_of: LineOf | None = None) -> Parsed:
+    """A document as it is, or the only one in the bytes or text of a file."""
+    if not isinstance(obj, str | bytes):
+        return Parsed(obj, line_of or no_lines, source)
+    documents = parse_text(obj.encode("utf-8", "surrogatepass") if isinstance(obj, str) else obj, source)
+    if len(documents) > 1:
+        raise refuse(source, None, f"{len(documents)} documents", "one document")
+    return documents[0]
+
+
 def read_file(path: str | Path) -> bytes:
     """The bytes of a file, `-` for standard input. BadFile for a directory, a missing, unreadable or too large file."""
     if str(path) == "-":

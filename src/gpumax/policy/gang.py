@@ -33,11 +33,10 @@ class Want(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where a task goes: what it will hold, what that counts, and the tasks that have to leave first."""
+    """Where a task goes: what it will hold, and the tasks that have to leave first."""
 
     want: Want
     held: Held
-    amounts: Vector
     after: tuple[str, ...]
 
 

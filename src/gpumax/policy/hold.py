@@ -93,6 +93,8 @@ class _Reasons:
 
     def _why_not_taken(self, gang: Gang, amounts: Vector) -> str:
         """Why reclaim did not help."""
+        if gang.workload.name in self.world.unsearched:
+            return "this decision's search_steps were used up before its turn; a later one goes on"
         for account in gang.account.path:
             for position, resource in enumerate(RESOURCES):
                 if (
@@ -125,7 +127,7 @@ def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, 
 
 def _drain(room: Room, row: int, ask: Ask) -> None:
     """Take what a node has for an ask that doesn't fit there, so that the next one lacks more."""
-    room.take(Held("", row, ask.cpu, ask.memory, ask.extended, ()))
+    room.take(Held("", row, 0, ask.cpu, ask.memory, ask.extended, ()))
     room.drain(row)
 
 

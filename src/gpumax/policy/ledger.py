@@ -25,14 +25,20 @@ NOTHING_SHARED: Final = 1 << 30
 
 
 class Held(NamedTuple):
-    """What one task holds of a node. devices: (column, milli) pairs."""
+    """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together."""
 
     task: str
     row: int
+    gpu: int
     cpu: int
     memory: int
     extended: tuple[tuple[str, int], ...]
     devices: tuple[tuple[int, int], ...]
+
+    @property
+    def amounts(self) -> tuple[int, int, int]:
+        """What it counts in its queue: milli-devices, millicores, MiB."""
+        return (self.gpu, self.cpu, self.memory)
 
 
 class View(NamedTuple):

@@ -98,9 +98,9 @@ def promise(ledger: Ledger, want: Want, choice: int, row: int) -> Spot:
 def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool) -> Spot:
     room = ledger.later if later else ledger.now
     devices = pick_devices(room, ledger.now, want.ask, choice, row)
-    held = Held(want.task.name, row, want.ask.cpu, want.ask.memory, want.ask.extended, devices)
-    amounts = (sum(milli for _, milli in devices), want.ask.cpu, want.ask.memory)
-    return Spot(want, held, amounts, _awaited(ledger, held) if later else ())
+    gpu = sum([milli for _, milli in devices])
+    held = Held(want.task.name, row, gpu, want.ask.cpu, want.ask.memory, want.ask.extended, devices)
+    return Spot(want, held, _awaited(ledger, held) if later else ())
 
 
 def _awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:

@@ -51,6 +51,13 @@ class _Reclaim:
         key = (gang.account.index, gang.workload.preemptible, tuple(want.ask for want in gang.chunk()))
         if key in self._hopeless:
             return None
+        # Whole attempts only, so that every decision gets at least one done and none ends half way.
+        if (
+            sum(candidates.looked for candidates in self._candidates.values())
+            >= self.world.snapshot.policy.search_steps
+        ):
+            self.world.unsearched.add(gang.workload.name)
+            return None
         spots = self._serve(gang)
         if spots is None:
             self._hopeless.add(key)

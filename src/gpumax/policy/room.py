@@ -23,6 +23,7 @@ class Candidates:
     def __init__(self, world: World, parts: list[Part], rules: Rules, touched: list[int]) -> None:
         self.parts = parts
         self.rules = rules
+        self.looked = 0  # nodes looked at so far
         self._world = world
         self._touched = touched
         self._by_row: dict[int, list[Part]] = {}
@@ -80,7 +81,8 @@ class Candidates:
     def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
         if not self._world.fits.possible(ask, choice)[row]:
             return None
-        return opening(self._world, trial, self.rules, ask, choice, row, self._by_row.get(row, ()))
+        self.looked += 1
+        return opening(trial, self.rules, ask, choice, row, self._by_row.get(row, ()))
 
 
 def make_room(

@@ -13,8 +13,9 @@ from gpumax.model.workload import Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import task_key
 from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector
-from gpumax.policy.world import World, counted
+from gpumax.policy.world import World
 
 
 class Part:
@@ -34,14 +35,17 @@ class Part:
         self.rest: list[Part] = []  # the extras that must have gone before a core goes
         self.gone = False  # whether the decision has it go already
         self.helds = [world.held[task.name] for task in tasks]
-        vectors = [counted(held) for held in self.helds]
-        self.amounts: Vector = tuple(sum(vector[resource] for vector in vectors) for resource in range(3))
-        self.kinds = tuple(resource for resource in range(3) if self.amounts[resource] > 0)
+        self.amounts: Vector = self.helds[0].amounts if len(tasks) == 1 else _sum(self.helds)
+        self.kinds = tuple([resource for resource in range(3) if self.amounts[resource] > 0])
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
         since = max(self.started_ms, workload.checkpointed_ms or 0)
         lost = self.amounts[0] * max(0, world.snapshot.now_ms - since)
         self.cost = (workload.priority, core, len(tasks), lost, -self.started_ms)
+
+
+def _sum(helds: list[Held]) -> Vector:
+    return tuple(sum(held.amounts[resource] for held in helds) for resource in range(3))
 
 
 def parts(world: World) -> list[Part]:
@@ -156,31 +160,31 @@ class Opening(NamedTuple):
 
 
 def opening(
-    world: World, trial: Trial, rules: Rules, ask: Ask, choice: int, row: int, candidates: Iterable[Part]
+    trial: Trial, rules: Rules, ask: Ask, choice: int, row: int, candidates: Iterable[Part]
 ) -> Opening | None:
     """The cheapest parts found whose going lets the ask fit on a node; None where nothing does.
 
     candidates: the parts with tasks on the node, least bad first.
     """
-    bench = _Bench(world, trial.ledger, ask, choice, row)
+    node = OneNode(trial.ledger, ask, choice, row)
     tally = trial.tally.copy()
     chosen: list[Part] = []
     by_queue: dict[int, list[Part]] = {}
     for part in candidates:
         if not part.gone and part not in trial.gone:
             by_queue.setdefault(part.account.index, []).append(part)
-    while not bench.fits():
-        bundle = _next(trial, rules, tally, chosen, by_queue, bench)
+    while not node.fits():
+        bundle = _next(trial, rules, tally, chosen, by_queue, node)
         if not bundle:
             return None
         for part in bundle:
             tally.count(part)
-            bench.free(part, 1)
+            node.free(part.helds)
             waiting = by_queue.get(part.account.index, [])
             if part in waiting:
                 waiting.remove(part)
         chosen += bundle
-    chosen = _spared(bench, tally, chosen)
+    chosen = _spared(node, tally, chosen)
     return Opening(_cost(rules, tally, chosen), chosen)
 
 
@@ -190,14 +194,14 @@ def _next(
     tally: Tally,
     chosen: list[Part],
     by_queue: dict[int, list[Part]],
-    bench: _Bench,
+    node: OneNode,
 ) -> list[Part]:
     """The next part to go with what must go before it: from the queue that ends highest, there the least bad."""
     best: list[Part] = []
     best_key = (0.0, 0)
     for waiting in by_queue.values():
         for part in waiting:
-            if not bench.helps(part):
+            if not node.helps(part.helds):
                 continue
             bundle = _allowed(trial, rules, tally, chosen, part)
             if bundle:
@@ -224,18 +228,18 @@ def _allowed(trial: Trial, rules: Rules, tally: Tally, chosen: list[Part], part:
     return bundle
 
 
-def _spared(bench: _Bench, tally: Tally, chosen: list[Part]) -> list[Part]:
+def _spared(node: OneNode, tally: Tally, chosen: list[Part]) -> list[Part]:
     """Without those that need not go: the worst to lose is spared first."""
     kept = list(chosen)
     for part in reversed(chosen):
         if any(part in other.rest for other in kept):
             continue
-        bench.free(part, -1)
-        if bench.fits():
+        node.free(part.helds, -1)
+        if node.fits():
             kept.remove(part)
             tally.count(part, -1)
         else:
-            bench.free(part, 1)
+            node.free(part.helds)
     return kept
 
 
@@ -251,73 +255,3 @@ def _cost(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
         sum(part.cost[3] for part in chosen),
         -min(part.started_ms for part in chosen),
     )
-
-
-class _Bench:
-    """One node's later room in plain integers, on which parts are tried."""
-
-    def __init__(self, world: World, ledger: Ledger, ask: Ask, choice: int, row: int) -> None:
-        room = ledger.later
-        self.row = row
-        self.cpu = int(room.cpu[row]) - ask.cpu
-        self.memory = int(room.memory[row]) - ask.memory
-        self.tasks = int(room.tasks[row]) - 1
-        self.extended = {
-            name: int(room.extended[name][row]) - amount if name in room.extended else -amount
-            for name, amount in ask.extended
-        }
-        gpu = ask.gpu[choice]
-        self.devices: list[int] = []
-        self.usable: list[bool] = []
-        self.wanted = 0
-        if gpu is not None:
-            usable, need = world.nodes.usable(gpu)
-            self.wanted = gpu.devices
-            # What each device has beyond the need; never enough where it can't be used.
-            self.devices = (room.devices[row] - need[row]).tolist()
-            self.usable = usable[row].tolist()
-
-    def fits(self) -> bool:
-        return (
-            self.cpu >= 0
-            and self.memory >= 0
-            and self.tasks >= 0
-            and (not self.wanted or self._devices_missing() <= 0)
-            and all(free >= 0 for free in self.extended.values())
-        )
-
-    def _devices_missing(self) -> int:
-        fitting = sum(
-            1 for free, usable in zip(self.devices, self.usable, strict=True) if usable and free >= 0
-        )
-        return self.wanted - fitting
-
-    def helps(self, part: Part) -> bool:
-        """Whether the part frees something here that is still short."""
-        short = self.wanted and self._devices_missing() > 0
-        for held in part.helds:
-            if held.row != self.row:
-                continue
-            if short and any(self.usable[column] and self.devices[column] < 0 for column, _ in held.devices):
-                return True
-            if (self.cpu < 0 and held.cpu) or (self.memory < 0 and held.memory) or self.tasks < 0:
-                return True
-            if any(self.extended.get(name, 0) < 0 and amount for name, amount in held.extended):
-                return True
-        return False
-
-    def free(self, part: Part, sign: int) -> None:
-        for held in part.helds:
-            if held.row == self.row:
-                self._free(held, sign)
-
-    def _free(self, held: Held, sign: int) -> None:
-        self.cpu += sign * held.cpu
-        self.memory += sign * held.memory
-        self.tasks += sign
-        for name, amount in held.extended:
-            if name in self.extended:
-                self.extended[name] += sign * amount
-        if self.wanted:
-            for column, milli in held.devices:
-                self.devices[column] += sign * milli

@@ -32,6 +32,7 @@ class World:
         self.places: list[Place] = []
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
+        self.unsearched: set[str] = set()  # workloads whose turn came when the search budget was used up
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
         self._settle()
         self._read_waiting()
@@ -86,13 +87,13 @@ class World:
         request = task.request
         extended = tuple(request.extended.items()) if request.extended else ()
         row = self.nodes.row_of[task.node or ""]
-        held = Held(task.name, row, request.cpu_milli, request.memory_mib, extended, devices)
+        gpu = sum([milli for _, milli in devices])
+        held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices)
         self.held[task.name] = held
         account = self.tree.accounts.get(workload.queue)
         if task.state != "releasing" and account is not None:
-            amounts = counted(held)
-            self.tree.add(account, amounts, fixed=not workload.preemptible)
-            self.tree.want(account, amounts)
+            self.tree.add(account, held.amounts, fixed=not workload.preemptible)
+            self.tree.want(account, held.amounts)
         return held
 
     def _read_waiting(self) -> None:
@@ -144,15 +145,10 @@ class World:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
         fixed = not gang.workload.preemptible
         for spot in spots:
-            self.tree.add(gang.account, spot.amounts, fixed=fixed)
+            self.tree.add(gang.account, spot.held.amounts, fixed=fixed)
         self.placed.setdefault(gang.workload.name, gang)
         return gang.advance(spots)
 
     def active(self, workload: Workload) -> list[Task]:
         """The tasks that count for the gang and were not evicted in this decision."""
         return [task for task in workload.tasks if task.state in ACTIVE and task.name not in self.evicted]
-
-
-def counted(held: Held) -> Vector:
-    """What a task counts in its queue: milli-devices, millicores, MiB."""
-    return (sum(milli for _, milli in held.devices), held.cpu, held.memory)

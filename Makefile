@@ -1,0 +1,71 @@
+# All that a machine needs: Python >= 3.11, make and a C compiler. The rest comes pinned by hash, into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint units bench docs lock clean
+# Compiled modules must be kept, or every command would compile gpumax anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+BIN := .venv/bin
+PATHS := src tests bench examples docs
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+
+# Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
+key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
+RUN := .venv/.run-$(call key,requirements/run.txt pyproject.toml)
+DEV := .venv/.dev-$(call key,requirements/run.txt requirements/dev.txt pyproject.toml)
+
+FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  $$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; \
+	echo "gpumax needs Python 3.11 or newer with its venv module; none was found in PATH (PYTHON=/path/to/python names one)" >&2; exit 1
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+demo: $(RUN) ## two teams share eight GPUs: about half a minute
+	@$(BIN)/python examples/demo.py
+
+test: lint units ## everything that must hold: lint, types, import contracts, every test
+
+lint: $(DEV) ## style, types, import contracts
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+units: $(DEV) ## the tests, those of the README's code blocks among them
+	$(PYTEST) -n $(WORKERS) --dist loadfile
+
+bench: $(RUN) ## the README's figures, measured here and now
+	@$(BIN)/python bench/all.py
+
+docs: $(RUN) ## write the parts of docs/reference that follow from the code
+	@$(BIN)/python docs/generate.py
+
+$(RUN):
+	@python=$$($(FIND_PYTHON)) && \
+	echo "set-up: a Python environment in .venv ($$($$python --version))" && \
+	rm -rf .venv && $$python -m venv .venv
+	@echo "set-up: $$(grep -c == requirements/run.txt) packages, pinned by hash"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src && touch $@
+
+$(DEV): $(RUN)
+	@echo "set-up: $$(grep -c == requirements/dev.txt) packages for the tests, pinned by hash"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
+	@touch $@
+
+# For the oldest Python that is supported; markers are kept, so newer ones use the same files.
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' PIP_FIND_LINKS= .venv/lock/bin/pip-compile -q --upgrade --generate-hashes \
+	--no-emit-options --no-emit-index-url --strip-extras
+lock: $(RUN) ## pin the newest versions that pyproject.toml allows
+	$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install -q pip-tools==7.6.2
+	$(COMPILE) --build-deps-for editable -o requirements/run.txt pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
+	| $(COMPILE) -c requirements/run.txt -o requirements/dev.txt -
+
+clean: ## remove what the other targets made
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,264 @@
+"""ps, show, why, events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import click
+
+from gpumax.apps.cli.client import Api, Item, segment
+from gpumax.apps.cli.look_again import redraw
+from gpumax.apps.cli.options import (
+    Where,
+    complete_workload,
+    output_option,
+    project_option,
+    quiet_option,
+    server_options,
+    watch_option,
+)
+from gpumax.apps.cli.output import Column, age, clock, emit, emit_document, fields, number, say, span, table
+from gpumax.apps.cli.paging import all_items
+
+UNFINISHED = "pending,running,suspended"
+STATES = ("pending", "running", "suspended", "succeeded", "failed", "stopped")
+
+
+def why_text(item: Item) -> str:
+    """Why a workload is where it is, in a few words: its hold, or the reason that was given."""
+    hold = item.get("hold")
+    if isinstance(hold, dict):
+        return f"{hold.get('code', '')}: {hold.get('message', '')}"
+    return str(item.get("reason") or "")
+
+
+def tasks_text(item: Item) -> str:
+    """Running tasks of all."""
+    tasks = item.get("tasks")
+    if isinstance(tasks, dict):
+        return f"{tasks.get('running', 0)}/{tasks.get('total', 0)}"
+    return ""
+
+
+def nodes_text(item: Item) -> str:
+    """The nodes that a workload is on."""
+    nodes = item.get("nodes", item.get("node"))
+    return ",".join(map(str, nodes)) if isinstance(nodes, list) else str(nodes or "")
+
+
+def _text(field: str) -> Callable[[Item], str]:
+    return lambda item: number(item.get(field))
+
+
+def _lasted(item: Item) -> str:
+    from gpumax.apps.cli.output import parse_time
+
+    started, ended = parse_time(item.get("started")), parse_time(item.get("ended"))
+    if started is None or ended is None:
+        return age(item.get("started"))
+    return span((ended - started).total_seconds())
+
+
+WORKLOADS = (
+    Column("NAME", _text("name")),
+    Column("PROJECT", _text("project")),
+    Column("KIND", _text("kind"), wide=True),
+    Column("PRIORITY", _text("priority"), wide=True),
+    Column("STATE", _text("state")),
+    Column("GPU", lambda item: number(item.get("gpu") or None)),
+    Column("TASKS", tasks_text),
+    Column("AGE", lambda item: age(item.get("submitted"))),
+    Column("RAN", _lasted, wide=True),
+    Column("RUNS", _text("runs"), wide=True),
+    Column("EVICTIONS", _text("evictions"), wide=True),
+    Column("FAILURES", _text("failures"), wide=True),
+    Column("NODES", nodes_text, wide=True),
+    Column("WHY", why_text),
+)
+
+
+@click.command()
+@project_option("Of this project only.")
+@click.option("--state", type=click.Choice(STATES), multiple=True, help="In this state; may be repeated.")
+@click.option("-a", "--all", "all_", is_flag=True, help="Finished ones, too.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@watch_option
+@output_option
+@quiet_option
+@server_options
+@click.pass_obj
+def ps(
+    where: Where,
+    project: str | None,
+    state: tuple[str, ...],
+    all_: bool,
+    limit: int | None,
+    watch: bool,
+    output: str,
+    quiet: bool,
+) -> None:
+    """Workloads that aren't finished, newest first, and why they wait."""
+    api = where.api()
+    states = ",".join(state) or (None if all_ else UNFINISHED)
+    empty = "no workloads" if all_ or state else "no unfinished workloads; `gpumax ps -a` shows the others"
+
+    def draw() -> None:
+        answer = all_items(api, "/workloads", {"state": states, "project": project}, most=limit or 0)
+        emit(answer, WORKLOADS, output, quiet=quiet, empty=empty)
+
+    if watch:
+        redraw(api, draw)
+    else:
+        draw()
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_workload)
+@output_option
+@server_options
+@click.pass_obj
+def show(where: Where, name: str, output: str) -> None:
+    """All about one workload: state, tasks, what was asked for."""
+    item = where.api().get(f"/workloads/{segment(name)}")
+    if output in ("json", "yaml"):
+        emit_document(item, output)
+        return
+    tasks = [task for task in item.get("tasks_list") or item.get("tasks") or () if isinstance(task, dict)]
+    click.echo(fields(_about(item)))
+    if tasks:
+        click.echo("\n" + table(tasks, TASKS, wide=output == "wide"))
+
+
+def _about(item: Item) -> list[tuple[str, str]]:
+    seconds = item.get("device_seconds")
+    return [
+        ("name", number(item.get("name"))),
+        ("kind", number(item.get("kind"))),
+        ("project", number(item.get("project"))),
+        ("priority", f"{number(item.get('priority'))}{'' if item.get('preemptible', True) else ', non-preemptible'}"),
+        ("state", _state(item)),
+        ("why", why_text(item)),
+        ("submitted", _moment(item.get("submitted"))),
+        ("started", _moment(item.get("started"))),
+        ("ended", _moment(item.get("ended"))),
+        ("holds", f"{number(item['gpu'])} GPU" if item.get("gpu") else ""),
+        ("used", f"{span(seconds)} of GPU time" if isinstance(seconds, int | float) and seconds else ""),
+        ("runs", _runs(item)),
+        ("command", _command(item.get("spec") or {})),
+        ("checkpoints", number(item.get("checkpoint_dir"))),
+    ]
+
+
+def _state(item: Item) -> str:
+    wish = item.get("wish", "run")
+    return f"{item.get('state', '')}{f' (to {wish})' if wish != 'run' and item.get('state') == 'running' else ''}"
+
+
+def _runs(item: Item) -> str:
+    counts = [f"{item.get('runs', 0)}"]
+    counts += [f"{item[name]} {name}" for name in ("evictions", "failures") if item.get(name)]
+    return ", ".join(counts)
+
+
+def _moment(time: object) -> str:
+    return f"{clock(time)} ({age(time)} ago)" if time else ""
+
+
+def _command(spec: Item) -> str:
+    run = spec.get("run")
+    if isinstance(run, list):
+        import shlex
+
+        return shlex.join(map(str, run))
+    return str(run or "")
+
+
+def _task_why(task: Item) -> str:
+    if task.get("cause"):
+        return f"{task['cause']} for {task.get('for') or 'another'}" + (f"; {task['reason']}" if task.get("reason") else "")
+    return str(task.get("reason") or "")
+
+
+def _task_devices(task: Item) -> str:
+    rows = task.get("devices") or ()
+    return ",".join(
+        f"{row.get('index')}" + (f":{number(row['milli'] / 1000)}" if row.get("milli", 1000) != 1000 else "")
+        for row in rows
+    )
+
+
+TASKS = (
+    Column("TASK", _text("index")),
+    Column("NAME", _text("name"), wide=True),
+    Column("GROUP", _text("group"), wide=True),
+    Column("STATE", _text("state")),
+    Column("NODE", _text("node")),
+    Column("GPUS", _task_devices),
+    Column("RAN", _lasted),
+    Column("EXIT", _text("exit_code")),
+    Column("WHY", _task_why),
+)
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_workload)
+@output_option
+@server_options
+@click.pass_obj
+def why(where: Where, name: str, output: str) -> None:
+    """Why a workload waits, runs or was evicted, in sentences."""
+    found = where.api().get(f"/workloads/{segment(name)}/why")
+    if output in ("json", "yaml"):
+        emit_document(found, output)
+        return
+    click.echo(f"{found.get('workload', name)}: {found.get('state', '')}")
+    for sentence in found.get("sentences") or ():
+        click.echo(sentence)
+
+
+EVENTS = (
+    Column("AT", lambda item: clock(item.get("at"))),
+    Column("SEQ", _text("seq"), wide=True),
+    Column("EVENT", _text("kind")),
+    Column("WORKLOAD", _text("workload")),
+    Column("TASK", _text("task"), wide=True),
+    Column("MESSAGE", _text("message")),
+)
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=complete_workload)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, the newest.")
+@watch_option
+@output_option
+@server_options
+@click.pass_obj
+def events(where: Where, name: str | None, limit: int, watch: bool, output: str) -> None:
+    """What happened, oldest first; of one workload, or of all."""
+    api = where.api()
+    answer = api.get("/events", {"workload": name, "limit": limit, "newest": 1})
+    if not watch:
+        emit(answer, EVENTS, output, empty="no events")
+        return
+    if output in ("json", "yaml"):
+        for item in answer.get("items", []):
+            click.echo(json.dumps(item, ensure_ascii=False))
+    else:
+        emit(answer, EVENTS, output)
+    _go_on(api, name, answer.get("next") or 0, output)
+
+
+def _go_on(api: Api, name: str | None, after: int, output: str) -> None:
+    """Events as they come, one a line."""
+    from gpumax.apps.cli.stream import follow
+
+    for message in follow(api, "/watch", {"after": after}, notice=say):
+        item = json.loads(message.data)
+        if name is not None and item.get("workload") != name:
+            continue
+        if output in ("json", "yaml"):
+            click.echo(json.dumps(item, ensure_ascii=False))
+        else:
+            shown = [column for column in EVENTS if output == "wide" or not column.wide]
+            click.echo("  ".join(column.value(item) or "-" for column in shown))
