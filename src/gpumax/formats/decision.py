@@ -20,9 +20,9 @@ from gpumax.formats.scalars import (
 )
 from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Schema, Wrongs, bad_file
 from gpumax.formats.snapshot import VERSION
-from gpumax.formats.tasks import SHARES
+from gpumax.formats.snapshot_shapes import SHARES
+from gpumax.formats.snapshot_workloads import dump_share
 from gpumax.formats.text import LineOf, one_document
-from gpumax.formats.workloads import dump_share
 from gpumax.model.amounts import RESOURCES, Resource
 from gpumax.model.decision import HOLD_CODES, Cause, Decision, Eviction, Hold, NodeReason, Place, Share
 from gpumax.model.workload import Document

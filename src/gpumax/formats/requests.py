@@ -72,7 +72,7 @@ class _Number:
             raise wrong(value, _GPU_WANTED)
         return _devices(quantity, value, model)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002 - part of the Protocol
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number, or text."""
         return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 

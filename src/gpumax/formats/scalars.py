@@ -52,7 +52,7 @@ class Text:
     def _too_long(self, value: object) -> bool:
         return isinstance(value, str) and len(value) > self._most
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002 - part of the Protocol
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """A string."""
         return {"type": "string", "pattern": f"^(?:{self._pattern})$", "maxLength": self._most}
 
@@ -83,7 +83,9 @@ QUEUE_NAME: Final = Text(
 KEY: Final = Text(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "a key like `zone` or `example.com/zone`", most=317)
 """Of a label, a taint or an extended resource."""
 
-VALUE: Final = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text on one line; write numbers and booleans in quotes")
+VALUE: Final = Text(
+    r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text on one line; write numbers and booleans in quotes"
+)
 """Of a label or a taint."""
 
 MODEL: Final = Text(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]*", "the model of a device, like H100", most=64)
@@ -98,7 +100,7 @@ class Flag:
             return value
         raise wrong(value, "true or false")
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """A boolean."""
         return {"type": "boolean"}
 
@@ -122,7 +124,7 @@ class Whole:
     def _range(self) -> str:
         return f"{self._least} or more" if self._most >= LARGEST else f"{self._least} to {self._most}"
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """An integer."""
         return {"type": "integer", "minimum": self._least, "maximum": self._most}
 
@@ -139,7 +141,7 @@ class Choice:
             return value
         raise wrong(value, f"one of {', '.join(self._words)}", self._words)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """An enumeration."""
         return {"enum": list(self._words)}
 
@@ -190,7 +192,7 @@ class Amount:
             raise wrong(value, f"at most {write_amount(self._resource, self._most)}")
         return self._round(scaled)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number or text with a unit."""
         parts: list[Schema] = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _QUANTITY}]
         if self._unlimited:
@@ -214,7 +216,7 @@ class Decimal:
             raise wrong(value, f"a number, 0 to {LARGEST // self._scale}")
         return floor(quantity * self._scale)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number."""
         return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _QUANTITY}]}
 
@@ -241,7 +243,7 @@ class Duration:
             )
         return duration
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """Text with units, or seconds."""
         return {
             "anyOf": [
@@ -267,7 +269,7 @@ class Time:
             raise wrong(value, f"seconds since 1970, before the year 10000{hint * (moment > 0)}")
         return floor(moment)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:  # noqa: ARG002
+    def schema(self, defs: dict[str, Schema]) -> Schema:
         """RFC 3339 or seconds."""
         return {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}]}
 

@@ -11,9 +11,9 @@ from gpumax.formats.options import POLICY, dump_policy
 from gpumax.formats.queues import QUEUE, check_tree, dump_queue
 from gpumax.formats.scalars import KEY, NAME, Choice, Time, write_time
 from gpumax.formats.shape import Bad, Field, Object, Rows, Wrongs, bad_file, show
-from gpumax.formats.tasks import CLASSES, PRIORITIES, WORKLOAD, Row
+from gpumax.formats.snapshot_shapes import CLASSES, PRIORITIES, WORKLOAD, Row
+from gpumax.formats.snapshot_workloads import Context, build_workload, check_devices, dump_workload
 from gpumax.formats.text import LineOf, one_document
-from gpumax.formats.workloads import Context, build_workload, check_devices, dump_workload
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot

@@ -31,6 +31,12 @@ class Parsed(NamedTuple):
     source: str = ""
 
 
+class Written:
+    """A number that was not written as Python would: `text` is how it was, like 1.10 or 007."""
+
+    text: str
+
+
 def no_lines(_path: str) -> None:
     """The lines of a document that was never text."""
 

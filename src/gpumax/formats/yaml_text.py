@@ -13,7 +13,7 @@ import yaml
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key, Lines, format_path, quote
-from gpumax.formats.text import MOST_DEPTH, Parsed, refuse
+from gpumax.formats.text import MOST_DEPTH, Parsed, Written, refuse
 
 MOST_ALIASED: Final = 100_000
 """How many values the aliases of a file may stand for."""
@@ -37,12 +37,6 @@ _HINTS: Final = {
     "found unexpected end of stream": "the closing quote",
     "exceeded maximum nesting depth": "a flatter document",
 }
-
-
-class Written:
-    """A number that was not written as Python would: `text` is how it was, like 1.10 or 007."""
-
-    text: str
 
 
 class WrittenInt(int, Written):

@@ -55,7 +55,7 @@ def _workload(
     saved = [
         checkpointed[task.attempt]
         for task in tasks
-        if task.attempt in checkpointed and task.state in HOLDING
+        if task.attempt is not None and task.attempt in checkpointed and task.state in HOLDING
     ]  # fmt: skip
     return Workload(
         name=spec.name,

@@ -162,7 +162,9 @@ class _Draft:
 
     def binding(self) -> Binding:
         changes = Changes(
-            workloads=tuple(self.records[r.name] for r, _ in self._live.workloads if self.records[r.name] != r),
+            workloads=tuple(
+                self.records[r.name] for r, _ in self._live.workloads if self.records[r.name] != r
+            ),
             tasks=tuple(
                 task
                 for record, tasks in self._live.workloads

@@ -45,7 +45,9 @@ def find_door(data: Path, server: str | None = None) -> Door:
     except (FileNotFoundError, NotADirectoryError):
         raise absent(str(data)) from None
     except OSError as error:
-        raise Unreachable(f"{data / 'server.json'} can't be read ({error.strerror}); whose server is it?") from None
+        raise Unreachable(
+            f"{data / 'server.json'} can't be read ({error.strerror}); whose server is it?"
+        ) from None
     except (ValueError, LookupError, TypeError):
         wish = "start the server again with `gpumax up`"
         raise Unreachable(f"{data / 'server.json'} is not what a server writes; {wish}") from None
@@ -125,7 +127,9 @@ class Api:
             except (http.client.HTTPException, ConnectionError):
                 lost = True
                 if wait is None:
-                    raise Unreachable(f"the server ({self.about}) broke the connection; see `gpumax doctor`") from None
+                    raise Unreachable(
+                        f"the server ({self.about}) broke the connection; see `gpumax doctor`"
+                    ) from None
             except Unreachable:
                 if not lost or wait is None:
                     raise
@@ -150,15 +154,23 @@ class Api:
         except TimeoutError:
             raise _silent(door) from None
         except PermissionError:
-            raise Unreachable(f"the socket of the server ({door.about}) may not be opened; it is another user's") from None
+            raise Unreachable(
+                f"the socket of the server ({door.about}) may not be opened; it is another user's"
+            ) from None
         except OSError as error:
             raise _refused(door, error) from None
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        content = {} if body is None else {"Content-Type": "application/yaml" if body is data else "application/json"}
+        content = (
+            {}
+            if body is None
+            else {"Content-Type": "application/yaml" if body is data else "application/json"}
+        )
         token = {"Authorization": f"Bearer {door.token}"} if door.token else {}
         address = f"{door.base}{PREFIX}{path}" + (f"?{urlencode(_given(query))}" if _given(query) else "")
         try:
-            connection.request(method, address, data, {"Connection": "close", **content, **token, **(headers or {})})
+            connection.request(
+                method, address, data, {"Connection": "close", **content, **token, **(headers or {})}
+            )
             response = connection.getresponse()
         except TimeoutError:
             connection.close()
@@ -186,7 +198,9 @@ def _silent(door: Door) -> Unreachable:
 def _refused(door: Door, error: OSError) -> Unreachable:
     if door.path:
         return absent(door.about)
-    return Unreachable(f"no server answers at {door.about} ({error.strerror or error}); is the address right?")
+    return Unreachable(
+        f"no server answers at {door.about} ({error.strerror or error}); is the address right?"
+    )
 
 
 def _given(query: Mapping[str, object] | None) -> dict[str, str]:
@@ -207,7 +221,9 @@ def _object(body: bytes, about: str) -> Item:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise GpumaxError(f"the server ({about}) answered with something that is no JSON object; is it gpumax?")
+        raise GpumaxError(
+            f"the server ({about}) answered with something that is no JSON object; is it gpumax?"
+        )
     return answer
 
 
@@ -217,7 +233,8 @@ def refusal(status: int, body: bytes) -> GpumaxError:
         error = json.loads(body)["error"]
         message, rows = str(error["message"]), error.get("faults") or ()
         faults = [
-            Fault(str(row.get("path") or ""), row.get("line"), str(row.get("found")), str(row.get("wanted"))) for row in rows
+            Fault(str(row.get("path") or ""), row.get("line"), str(row.get("found")), str(row.get("wanted")))
+            for row in rows
         ]
     except (ValueError, LookupError, TypeError, AttributeError):
         message, faults = f"the server answered {status} {http.client.responses.get(status, '')}".rstrip(), []

@@ -104,7 +104,9 @@ def describe(error: Exception) -> tuple[int, list[str]]:
         where = f" ({error.filename})" if error.filename else ""
         return 1, [f"{error.strerror.lower()}{where}; `gpumax doctor` checks this machine"]
     return 1, [
-        f"internal error: {type(error).__name__}: {error}; run with GPUMAX_DEBUG=1 for the traceback".replace("\n", " ")
+        f"internal error: {type(error).__name__}: {error}; run with GPUMAX_DEBUG=1 for the traceback".replace(
+            "\n", " "
+        )
     ]
 
 

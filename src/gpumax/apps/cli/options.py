@@ -73,7 +73,11 @@ def data_option(command: Command) -> Command:
 def output_option(command: Command) -> Command:
     """-o for everything that lists."""
     return click.option(
-        "-o", "--output", type=click.Choice(("table", "wide", "json", "yaml")), default="table", help="How to print it."
+        "-o",
+        "--output",
+        type=click.Choice(("table", "wide", "json", "yaml")),
+        default="table",
+        help="How to print it.",
     )(command)
 
 
@@ -91,17 +95,23 @@ def project_option(help_: str) -> Callable[[Command], Command]:
     """-p/--project, by default the environment's."""
 
     def add(command: Command) -> Command:
-        return click.option("-p", "--project", envvar="GPUMAX_PROJECT", help=f"{help_}  [env GPUMAX_PROJECT]")(command)
+        return click.option(
+            "-p", "--project", envvar="GPUMAX_PROJECT", help=f"{help_}  [env GPUMAX_PROJECT]"
+        )(command)
 
     return add
 
 
-def complete_workload(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_workload(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Names of workloads, for the shell; none where the server doesn't answer at once."""
     return _names(context, "/workloads", incomplete)
 
 
-def complete_queue(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_queue(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Names of queues, for the shell; none where the server doesn't answer at once."""
     return _names(context, "/queues", incomplete)
 

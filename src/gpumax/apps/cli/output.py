@@ -55,7 +55,9 @@ def clear_screen() -> None:
     click.echo("\x1b[H\x1b[2J\x1b[3J" if on_terminal() else "\n", nl=False)
 
 
-def emit(answer: Item, columns: Sequence[Column], output: str, *, quiet: bool = False, empty: str = "") -> None:
+def emit(
+    answer: Item, columns: Sequence[Column], output: str, *, quiet: bool = False, empty: str = ""
+) -> None:
     """Print the items of an answer. json and yaml: the answer as the API gave it. empty: what to say where there are none."""
     items = answer.get("items", [])
     if quiet:
@@ -80,7 +82,9 @@ def emit_document(document: object, output: str) -> None:
         import yaml
 
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        click.echo(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=WIDE), nl=False)
+        click.echo(
+            yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=WIDE), nl=False
+        )
     else:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
@@ -93,7 +97,9 @@ def table(items: Sequence[Item], columns: Sequence[Column], *, wide: bool = Fals
     sizes = [max(len(row[at]) for row in rows) for at in range(len(shown) - 1)]
     last = terminal_width() - sum(sizes) - 2 * len(sizes) if on_terminal() and not wide else None
     return "\n".join(
-        "  ".join([*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), cut(row[-1], last)]).rstrip()
+        "  ".join(
+            [*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), cut(row[-1], last)]
+        ).rstrip()
         for row in rows
     )
 

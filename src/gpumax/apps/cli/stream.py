@@ -30,7 +30,8 @@ class Message(NamedTuple):
 
 def messages(lines: Iterable[bytes]) -> Iterator[Message]:
     """The events in the lines of a stream; comments, which keep the connection alive, are passed over."""
-    event, data, last = "message", [], ""
+    event, last = "message", ""
+    data: list[str] = []
     for raw in lines:
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not line:
@@ -81,7 +82,9 @@ def follow(
         now = time.monotonic()
         lost_at = now if lost_at is None else lost_at
         if now - lost_at >= patience_s:
-            raise Unreachable(f"the server ({api.about}) has been gone for {patience_s:.0f} s; `gpumax up` starts it")
+            raise Unreachable(
+                f"the server ({api.about}) has been gone for {patience_s:.0f} s; `gpumax up` starts it"
+            )
         if not told:
             notice("connection to the server lost; waiting for it")
             told = True

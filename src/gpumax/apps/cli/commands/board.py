@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gpumax.apps.cli.client import Item
 from gpumax.apps.cli.look_again import redraw
 from gpumax.apps.cli.options import Where, output_option, server_options, watch_option
 from gpumax.apps.cli.output import emit_document, terminal_width, use_color
@@ -22,8 +23,10 @@ def board(where: Where, watch: bool, output: str) -> None:
 
     api = where.api()
 
-    def draw() -> None:
-        answer = api.get("/board")
+    def fetch() -> Item:
+        return api.get("/board")
+
+    def draw(answer: Item) -> None:
         if output in ("json", "yaml"):
             emit_document(answer, output)
             return
@@ -31,6 +34,6 @@ def board(where: Where, watch: bool, output: str) -> None:
         click.echo(draw_board(snapshot, decision, width=terminal_width(), color=use_color()))
 
     if watch:
-        redraw(api, draw)
+        redraw(api, fetch, draw)
     else:
-        draw()
+        draw(fetch())

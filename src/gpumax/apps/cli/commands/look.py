@@ -103,14 +103,16 @@ def ps(
     states = ",".join(state) or (None if all_ else UNFINISHED)
     empty = "no workloads" if all_ or state else "no unfinished workloads; `gpumax ps -a` shows the others"
 
-    def draw() -> None:
-        answer = all_items(api, "/workloads", {"state": states, "project": project}, most=limit or 0)
+    def fetch() -> Item:
+        return all_items(api, "/workloads", {"state": states, "project": project}, most=limit or 0)
+
+    def draw(answer: Item) -> None:
         emit(answer, WORKLOADS, output, quiet=quiet, empty=empty)
 
     if watch:
-        redraw(api, draw)
+        redraw(api, fetch, draw)
     else:
-        draw()
+        draw(fetch())
 
 
 @click.command()
@@ -124,7 +126,7 @@ def show(where: Where, name: str, output: str) -> None:
     if output in ("json", "yaml"):
         emit_document(item, output)
         return
-    tasks = [task for task in item.get("tasks_list") or item.get("tasks") or () if isinstance(task, dict)]
+    tasks = [task for task in item.get("tasks") or () if isinstance(task, dict)]
     click.echo(fields(_about(item)))
     if tasks:
         click.echo("\n" + table(tasks, TASKS, wide=output == "wide"))
@@ -136,7 +138,10 @@ def _about(item: Item) -> list[tuple[str, str]]:
         ("name", number(item.get("name"))),
         ("kind", number(item.get("kind"))),
         ("project", number(item.get("project"))),
-        ("priority", f"{number(item.get('priority'))}{'' if item.get('preemptible', True) else ', non-preemptible'}"),
+        (
+            "priority",
+            f"{number(item.get('priority'))}{'' if item.get('preemptible', True) else ', non-preemptible'}",
+        ),
         ("state", _state(item)),
         ("why", why_text(item)),
         ("submitted", _moment(item.get("submitted"))),
@@ -176,7 +181,9 @@ def _command(spec: Item) -> str:
 
 def _task_why(task: Item) -> str:
     if task.get("cause"):
-        return f"{task['cause']} for {task.get('for') or 'another'}" + (f"; {task['reason']}" if task.get("reason") else "")
+        return f"{task['cause']} for {task.get('for') or 'another'}" + (
+            f"; {task['reason']}" if task.get("reason") else ""
+        )
     return str(task.get("reason") or "")
 
 
@@ -229,7 +236,13 @@ EVENTS = (
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_workload)
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many, the newest.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="At most so many, the newest.",
+)
 @watch_option
 @output_option
 @server_options

@@ -26,9 +26,15 @@ _PROGRESS_S: Final = 2.0
 
 
 @click.command()
-@click.option("--devices", metavar="SPEC", help="Virtual devices, as 8xH100:80Gi,2xA100:40Gi; unset: the machine's own.")
-@click.option("-d", "--detach", is_flag=True, help="Return when the server is ready; it goes on in the background.")
-@click.option("--listen", metavar="HOST:PORT", help="Listen on TCP, too; callers need the token in DATA/token.")
+@click.option(
+    "--devices", metavar="SPEC", help="Virtual devices, as 8xH100:80Gi,2xA100:40Gi; unset: the machine's own."
+)
+@click.option(
+    "-d", "--detach", is_flag=True, help="Return when the server is ready; it goes on in the background."
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Listen on TCP, too; callers need the token in DATA/token."
+)
 @click.option("--name", metavar="NODE", help="Name of this node; unset: the host's.")
 @data_option
 @click.pass_obj

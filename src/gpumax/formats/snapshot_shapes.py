@@ -1,4 +1,4 @@
-"""Workloads and their tasks in a snapshot: fields alone; what they refer to is checked in workloads.py."""
+"""Workloads and their tasks in a snapshot: fields alone; what they refer to is checked in snapshot_workloads.py."""
 
 from __future__ import annotations
 

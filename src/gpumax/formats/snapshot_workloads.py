@@ -9,7 +9,7 @@ from gpumax.formats.affinity import dump_affinity, dump_toleration
 from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration, write_time
 from gpumax.formats.shape import Bad, Wrongs, show
-from gpumax.formats.tasks import Row
+from gpumax.formats.snapshot_shapes import Row
 from gpumax.model.names import natural
 from gpumax.model.node import Node
 from gpumax.model.workload import (

@@ -1,0 +1,56 @@
+"""logs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gpumax.apps.cli.client import Api, Item, segment
+from gpumax.apps.cli.options import Where, complete_workload, server_options
+from gpumax.apps.cli.tail import follow_logs
+from gpumax.errors import Refused
+
+CHUNK = 64 << 10
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_workload)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the workload is finished.")
+@click.option("--task", type=click.IntRange(min=0), help="Of this task only; unset: of all.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines.")
+@server_options
+@click.pass_obj
+def logs(where: Where, name: str, follow: bool, task: int | None, tail: int | None) -> None:
+    """What a workload's tasks print; lines of several tasks begin with the task's name."""
+    api = where.api()
+    rows = tasks_of(api.get(f"/workloads/{segment(name)}"), task)
+    if follow:
+        follow_logs(api, name, rows, tail=tail)
+        return
+    for row in rows:
+        _copy(api, name, row, tail, f"[{row['name']}] " if len(rows) > 1 else "")
+
+
+def tasks_of(workload: Item, index: int | None) -> list[Item]:
+    """The tasks of a workload, or the one that is asked for. Refused where there is no such task."""
+    rows = [row for row in workload.get("tasks") or () if index is None or row.get("index") == index]
+    if index is not None and not rows:
+        count = len(workload.get("tasks") or ())
+        raise Refused(f"{workload.get('name')} has no task {index}; wanted one of 0 to {count - 1}")
+    return rows
+
+
+def _copy(api: Api, name: str, row: Item, tail: int | None, prefix: str) -> None:
+    """A task's log to stdout, byte by byte but for the prefix."""
+    out = sys.stdout.buffer
+    with api.open(
+        "GET", f"/workloads/{segment(name)}/tasks/{row['index']}/log", query={"tail": tail}
+    ) as response:
+        if not prefix:
+            while chunk := response.read(CHUNK):
+                out.write(chunk)
+        else:
+            for line in response:
+                out.write(prefix.encode() + line + (b"" if line.endswith(b"\n") else b"\n"))
+    out.flush()

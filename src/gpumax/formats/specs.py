@@ -1,0 +1,125 @@
+"""A workload as submitted: made of the fields of a workload file, and written back."""
+
+from __future__ import annotations
+
+import os.path
+from typing import Final
+
+from gpumax.formats.requests import dump_request
+from gpumax.formats.scalars import write_duration
+from gpumax.formats.shape import Wrongs, show
+from gpumax.formats.snapshot_shapes import CLASSES, MOST_TASKS, Row
+from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
+from gpumax.model.workload import NON_PREEMPTIBLE_FROM, Document, Request
+from gpumax.units import format_memory
+
+_NOTHING: Final = (Request(), 0)
+_AS_THEY_ARE: Final = (
+    "image", "env", "secrets", "setup", "max_duration_ms", "grace_ms", "retries", "checkpoint",
+)  # fmt: skip
+
+
+def build_spec(row: Row, name: str, project: str, base: str, wrongs: Wrongs) -> WorkloadSpec:
+    """The workload of the fields that were read; of no use where `wrongs` got new entries."""
+    priority = _priority(row.get("priority", "normal"), wrongs)
+    return WorkloadSpec(
+        name=name,
+        project=project,
+        groups=_groups(row, wrongs),
+        priority=priority,
+        preemptible=row.get("preemptible", priority < NON_PREEMPTIBLE_FROM),
+        workdir=os.path.normpath(os.path.join(base, row.get("workdir", "."))),
+        **{key: row[key] for key in _AS_THEY_ARE if key in row},
+    )
+
+
+def _priority(written: int | str, wrongs: Wrongs) -> int:
+    if not isinstance(written, str):
+        return written
+    if written not in CLASSES:
+        wrongs.add(("priority",), show(written), f"a number or one of {', '.join(CLASSES)}", written, CLASSES)
+    return CLASSES.get(written, 0)
+
+
+def _groups(row: Row, wrongs: Wrongs) -> tuple[GroupSpec, ...]:
+    written: tuple[Row, ...] = row.get("groups", ({"name": ""},))
+    groups = []
+    names: set[str] = set()
+    for index, own in enumerate(written):
+        path = ("groups", index) if "groups" in row else ()
+        # env is not passed down: a task gets the workload's and its group's.
+        group: Row = {**{key: row[key] for key in ("tasks", "resources", "run") if key in row}, **own}
+        if "run" not in group:
+            wrongs.add((*path, "run"), "nothing", "run: the command, here or for the whole workload")
+        if own["name"] in names:
+            wrongs.add((*path, "name"), f"{show(own['name'])} twice", "each group once")
+        names.add(own["name"])
+        least, most = group.get("tasks", (1, 1))
+        request, shm_mib = group.get("resources", _NOTHING)
+        groups.append(
+            GroupSpec(own["name"], least, most, request, group.get("run", ""), own.get("env", {}), shm_mib)
+        )
+    total = sum(group.max for group in groups)
+    if total > MOST_TASKS:
+        wrongs.add(("groups",), f"{total:,} tasks in all", f"at most {MOST_TASKS:,}")
+    return tuple(groups)
+
+
+def dump_spec(spec: WorkloadSpec) -> Document:
+    """The workload file of a workload, every default written out; loading it gives an equal workload."""
+    document: Document = {
+        "name": spec.name,
+        "kind": spec.kind,
+        "project": spec.project,
+        "priority": spec.priority,
+        "preemptible": spec.preemptible,
+    }
+    alone = len(spec.groups) == 1 and not spec.groups[0].name
+    if alone:
+        document.update(_dump_group(spec.groups[0]))
+    document["workdir"] = spec.workdir
+    if spec.image:
+        document["image"] = spec.image
+    env = {**spec.env, **spec.groups[0].env} if alone else spec.env
+    if env:
+        document["env"] = dict(sorted(env.items()))
+    if spec.secrets:
+        document["secrets"] = list(spec.secrets)
+    if spec.setup:
+        document["setup"] = spec.setup
+    if spec.max_duration_ms is not None:
+        document["max_duration"] = write_duration(spec.max_duration_ms)
+    document["grace"] = write_duration(spec.grace_ms)
+    document["retries"] = {"max": spec.retries}
+    if spec.checkpoint is not None:
+        document["checkpoint"] = _dump_checkpoint(spec.checkpoint)
+    if not alone:
+        document["groups"] = [
+            {
+                "name": group.name,
+                **_dump_group(group),
+                **({"env": dict(sorted(group.env.items()))} if group.env else {}),
+            }
+            for group in spec.groups
+        ]
+    return document
+
+
+def _dump_group(group: GroupSpec) -> Document:
+    resources = dump_request(group.request)
+    if group.shm_mib:
+        resources["shm"] = format_memory(group.shm_mib)
+    return {
+        "tasks": group.max if group.min == group.max else {"min": group.min, "max": group.max},
+        "resources": resources,
+        "run": group.run if isinstance(group.run, str) else list(group.run),
+    }
+
+
+def _dump_checkpoint(checkpoint: Checkpoint) -> Document:
+    document: Document = {}
+    if checkpoint.path:
+        document["path"] = checkpoint.path
+    if checkpoint.every_ms is not None:
+        document["every"] = write_duration(checkpoint.every_ms)
+    return document
