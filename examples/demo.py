@@ -52,6 +52,7 @@ class Demo:
         self.api = Api(lambda: find_door(data))
         self.events: list[Item] = []
         self.most_held: dict[str, float] = {}
+        self.share: dict[str, float] = {}  # while both teams ask
         self._seen = 0
         self._begun = time.monotonic()
 
@@ -78,14 +79,16 @@ class Demo:
             raise Broken(f"{sum(held.values()):g} GPUs are held; there are {GPUS}")
         for queue, gpus in held.items():
             self.most_held[queue] = max(gpus, self.most_held.get(queue, 0))
+        decision = load_decision(board["decision"])
+        gpu = [share for share in decision.shares if share.resource == "gpu"]
+        if all(share.demand for share in gpu if share.queue in ("vision", "language")):
+            self.share.update({share.queue: share.share / 1000 for share in gpu})
         fresh = self.api.get("/events", {"after": self._seen, "limit": 500})
         self._seen = fresh.get("next") or self._seen
         self.events += fresh["items"]
         if on_terminal():
             clear_screen()
-            picture = draw_board(
-                snapshot, load_decision(board["decision"]), width=terminal_width(), color=use_color()
-            )
+            picture = draw_board(snapshot, decision, width=terminal_width(), color=use_color())
             print(picture, "", *map(self._line, self.events[-8:]), sep="\n", flush=True)
         else:
             for event in fresh["items"]:
@@ -221,9 +224,11 @@ def judge(demo: Demo, ended: list[Ended]) -> list[str]:
         faults.append(
             f"vision held {demo.most_held.get('vision', 0):g} GPUs at most, though {GPUS} were idle"
         )
-    for one in ended:
-        if one.item["project"] == "language" and one.wait_s > BACK_S:
-            faults.append(f"{one.name} waited {one.wait_s:.1f} s for its quota; {BACK_S:g} s are allowed")
+    faults += [
+        f"{one.name} waited {one.wait_s:.1f} s for its quota; {BACK_S:g} s are allowed"
+        for one in ended
+        if one.item["project"] == "language" and one.wait_s > BACK_S
+    ]
     if not any(one.item["evictions"] for one in ended):
         faults.append("nobody was evicted, so nothing was shown")
     if any(one.item["evictions"] for one in ended if one.item["project"] == "language"):
@@ -254,7 +259,7 @@ WORKLOADS: Final = (
 QUEUES: Final = (
     Column("QUEUE", lambda row: str(row["name"])),
     Column("QUOTA", lambda row: f"{row['quota']:g} GPUs"),
-    Column("SHARE OF 8 IF BOTH ASK", lambda row: f"{row['share']:g} GPUs"),
+    Column("SHARE WHILE BOTH ASK", lambda row: f"{row['share']:g} GPUs"),
     Column("HELD AT MOST", lambda row: f"{row['most']:g} GPUs"),
     Column("GOT", lambda row: f"{row['seconds']:.0f} GPU seconds"),
 )
@@ -269,7 +274,7 @@ def tell(demo: Demo, ended: list[Ended]) -> None:
     ]  # fmt: skip
     print("\n" + table(rows, WORKLOADS) + "\n")
     queues = [
-        {"name": name, "quota": QUOTA, "share": QUOTA, "most": demo.most_held.get(name, 0),
+        {"name": name, "quota": QUOTA, "share": demo.share.get(name, 0), "most": demo.most_held.get(name, 0),
          "seconds": sum(row["device_seconds"] for row in rows if row["project"] == name)}
         for name in ("language", "vision")
     ]  # fmt: skip
