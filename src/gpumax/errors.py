@@ -7,6 +7,7 @@ GpumaxError
     Conflict         the thing exists already, or its state forbids the act
     Denied           quota or rights
   Unreachable        the server can't be reached; exit code 4
+  StoreFailed        the database can't be read or written; nothing of the act was kept
   Stale              the next cycle mends it
   Broken             we must mend it
 """
@@ -77,6 +78,10 @@ class Unreachable(GpumaxError):
     """The server can't be reached."""
 
     exit_code = 4
+
+
+class StoreFailed(GpumaxError):
+    """The database can't be read or written. The text names the file and what to do; nothing of the act was kept."""
 
 
 class Stale(GpumaxError):
