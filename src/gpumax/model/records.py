@@ -20,6 +20,7 @@ Wish = Literal["run", "suspend", "stop", "delete"]
 EventKind = Literal[
     "Submitted", "Placed", "Started", "Held", "Evicted", "Exited", "Retried", "Lost", "Suspended", "Resumed",
     "Stopped", "Succeeded", "Failed", "Deleted", "QueueSet", "QueueDeleted", "RuleBroken", "Refused",
+    "CycleFailed", "JournalFailed",
 ]  # fmt: skip
 
 

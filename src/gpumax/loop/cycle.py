@@ -1,0 +1,300 @@
+"""The loop: look at what is true, decide, check, make it so, write it down; again when something changed."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from gpumax.errors import GpumaxError, Stale
+from gpumax.loop.assemble import assemble
+from gpumax.loop.backoff import Backoff
+from gpumax.loop.bind import bind, merge, unbind
+from gpumax.loop.gangs import Gangs
+from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.pulse import Pulse
+from gpumax.loop.sweep import Sweep
+from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.verify import Violation, sound, verify
+from gpumax.loop.whatif import Ground, imagine
+from gpumax.model.decision import Decision
+from gpumax.model.queue import Queue
+from gpumax.model.records import Changes, Event, EventKind, Live
+from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.spec import WorkloadSpec
+from gpumax.policy.decide import decide
+from gpumax.ports.clock import Clock
+from gpumax.ports.engine import Engine, Observation, Refusal
+from gpumax.ports.journal import Journal
+from gpumax.ports.store import Store
+
+RESYNC_S: Final = 30.0
+"""A cycle comes after this long even where nobody asked for one: a lost wake costs half a minute, not the night."""
+FIRST_PAUSE_S: Final = 0.2
+MOST_PAUSE_S: Final = 5.0
+"""How long a loop waits after cycles that failed in a row: doubled each time, up to this."""
+
+DEFAULTS: Final = Policy()
+NOTHING: Final = Changes()
+_log: Final = logging.getLogger("gpumax.loop")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the last cycle saw, and what it decided on that, without what broke a rule."""
+
+    snapshot: Snapshot
+    decision: Decision
+    live: Live
+
+
+class Loop:
+    """The shell around the decision. `run` and `cycle` are for one thread; everything else is for any."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        journal: Journal,
+        clock: Clock,
+        data: Path,
+        policy: Policy = DEFAULTS,
+        *,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._journal = journal
+        self._clock = clock
+        self._data = data.absolute()
+        self._policy = policy
+        self._new_id = new_id
+        self._pulse = Pulse()
+        self._gangs = Gangs(self._data)
+        self._backoff = Backoff()
+        self._sweep = Sweep(self._data)
+        self._swept = False
+        self._seen: Seen | None = None
+        self._ground: Ground | None = None
+        self._quiet = False  # whether the same snapshot would change nothing
+        self._again_ms: int | None = None  # when time alone may change the decision
+        self._next_ms: int | None = None  # when time alone may change anything
+        self._broken: frozenset[str] = frozenset()
+        self._numbers: dict[str, float] = dict.fromkeys(
+            ("cycles", "decisions", "failures", "rule_breaks", "last_cycle_ms", "decide_ms", "verify_ms"), 0
+        )
+        self._troubles: dict[EventKind, str] = {}
+
+    # What others ask of it
+
+    @property
+    def last(self) -> Seen | None:
+        """What the last finished cycle saw and decided; None before the first."""
+        return self._seen
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Counts since the start, and the times of the last cycle in milliseconds."""
+        return dict(self._numbers)
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the loop from doing its work, in words; empty where nothing does."""
+        return "; ".join(self._troubles.values())
+
+    def wake(self) -> int:
+        """Ask for a cycle, from any thread. Returns a stamp for `wait_past`."""
+        return self._pulse.wake()
+
+    def stop(self) -> None:
+        """End `run` after the cycle it is in."""
+        self._pulse.stop()
+
+    def wait_past(self, stamp: int, timeout_s: float) -> bool:
+        """Wait until a cycle that began after the wake of this stamp has finished; False where none has in time."""
+        return self._pulse.wait_past(stamp, timeout_s)
+
+    def what_if(
+        self, specs: Sequence[WorkloadSpec], queues: Sequence[Queue] = ()
+    ) -> tuple[Snapshot, Decision]:
+        """What would follow now if these were submitted and set; nothing is changed. Stale before the first cycle."""
+        ground = self._ground
+        if ground is None:
+            raise Stale("the first cycle hasn't finished; try again in a moment")
+        snapshot = imagine(ground, specs, queues, self._clock.now_ms())
+        return snapshot, decide(snapshot)
+
+    # The work
+
+    def run(self) -> None:
+        """Cycle on every wake and when time alone changes something, until `stop`. No failure of a cycle ends it."""
+        pause_s = FIRST_PAUSE_S
+        while not self._pulse.stopped:
+            try:
+                self.cycle()
+            except Exception as error:
+                self._numbers["failures"] += 1
+                self._tell_trouble("CycleFailed", error)
+                # Not ended by a wake: a busy engine must not make a broken loop spin.
+                self._pulse.pause(pause_s)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
+            else:
+                pause_s = FIRST_PAUSE_S
+                self._pulse.wait(self._patience_s())
+
+    def cycle(self) -> None:
+        """Observe, fold what was seen into the records, decide, check, bind, write down. Raises what goes wrong."""
+        stamp, began = self._pulse.begin(), perf_counter()
+        now_ms = self._clock.now_ms()
+        observation = self._engine.observe()
+        live, due_ms = self._fold(observation, now_ms)
+        saved = {
+            attempt.attempt: attempt.checkpointed_ms
+            for attempt in observation.attempts
+            if attempt.checkpointed_ms is not None
+        }
+        barred = self._backoff.barred(now_ms)
+        snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred)
+        if self._says_something_new(snapshot):
+            live = self._answer(snapshot, live)
+        elif self._seen is not None:
+            self._seen = Seen(snapshot, self._seen.decision, live)
+        self._ground = Ground(live, observation.nodes, self._policy, saved, barred)
+        moments = (due_ms, self._again_ms, self._backoff.next_ms(now_ms))
+        self._next_ms = min((moment for moment in moments if moment is not None), default=None)
+        self._troubles.pop("CycleFailed", None)
+        self._numbers["cycles"] += 1
+        self._numbers["last_cycle_ms"] = _ms_since(began)
+        self._pulse.finish(stamp)
+
+    def _fold(self, observation: Observation, now_ms: int) -> tuple[Live, int | None]:
+        """The records with what the engine saw, and when a run's max_duration ends it."""
+        live = self._store.live()
+        step: Step = advance(live, observation, now_ms)
+        self._commit(step.changes)
+        if step.orders:
+            self._engine.apply(step.orders)
+        self._backoff.forgive({task.workload_id for task in step.changes.tasks if task.state == "running"})
+        self._backoff.keep_only({record.id for record, _ in live.workloads})
+        if step.changes.deleted:
+            self._sweep.forget(step.changes.deleted)
+        if not self._swept:
+            self._sweep.strays(self._store)
+            self._swept = True
+        return merge(live, step.changes), step.next_ms
+
+    def _says_something_new(self, snapshot: Snapshot) -> bool:
+        """Whether the decision could differ from the last one, or that one has not been carried out."""
+        seen = self._seen
+        if seen is None or not self._quiet:
+            return True
+        if self._again_ms is not None and snapshot.now_ms >= self._again_ms:
+            return True
+        return replace(snapshot, now_ms=seen.snapshot.now_ms) != seen.snapshot
+
+    def _answer(self, snapshot: Snapshot, live: Live) -> Live:
+        """Decide, check, record, carry out and write down. Returns the records as they are then."""
+        began = perf_counter()
+        decision = decide(snapshot)
+        self._numbers["decide_ms"] = _ms_since(began)
+        began = perf_counter()
+        violations = verify(snapshot, decision)
+        kept = sound(snapshot, decision, violations)
+        self._numbers["verify_ms"] = _ms_since(began)
+        self._numbers["decisions"] += 1
+        broken = self._tell_broken(violations, snapshot.now_ms)
+        try:
+            after = self._bind(live, kept, broken, snapshot.now_ms)
+        finally:
+            self._write_down(snapshot, decision)
+        self._again_ms = next_decision_ms(snapshot)
+        self._quiet = not kept.evictions and all(place.after for place in kept.places)
+        self._seen = Seen(snapshot, kept, live)
+        return after
+
+    def _bind(self, live: Live, decision: Decision, events: tuple[Event, ...], now_ms: int) -> Live:
+        """Record first, then carry out, then take back what the engine refused."""
+        binding = bind(live, decision, now_ms, data=self._data, new_id=self._new_id, meet=self._gangs.meet)
+        changes = binding.changes
+        self._commit(replace(changes, events=(*events, *changes.events)))
+        live = merge(live, changes)
+        # Before the starts: an elastic program reads its gang's file first of all.
+        self._gangs.sync(live)
+        refusals = self._engine.apply(binding.orders) if binding.orders else ()
+        return self._take_back(live, refusals, now_ms) if refusals else live
+
+    def _take_back(self, live: Live, refusals: tuple[Refusal, ...], now_ms: int) -> Live:
+        """Give refused starts back, and have their workloads wait before they are tried again."""
+        refused = {refusal.attempt for refusal in refusals}
+        for record, tasks in live.workloads:
+            if any(task.state == "bound" and task.attempt in refused for task in tasks):
+                self._backoff.refuse(record.id, now_ms)
+        binding = unbind(live, refusals, now_ms)
+        self._commit(binding.changes)
+        if binding.orders:
+            self._engine.apply(binding.orders)
+        # Others may have the room that was given back.
+        self._pulse.wake()
+        return merge(live, binding.changes)
+
+    def _commit(self, changes: Changes) -> None:
+        if changes != NOTHING:
+            self._store.commit(changes)
+
+    # What is told
+
+    def _write_down(self, snapshot: Snapshot, decision: Decision) -> None:
+        """Journal the decision. A journal that fails stops nothing; it is told once."""
+        try:
+            self._journal.write(snapshot, decision)
+        except Exception as error:
+            self._tell_trouble("JournalFailed", error)
+        else:
+            self._troubles.pop("JournalFailed", None)
+
+    def _tell_broken(self, violations: Sequence[Violation], now_ms: int) -> tuple[Event, ...]:
+        """Events for violations that the last decision didn't have."""
+        self._numbers["rule_breaks"] += len(violations)
+        words = frozenset(map(str, violations))
+        fresh = [found for found in violations if str(found) not in self._broken]
+        self._broken = words
+        for found in fresh:
+            _log.error("a decision broke a rule and was not carried out there: %s", found)
+        return tuple(
+            Event(now_ms, "RuleBroken", f"rule {found.rule}: {found.message}", found.workload, found.task)
+            for found in fresh
+        )
+
+    def _tell_trouble(self, kind: EventKind, error: Exception) -> None:
+        """Say once what went wrong, in the log and, where the store takes it, as an event."""
+        words = _in_words(error)
+        if self._troubles.get(kind) == words:
+            return
+        self._troubles[kind] = words
+        expected = isinstance(error, GpumaxError | OSError)
+        _log.error("%s: %s", kind, words, exc_info=None if expected else error)
+        with suppress(Exception):
+            self._store.commit(Changes(events=(Event(self._clock.now_ms(), kind, words),)))
+
+    def _patience_s(self) -> float:
+        if self._next_ms is None:
+            return RESYNC_S
+        return min(RESYNC_S, max(0, self._next_ms - self._clock.now_ms()) / 1000)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, GpumaxError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror.lower()} ({error.filename})" if error.filename else error.strerror.lower()
+    return f"internal error: {type(error).__name__}: {error}".replace("\n", " ")
+
+
+def _ms_since(began: float) -> float:
+    return round((perf_counter() - began) * 1000, 3)

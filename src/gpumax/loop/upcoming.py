@@ -1,0 +1,38 @@
+"""When time alone may change a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import ACTIVE
+
+
+def next_decision_ms(snapshot: Snapshot) -> int | None:
+    """The next moment at which running work ends a minimum runtime, where work waits that might take its room."""
+    if not any(task.state == "pending" for workload in snapshot.workloads for task in workload.tasks):
+        return None
+    queues = {queue.name: queue for queue in snapshot.queues}
+    runtimes: dict[str, frozenset[int]] = {}
+    moments = []
+    for workload in snapshot.workloads:
+        if workload.started_ms is None or not workload.preemptible:
+            continue
+        if not any(task.state in ACTIVE for task in workload.tasks):
+            continue
+        if workload.queue not in runtimes:
+            runtimes[workload.queue] = _runtimes(queues, workload.queue)
+        moments += [workload.started_ms + runtime for runtime in runtimes[workload.queue]]
+    return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
+
+
+def _runtimes(queues: Mapping[str, Queue], name: str) -> frozenset[int]:
+    """All minimum runtimes that may protect work of a queue: which one does, depends on who asks."""
+    found = set()
+    queue = queues.get(name)
+    while queue is not None:
+        if queue.reclaim_min_runtime_ms is not None:
+            found.add(queue.reclaim_min_runtime_ms)
+        queue = queues.get(queue.parent) if queue.parent is not None else None
+    return frozenset(found)
