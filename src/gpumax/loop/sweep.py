@@ -14,7 +14,7 @@ from gpumax.ports.store import Store
 KEPT: Final = ("logs", "checkpoints")
 """Directories of the data directory that hold one directory a workload, by its id."""
 
-_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AT_ONCE: Final = 500
 
 
