@@ -6,7 +6,7 @@ import pytest
 
 from board import NOW_MS, Sketch, check, gpus, queue
 from gpumax.errors import BadFile
-from gpumax.model.node import Taint
+from gpumax.model.node import Device, Taint
 from gpumax.model.snapshot import Placement, Policy
 from gpumax.model.workload import Affinity, DeviceAsk, Expression, Group, NodeTerm, Request, Task, Toleration
 from gpumax.policy.decide import decide
@@ -132,6 +132,24 @@ def test_the_model_that_is_asked_for_first_comes_first() -> None:
     sketch = one_queue("n1: ....").wait("A", "q")
     sketch.change("A", tasks=(Task(name="A-0", request=request),))
     check(sketch, "n1: A...")
+
+
+def test_tasks_of_a_gang_may_get_different_models_where_one_alone_is_not_enough() -> None:
+    request = Request(gpu=(DeviceAsk(1, model="H100"), DeviceAsk(1, model="A100")))
+    sketch = (
+        one_queue("n1: .\nn2: .").node("n2", devices=(Device(0, "A100", 40_960),)).wait("A", "q", tasks=2)
+    )
+    sketch.change("A", tasks=tuple(Task(name=f"A-{rank}", request=request) for rank in range(2)))
+    check(sketch, "n1: A\nn2: A")
+
+
+def test_a_task_that_few_nodes_can_take_finds_its_place_in_the_gang() -> None:
+    sketch = (
+        one_queue("n1: .b\nn2: ..").node("n1", labels={"zone": "a"}).run("b", "q").wait("A", "q", tasks=2)
+    )
+    free, bound = sketch.workloads["A"].tasks
+    tied = Task(name=bound.name, request=bound.request, selector={"zone": "a"})
+    check(sketch.change("A", tasks=(free, tied)), "n1: Ab\nn2: A.")
 
 
 def test_cores_memory_and_task_slots_bound_a_node() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from board import Sketch, check, queue
+from gpumax.model.names import natural
 from gpumax.model.workload import Task
 from gpumax.policy.decide import decide
-from gpumax.policy.gang import natural
 
 
 def test_a_queue_over_its_share_comes_after_one_that_is_not() -> None:

@@ -33,6 +33,19 @@ def test_extras_go_in_reverse_order_before_any_minimum() -> None:
     assert [eviction.task for eviction in decision.evictions] == ["b-5", "b-4", "b-3", "b-2"]
 
 
+def test_the_tenth_extra_goes_before_the_ninth() -> None:
+    sketch = Sketch("n1: bbbbbbbbbbbb").with_queues(queue("a", 2), queue("b", 0)).run("b", "b", min=1)
+    decision = check(sketch.wait("A", "a", tasks=2), "n1: bbbbbbbbbbAA")
+    assert [eviction.task for eviction in decision.evictions] == ["b-11", "b-10"]
+
+
+def test_a_queue_within_its_share_keeps_its_work_though_its_parent_is_above() -> None:
+    queues = (queue("x", 2), queue("y", 2), queue("a", 2, parent="x"),
+              queue("b", 1, parent="y"), queue("c", 1, parent="y"))  # fmt: skip
+    sketch = Sketch("n1: b\nn2: ccc").with_queues(*queues).run("b", "b").run("c", "c", min=1)
+    check(sketch.wait("A", "a", tasks=3, min=1), "n1: b\nn2: cAA", held="", evicted=2)
+
+
 def test_a_gang_is_never_left_below_its_minimum() -> None:
     sketch = two_queues("n1: bbbbbbbb").run("b", "b").wait("A", "a")
     check(sketch, "n1: A.......", evicted=8)

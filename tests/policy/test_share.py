@@ -95,6 +95,22 @@ def test_children_share_their_parents_share() -> None:
     assert found == {"x": 6, "y": 2, "a": 5.4, "b": 0.6}
 
 
+def test_a_parents_demand_is_that_of_all_work_below_it_within_its_own_limit() -> None:
+    queues = (
+        queue("x", 4, limit=6),
+        queue("y", 4),
+        queue("a", 4, limit=1, parent="x"),
+        queue("b", 0, parent="x"),
+    )
+    sketch = Sketch("n1: ........").with_queues(*queues).wait("A", "a", tasks=9).wait("Y", "y", tasks=2)
+    found = {
+        share.queue: share.share / 1000
+        for share in decide(sketch.snapshot()).shares
+        if share.resource == "gpu"
+    }
+    assert found == {"x": 6, "y": 2, "a": 1, "b": 0}
+
+
 def test_a_cut_is_reported() -> None:
     sketch = (
         Sketch("n1: ....")

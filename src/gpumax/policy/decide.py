@@ -58,9 +58,11 @@ def _no_collection() -> Iterator[None]:
 
 
 def _places(world: World) -> Iterable[Place]:
-    """Places gang by gang. A gang starts whole: if one of its places waits, all wait for the same tasks."""
+    """Places gang by gang. A gang starts whole: if one place of its minimum waits, all wait for the same tasks."""
     for gang in world.placed.values():
-        after = tuple(sorted({name for spot in gang.placed for name in spot.after}))
+        waits = any(spot.after for spot in gang.placed[: gang.together])
+        everyone = tuple(sorted({name for spot in gang.placed for name in spot.after})) if waits else ()
         for spot in gang.placed:
             held = spot.held
+            after = everyone or spot.after
             yield Place(spot.want.task.name, world.nodes.names[held.row], world.ledger.shares(held), after)

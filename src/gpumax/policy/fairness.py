@@ -26,6 +26,7 @@ class Fairness:
         self._now_ms = world.snapshot.now_ms
         self._sides: dict[int, tuple[Account, Account]] = {}
         self._runtimes: dict[int, int] = {}
+        self._in_quota: dict[int, bool] = {}
         self._open: dict[tuple[int, tuple[int, ...]], bool] = {}
 
     def key(self) -> tuple[int, tuple[int, ...], int, tuple[bool, ...]]:
@@ -57,14 +58,13 @@ class Fairness:
             known = self._open[key] = (
                 account is not self.asker
                 and (self.crowded is None or self.crowded in account.path)
-                and self._may_give(account, (0, 0, 0), part.kinds)
+                and self._may_give(account, Tally(), part.kinds)
             )
         return known
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the giver is still above its share, or above its quota, after what was given."""
-        _, giver = self._diverge(part.account)
-        return self._may_give(part.account, tally.of(giver), part.kinds)
+        return self._may_give(part.account, tally, part.kinds)
 
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
         """What part of its share a queue still holds after what it gave and gives."""
@@ -73,18 +73,29 @@ class Fairness:
         held = account.allocated[resource] - tally.of(account)[resource] - more[resource]
         return held / share if share else NOTHING_TO_LOSE
 
-    def _may_give(self, account: Account, given: Vector, kinds: tuple[int, ...]) -> bool:
-        """kinds: the resources that would be freed."""
+    def _may_give(self, account: Account, tally: Tally, kinds: tuple[int, ...]) -> bool:
+        """Whether every queue from the owner up to the common ancestor has something to give. kinds: what would be freed."""
         taker, giver = self._diverge(account)
         # A guarantee of GPUs is not broken to get at cores: where GPUs are asked for and freed, only they count.
         resources = (0,) if 0 in kinds and 0 in self.resources else [r for r in self.resources if r in kinds]
-        above_quota = False
-        for resource in resources:
-            held = giver.allocated[resource] - given[resource]
-            if held > giver.share[resource]:
-                return True
-            above_quota = above_quota or held > giver.quota[resource]
-        return above_quota and self._within_quota(taker)
+        for owner in account.path:
+            given = tally.of(owner)
+            held = [(r, owner.allocated[r] - given[r]) for r in resources]
+            if not any(amount > owner.share[r] for r, amount in held):
+                above_quota = any(amount > owner.quota[r] for r, amount in held)
+                if not (above_quota and self._guaranteed(taker)):
+                    return False
+            if owner is giver:
+                break
+        return True
+
+    def _guaranteed(self, taker: Account) -> bool:
+        """Whether the asker stays within quota, from its own queue up to the common ancestor."""
+        known = self._in_quota.get(taker.index)
+        if known is None:
+            below = self.asker.path[: self.asker.path.index(taker) + 1]
+            known = self._in_quota[taker.index] = all(map(self._within_quota, below))
+        return known
 
     def _within_quota(self, account: Account) -> bool:
         return all(account.allocated[r] + self.asked[r] <= account.quota[r] for r in self.resources)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.ledger import Held
 from gpumax.policy.tree import Account, Vector
 
-_DIGITS: Final = re.compile(r"(\d+)")
 
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that orders names with the numbers in them read as numbers: task-2 before task-10."""
-    parts = _DIGITS.split(name)
-    return tuple((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
-
-
-def task_key(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+def task_key(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...], str]:
     """The order inside a gang: higher priority first, then by name."""
-    return (-task.priority, natural(task.name))
+    return (-task.priority, natural(task.name), task.name)
 
 
 class Want(NamedTuple):
@@ -41,14 +33,18 @@ class Spot(NamedTuple):
 
 
 class Gang:
-    """One workload with pending tasks. `placed` collects its places of this decision."""
+    """One workload with pending tasks. `placed` collects its places of this decision.
 
-    __slots__ = ("_extras", "_short", "account", "incomplete", "placed", "stage", "workload")
+    together: how many of these places, the first ones, are of the minimum and start together.
+    """
+
+    __slots__ = ("_extras", "_short", "account", "incomplete", "placed", "stage", "together", "workload")
 
     def __init__(self, workload: Workload, account: Account, wants: list[Want]) -> None:
         self.workload = workload
         self.account = account
         self.placed: list[Spot] = []
+        self.together = 0
         short: list[Want] = []
         extras: list[Want] = []
         missing: dict[str, int] = {}
@@ -69,6 +65,7 @@ class Gang:
             if len(ready) < need:
                 missing[group.name] = need - len(ready)
         if len(workload.groups) > 1:
+            short.sort(key=lambda want: task_key(want.task))
             extras.sort(key=lambda want: task_key(want.task))
         self._short, self._extras = short, extras
         self.incomplete: dict[str, int] = missing
@@ -84,6 +81,7 @@ class Gang:
         self.placed += spots
         if self._short:
             self._short = []
+            self.together = len(spots)
             self.stage = 1
         else:
             self._extras = self._extras[1:]

@@ -75,7 +75,9 @@ class _Reasons:
             possible = placer.place(self._empty.copy(), chunk) is not None
             ledger = self.world.ledger.copy() if possible else self._empty.copy()
             order = sorted(chunk, key=lambda want: size(want.ask, 0), reverse=True)
-            left = [want for want in order if placer.spot(ledger, want, 0) is None]
+            left = [
+                want for want in order if placer.spot(ledger, want, tuple(range(len(want.ask.gpu)))) is None
+            ]
         nodes = fits.reasons(ledger.later, (left or chunk)[0].ask)
         short: dict[str, int] = {}
         nearest = ""

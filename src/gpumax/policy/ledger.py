@@ -40,6 +40,10 @@ class Held(NamedTuple):
         """What it counts in its queue: milli-devices, millicores, MiB."""
         return (self.gpu, self.cpu, self.memory)
 
+    def sized(self, other: Held) -> tuple[int, ...]:
+        """Cores, memory, its slot, and what it holds of each extended resource that `other` holds."""
+        return (self.cpu, self.memory, 1, *(dict(self.extended).get(name, 0) for name, _ in other.extended))
+
 
 class View(NamedTuple):
     """For one device ask, a row a node: how many devices fit, and the least that a shared one of them has free."""

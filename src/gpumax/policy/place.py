@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gpumax.policy.ask import Ask
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.ledger import Held, Ledger, Room
 from gpumax.policy.score import Scores, pick_devices
+from gpumax.units import MILLI
+
+Choices = tuple[int, ...]
+"""Which of its device alternatives a task may use, in order; beyond a task's last one its last is meant."""
+
+
+def ways(wants: list[Want]) -> Iterator[Choices]:
+    """All tasks with the same alternative, in the order that was written; then each with whichever serves it first."""
+    most = max(len(want.ask.gpu) for want in wants)
+    for choice in range(most):
+        yield (choice,)
+    if most > 1 and len(wants) > 1:
+        yield tuple(range(most))
 
 
 class Placer:
@@ -18,14 +33,18 @@ class Placer:
         self._hopeless: set[tuple[tuple[Ask, int], ...]] = set()
 
     def place(self, ledger: Ledger, wants: list[Want]) -> tuple[Ledger, list[Spot]] | None:
-        """The ledger with all of the wants placed, and where; None where they don't all fit."""
+        """The ledger with all of the wants placed, and where; None where they don't all fit.
+
+        To start now beats everything else; room that others have yet to leave is only used where free room isn't enough.
+        """
         signature = _signature(wants)
         if signature in self._hopeless:
             return None
-        for choice in range(max(len(want.ask.gpu) for want in wants)):
-            found = self._place_all(ledger, wants, choice)
-            if found is not None:
-                return found
+        for later in (False, True) if ledger.later is not ledger.now else (False,):
+            for choices in ways(wants):
+                found = self._place_all(ledger, wants, choices, later=later)
+                if found is not None:
+                    return found
         self._hopeless.add(signature)
         return None
 
@@ -33,52 +52,77 @@ class Placer:
         """Room has become free: what failed may fit now."""
         self._hopeless.clear()
 
-    def _place_all(self, ledger: Ledger, wants: list[Want], choice: int) -> tuple[Ledger, list[Spot]] | None:
+    def _place_all(
+        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool
+    ) -> tuple[Ledger, list[Spot]] | None:
         if len(wants) == 1:
-            spot = self.spot(ledger, wants[0], choice)
+            spot = self.spot(ledger, wants[0], choices, later=later)
             return None if spot is None else (ledger, [spot])
-        if not self._enough(ledger, wants, choice):
+        if not self._enough(ledger.later if later else ledger.now, wants, choices):
             return None
-        trial = ledger.copy()
-        spots = []
-        # Largest first: a small task that is placed early can cut the only hole that a large one fits.
-        for want in sorted(wants, key=lambda want: size(want.ask, choice), reverse=True):
-            spot = self.spot(trial, want, choice)
-            if spot is None:
-                return None
-            spots.append(spot)
-        return trial, spots
+        for order in self._orders(ledger.later if later else ledger.now, wants, choices):
+            trial = ledger.copy()
+            spots: list[Spot] = []
+            for want in order:
+                spot = self.spot(trial, want, choices, later=later)
+                if spot is None:
+                    break
+                spots.append(spot)
+            else:
+                return trial, spots
+        return None
 
-    def _enough(self, ledger: Ledger, wants: list[Want], choice: int) -> bool:
+    def _orders(self, room: Room, wants: list[Want], choices: Choices) -> Iterator[list[Want]]:
+        """Largest first: a small task that is placed early can cut the only hole that a large one fits.
+
+        Where that fails and tasks differ: first those that fewest nodes can take.
+        """
+        yield sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True)
+        asks = {want.ask for want in wants}
+        if len(asks) > 1:
+            nodes = {
+                ask: sum(int(self._fits.fitting(room, ask, at).sum()) for at in _of(ask, choices))
+                for ask in asks
+            }
+            yield sorted(wants, key=lambda want: (-nodes[want.ask], size(want.ask, choices[0])), reverse=True)
+
+    def _enough(self, room: Room, wants: list[Want], choices: Choices) -> bool:
         """A cheap necessary condition, so that gangs without hope cost no copy: enough places for each ask by itself."""
         counts: dict[Ask, int] = {}
         for want in wants:
             counts[want.ask] = counts.get(want.ask, 0) + 1
-        for ask, count in counts.items():
-            at = min(choice, len(ask.gpu) - 1)
-            fitting = self._fits.fitting(ledger.later, ask, at)
-            gpu = ask.gpu[at]
-            if gpu is None:
-                if not fitting.any():
-                    return False
-            elif gpu.milli == 1000 and not gpu.memory_mib:
-                if int((ledger.later.view(gpu).fitting[fitting] // gpu.devices).sum()) < count:
-                    return False
-            elif not fitting.any():
-                return False
-        return True
+        return all(
+            sum(self._places_for(room, ask, at, count) for at in _of(ask, choices)) >= count
+            for ask, count in counts.items()
+        )
 
-    def spot(self, ledger: Ledger, want: Want, choice: int) -> Spot | None:
-        """Place one task on the ledger, now where that is possible, else for when others have left."""
+    def _places_for(self, room: Room, ask: Ask, at: int, count: int) -> int:
+        """At most how many tasks of an ask find room; `count` stands for enough."""
+        fitting = self._fits.fitting(room, ask, at)
+        gpu = ask.gpu[at]
+        if gpu is not None and gpu.milli == MILLI and not gpu.memory_mib:
+            return int((room.view(gpu).fitting[fitting] // gpu.devices).sum())
+        return count if fitting.any() else 0
+
+    def spot(self, ledger: Ledger, want: Want, choices: Choices, *, later: bool = True) -> Spot | None:
+        """Place one task on the ledger, now where that is possible, else, if `later`, for when others have left."""
         ask = want.ask
-        at = min(choice, len(ask.gpu) - 1)
-        row = self._scores.best(ledger.now, ask, at, self._fits.fitting(ledger.now, ask, at))
-        if row is not None:
-            return settle(ledger, want, at, row)
-        if ledger.later is ledger.now:
+        for at in _of(ask, choices):
+            row = self._scores.best(ledger.now, ask, at, self._fits.fitting(ledger.now, ask, at))
+            if row is not None:
+                return settle(ledger, want, at, row)
+        if not later or ledger.later is ledger.now:
             return None
-        row = self._scores.best(ledger.later, ask, at, self._fits.fitting(ledger.later, ask, at))
-        return None if row is None else promise(ledger, want, at, row)
+        for at in _of(ask, choices):
+            row = self._scores.best(ledger.later, ask, at, self._fits.fitting(ledger.later, ask, at))
+            if row is not None:
+                return promise(ledger, want, at, row)
+        return None
+
+
+def _of(ask: Ask, choices: Choices) -> Iterator[int]:
+    last = len(ask.gpu) - 1
+    return iter(dict.fromkeys(min(choice, last) for choice in choices))
 
 
 def settle(ledger: Ledger, want: Want, choice: int, row: int) -> Spot:
@@ -104,26 +148,33 @@ def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool) -> 
 
 
 def _awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
-    """The leaving tasks whose room this one takes: those on its devices, then, by name, as many as it still lacks."""
-    row, now = held.row, ledger.now
-    lacking = {column for column, milli in held.devices if now.devices[row, column] < milli}
-    short = [held.cpu - int(now.cpu[row]), held.memory - int(now.memory[row]), 1 - int(now.tasks[row])]
-    short += [amount - int(now.extended[name][row]) for name, amount in held.extended]
+    """The leaving tasks whose room this one takes: those on its devices, then, by name, as many as it still lacks.
+
+    Measured against what is there without any of them, so that what waits on the same node counts what came before.
+    """
+    row, later, leaving = held.row, ledger.later, ledger.leaving.get(held.row, ())
+    freed: dict[int, int] = {}
+    for other in leaving:
+        for column, milli in other.devices:
+            freed[column] = freed.get(column, 0) + milli
+    lacking = {
+        column for column, milli in held.devices if later.devices[row, column] - freed.get(column, 0) < milli
+    }
+    amounts = [other.sized(held) for other in leaving]
+    short = [
+        held.cpu - int(later.cpu[row]), held.memory - int(later.memory[row]), 1 - int(later.tasks[row]),
+        *(amount - int(later.extended[name][row]) for name, amount in held.extended),
+    ]  # fmt: skip
+    if leaving:
+        short = [lack + sum(column) for lack, column in zip(short, zip(*amounts, strict=True), strict=True)]
     names = []
-    on_devices = [
-        other for other in ledger.leaving.get(row, ()) if lacking & {column for column, _ in other.devices}
-    ]
-    others = sorted(
-        (other for other in ledger.leaving.get(row, ()) if other not in on_devices),
-        key=lambda other: other.task,
-    )
-    for other in (*on_devices, *others):
-        freed = [other.cpu, other.memory, 1]
-        freed += [dict(other.extended).get(name, 0) for name, _ in held.extended]
-        helps = any(lack > 0 and free > 0 for lack, free in zip(short, freed, strict=True))
-        if other in on_devices or helps:
+    rows = sorted(zip(leaving, amounts, strict=True), key=lambda pair: pair[0].task)
+    rows.sort(key=lambda pair: lacking.isdisjoint(column for column, _ in pair[0].devices))
+    for other, amount in rows:
+        on_devices = not lacking.isdisjoint(column for column, _ in other.devices)
+        if on_devices or any(lack > 0 and free > 0 for lack, free in zip(short, amount, strict=True)):
             names.append(other.task)
-            short = [lack - free for lack, free in zip(short, freed, strict=True)]
+            short = [lack - free for lack, free in zip(short, amount, strict=True)]
     return tuple(sorted(names))
 
 

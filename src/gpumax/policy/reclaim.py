@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpumax.model.decision import Eviction
 from gpumax.policy.admit import barrier
+from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Gang, Spot, total
@@ -15,9 +16,14 @@ from gpumax.policy.world import World
 
 
 def reclaim(world: World) -> None:
-    """Serve waiting work of queues within their share; what stays unserved stays in `world.waiting`."""
+    """Serve waiting work of queues within their share; what stays unserved stays in `world.waiting`.
+
+    A gang that goes may leave more room than was asked for: whoever fits there is placed, too.
+    """
     if world.waiting:
         _Reclaim(world).run()
+        if world.evictions:
+            allocate(world)
 
 
 class _Reclaim:

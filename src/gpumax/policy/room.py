@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Room
-from gpumax.policy.place import Placer, promise, settle, size
+from gpumax.policy.place import Choices, Placer, promise, settle, size, ways
 from gpumax.policy.victims import Cost, Opening, Part, Rules, Trial, opening
 from gpumax.policy.world import World
 
@@ -89,32 +89,34 @@ def make_room(
     world: World, placer: Placer, candidates: Candidates, wants: list[Want]
 ) -> tuple[Trial, list[Spot]] | None:
     """A trial in which all wants are placed and what had to go has gone; None where no way was found."""
-    for choice in range(max(len(want.ask.gpu) for want in wants)):
+    for choices in ways(wants):
         trial = Trial(world.ledger)
-        spots = _place_all(placer, candidates, trial, wants, choice)
+        spots = _place_all(placer, candidates, trial, wants, choices)
         if spots is not None:
             return trial, spots
     return None
 
 
 def _place_all(
-    placer: Placer, candidates: Candidates, trial: Trial, wants: list[Want], choice: int
+    placer: Placer, candidates: Candidates, trial: Trial, wants: list[Want], choices: Choices
 ) -> list[Spot] | None:
     spots = []
-    for want in sorted(wants, key=lambda want: size(want.ask, choice), reverse=True):
-        spot = placer.spot(trial.ledger, want, choice)
+    for want in sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True):
+        spot = placer.spot(trial.ledger, want, choices)
         if spot is None:
-            spot = _open_and_place(candidates, trial, want, choice)
+            spot = _open_and_place(candidates, trial, want, choices)
         if spot is None:
             return None
         spots.append(spot)
     return spots
 
 
-def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choice: int) -> Spot | None:
-    at = min(choice, len(want.ask.gpu) - 1)
-    found = candidates.cheapest(trial, want.ask, at)
-    if found is None:
+def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choices: Choices) -> Spot | None:
+    for at in dict.fromkeys(min(choice, len(want.ask.gpu) - 1) for choice in choices):
+        found = candidates.cheapest(trial, want.ask, at)
+        if found is not None:
+            break
+    else:
         return None
     row, (_, parts) = found
     rows = {row}

@@ -18,10 +18,13 @@ UNITS = (MILLI, 1, 1)
 
 
 class Account:
-    """One queue. Vectors are in the order of RESOURCES; `fixed` is what non-preemptible work holds."""
+    """One queue. Vectors are in the order of RESOURCES; `fixed` is what non-preemptible work holds.
+
+    boundless: what stands for an unlimited amount when parts are compared: the whole cluster.
+    """
 
     __slots__ = (
-        "allocated", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share", "want"
+        "allocated", "boundless", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share"
     )  # fmt: skip
 
     def __init__(self, index: int, queue: Queue) -> None:
@@ -36,7 +39,7 @@ class Account:
         self.allocated: list[int] = [0, 0, 0]
         self.fixed: list[int] = [0, 0, 0]
         self.demand: list[int] = [0, 0, 0]
-        self.want: list[int] = [0, 0, 0]
+        self.boundless: Vector = (UNLIMITED, UNLIMITED, UNLIMITED)
 
     @property
     def name(self) -> str:
@@ -44,9 +47,13 @@ class Account:
         return self.queue.name
 
     def allowed(self, resource: int) -> int:
-        """What the queue's use is measured against: the larger of quota and share, within its limit."""
-        quota, limit = self.quota[resource], self.limit[resource]
-        return limit if quota >= UNLIMITED else min(limit, max(quota, self.share[resource]))
+        """What the queue's use is measured against: the larger of quota and share, within its limit and the cluster."""
+        most = min(self.limit[resource], max(self.quota[resource], self.share[resource]))
+        return most if most < UNLIMITED else self.boundless[resource]
+
+    def want(self, resource: int) -> int:
+        """What it could use: the demand of all work below it, within its limit."""
+        return min(self.limit[resource], self.demand[resource])
 
 
 class Tree:
@@ -81,8 +88,8 @@ class Tree:
 
     def divide(self, capacity: Vector, fairness_k: int) -> list[str]:
         """Set every share; demand must be there. Returns a sentence for each level whose quotas had to be cut."""
-        for account in self.roots:
-            _want(account)
+        for account in self.accounts.values():
+            account.boundless = capacity
         warnings: list[str] = []
         _divide(self.roots, capacity, fairness_k, "the cluster", warnings)
         return warnings
@@ -97,26 +104,13 @@ class Tree:
                 )  # fmt: skip
 
 
-def _want(account: Account) -> None:
-    """What a queue could use: its demand within its limit; a parent's is what its children could use."""
-    for child in account.children:
-        _want(child)
-    for resource in range(3):
-        whole = (
-            sum(child.want[resource] for child in account.children)
-            if account.children
-            else account.demand[resource]
-        )
-        account.want[resource] = min(account.limit[resource], whole)
-
-
 def _divide(
     siblings: list[Account], capacity: Vector, fairness_k: int, owner: str, warnings: list[str]
 ) -> None:
     for position, resource in enumerate(RESOURCES):
         claims = [
             Claim(
-                account.name, account.quota[position], account.want[position],
+                account.name, account.quota[position], account.want(position),
                 account.queue.weight.vector()[position], account.queue.priority,
                 account.queue.created_ms, account.queue.usage.vector()[position],
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from gpumax.model.names import natural
 from gpumax.model.workload import Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import task_key
@@ -55,8 +56,8 @@ def parts(world: World) -> list[Part]:
         account = world.tree.accounts.get(workload.queue)
         if workload.preemptible and account is not None:
             found += _parts(world, workload, account)
-    # Two stable sorts: later names first among equals.
-    found.sort(key=lambda part: part.tasks[0].name, reverse=True)
+    # Stable sorts. A workload's own extras come last task first already; later names come first among equals.
+    found.sort(key=lambda part: natural(part.workload.name), reverse=True)
     found.sort(key=lambda part: part.cost)
     for rank, part in enumerate(found):
         part.rank = rank
