@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -76,6 +77,21 @@ def absent(about: str) -> Unreachable:
     return Unreachable(f"no gpumax server here ({about}); start one with `gpumax up`")
 
 
+class Lost(Unreachable):
+    """The connection broke on the way; whether the server did what was asked isn't known."""
+
+
+@contextmanager
+def answering(about: str) -> Iterator[None]:
+    """Turns what can go wrong while a server answers into errors fit for a user."""
+    try:
+        yield
+    except TimeoutError:
+        raise _silent(about) from None
+    except (http.client.HTTPException, ConnectionError):
+        raise Lost(f"the server ({about}) broke the connection; see `gpumax doctor`") from None
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -122,17 +138,23 @@ class Api:
         lost = False
         for wait in (*self._retry_s, None):
             try:
-                with self.open(method, path, body, query=query, headers=headers) as response:
+                with (
+                    answering(self.about),
+                    self.open(method, path, body, query=query, headers=headers) as response,
+                ):
                     return _object(response.read(), self.about)
-            except (http.client.HTTPException, ConnectionError):
+            except Lost:
                 lost = True
                 if wait is None:
-                    raise Unreachable(
-                        f"the server ({self.about}) broke the connection; see `gpumax doctor`"
-                    ) from None
+                    raise
             except Unreachable:
                 if not lost or wait is None:
                     raise
+            except NotFound:
+                if not lost or method != "DELETE":
+                    raise
+                # The lost answer was to the request that did it.
+                return {}
             time.sleep(wait)
         raise AssertionError("the last attempt has returned or raised")
 
@@ -146,19 +168,12 @@ class Api:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> http.client.HTTPResponse:
-        """The response to one request, to be read by the caller. Raises the error that a status of 400 or more stands for."""
+        """The response to one request, to be read by the caller within answering(). Raises the error that a status of 400 or
+        more stands for, and Lost where the connection breaks before the answer begins.
+        """
         door = self._find()
         connection = _connection(door, timeout_s or self._timeout_s)
-        try:
-            connection.connect()
-        except TimeoutError:
-            raise _silent(door) from None
-        except PermissionError:
-            raise Unreachable(
-                f"the socket of the server ({door.about}) may not be opened; it is another user's"
-            ) from None
-        except OSError as error:
-            raise _refused(door, error) from None
+        _connect(connection, door)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         content = (
             {}
@@ -167,21 +182,31 @@ class Api:
         )
         token = {"Authorization": f"Bearer {door.token}"} if door.token else {}
         address = f"{door.base}{PREFIX}{path}" + (f"?{urlencode(_given(query))}" if _given(query) else "")
+        sent = {"Connection": "close", **content, **token, **(headers or {})}
         try:
-            connection.request(
-                method, address, data, {"Connection": "close", **content, **token, **(headers or {})}
-            )
-            response = connection.getresponse()
-        except TimeoutError:
-            connection.close()
-            raise _silent(door) from None
+            with answering(door.about):
+                connection.request(method, address, data, sent)
+                response = connection.getresponse()
         except BaseException:
             connection.close()
             raise
         if response.status >= 400:
-            with response:
+            with response, answering(door.about):
                 raise refusal(response.status, response.read())
         return response
+
+
+def _connect(connection: http.client.HTTPConnection, door: Door) -> None:
+    try:
+        connection.connect()
+    except TimeoutError:
+        raise _silent(door.about) from None
+    except PermissionError:
+        raise Unreachable(
+            f"the socket of the server ({door.about}) may not be opened; it is another user's"
+        ) from None
+    except OSError as error:
+        raise _refused(door, error) from None
 
 
 def _connection(door: Door, timeout_s: float) -> http.client.HTTPConnection:
@@ -191,8 +216,8 @@ def _connection(door: Door, timeout_s: float) -> http.client.HTTPConnection:
     return kind(door.host, door.port, timeout=timeout_s)
 
 
-def _silent(door: Door) -> Unreachable:
-    return Unreachable(f"the server ({door.about}) does not answer; see `gpumax doctor`")
+def _silent(about: str) -> Unreachable:
+    return Unreachable(f"the server ({about}) does not answer; see `gpumax doctor`")
 
 
 def _refused(door: Door, error: OSError) -> Unreachable:
@@ -209,8 +234,10 @@ def _given(query: Mapping[str, object] | None) -> dict[str, str]:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path."""
-    return quote(name, safe="")
+    """A name as one segment of a path. Refused for an empty one, which would name the whole collection."""
+    if not name:
+        raise Refused("found an empty name; wanted the name of one, as `gpumax ps` prints it")
+    return quote(name, safe="", errors="surrogateescape")
 
 
 def _object(body: bytes, about: str) -> Item:

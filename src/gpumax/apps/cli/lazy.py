@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
+
+from gpumax.apps.cli.habits import COMMANDS, SUBCOMMANDS, did_you_mean, guesses
 
 
 class Entry(NamedTuple):
@@ -60,18 +62,29 @@ SECTIONS: Final[Sections] = {
     },
 }
 
-ELSEWHERE: Final = {
-    "submit": "run", "launch": "run", "exec": "run", "sbatch": "apply", "create": "apply", "list": "ps", "ls": "ps",
-    "get": "ps", "squeue": "ps", "jobs": "ps", "describe": "show", "log": "logs", "top": "board", "cancel": "stop",
-    "kill": "stop", "scancel": "stop", "rm": "delete", "remove": "delete", "pause": "suspend", "hold": "suspend",
-    "unpause": "resume", "release": "resume", "queues": "queue", "node": "nodes", "sinfo": "nodes", "gpus": "gpu",
-    "start": "up", "server": "up", "shutdown": "down", "check": "doctor", "explain": "why", "dryrun": "plan",
-}  # fmt: skip
-"""What other tools call it."""
+
+class Guessing(click.Group):
+    """A group that says what an unknown command may have meant."""
+
+    elsewhere = SUBCOMMANDS
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; for an unknown one, the names that it may have meant."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not ctx.resilient_parsing:
+            hint = did_you_mean(guesses(args[0], known, self.elsewhere), f"{ctx.command_path} ")
+            raise click.UsageError(
+                f"there is no command {args[0]!r}; {hint or f'`{ctx.command_path} --help` lists all'}", ctx
+            )
+        return super().resolve_command(ctx, args)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Guessing):
     """A group whose commands are named in a table, in sections."""
+
+    elsewhere = COMMANDS
 
     def __init__(self, sections: Sections, package: str, **attributes: object) -> None:
         super().__init__(**attributes)  # type: ignore[arg-type]
@@ -96,23 +109,6 @@ class LazyGroup(click.Group):
         found = getattr(import_module(f"{self.package}.{module}"), attribute)
         assert isinstance(found, click.Command)
         return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names; for an unknown one, the names that it may have meant."""
-        if args[0] not in self.entries and not ctx.resilient_parsing:
-            self._unknown(ctx, args[0])
-        return super().resolve_command(ctx, args)
-
-    def _unknown(self, ctx: click.Context, name: str) -> NoReturn:
-        from difflib import get_close_matches
-
-        near = [ELSEWHERE[name]] if name in ELSEWHERE else []
-        near += [match for match in get_close_matches(name, self.entries, 3, 0.6) if match not in near]
-        hint = " or ".join(f"`gpumax {match}`" for match in near)
-        next_step = f"did you mean {hint}?" if hint else "`gpumax --help` lists all"
-        raise click.UsageError(f"there is no command {name!r}; {next_step}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, a section an intent."""

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
+
+import click
 
 from gpumax.apps.cli.client import Api, Item
-from gpumax.apps.cli.output import clear_screen, on_terminal, say
+from gpumax.apps.cli.output import say
 from gpumax.errors import Unreachable
 
-PAUSE_S = 0.2
+PAUSE_S: Final = 0.2
 """Between two pictures at least."""
 
+PATIENCE_S: Final = 10.0
+"""Ages go on while nothing happens; a person wants to see that."""
 
-def redraw(api: Api, fetch: Callable[[], Item], draw: Callable[[Item], None]) -> None:
-    """Fetch and draw, again whenever something happened, at most five times a second, until interrupted.
 
-    Waits for a server that restarts; Unreachable when it is gone for too long.
+def present(
+    fetch: Callable[[], Item], draw: Callable[[Item], str], *, watch: Api | None, empty: str = ""
+) -> None:
+    """Print a picture of what is there. watch: again whenever something happens on this server, until interrupted.
+
+    empty: what to say where there is nothing to draw.
     """
+    if watch is not None:
+        _redraw(watch, fetch, lambda answer: draw(answer) or empty)
+    elif text := draw(fetch()):
+        click.echo(text)
+    elif empty:
+        say(empty)
+
+
+def _redraw(api: Api, fetch: Callable[[], Item], draw: Callable[[Item], str]) -> None:
+    """At most five pictures a second. Waits for a server that restarts; Unreachable when it is gone for too long."""
+    from gpumax.apps.cli.screen import Screen
     from gpumax.apps.cli.stream import Pulse
 
     pulse = Pulse(api, notice=say)
-    # Ages go on while nothing happens; only a person wants to see that.
-    patience_s = 10.0 if on_terminal() else None
-    first = True
-    while True:
-        try:
-            answer = fetch()
-        except Unreachable:
-            pulse.wait(1.0)
-            continue
-        if not first or on_terminal():
-            clear_screen()
-        draw(answer)
-        first = False
-        time.sleep(PAUSE_S)
-        pulse.wait(patience_s)
+    with Screen() as screen:
+        while True:
+            try:
+                answer = fetch()
+            except Unreachable:
+                pulse.wait(1.0)
+                continue
+            screen.show(draw(answer))
+            time.sleep(PAUSE_S)
+            pulse.wait(PATIENCE_S if screen.live else None)

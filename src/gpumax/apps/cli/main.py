@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from gpumax import __version__
+from gpumax.apps.cli.habits import OPTIONS, did_you_mean, guesses
 from gpumax.apps.cli.lazy import SECTIONS, LazyGroup
 from gpumax.apps.cli.options import Where, server_options
 from gpumax.errors import BadFile, GpumaxError
@@ -17,7 +18,11 @@ from gpumax.errors import BadFile, GpumaxError
 MOST_FAULTS: Final = 20
 """Faults of one file that are told; the rest is counted."""
 
-_COMPLETE: Final = "_GPUMAX_COMPLETE"
+_GONE: Final = 128 + 13
+"""The exit code of a program that writes where nobody reads, as shells have it."""
+
+COMPLETE: Final = "_GPUMAX_COMPLETE"
+"""The variable by which a shell asks for completions."""
 
 
 @click.group(
@@ -25,7 +30,7 @@ _COMPLETE: Final = "_GPUMAX_COMPLETE"
     cls=LazyGroup,
     sections=SECTIONS,
     package="gpumax.apps.cli.commands",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Start with `gpumax up`, then `gpumax run --gpu 1 -- CMD`. Exit codes: 0 done, 1 the work failed, "
     "2 wrong usage or bad file, 3 refused, 4 the server can't be reached.",
 )
@@ -37,7 +42,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The program."""
-    if instruction := os.environ.get(_COMPLETE):
+    if instruction := os.environ.get(COMPLETE):
         sys.exit(_complete(instruction))
     sys.exit(run(sys.argv[1:]))
 
@@ -47,14 +52,25 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    code = _invoke(arguments)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _hush()
+        return code or (_GONE if isinstance(error, BrokenPipeError) else _report(error))
+    return code
+
+
+def _invoke(arguments: Sequence[str]) -> int:
     try:
         with cli.make_context("gpumax", list(arguments) or ["--help"], obj=Where()) as context:
             cli.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit as exit_:
-        return _flushed(exit_.exit_code)
+        return exit_.exit_code
     except BrokenPipeError:
-        return _hush()
+        # The reader of our output has gone, as `head` does: nothing is left to be said.
+        return _GONE
     except (KeyboardInterrupt, click.Abort):
         return 130
     except Exception as error:
@@ -62,18 +78,9 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _flushed(code: int) -> int:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _hush()
-    return code
-
-
-def _hush() -> int:
-    """The reader of our output has gone, as `head` does: nothing is left to be said, at the interpreter's end neither."""
+def _hush() -> None:
+    """Let what is still to be written go nowhere, or the interpreter complains at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + 13
 
 
 def _report(error: Exception) -> int:
@@ -94,10 +101,7 @@ def describe(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, GpumaxError):
         return error.exit_code, [str(error)]
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "gpumax"
-        message = error.format_message().rstrip(".")
-        message = message if not message[1:2].islower() else message[0].lower() + message[1:]
-        return 2, [message if ";" in message else f"{message}; see `{path} --help`"]
+        return 2, [_usage(error)]
     if isinstance(error, click.ClickException):
         return error.exit_code, [error.format_message()]
     if isinstance(error, OSError) and error.strerror:
@@ -110,9 +114,26 @@ def describe(error: Exception) -> tuple[int, list[str]]:
     ]
 
 
+def _usage(error: click.UsageError) -> str:
+    """What was wrong on the command line, and what to do."""
+    path = error.ctx.command_path if error.ctx is not None else "gpumax"
+    see = f"see `{path} --help`"
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [name for option in error.ctx.command.params for name in option.opts]
+        hint = did_you_mean(guesses(error.option_name, known, OPTIONS))
+        return f"`{path}` has no option {error.option_name}; {hint or see}"
+    message = error.format_message().rstrip(".")
+    message = message if not message[1:2].islower() else message[0].lower() + message[1:]
+    return message if ";" in message else f"{message}; {see}"
+
+
 def _faults(error: BadFile) -> list[str]:
     head = f"{error.source}: " if error.source else ""
-    lines = [f"{head}{fault}" for fault in error.faults[:MOST_FAULTS]]
+    lines = [
+        # What is called by its name need not be called "the file", too.
+        f"{head}{str(fault).removeprefix('the file: ') if head else fault}"
+        for fault in error.faults[:MOST_FAULTS]
+    ]
     more = len(error.faults) - MOST_FAULTS
     return [*lines, f"and {more} more"] if more > 0 else lines
 
@@ -120,7 +141,7 @@ def _faults(error: BadFile) -> list[str]:
 def _complete(instruction: str) -> int:
     from click.shell_completion import shell_complete
 
-    return shell_complete(cli, {"obj": Where()}, "gpumax", _COMPLETE, instruction)
+    return shell_complete(cli, {"obj": Where()}, "gpumax", COMPLETE, instruction)
 
 
 if __name__ == "__main__":

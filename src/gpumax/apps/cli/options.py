@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,11 +38,15 @@ class Where:
             return None
         return self.server_option or os.environ.get("GPUMAX_SERVER") or None
 
-    def api(self, *, timeout_s: float = 30.0) -> Api:
-        """The way to the server. Unreachable where there is none."""
-        from gpumax.apps.cli.client import Api, find_door
+    def api(self, *, timeout_s: float = 30.0, retry_s: Sequence[float] | None = None) -> Api:
+        """The way to the server. Unreachable where there is none. retry_s: waits before a lost request is sent again."""
+        from gpumax.apps.cli import client
 
-        return Api(lambda: find_door(self.data, self.server), timeout_s=timeout_s)
+        return client.Api(
+            lambda: client.find_door(self.data, self.server),
+            timeout_s=timeout_s,
+            retry_s=client.RETRY_S if retry_s is None else retry_s,
+        )
 
 
 def _keep(field: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
@@ -77,7 +81,8 @@ def output_option(command: Command) -> Command:
         "--output",
         type=click.Choice(("table", "wide", "json", "yaml")),
         default="table",
-        help="How to print it.",
+        metavar="FORMAT",
+        help="How to print it: table, wide, json or yaml.",
     )(command)
 
 
@@ -96,7 +101,7 @@ def project_option(help_: str) -> Callable[[Command], Command]:
 
     def add(command: Command) -> Command:
         return click.option(
-            "-p", "--project", envvar="GPUMAX_PROJECT", help=f"{help_}  [env GPUMAX_PROJECT]"
+            "-p", "--project", metavar="NAME", envvar="GPUMAX_PROJECT", help=f"{help_}  [env GPUMAX_PROJECT]"
         )(command)
 
     return add
@@ -123,7 +128,7 @@ def _names(context: click.Context, path: str, incomplete: str) -> list[Completio
 
     where = context.obj if isinstance(context.obj, Where) else Where()
     try:
-        items = where.api(timeout_s=0.5).get(path)["items"]
+        items = where.api(timeout_s=0.5, retry_s=()).get(path)["items"]
         names = [str(item["name"]) for item in items]
     except (GpumaxError, OSError, LookupError, TypeError):
         return []

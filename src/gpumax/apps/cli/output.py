@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import click
@@ -16,13 +17,19 @@ Item = dict[str, Any]
 WIDE: Final = 100
 """Columns of an output that is no terminal."""
 
+BAR: Final = 10
+"""Columns of a bar."""
+
+_HUES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "cyan": 36}
+
 
 class Column(NamedTuple):
-    """One column of a table. wide: only with -o wide."""
+    """One column of a table. wide: only with -o wide. hue: its colour, where there are colours; empty for none."""
 
     title: str
     value: Callable[[Item], str]
     wide: bool = False
+    hue: Callable[[Item], str] | None = None
 
 
 def say(text: str) -> None:
@@ -50,58 +57,69 @@ def terminal_width() -> int:
         return WIDE
 
 
-def clear_screen() -> None:
-    """Begin a watched picture anew; on anything but a terminal an empty line divides the pictures."""
-    click.echo("\x1b[H\x1b[2J\x1b[3J" if on_terminal() else "\n", nl=False)
-
-
-def emit(
-    answer: Item, columns: Sequence[Column], output: str, *, quiet: bool = False, empty: str = ""
-) -> None:
-    """Print the items of an answer. json and yaml: the answer as the API gave it. empty: what to say where there are none."""
+def listed(answer: Item, columns: Sequence[Column], output: str, *, quiet: bool = False) -> str:
+    """The items of an answer as text; empty where there are none. json and yaml: the answer as the API gave it."""
     items = answer.get("items", [])
     if quiet:
-        emit_names(str(item["name"]) for item in items)
-    elif output in ("json", "yaml"):
-        emit_document(answer, output)
-    elif items:
-        click.echo(table(items, columns, wide=output == "wide"))
+        return "\n".join(str(item["name"]) for item in items)
+    if output in ("json", "yaml"):
+        return document(answer, output)
+    return table(items, columns, wide=output == "wide") if items else ""
+
+
+def emit(answer: Item, columns: Sequence[Column], output: str, *, empty: str = "") -> None:
+    """Print the items of an answer. empty: what to say where there are none."""
+    if text := listed(answer, columns, output):
+        click.echo(text)
     elif empty:
         say(empty)
 
 
-def emit_names(names: Any) -> None:
-    """A name a line."""
-    for name in names:
-        click.echo(name)
+def emit_document(found: object, output: str) -> None:
+    """Print a document as JSON or YAML."""
+    click.echo(document(found, output))
 
 
-def emit_document(document: object, output: str) -> None:
+def document(found: object, output: str) -> str:
     """A document as JSON or YAML."""
-    if output == "yaml":
-        import yaml
+    if output != "yaml":
+        return json.dumps(found, indent=2, ensure_ascii=False)
+    import yaml
 
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        click.echo(
-            yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=WIDE), nl=False
-        )
-    else:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(found, Dumper=dumper, sort_keys=False, allow_unicode=True, width=WIDE)
+    return str(text).removesuffix("\n")
 
 
 def table(items: Sequence[Item], columns: Sequence[Column], *, wide: bool = False) -> str:
     """Aligned columns under their titles. On a terminal, unless wide, the last column is cut at its edge."""
     shown = [column for column in columns if wide or not column.wide]
-    rows = [[column.title for column in shown]]
-    rows += [[clean(column.value(item)) or "-" for column in shown] for item in items]
-    sizes = [max(len(row[at]) for row in rows) for at in range(len(shown) - 1)]
-    last = terminal_width() - sum(sizes) - 2 * len(sizes) if on_terminal() and not wide else None
-    return "\n".join(
-        "  ".join(
-            [*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), cut(row[-1], last)]
-        ).rstrip()
-        for row in rows
-    )
+    titles = [column.title for column in shown]
+    rows = [[clean(column.value(item)) or "-" for column in shown] for item in items]
+    sizes = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+    sizes[-1] = 0
+    left = terminal_width() - sum(sizes) - 2 * (len(sizes) - 1)
+    last = left if on_terminal() and not wide else None
+    colored = use_color()
+    lines = [_line(titles, sizes, last, ["bold"] * len(titles) if colored else ())]
+    for item, row in zip(items, rows, strict=True):
+        hues = [column.hue(item) if column.hue else "" for column in shown] if colored else ()
+        lines.append(_line(row, sizes, last, hues))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], sizes: Sequence[int], last: int | None, hues: Sequence[str]) -> str:
+    """One row; hues: a colour for each cell, or none at all."""
+    texts = [*cells[:-1], cut(cells[-1], last)]
+    padded = [text.ljust(size) for text, size in zip(texts, sizes, strict=True)]
+    if hues:
+        padded = [paint(text, hue) for text, hue in zip(padded, hues, strict=True)]
+    return "  ".join(padded).rstrip()
+
+
+def paint(text: str, hue: str) -> str:
+    """Text in a colour, or bold, or as it is where there is no hue."""
+    return f"\x1b[{_HUES[hue]}m{text}\x1b[0m" if hue and text.strip() else text
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> str:
@@ -121,6 +139,17 @@ def cut(text: str, width: int | None) -> str:
 def clean(text: str) -> str:
     """Text in one line, with nothing in it that a terminal would act on."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def bar(held: float, guaranteed: float, whole: float, size: int = BAR) -> str:
+    """A bar as the board draws it: `#` held within what is guaranteed, `+` held beyond it, `.` guaranteed and not in use.
+
+    whole: what the full length stands for.
+    """
+    if whole <= 0:
+        return f"[{' ' * size}]"
+    end, mark = (min(size, ceil(part * size / whole)) for part in (held, guaranteed))
+    return f"[{('#' * min(end, mark) + '+' * (end - mark) + '.' * (mark - end)).ljust(size)}]"
 
 
 def age(time: object, now: datetime | None = None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Event, Thread
 from typing import Final, NamedTuple
 
-from gpumax.apps.cli.client import Api
+from gpumax.apps.cli.client import Api, Lost
 from gpumax.errors import Unreachable
 
 PATIENCE_S: Final = 30.0
@@ -74,7 +74,7 @@ def follow(
                     if again is not None and not message.id:
                         query = again
                     yield message
-        except (http.client.HTTPException, OSError):
+        except (http.client.HTTPException, OSError, Lost):
             pass
         except Unreachable:
             if lost_at is None and not last and not told:

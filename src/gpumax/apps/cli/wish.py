@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -43,7 +44,7 @@ def document(wish: Wish) -> Item:
     fields: Item = {
         "name": wish.name,
         "project": wish.project,
-        "priority": _number(wish.priority),
+        "priority": plain_number(wish.priority),
         "tasks": _tasks(wish.tasks),
         "resources": _resources(wish),
         "workdir": str(Path(wish.workdir or ".").expanduser().absolute()),
@@ -68,7 +69,7 @@ def _resources(wish: Wish) -> Item:
     resources: Item = {
         "gpu": _gpu(wish),
         "devices": wish.devices,
-        "cpu": _number(wish.cpu),
+        "cpu": plain_number(wish.cpu),
         "memory": wish.memory,
     }
     if wish.devices is not None and resources["gpu"] is None:
@@ -79,7 +80,7 @@ def _resources(wish: Wish) -> Item:
 def _gpu(wish: Wish) -> object:
     """A number, `MODEL:N`, or memory; the model of `--gpu MODEL` may go with --gpu-memory."""
     if wish.gpu_memory is None:
-        return _number(wish.gpu)
+        return plain_number(wish.gpu)
     if wish.gpu is None:
         return {"memory": wish.gpu_memory}
     if _NUMBER.fullmatch(wish.gpu) or ":" in wish.gpu:
@@ -89,8 +90,8 @@ def _gpu(wish: Wish) -> object:
     return {"model": wish.gpu, "memory": wish.gpu_memory}
 
 
-def _number(text: str | None) -> object:
-    """Plain numbers as numbers; everything else as it was written."""
+def plain_number(text: str | None) -> object:
+    """A plain number as a number; everything else as it was written."""
     if text is None or not _NUMBER.fullmatch(text):
         return text
     return float(text) if "." in text else int(text)
@@ -109,8 +110,10 @@ def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
     environment = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not _VARIABLE.fullmatch(name):
+        if not _VARIABLE.fullmatch(name):
             # The value may be a secret that slipped in; only the name is told.
             raise Refused(f"--env {name}: wanted KEY=VALUE, KEY of letters, digits and _")
-        environment[name] = value
+        if not equals and name not in os.environ:
+            raise Refused(f"--env {name}: {name} is not set here; set it, or write {name}=VALUE")
+        environment[name] = value if equals else os.environ[name]
     return environment

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from gpumax.apps.cli.client import Api, segment
+from gpumax.apps.cli.each import each
 from gpumax.apps.cli.options import Where, complete_workload, quiet_option, server_options
-from gpumax.apps.cli.output import say
-from gpumax.errors import GpumaxError, Refused
+from gpumax.errors import Refused
 
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_workload)
 
@@ -59,27 +59,8 @@ def delete(where: Where, names: tuple[str, ...], yes: bool, quiet: bool) -> None
             raise Refused(f"{', '.join(running)} still running; -y deletes running work, too")
         if running and not click.confirm(f"{', '.join(running)} still running; delete?", err=True):
             raise click.Abort
-    _each(api, names, "DELETE", "", "deleting", quiet)
+    each(api, names, "DELETE", "/workloads/{}", "deleting", quiet)
 
 
 def _post(api: Api, names: tuple[str, ...], action: str, done: str, quiet: bool) -> None:
-    _each(api, names, "POST", f"/{action}", done, quiet)
-
-
-def _each(api: Api, names: tuple[str, ...], method: str, suffix: str, done: str, quiet: bool) -> None:
-    """One request a name. A refusal doesn't keep the others back; the first one is raised when all are through."""
-    first: GpumaxError | None = None
-    for name in dict.fromkeys(names):
-        try:
-            api.send(method, f"/workloads/{segment(name)}{suffix}")
-        except Refused as error:
-            if first is not None:
-                say(f"gpumax: {error}")
-            first = first or error
-            continue
-        if quiet:
-            click.echo(name)
-        else:
-            say(f"{name}: {done}")
-    if first is not None:
-        raise first
+    each(api, names, "POST", f"/workloads/{{}}/{action}", done, quiet)

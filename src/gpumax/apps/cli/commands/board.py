@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from gpumax.apps.cli.client import Item
-from gpumax.apps.cli.look_again import redraw
+from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import Where, output_option, server_options, watch_option
-from gpumax.apps.cli.output import emit_document, terminal_width, use_color
+from gpumax.apps.cli.output import document, terminal_width, use_color
 
 
 @click.command()
@@ -26,14 +26,10 @@ def board(where: Where, watch: bool, output: str) -> None:
     def fetch() -> Item:
         return api.get("/board")
 
-    def draw(answer: Item) -> None:
+    def draw(answer: Item) -> str:
         if output in ("json", "yaml"):
-            emit_document(answer, output)
-            return
+            return document(answer, output)
         snapshot, decision = load_snapshot(answer["snapshot"]), load_decision(answer["decision"])
-        click.echo(draw_board(snapshot, decision, width=terminal_width(), color=use_color()))
+        return draw_board(snapshot, decision, width=terminal_width(), color=use_color())
 
-    if watch:
-        redraw(api, fetch, draw)
-    else:
-        draw(fetch())
+    present(fetch, draw, watch=api if watch else None)

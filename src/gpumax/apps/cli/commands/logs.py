@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gpumax.apps.cli.client import Api, Item, segment
+from gpumax.apps.cli.client import Api, Item, answering, segment
 from gpumax.apps.cli.options import Where, complete_workload, server_options
 from gpumax.apps.cli.tail import follow_logs
 from gpumax.errors import Refused
@@ -17,8 +17,8 @@ CHUNK = 64 << 10
 @click.command()
 @click.argument("name", shell_complete=complete_workload)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the workload is finished.")
-@click.option("--task", type=click.IntRange(min=0), help="Of this task only; unset: of all.")
-@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines.")
+@click.option("--task", metavar="I", type=click.IntRange(min=0), help="Of this task only; unset: of all.")
+@click.option("-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines.")
 @server_options
 @click.pass_obj
 def logs(where: Where, name: str, follow: bool, task: int | None, tail: int | None) -> None:
@@ -44,9 +44,8 @@ def tasks_of(workload: Item, index: int | None) -> list[Item]:
 def _copy(api: Api, name: str, row: Item, tail: int | None, prefix: str) -> None:
     """A task's log to stdout, byte by byte but for the prefix."""
     out = sys.stdout.buffer
-    with api.open(
-        "GET", f"/workloads/{segment(name)}/tasks/{row['index']}/log", query={"tail": tail}
-    ) as response:
+    path = f"/workloads/{segment(name)}/tasks/{row['index']}/log"
+    with answering(api.about), api.open("GET", path, query={"tail": tail}) as response:
         if not prefix:
             while chunk := response.read(CHUNK):
                 out.write(chunk)

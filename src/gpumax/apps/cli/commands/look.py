@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Final
 
 import click
 
 from gpumax.apps.cli.client import Api, Item, segment
-from gpumax.apps.cli.look_again import redraw
+from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import (
     Where,
     complete_workload,
@@ -18,11 +19,37 @@ from gpumax.apps.cli.options import (
     server_options,
     watch_option,
 )
-from gpumax.apps.cli.output import Column, age, clock, emit, emit_document, fields, number, say, span, table
+from gpumax.apps.cli.output import (
+    Column,
+    age,
+    clock,
+    emit,
+    emit_document,
+    fields,
+    listed,
+    number,
+    say,
+    span,
+    table,
+)
 from gpumax.apps.cli.paging import all_items
 
 UNFINISHED = "pending,running,suspended"
 STATES = ("pending", "running", "suspended", "succeeded", "failed", "stopped")
+
+
+HUES: Final = {
+    "running": "green",
+    "succeeded": "green",
+    "pending": "yellow",
+    "bound": "yellow",
+    "failed": "red",
+}
+
+
+def state_hue(item: Item) -> str:
+    """The colour of a workload's or a task's state."""
+    return HUES.get(str(item.get("state")), "dim")
 
 
 def why_text(item: Item) -> str:
@@ -65,7 +92,7 @@ WORKLOADS = (
     Column("PROJECT", _text("project")),
     Column("KIND", _text("kind"), wide=True),
     Column("PRIORITY", _text("priority"), wide=True),
-    Column("STATE", _text("state")),
+    Column("STATE", _text("state"), hue=state_hue),
     Column("GPU", lambda item: number(item.get("gpu") or None)),
     Column("TASKS", tasks_text),
     Column("AGE", lambda item: age(item.get("submitted"))),
@@ -80,9 +107,15 @@ WORKLOADS = (
 
 @click.command()
 @project_option("Of this project only.")
-@click.option("--state", type=click.Choice(STATES), multiple=True, help="In this state; may be repeated.")
+@click.option(
+    "--state",
+    metavar="STATE",
+    type=click.Choice(STATES),
+    multiple=True,
+    help=f"In this state: {', '.join(STATES)}; may be repeated.",
+)
 @click.option("-a", "--all", "all_", is_flag=True, help="Finished ones, too.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many, the newest.")
 @watch_option
 @output_option
 @quiet_option
@@ -106,13 +139,10 @@ def ps(
     def fetch() -> Item:
         return all_items(api, "/workloads", {"state": states, "project": project}, most=limit or 0)
 
-    def draw(answer: Item) -> None:
-        emit(answer, WORKLOADS, output, quiet=quiet, empty=empty)
+    def draw(answer: Item) -> str:
+        return listed(answer, WORKLOADS, output, quiet=quiet)
 
-    if watch:
-        redraw(api, fetch, draw)
-    else:
-        draw(fetch())
+    present(fetch, draw, watch=api if watch else None, empty=empty)
 
 
 @click.command()
@@ -199,7 +229,7 @@ TASKS = (
     Column("TASK", _text("index")),
     Column("NAME", _text("name"), wide=True),
     Column("GROUP", _text("group"), wide=True),
-    Column("STATE", _text("state")),
+    Column("STATE", _text("state"), hue=state_hue),
     Column("NODE", _text("node")),
     Column("GPUS", _task_devices),
     Column("RAN", _lasted),
@@ -238,6 +268,7 @@ EVENTS = (
 @click.argument("name", required=False, shell_complete=complete_workload)
 @click.option(
     "--limit",
+    metavar="N",
     type=click.IntRange(1, 1000),
     default=50,
     show_default=True,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
 from gpumax.apps.cli.client import Api, Item
+from gpumax.apps.cli.fate import summary, told
 from gpumax.apps.cli.options import Where, output_option, project_option, quiet_option, server_options
-from gpumax.apps.cli.output import emit, say
+from gpumax.apps.cli.output import clean, listed, say
 from gpumax.apps.cli.wish import Wish, document
 from gpumax.errors import BadFile, Fault, Refused
 
@@ -18,23 +20,30 @@ MOST_BYTES: Final = 16 << 20
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--gpu", metavar="N", help="Of each task: 2, 0.5, H100, H100:2.")
+@click.option("--gpu", "--gpus", metavar="N", help="Of each task: 2, 0.5, H100, H100:2.")
 @click.option(
     "--gpu-memory", metavar="AMOUNT", help="Memory of a GPU instead, as 20Gi; the matching part of one."
 )
 @click.option(
-    "--devices", type=click.IntRange(min=1), help="With a part of a GPU: of so many different GPUs."
+    "--devices",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="With a part of a GPU: of so many different GPUs.",
 )
-@click.option("--cpu", metavar="N", help="Cores of each task: 8, 0.5, 500m.")
+@click.option("--cpu", "--cpus", metavar="N", help="Cores of each task: 8, 0.5, 500m.")
 @click.option("--memory", metavar="AMOUNT", help="Host memory of each task, as 64Gi.")
 @click.option("--tasks", metavar="N|MIN-MAX", help="How many tasks start together; 2-8: at least 2, up to 8.")
 @project_option("Project whose queue it counts against.")
-@click.option("-n", "--name", help="Its name; unset: made from the command.")
+@click.option("-n", "--name", metavar="NAME", help="Its name; unset: made from the command.")
 @click.option(
     "--priority", metavar="CLASS|N", help="low, normal, interactive, build, inference, or a number."
 )
 @click.option(
-    "--env", metavar="KEY=VALUE", multiple=True, help="Environment of the command; may be repeated."
+    "-e",
+    "--env",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A variable of the command; KEY alone: as it is here; may be repeated.",
 )
 @click.option(
     "--secret", metavar="NAME", multiple=True, help="A secret, as a variable of this name; may be repeated."
@@ -43,7 +52,10 @@ MOST_BYTES: Final = 16 << 20
 @click.option("--max-duration", metavar="TIME", help="Ends it, as 12h; lets others plan around it.")
 @click.option("--grace", metavar="TIME", help="From SIGTERM to SIGKILL when it has to go, as 30s.")
 @click.option(
-    "--retries", type=click.IntRange(min=0), help="Starts after failures of its own; evictions never count."
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Starts after failures of its own; evictions never count.",
 )
 @click.option("--checkpoint", metavar="PATH", help="What it saves and starts from again; survives evictions.")
 @click.option("-f", "--follow", is_flag=True, help="Print its logs until it ends; exit code 1 if it failed.")
@@ -54,11 +66,18 @@ MOST_BYTES: Final = 16 << 20
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @click.pass_obj
 def run(where: Where, /, follow: bool, dry_run: bool, output: str, quiet: bool, **wishes: object) -> None:
-    """Submit a command as a workload: gpumax run --gpu 2 -- python train.py
+    """Submit a command as a workload, and say at once where it starts or why it waits.
 
     COMMAND runs as it is, without a shell; a single argument with spaces in it is a line for the shell.
+
+    \b
+      gpumax run --gpu 2 -- python train.py --lr 0.1
+      gpumax run --gpu 0.5 -n notebook -f -- jupyter lab
+      gpumax run --gpu H100:8 --tasks 4 -p team-a -- torchrun train.py
     """
-    body = document(Wish(**wishes))  # type: ignore[arg-type]
+    wish = Wish(**wishes)  # type: ignore[arg-type]
+    _no_file(wish.command)
+    body = document(wish)
     try:
         answer = _submit(where.api(), body, {"dry_run": int(dry_run), "base": str(Path.cwd())})
     except BadFile as error:
@@ -68,6 +87,12 @@ def run(where: Where, /, follow: bool, dry_run: bool, output: str, quiet: bool, 
         from gpumax.apps.cli.attend import attend
 
         attend(where.api(), answer["items"][0]["name"])
+
+
+def _no_file(command: tuple[str, ...]) -> None:
+    """Refused where the command is a file of workloads, which is easily given to the wrong verb."""
+    if len(command) == 1 and command[0].endswith((".yaml", ".yml", ".json")) and Path(command[0]).is_file():
+        raise Refused(f"{command[0]} is no command but a file; `gpumax apply -f {command[0]}` submits it")
 
 
 _OPTIONS: Final = {
@@ -90,28 +115,62 @@ def _as_option(fault: Fault) -> Fault:
     return fault._replace(line=None)
 
 
+def _file(command: Callable[..., None]) -> Callable[..., None]:
+    """The file of workloads, as `-f FILE` or just FILE."""
+    option = click.option("-f", "--file", metavar="FILE", help="The file; - is standard input.")
+    return option(click.argument("given", metavar="[FILE]", required=False)(command))
+
+
 @click.command()
-@click.option("-f", "--file", metavar="FILE", required=True, help="The file; - is standard input.")
+@_file
 @click.option("--dry-run", is_flag=True, help="Only tell what would happen.")
 @project_option("Project of workloads that name none.")
 @output_option
 @quiet_option
 @server_options
 @click.pass_obj
-def apply(where: Where, file: str, dry_run: bool, project: str | None, output: str, quiet: bool) -> None:
-    """Submit the workloads and set the queues of a file: all of them, or none where one has a fault."""
-    _apply(where, file, project, dry_run=dry_run, output=output, quiet=quiet)
+def apply(
+    where: Where,
+    file: str | None,
+    given: str | None,
+    dry_run: bool,
+    project: str | None,
+    output: str,
+    quiet: bool,
+) -> None:
+    """Submit the workloads and set the queues of a file: all of them, or none where one has a fault.
+
+    \b
+      gpumax apply -f train.yaml
+      gpumax schema workload          what may stand in the file
+    """
+    _apply(where, _one(file, given), project, dry_run=dry_run, output=output, quiet=quiet)
 
 
 @click.command()
-@click.option("-f", "--file", metavar="FILE", required=True, help="The file; - is standard input.")
+@_file
 @project_option("Project of workloads that name none.")
 @output_option
 @server_options
 @click.pass_obj
-def plan(where: Where, file: str, project: str | None, output: str) -> None:
-    """What would happen if a file were applied: who is placed where, who waits and why, who is evicted. Changes nothing."""
-    _apply(where, file, project, dry_run=True, output=output, quiet=False)
+def plan(where: Where, file: str | None, given: str | None, project: str | None, output: str) -> None:
+    """What would happen if a file were applied: who starts where, who waits and why, who makes way. Changes nothing.
+
+    \b
+      gpumax plan -f train.yaml
+    """
+    _apply(where, _one(file, given), project, dry_run=True, output=output, quiet=False)
+
+
+def _one(file: str | None, given: str | None) -> str:
+    chosen = [name for name in (file, given) if name is not None]
+    if len(chosen) != 1:
+        found = f"found {' and '.join(chosen)}" if chosen else "found none"
+        context = click.get_current_context()
+        raise click.UsageError(
+            f"wanted one file, as `{context.command_path} -f train.yaml`; {found}", context
+        )
+    return chosen[0]
 
 
 def _apply(where: Where, file: str, project: str | None, *, dry_run: bool, output: str, quiet: bool) -> None:
@@ -160,58 +219,18 @@ def _submit(api: Api, body: bytes | Item, query: dict[str, object]) -> Item:
 
 
 def _tell(answer: Item, output: str, quiet: bool, dry_run: bool) -> None:
-    """What became of each item, as prose; with -o json or yaml the answer itself, with -q the names."""
+    """What became of each item, as prose; with -o json or yaml the answer itself, with -q the names.
+
+    What would become of it is what a dry run is asked for, so that goes to stdout.
+    """
     items = answer.get("items", [])
     if output in ("json", "yaml") or quiet:
-        emit(answer, (), output, quiet=quiet)
+        click.echo(listed(answer, (), output, quiet=quiet))
         return
     if not items:
         raise Refused("nothing in it to submit; wanted a workload or a queue")
     for item in items:
         for line in told(item, dry_run):
-            say(line)
-
-
-def told(item: Item, dry_run: bool) -> list[str]:
-    """One item's fate in a line, and a line more for whom it would evict."""
-    name, hold, places = item.get("name"), item.get("hold"), item.get("places") or []
-    if item.get("kind") == "queue":
-        return [
-            f"queue {name} {'would be set' if dry_run else 'set' if item.get('created', True) else 'unchanged'}"
-        ]
-    head = (
-        str(name)
-        if dry_run
-        else f"{name} {'submitted' if item.get('created', True) else 'was submitted before'}"
-    )
-    if hold:
-        tail = f"{'would be held' if dry_run else 'held'}: {hold.get('code')}: {hold.get('message')}"
-    elif places:
-        tail = f"{'would go' if dry_run else 'placed'} {'to' if dry_run else 'on'} {_where(places)}"
-    else:
-        tail = str(item.get("state") or "pending")
-    lines = [f"{head}; {tail}" if not dry_run else f"{head}: {tail}"]
-    evictions = item.get("evictions") or []
-    if evictions:
-        losers = [str(row.get("task") if isinstance(row, dict) else row) for row in evictions]
-        more = f" and {len(losers) - 5} more" if len(losers) > 5 else ""
-        lines.append(f"  {'would evict' if dry_run else 'evicts'} {', '.join(losers[:5])}{more}")
-    return lines
-
-
-def _where(places: list[Item]) -> str:
-    """Nodes and the GPUs on them: `n1 (GPU 0, 1), n2`; what it waits for, too."""
-    nodes: dict[str, list[str]] = {}
-    after: list[str] = []
-    for place in places:
-        devices = nodes.setdefault(str(place.get("node")), [])
-        devices += [str(device.get("index")) for device in place.get("devices") or ()]
-        after += [name for name in place.get("after") or () if name not in after]
-    parts = [
-        f"{node} (GPU {', '.join(dict.fromkeys(devices))})" if devices else node
-        for node, devices in nodes.items()
-    ]
-    shown = ", ".join(parts[:4]) + (f" and {len(parts) - 4} more nodes" if len(parts) > 4 else "")
-    if after:
-        shown += f" once {', '.join(after[:3])}{f' and {len(after) - 3} more' if len(after) > 3 else ''} left"
-    return shown
+            click.echo(clean(line), err=not dry_run)
+    if dry_run and len(items) > 1:
+        say(summary(items))

@@ -23,6 +23,7 @@ END_S: Final = 60.0
 
 _POLL_S: Final = 0.05
 _PROGRESS_S: Final = 2.0
+"""Before this long nobody needs to be told that something goes on."""
 
 
 @click.command()
@@ -42,6 +43,10 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
     """Start gpumax on this machine: server, scheduler and engine in one process.
 
     Tasks that run already, from an earlier server on this data directory, are adopted.
+
+    \b
+      gpumax up                                the GPUs of this machine
+      gpumax up --devices 8xH100:80Gi -d       eight made-up ones, in the background
     """
     if detach:
         options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
@@ -51,17 +56,17 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
 
     from gpumax.apps.server.main import serve
 
-    Thread(target=_announce, args=(where.data,), daemon=True).start()
+    Thread(target=_announce, args=(where,), daemon=True).start()
     serve(where.data, devices=devices, listen=listen, name=name)
 
 
-def _announce(data: Path) -> None:
+def _announce(where: Where) -> None:
     """Tell on stderr what this process manages, as soon as it answers."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        status = _answer(data)
+        status = _answer(where.data)
         if status is not None and status.get("pid") == os.getpid():
-            say(_banner(status))
+            say(_banner(status, where))
             say("Ctrl-C stops the server; tasks run on.")
             return
         time.sleep(_POLL_S)
@@ -70,7 +75,7 @@ def _announce(data: Path) -> None:
 def _answer(data: Path) -> Item | None:
     """What the server of this directory says of itself; None while there is none."""
     try:
-        return Where(data_option=str(data)).api(timeout_s=5).get("/status")
+        return Where(data_option=str(data)).api(timeout_s=5, retry_s=()).get("/status")
     except GpumaxError:
         return None
 
@@ -99,7 +104,7 @@ def _detach(where: Where, options: list[str]) -> None:
             time.sleep(_POLL_S)
     # The child outlives us on purpose; without this its destructor complains that it still runs.
     child.returncode = 0
-    say(_banner(status))
+    say(_banner(status, where))
     say(f"It runs in the background (pid {child.pid}, log {log}); `gpumax down` stops it.")
 
 
@@ -119,7 +124,9 @@ def _last_words(log: Path, begun: int) -> str:
     return "; ".join(told[-2:]) if told else f"the server ended at once, without a word; see {log}"
 
 
-def _banner(status: Item) -> str:
+def _banner(status: Item, where: Where) -> str:
+    import shlex
+
     engine = status.get("engine") or {}
     counts = {state: count for state, count in (status.get("counts") or {}).items() if count}
     work = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -130,7 +137,8 @@ def _banner(status: Item) -> str:
         f"  socket    {status.get('socket', '')}",
         *([f"  url       {status['url']}"] if status.get("url") else []),
         *([f"  work      {work}"] if work else []),
-        "  try       gpumax run --gpu 1 -- nvidia-smi     gpumax ps     gpumax board",
+        *([f"  first     export GPUMAX_DATA={shlex.quote(where.data_option)}"] if where.data_option else []),
+        "  try       gpumax run --gpu 1 -- sleep 60     gpumax ps     gpumax board",
     ]
     return "\n".join(lines)
 

@@ -1,0 +1,161 @@
+"""What `gpumax doctor` looks at. A check tells what it found and, where something is amiss, what mends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gpumax import __version__
+from gpumax.apps.cli.checks_data import Check, database, directory, socket_file
+from gpumax.apps.cli.client import Item
+from gpumax.apps.cli.options import Where
+from gpumax.errors import GpumaxError, Unreachable
+
+_EPOCH_S: Final = 1_735_689_600  # 2025-01-01; a clock before that was never set
+
+
+def checks(where: Where) -> Iterator[Check]:
+    """All checks, each as soon as it is made. They change nothing and need no server."""
+    yield python()
+    yield clock(where.data)
+    if where.server is None:
+        yield from directory(where.data)
+        yield from socket_file(where.data)
+        yield from database(where.data)
+        yield cgroup()
+        yield gpus()
+    yield from server(where)
+
+
+def python() -> Check:
+    """The interpreter and the system below it."""
+    found = f"{'.'.join(map(str, sys.version_info[:3]))} on {sys.platform}, gpumax {__version__}"
+    if sys.platform != "linux":
+        return Check(
+            "python", "fail", found, "run the server on Linux; commands work with --server from here"
+        )
+    return Check("python", "ok", found)
+
+
+def clock(data: Path) -> Check:
+    """The time, against what is known to be past."""
+    now = time.time()
+    text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    newest = max(
+        (_changed_s(data / name) for name in ("gpumax.db", "gpumax.db-wal", "server.json")), default=0.0
+    )
+    wish = "set the clock; waits and shares are measured by it"
+    if now < _EPOCH_S:
+        return Check("clock", "fail", f"{text}, which is long past", wish)
+    if newest > now + 60:
+        return Check("clock", "warn", f"{text}, before the data directory was last written", wish)
+    return Check("clock", "ok", text)
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def cgroup() -> Check:
+    """Whether tasks can be put into cgroups of their own, which is how limits of memory and cores are kept."""
+    root = next((place for place in _CGROUPS if (place / "cgroup.controllers").exists()), None)
+    wish = "run it as a systemd user service, or as root; without, tasks run but their cores and memory are not limited"
+    if root is None:
+        return Check("cgroup", "warn", "no cgroup v2 is mounted", wish)
+    own = root / _own_cgroup()
+    if not os.access(own, os.W_OK):
+        return Check("cgroup", "warn", f"{own} may not be written", wish)
+    missing = {"cpu", "memory"} - set((own / "cgroup.controllers").read_text().split())
+    if missing:
+        wish = "tasks are kept together, but their use of these is not limited"
+        return Check("cgroup", "warn", f"{own} has no controller for {' and '.join(sorted(missing))}", wish)
+    return Check("cgroup", "ok", f"{own}")
+
+
+_CGROUPS: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+
+
+def _own_cgroup() -> str:
+    """This process's cgroup below the root of the v2 hierarchy."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), "")
+
+
+def gpus() -> Check:
+    """What the driver reports."""
+    wish = "install the NVIDIA driver, or make some up for a try: `gpumax up --devices 8xH100:80Gi`"
+    try:
+        from gpumax.devices import open_devices
+
+        found = open_devices(None).read()
+    except GpumaxError as error:
+        return Check("gpu", "warn", str(error), wish)
+    broken = [str(device.index) for device in found if not device.healthy]
+    if not found:
+        return Check("gpu", "warn", "no NVIDIA driver, or no GPU", wish)
+    models = ", ".join(dict.fromkeys(device.model or "unknown" for device in found))
+    if broken:
+        wish = "see `nvidia-smi -q` and the kernel's log; nothing is placed on them"
+        return Check("gpu", "warn", f"{len(found)} ({models}), of which {', '.join(broken)} unhealthy", wish)
+    return Check("gpu", "ok", f"{len(found)} ({models})")
+
+
+def server(where: Where) -> Iterator[Check]:
+    """Whether a server answers, and is of this version."""
+    try:
+        status = where.api(timeout_s=5.0, retry_s=()).get("/status")
+    except Unreachable as error:
+        yield _silent(where, error)
+        return
+    except GpumaxError as error:
+        yield Check("server", "fail", str(error), "set GPUMAX_TOKEN, or ask its owner")
+        return
+    yield _speaks(status)
+    for note in (status.get("engine") or {}).get("notes") or ():
+        yield Check("engine", "warn", str(note), "")
+
+
+def _speaks(status: Item) -> Check:
+    version = status.get("version")
+    found = f"pid {status.get('pid')}, version {version}"
+    if version != __version__:
+        wish = "`gpumax down`, then `gpumax up`; tasks run on"
+        return Check("server", "warn", f"{found}; this program is {__version__}", wish)
+    return Check("server", "ok", found)
+
+
+def _silent(where: Where, error: Unreachable) -> Check:
+    if where.server is not None:
+        return Check("server", "fail", str(error), "start it there, or correct --server")
+    try:
+        import json
+
+        pid = int(json.loads((where.data / "server.json").read_bytes())["pid"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return Check("server", "ok", "not running; `gpumax up` starts it")
+    if _alive(pid):
+        wish = f"see {where.data / 'server.log'}; `kill {pid}` and `gpumax up` are safe, tasks run on"
+        return Check("server", "fail", f"pid {pid} lives but does not answer", wish)
+    return Check(
+        "server", "warn", f"pid {pid} ended without a word", "`gpumax up` starts it again and finds its tasks"
+    )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

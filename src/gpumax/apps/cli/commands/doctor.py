@@ -1,0 +1,43 @@
+"""doctor."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from gpumax.apps.cli.checks import checks
+from gpumax.apps.cli.checks_data import Check
+from gpumax.apps.cli.options import Where, output_option, server_options
+from gpumax.apps.cli.output import clean, emit_document, paint, use_color
+from gpumax.errors import GpumaxError
+
+_HUES: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+class Ill(GpumaxError):
+    """Something has to be mended first."""
+
+
+@click.command()
+@output_option
+@server_options
+@click.pass_obj
+def doctor(where: Where, output: str) -> None:
+    """Check this machine and say what to mend. Changes nothing; needs no server. Exit code 1 if something fails."""
+    found = []
+    for check in checks(where):
+        found.append(check)
+        if output in ("table", "wide"):
+            click.echo(_told(check))
+    if output in ("json", "yaml"):
+        emit_document({"items": [check._asdict() for check in found]}, output)
+    failed = [check.name for check in found if check.state == "fail"]
+    if failed:
+        raise Ill(f"to be mended first: {', '.join(dict.fromkeys(failed))}")
+
+
+def _told(check: Check) -> str:
+    state = paint(f"{check.state:4}", _HUES[check.state]) if use_color() else f"{check.state:4}"
+    line = f"{state}  {check.name:10}  {clean(check.found)}"
+    return f"{line}\n{'':18}-> {clean(check.wish)}" if check.wish else line

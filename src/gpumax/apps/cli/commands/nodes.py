@@ -1,0 +1,146 @@
+"""nodes, gpu list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from gpumax.apps.cli.client import Item
+from gpumax.apps.cli.lazy import Guessing
+from gpumax.apps.cli.look_again import present
+from gpumax.apps.cli.options import Where, output_option, quiet_option, server_options, watch_option
+from gpumax.apps.cli.output import Column, bar, listed, number
+from gpumax.units import MIB, MILLI, format_count, format_memory, parse_quantity
+
+
+def _room(resource: str) -> Callable[[Item], str]:
+    """What is free of what there is."""
+
+    def text(item: Item) -> str:
+        row = item.get(resource) or {}
+        show = _memory if resource == "memory" else number
+        return f"{show(row.get('free'))} of {show(row['total'])}" if row.get("total") else ""
+
+    return text
+
+
+def _memory(amount: object) -> str:
+    """Host memory to three digits or so: nobody plans by the MiB."""
+    mib = int(parse_quantity(amount) / MIB)
+    return format_memory(mib >> 10 << 10) if mib >= 10 << 10 else format_memory(mib)
+
+
+def _pairs(labels: object) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items()) if isinstance(labels, dict) else ""
+
+
+def _taints(item: Item) -> str:
+    return ",".join(_taint(taint) for taint in item.get("taints") or ())
+
+
+def _taint(taint: Item) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key')}{value}:{taint.get('effect')}"
+
+
+def _held(item: Item) -> str:
+    row = item.get("gpu") or {}
+    total, free = row.get("total") or 0, row.get("free") or 0
+    return bar(total - free, 0, total).replace("+", "#") if total else ""
+
+
+NODES = (
+    Column("NODE", lambda item: str(item["name"])),
+    Column(
+        "STATE",
+        lambda item: str(item.get("state", "")),
+        hue=lambda item: "" if item.get("state") == "ready" else "yellow",
+    ),
+    Column("POOL", lambda item: number(item.get("pool")), wide=True),
+    Column("GPUS", _held),
+    Column("FREE GPUS", _room("gpu")),
+    Column("FREE CORES", _room("cpu")),
+    Column("FREE MEMORY", _room("memory")),
+    Column("TASKS", lambda item: number(item.get("tasks"))),
+    Column("LABELS", lambda item: _pairs(item.get("labels")), wide=True),
+    Column("TAINTS", _taints, wide=True),
+)
+
+
+@click.command()
+@watch_option
+@output_option
+@quiet_option
+@server_options
+@click.pass_obj
+def nodes(where: Where, watch: bool, output: str, quiet: bool) -> None:
+    """Nodes, and what is free on them."""
+    api = where.api()
+    present(
+        lambda: api.get("/nodes"),
+        lambda answer: listed(answer, NODES, output, quiet=quiet),
+        watch=api if watch else None,
+        empty="no nodes",
+    )
+
+
+@click.group(cls=Guessing, invoke_without_command=True)
+@click.pass_context
+def gpu(context: click.Context) -> None:
+    """GPUs, and who holds them. Without a command: list them."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
+
+
+def _state(item: Item) -> str:
+    return "ok" if item.get("healthy", True) else "unhealthy"
+
+
+def _holders(item: Item) -> str:
+    return ", ".join(
+        str(row.get("workload"))
+        + (f" {format_count(row['milli'])}" if row.get("milli", MILLI) != MILLI else "")
+        for row in item.get("holders") or ()
+    )
+
+
+def _use(item: Item) -> str:
+    used = float(item.get("used") or 0)
+    return f"{bar(used, 1, 1)} {used:4.0%}"
+
+
+GPUS = (
+    Column("NODE", lambda item: str(item.get("node", ""))),
+    Column("GPU", lambda item: number(item.get("index"))),
+    Column(
+        "MODEL", lambda item: str(item.get("model") or "") + (" (virtual)" if item.get("virtual") else "")
+    ),
+    Column("MEMORY", lambda item: number(item.get("memory"))),
+    Column("STATE", _state, hue=lambda item: "green" if item.get("healthy", True) else "red"),
+    Column("HELD", _use),
+    Column("HOLDERS", _holders),
+)
+
+
+@gpu.command("list")
+@watch_option
+@output_option
+@quiet_option
+@server_options
+@click.pass_obj
+def list_(where: Where, watch: bool, output: str, quiet: bool) -> None:
+    """All GPUs, how much of each is held, and by whom."""
+    api = where.api()
+
+    def draw(answer: Item) -> str:
+        if quiet:
+            return "\n".join(f"{item.get('node')}/{item.get('index')}" for item in answer.get("items", []))
+        return listed(answer, GPUS, output)
+
+    present(
+        lambda: api.get("/gpus"),
+        draw,
+        watch=api if watch else None,
+        empty="no GPUs; `gpumax up --devices 8xH100:80Gi` makes up some",
+    )
