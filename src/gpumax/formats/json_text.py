@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import re
+from array import array
 from itertools import chain
 from typing import Final
 
 import msgspec
 
 from gpumax.errors import BadFile, Fault
-from gpumax.formats.lines import Key, Lines, format_path, quote
-from gpumax.formats.text import MOST_DEPTH, Parsed, refuse
+from gpumax.formats.lines import Key, format_path, quote, split_path
+from gpumax.formats.text import MOST_DEPTH, NotJson, Parsed, refuse
+
+MOST_VALUES: Final = 4_000_000
+"""How many values a JSON document may hold: four times what 10,000 nodes with 90,000 tasks take."""
 
 _MOST_DUPLICATES: Final = 50
 _KEY_END: Final = re.compile(rb'"\s*:')
 _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
-_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|\n|[^\s{}\[\],:"]+')
+_LONE_HIGH: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+# Strings are taken whole, so that what looks like a bracket in one is none.
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|\n')
 
 
 def read_json(data: bytes, source: str) -> Parsed:
-    """The document. BadFile for broken JSON, a key that stands twice in one object, or too deep nesting."""
+    """The document. BadFile for broken JSON, a key that stands twice in one object, too deep nesting or too many values."""
+    # Commas in text count, too: nobody writes millions of them.
+    if data.count(b",") > MOST_VALUES:
+        raise refuse(source, None, f"more than {MOST_VALUES:,} values", "a smaller document")
     try:
         document = msgspec.json.decode(data)
     except RecursionError:
         raise _too_deep(source) from None
     except msgspec.MsgspecError as error:
-        message = str(error).removeprefix("JSON is malformed: ")
-        offset = _OFFSET.search(message)
-        line = data.count(b"\n", 0, int(offset[1])) + 1 if offset else None
-        raise refuse(source, line, f"broken JSON ({_OFFSET.sub('', message)})", "JSON") from None
+        raise _broken(data, source, str(error)) from None
     # The decoder keeps the last of two equal keys and says nothing. Colons after quotes are counted first, because
     # looking for the second key takes a hundred times longer.
     if len(_KEY_END.findall(data)) > _count_keys(document, source):
@@ -36,17 +42,17 @@ def read_json(data: bytes, source: str) -> Parsed:
     return Parsed(document, _LateLines(data), source)
 
 
-class _LateLines:
-    """Reads the text again when the first line is asked for."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._lines: Lines | None = None
-
-    def __call__(self, path: str) -> int:
-        if self._lines is None:
-            self._lines = _Scan(self._data.decode()).lines
-        return self._lines(path)
+def _broken(data: bytes, source: str, message: str) -> NotJson:
+    message = message.removeprefix("JSON is malformed: ")
+    found = _OFFSET.search(message)
+    if found is not None:
+        offset, said = int(found[1]), _OFFSET.sub("", message)
+    elif lone := _LONE_HIGH.search(data):
+        offset, said = lone.start(), "half of a surrogate pair"
+    else:
+        offset, said = len(data.rstrip()), "it ends too early"
+    line = data.count(b"\n", 0, offset) + 1
+    return NotJson([Fault("", line, f"broken JSON ({said})", "JSON")], source)
 
 
 def _too_deep(source: str) -> BadFile:
@@ -68,68 +74,128 @@ def _count_keys(document: object, source: str) -> int:
     return keys
 
 
+class _Entries:
+    """Where the entries of one container start and end, in bytes. `at`: where a fault of an entry is, its key if it has one."""
+
+    __slots__ = ("at", "ends", "number", "starts")
+
+    def __init__(self) -> None:
+        self.at: array[int] = array("Q")
+        self.starts: array[int] = array("Q")
+        self.ends: array[int] = array("Q")
+        self.number: dict[Key, int] | None = None  # of a key; None: keys are numbers themselves
+
+    def add(self, at: int, start: int, end: int) -> None:
+        self.at.append(at)
+        self.starts.append(start)
+        self.ends.append(end)
+
+    def find(self, key: Key) -> int | None:
+        """The number of an entry."""
+        if self.number is not None:
+            return self.number.get(key)
+        return key if isinstance(key, int) and key < len(self.at) else None
+
+
+class _LateLines:
+    """Finds the line of a path in JSON that was read, and looks only at the containers on the way.
+
+    The decoder slices a container into its entries; they stand in the text in that order, with nothing but blanks,
+    commas and keys between them.
+    """
+
+    _BLANKS: Final = re.compile(rb"[\s,]*")
+    _KEY: Final = re.compile(rb'[\s,]*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._known: dict[int, _Entries] = {}
+        self._counted = (0, 1)  # an offset, and its line
+
+    def __call__(self, path: str) -> int:
+        start, end = len(self._data) - len(self._data.lstrip()), len(self._data)
+        at = start
+        for key in split_path(path):
+            entries = self._entries(start, end)
+            number = None if entries is None else entries.find(key)
+            if entries is None or number is None:
+                break
+            at, start, end = entries.at[number], entries.starts[number], entries.ends[number]
+        return self._line(at)
+
+    def _entries(self, start: int, end: int) -> _Entries | None:
+        known = self._known.get(start)
+        if known is None and self._data[start : start + 1] in (b"{", b"["):
+            known = self._known[start] = self._slice(start, end)
+        return known
+
+    def _slice(self, start: int, end: int) -> _Entries:
+        part, entries, at = memoryview(self._data)[start:end], _Entries(), start + 1
+        if self._data[start : start + 1] == b"[":
+            for raw in msgspec.json.decode(part, type=list[msgspec.Raw]):
+                blanks = self._BLANKS.match(self._data, at)
+                at = blanks.end() if blanks else at
+                entries.add(at, at, at + memoryview(raw).nbytes)
+                at = entries.ends[-1]
+            return entries
+        entries.number = {}
+        for number, (key, raw) in enumerate(msgspec.json.decode(part, type=dict[str, msgspec.Raw]).items()):
+            match = self._KEY.match(self._data, at)
+            assert match is not None
+            entries.number[key] = number
+            entries.add(match.start(1), match.end(), match.end() + memoryview(raw).nbytes)
+            at = entries.ends[-1]
+        return entries
+
+    def _line(self, offset: int) -> int:
+        before, line = self._counted if self._counted[0] <= offset else (0, 1)
+        line += self._data.count(b"\n", before, offset)
+        self._counted = (offset, line)
+        return line
+
+
 def _refuse_duplicates(data: bytes, source: str) -> None:
     scan = _Scan(data.decode())
     if scan.duplicates:
-        raise BadFile(scan.duplicates[:_MOST_DUPLICATES], source)
+        raise BadFile(scan.duplicates, source)
 
 
 class _Scan:
-    """Walks over the tokens of valid JSON: the line of every value, and the keys that stand twice."""
+    """Walks over the parts of valid JSON and finds the keys that stand twice."""
 
     def __init__(self, text: str) -> None:
-        self.lines = Lines(1)
         self.duplicates: list[Fault] = []
-        self._stack: list[Lines] = []
+        self._lines: list[dict[str, int]] = []  # of the keys of each open container
         self._path: list[Key] = []  # the key under which the next value of each open container goes
         self._line = 1
-        self._colon = False  # whether the next value of an object is due, rather than its next key
-        for token in _TOKEN.findall(text):
-            self._take(token)
+        self._colon = False  # whether the next text is a value of an object, rather than its next key
+        for part in _TOKEN.findall(text):
+            self._take(part)
 
-    def _take(self, token: str) -> None:
-        match token:
-            case "\n":
-                self._line += 1
-            case "{":
-                self._open("")
-            case "[":
-                self._open(0)
-            case "}" | "]":
-                self._stack.pop()
-                self._path.pop()
-            case ",":
-                last = self._path[-1]
-                self._path[-1] = last + 1 if isinstance(last, int) else ""
-            case ":":
-                self._colon = True
-            case _:
-                self._scalar(token)
-
-    def _open(self, first: Key) -> None:
-        inner = Lines(self._line)
-        if self._stack:
-            self._value()
-            self._stack[-1].below[self._path[-1]] = inner
-        else:
-            self.lines = inner
-        self._stack.append(inner)
-        self._path.append(first)
-
-    def _scalar(self, token: str) -> None:
-        if self._colon or isinstance(self._path[-1], int):
-            self._value()
-        else:
-            self._key(msgspec.json.decode(token, type=str))
+    def _take(self, part: str) -> None:
+        if part == ",":
+            last = self._path[-1]
+            self._path[-1] = last + 1 if isinstance(last, int) else ""
+            self._colon = False
+        elif part == ":":
+            self._colon = True
+        elif part == "\n":
+            self._line += 1
+        elif part in "{[":
+            self._path.append("" if part == "{" else 0)
+            self._lines.append({})
+            self._colon = False
+        elif part in "}]":
+            self._path.pop()
+            self._lines.pop()
+        elif self._path and not self._colon and isinstance(self._path[-1], str):
+            self._key(msgspec.json.decode(part, type=str))
 
     def _key(self, key: str) -> None:
         self._path[-1] = key
-        at = self._stack[-1].at
-        if key in at:
-            found = f"key {quote(key)} twice, first on line {at[key]}"
+        lines = self._lines[-1]
+        if key not in lines:
+            lines[key] = self._line
+        elif len(self.duplicates) < _MOST_DUPLICATES:
+            found = f"key {quote(key)} twice, first on line {lines[key]}"
             self.duplicates.append(Fault(format_path(self._path), self._line, found, "each key once"))
-        at[key] = self._line
-
-    def _value(self) -> None:
-        self._colon = False
-        self._stack[-1].at.setdefault(self._path[-1], self._line)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gpumax.formats.not_yet import NotYet
+from gpumax.formats.not_yet import NOT_YET, NotYet
 from gpumax.formats.queues import MILLION
 from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_number
-from gpumax.formats.shape import Field, Map, Object
+from gpumax.formats.shape import Bad, Field, Map, Object, Wrong, Wrongs
 from gpumax.model.snapshot import Placement, Policy
 from gpumax.model.workload import Document
 
@@ -37,22 +37,13 @@ _REST: Final[dict[str, Field]] = {
 }
 
 
-def _pool(**fields: Any) -> dict[str, Any]:
-    return dict(fields.get("placement", {}))
-
-
-_POOL: Final = Object(
+_POOL: Final[Object[dict[str, Any]]] = Object(
     "PoolPolicy",
     {
         "placement": Field(_PLACEMENT, "How nodes of the pool are filled."),
-        **{
-            key: Field(NotYet("pools", field.shape), f"For this pool: {field.about}", keep=False)
-            for key, field in _REST.items()
-            if not isinstance(field.shape, NotYet)
-        },
-        **{key: field for key, field in _REST.items() if isinstance(field.shape, NotYet)},
+        **{key: field._replace(about=f"For this pool: {field.about}") for key, field in _REST.items()},
     },
-    _pool,
+    dict,
     about="Options of one pool, where they differ.",
 )
 
@@ -61,8 +52,23 @@ def _policy(
     placement: dict[str, Any] | None = None, pools: dict[str, dict[str, Any]] | None = None, **rest: int
 ) -> Policy:
     everywhere = placement or {}
-    by_pool = {name: Placement(**{**everywhere, **own}) for name, own in (pools or {}).items()}
-    return Policy(placement=Placement(**everywhere), pools=by_pool, **rest)
+    by_pool = {
+        name: Placement(**{**everywhere, **own.pop("placement", {})}) for name, own in (pools or {}).items()
+    }
+    policy = Policy(placement=Placement(**everywhere), pools=by_pool, **rest)
+    _check_pools(policy, pools or {})
+    return policy
+
+
+def _check_pools(policy: Policy, pools: dict[str, dict[str, Any]]) -> None:
+    """Beside its placement, a pool may only say again what holds everywhere."""
+    wrongs = Wrongs()
+    for name, own in pools.items():
+        for option, value in own.items():
+            if value != getattr(policy, option):
+                wanted = f"the same as for all pools: this version does not honour {NOT_YET['pools']}"
+                wrongs.take(Bad([Wrong((), f"{option} of its own", wanted)]), "pools", name, option)
+    wrongs.check()
 
 
 POLICY: Final = Object(

@@ -33,7 +33,22 @@ SLICES: Final = Map(
 )
 """Hardware partitions by profile."""
 
-EXTENDED: Final = Map(KEY, Whole(), most=1000)
+
+class _Count(Whole):
+    """A whole number, also as Kubernetes writes it: "8"."""
+
+    def read(self, value: object) -> int:
+        """The number."""
+        if isinstance(value, str) and (quantity := _number(value)) is not None and quantity.denominator == 1:
+            return super().read(int(quantity))
+        return super().read(value)
+
+    def schema(self, defs: dict[str, Schema]) -> Schema:
+        """An integer, or its digits."""
+        return {"anyOf": [super().schema(defs), {"type": "string", "pattern": "^[0-9]+$"}]}
+
+
+EXTENDED: Final = Map(KEY, _Count(), most=1000)
 """Other countable resources."""
 
 _GPU_WANTED: Final = "a number of GPUs (2), a fraction of one (0.5 or 500m), or a model with either (H100:2)"
@@ -87,12 +102,20 @@ def _number(value: object) -> Fraction | None:
         return None
 
 
+def _some(ask: DeviceAsk | None) -> DeviceAsk:
+    if ask is None:
+        raise wrong(0, "at least a part of a device in every alternative")
+    return ask
+
+
 def _alternative(
     gpu: DeviceAsk | None = None, memory: int = 0, model: str = "", devices: int = 0
 ) -> DeviceAsk:
-    if (gpu is None) == (memory == 0):
-        raise wrong(None, "either gpu or memory, of each device")
+    if gpu is not None and memory:
+        raise Bad([Wrong(("memory",), f"{format_memory(memory)} beside gpu", "only one of the two")])
     if gpu is None:
+        if not memory and not model:
+            raise wrong({}, "gpu, or memory of each device, or a model")
         return DeviceAsk(devices or 1, MILLI, memory, model)
     if gpu.model and model:
         raise wrong(f"{gpu.model} and {model}", "one model")
@@ -101,16 +124,10 @@ def _alternative(
 
 def _times(ask: DeviceAsk, devices: int) -> DeviceAsk:
     """The ask, on each of several devices."""
-    if not devices or (devices == 1 and ask.devices == 1):
+    if not devices:
         return ask
-    if ask.milli == MILLI:
-        model = f"{ask.model}:" if ask.model else ""
-        wanted = (
-            f"gpu: {model}{devices} for whole devices"
-            if ask.devices == 1
-            else "no `devices` beside whole GPUs"
-        )
-        raise Bad([Wrong(("devices",), str(devices), wanted)])
+    if ask.devices > 1:
+        raise Bad([Wrong(("devices",), str(devices), "no `devices` beside several whole GPUs")])
     return DeviceAsk(devices, ask.milli, 0, ask.model)
 
 
@@ -120,18 +137,14 @@ def _positive(amount: int) -> int:
     return amount
 
 
-def _some(ask: DeviceAsk | None) -> DeviceAsk:
-    if ask is None:
-        raise wrong(0, "at least a part of a device in every alternative")
-    return ask
-
-
 _DEVICE_MEMORY: Final = Then(Amount("memory", "up"), _positive)
 _COUNT: Final = Whole(1, 4096)
 _ALTERNATIVE: Final = Object(
     "DeviceAsk",
     {
-        "gpu": Field(_Number(), "Whole GPUs, or a fraction of each of `devices`."),
+        "gpu": Field(
+            Then(_Number(), _some), "Whole GPUs, or a fraction of each of `devices`; unset beside a model: 1."
+        ),
         "memory": Field(_DEVICE_MEMORY, "Memory of each device, instead of gpu."),
         "model": Field(MODEL, "Only devices of this model."),
         "devices": Field(_COUNT, "How many different devices of one node; goes with a fraction or memory."),

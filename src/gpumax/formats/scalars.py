@@ -47,10 +47,10 @@ class Text:
         """The text."""
         if isinstance(value, str) and len(value) <= self._most and self._match(value):
             return value
-        raise wrong(value, f"at most {self._most} characters" if self._too_long(value) else self._wanted)
-
-    def _too_long(self, value: object) -> bool:
-        return isinstance(value, str) and len(value) > self._most
+        if isinstance(value, str) and len(value) > self._most:
+            raise wrong(value, f"at most {self._most:,} characters")
+        quotes = " (numbers and booleans in quotes)" if isinstance(value, bool | int | float) else ""
+        raise wrong(value, self._wanted + quotes)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """A string."""
@@ -83,9 +83,7 @@ QUEUE_NAME: Final = Text(
 KEY: Final = Text(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "a key like `zone` or `example.com/zone`", most=317)
 """Of a label, a taint or an extended resource."""
 
-VALUE: Final = Text(
-    r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text on one line; write numbers and booleans in quotes"
-)
+VALUE: Final = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]*", "text on one line")
 """Of a label or a taint."""
 
 MODEL: Final = Text(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]*", "the model of a device, like H100", most=64)

@@ -21,6 +21,9 @@ Schema = dict[str, Any]
 MOST_FAULTS: Final = 50
 """How many faults of a file are told; the rest is counted."""
 
+MOST_COUNTED: Final = 10_000
+"""How many faults are counted before reading stops."""
+
 
 class Shape(Protocol[T_co]):
     """What one value of a document looks like."""
@@ -83,6 +86,11 @@ class Wrongs:
         else:
             self.more += 1
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are so many faults that nobody wants to hear of more."""
+        return self.more >= MOST_COUNTED
+
 
 def wrong(value: object, wanted: str, known: Iterable[str] = ()) -> Bad:
     """A value that isn't what was wanted; a text may be a slip for one of `known`."""
@@ -117,8 +125,14 @@ def bad_file(bad: Bad, source: str = "", line_of: LineOf = no_lines) -> BadFile:
         faults.append(Fault(place, line_of(place), wrong.found, wrong.wanted + guess))
     faults.sort(key=lambda fault: fault.line or 0)
     if bad.more:
-        faults.append(Fault("", None, f"{bad.more:,} more faults", "these mended first"))
+        faults.append(Fault("", None, more_faults(bad.more), "these mended first"))
     return BadFile(faults, source)
+
+
+def more_faults(count: int) -> str:
+    """The faults that are not told, in words."""
+    least = "at least " if count >= MOST_COUNTED else ""
+    return f"{least}{count:,} more fault{'' if count == 1 else 's'}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -250,6 +264,8 @@ class Rows(Generic[T]):
                 sound[index] = read(item)
             except Bad as bad:
                 wrongs.take(bad, *outer, index)
+                if wrongs.enough:
+                    break
         return sound
 
     def schema(self, defs: dict[str, Schema]) -> Schema:

@@ -10,7 +10,7 @@ from gpumax.formats.nodes import NODE, dump_node
 from gpumax.formats.options import POLICY, dump_policy
 from gpumax.formats.queues import QUEUE, check_tree, dump_queue
 from gpumax.formats.scalars import KEY, NAME, Choice, Time, write_time
-from gpumax.formats.shape import Bad, Field, Object, Rows, Wrongs, bad_file, show
+from gpumax.formats.shape import Bad, Field, Object, Rows, Then, Wrongs, bad_file, show
 from gpumax.formats.snapshot_shapes import CLASSES, PRIORITIES, WORKLOAD, Row
 from gpumax.formats.snapshot_workloads import Context, build_workload, check_devices, dump_workload
 from gpumax.formats.text import LineOf, one_document
@@ -27,16 +27,33 @@ N = TypeVar("N", Node, Queue, Workload)
 NODES: Final = Rows(NODE, most=100_000)
 QUEUES: Final = Rows(QUEUE, most=100_000)
 WORKLOADS: Final = Rows(WORKLOAD)
-_TOPOLOGIES: Final = Rows(
-    Object[Row](
-        "Topology",
-        {
-            "name": Field(NAME, "Unique among topologies.", required=True),
-            "levels": Field(Rows(KEY, least=1, most=20), "Node labels, widest first.", required=True),
-        },
-        dict,
+
+
+def _different(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    wrongs = Wrongs()
+    names = [row["name"] for row in rows]
+    for index, row in enumerate(rows):
+        if row["name"] in names[:index]:
+            wrongs.add((index, "name"), f"{show(row['name'])} twice", "each topology once")
+        if len(set(row["levels"])) < len(row["levels"]):
+            wrongs.add((index, "levels"), "a level twice", "each level once")
+    wrongs.check()
+    return rows
+
+
+_TOPOLOGIES: Final = Then(
+    Rows(
+        Object[Row](
+            "Topology",
+            {
+                "name": Field(NAME, "Unique among topologies.", required=True),
+                "levels": Field(Rows(KEY, least=1, most=20), "Node labels, widest first.", required=True),
+            },
+            dict,
+        ),
+        most=1000,
     ),
-    most=1000,
+    _different,
 )
 
 FIELDS: Final[dict[str, Field]] = {
@@ -47,7 +64,7 @@ FIELDS: Final[dict[str, Field]] = {
     "workloads": Field(WORKLOADS, "What was submitted."),
     "policy": Field(POLICY, "Options of the policy."),
     "priorities": Field(PRIORITIES, "Class names that workloads may use, beside the built-in ones."),
-    "topologies": Field(_TOPOLOGIES, "How nodes stand together, by their labels."),
+    "topologies": Field(_TOPOLOGIES, "How nodes stand together, by their labels; for the `topology` of workloads, which this version refuses."),
 }  # fmt: skip
 SNAPSHOT: Final[Object[Row]] = Object("Snapshot", FIELDS, dict, about="The state of a cluster at one moment.")
 _ROWS: Final = ("nodes", "queues", "workloads")

@@ -17,6 +17,9 @@ from gpumax.units import MILLI
 MOST_TASKS: Final = 10_000
 """The most tasks of one workload."""
 
+MOST_GROUPS: Final = 1000
+"""The most groups of one workload."""
+
 CLASSES: Final = {"low": 25, "train": 50, "normal": 50, "interactive": 75, "build": 100, "inference": 125}
 """Priority classes that are always there."""
 
@@ -144,7 +147,7 @@ WORKLOAD: Final[Object[Row]] = Object(
         "max_duration": Field(Duration(least_ms=1), "After which it ends.", to="max_duration_ms"),
         "pool": Field(NAME, "Only nodes of this pool; unset: any."),
         "labels": Field(LABELS, "What affinity between tasks selects."),
-        "groups": Field(Rows(_GROUP, most=MOST_TASKS), "Roles; unset: one group of all tasks."),
+        "groups": Field(Rows(_GROUP, most=MOST_GROUPS), "Roles; unset: one group of all tasks."),
         "topology": Field(NotYet("topology", TOPOLOGY), "Where the whole gang stands together.", keep=False),
         "request": Field(REQUEST, "What a task asks for that has no request of its own."),
         "tasks": Field(Rows(_TASK, least=1, most=MOST_TASKS), "Its tasks.", required=True),

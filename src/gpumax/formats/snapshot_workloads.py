@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gpumax.formats.affinity import dump_affinity, dump_toleration
+from gpumax.formats.queues import MOST_DEEP
 from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration, write_time
 from gpumax.formats.shape import Bad, Wrongs, show
@@ -103,27 +104,33 @@ def _check_groups(rows: tuple[Row, ...], wrongs: Wrongs) -> str | None:
     names = [row.get("name", "") for row in rows]
     parents = {row.get("name", ""): row.get("parent") for row in rows}
     inner = {parent for parent in parents.values() if parent is not None}
+    seen: set[str] = set()
     for index, row in enumerate(rows):
         name, parent = names[index], row.get("parent")
-        if name in names[:index]:
+        if name in seen:
             wrongs.add(("groups", index, "name"), f"{show(name)} twice", "each group once")
+        seen.add(name)
         if name in inner and "min" in row:
             wrongs.add(("groups", index, "min"), show(row["min"]), "no min on a group that is made of groups")
         if parent is not None and parent not in parents:
             wrongs.add(("groups", index, "parent"), show(parent), "a group of this workload", parent, names)
-        elif _in_cycle(name, parents):
+        elif (above := _above(name, parents)) == name:
             wrongs.add(("groups", index, "parent"), f"a cycle through {show(parent)}", "a tree")
+        elif above is not None:
+            found = f"more than {MOST_DEEP} groups above each other"
+            wrongs.add(("groups", index, "parent"), found, "a flatter tree")
     leaves = [name for name in names if name not in inner]
     return leaves[0] if len(leaves) == 1 else None if rows else ""
 
 
-def _in_cycle(name: str, parents: Mapping[str, str | None]) -> bool:
+def _above(name: str, parents: Mapping[str, str | None]) -> str | None:
+    """The group itself where it is above itself; one far above where there are too many; else None."""
     above = parents.get(name)
-    for _ in parents:
+    for _ in range(MOST_DEEP):
         if above is None or above == name:
             break
         above = parents.get(above)
-    return above == name
+    return above
 
 
 def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> tuple[Group, ...]:
@@ -147,15 +154,10 @@ def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> t
     groups = []
     for index, row in enumerate(rows):
         name = row.get("name", "")
+        # Fewer tasks than min is no fault: the others may come later, and until then the gang is held.
         least = 0 if name in inner else row.get("min", count[name])
-        if name not in inner and (least > count[name] or not count[name]):
-            found = f"min {row['min']}" if "min" in row else "no tasks"
-            wanted = f"at most its {count[name]} tasks" if count[name] else "at least one task in the group"
-            wrongs.add(
-                ("groups", index, "min"),
-                f"{found}, but {count[name]} tasks" if "min" in row else found,
-                wanted,
-            )
+        if name not in inner and not least:
+            wrongs.add(("groups", index), "no tasks in the group", "a task, or its min")
         groups.append(Group(name, least, row.get("parent")))
     return tuple(sorted(groups, key=lambda group: group.name))
 
@@ -168,23 +170,25 @@ def check_devices(workloads: Mapping[int, Workload], wrongs: Wrongs) -> None:
             for share in task.devices:
                 key = (task.node or "", share.index)
                 held[key] = held.get(key, 0) + share.milli
-    for (node, index), milli in held.items():
-        if milli > MILLI:
-            _name_holders(node, index, milli, workloads, wrongs)
+    if any(milli > MILLI for milli in held.values()):
+        _name_holders({key: milli for key, milli in held.items() if milli > MILLI}, workloads, wrongs)
 
 
 def _name_holders(
-    node: str, index: int, milli: int, workloads: Mapping[int, Workload], wrongs: Wrongs
+    held: Mapping[tuple[str, int], int], workloads: Mapping[int, Workload], wrongs: Wrongs
 ) -> None:
-    holders = [
-        (row, task.name)
-        for row, workload in workloads.items()
-        for task in workload.tasks
-        if task.node == node and any(share.index == index for share in task.devices)
-    ]
-    names = ", ".join(name for _, name in holders[:4]) + (", ..." if len(holders) > 4 else "")
-    found = f"{milli} milli of device {index} of node {node}, held by {names}"
-    wrongs.add(("workloads", holders[-1][0], "tasks"), found, f"at most {MILLI}")
+    """One fault a device, at the last workload that holds it. `held`: milli by node and index, of these devices."""
+    holders: dict[tuple[str, int], list[tuple[int, str]]] = {key: [] for key in held}
+    for row, workload in workloads.items():
+        for task in workload.tasks:
+            for share in task.devices:
+                if (task.node or "", share.index) in holders:
+                    holders[task.node or "", share.index].append((row, task.name))
+    for (node, index), milli in held.items():
+        rows = holders[node, index]
+        names = ", ".join(name for _, name in rows[:4]) + (", ..." if len(rows) > 4 else "")
+        found = f"{milli} milli of device {index} of node {node}, held by {names}"
+        wrongs.add(("workloads", rows[-1][0], "tasks"), found, f"at most {MILLI}")
 
 
 def dump_workload(workload: Workload) -> Document:

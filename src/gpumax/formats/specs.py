@@ -22,6 +22,7 @@ _AS_THEY_ARE: Final = (
 def build_spec(row: Row, name: str, project: str, base: str, wrongs: Wrongs) -> WorkloadSpec:
     """The workload of the fields that were read; of no use where `wrongs` got new entries."""
     priority = _priority(row.get("priority", "normal"), wrongs)
+    _check_secrets(row, wrongs)
     return WorkloadSpec(
         name=name,
         project=project,
@@ -39,6 +40,18 @@ def _priority(written: int | str, wrongs: Wrongs) -> int:
     if written not in CLASSES:
         wrongs.add(("priority",), show(written), f"a number or one of {', '.join(CLASSES)}", written, CLASSES)
     return CLASSES.get(written, 0)
+
+
+def _check_secrets(row: Row, wrongs: Wrongs) -> None:
+    written = {
+        *row.get("env", {}),
+        *(name for group in row.get("groups", ()) for name in group.get("env", {})),
+    }
+    for index, name in enumerate(row.get("secrets", ())):
+        if name in written:
+            wrongs.add(
+                ("secrets", index), f"{name}, which is in env, too", "either the secret or the variable"
+            )
 
 
 def _groups(row: Row, wrongs: Wrongs) -> tuple[GroupSpec, ...]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from gpumax.errors import BadFile, Fault
+from gpumax.units import MIB
 
 MOST_BYTES: Final = 64 << 20
 """The largest file that is read."""
 
-MOST_YAML_BYTES: Final = 16 << 20
+MOST_YAML_BYTES: Final = 8 << 20
 """The largest YAML file that is read; JSON is read many times faster."""
 
 MOST_DEPTH: Final = 100
@@ -47,17 +48,38 @@ def parse_text(data: bytes, source: str = "") -> list[Parsed]:
     data = data.removeprefix(b"\xef\xbb\xbf")
     _check_bytes(data, source)
     start = data.lstrip()[:1]
-    if start in (b"{", b"["):
-        from gpumax.formats.json_text import read_json
+    if not start:
+        raise refuse(source, None, "nothing in it", "a YAML or JSON document")
+    if start not in (b"{", b"["):
+        return _parse_yaml(data, source)
+    from gpumax.formats.json_text import read_json
 
+    try:
         return [read_json(data, source)]
+    except NotJson as broken:
+        # YAML may start with a bracket, too.
+        if len(data) > MOST_YAML_BYTES or source.endswith(".json"):
+            raise
+        try:
+            return _parse_yaml(data, source)
+        except BadFile:
+            if source.endswith((".yaml", ".yml")):
+                raise
+            raise broken from None
+
+
+class NotJson(BadFile):
+    """Text that starts like JSON and is none."""
+
+
+def _parse_yaml(data: bytes, source: str) -> list[Parsed]:
     if len(data) > MOST_YAML_BYTES:
-        found = f"{len(data) >> 20} MiB of YAML"
+        found = f"{len(data) / MIB:.1f} MiB of YAML"
         raise refuse(source, None, found, f"at most {MOST_YAML_BYTES >> 20} MiB; write it as JSON")
     # Late, because most commands read no YAML.
     from gpumax.formats.yaml_text import read_yaml
 
-    documents = read_yaml(data, source) if start else []
+    documents = read_yaml(data, source)
     if not documents:
         raise refuse(source, None, "nothing in it", "a YAML or JSON document")
     return documents

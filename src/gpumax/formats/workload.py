@@ -10,9 +10,9 @@ from typing import Final
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key
 from gpumax.formats.queues import check_tree, dump_queue
-from gpumax.formats.shape import MOST_FAULTS, Bad, Wrongs, bad_file, show
+from gpumax.formats.shape import MOST_FAULTS, Bad, Wrongs, bad_file, more_faults, show
 from gpumax.formats.specs import build_spec, dump_spec
-from gpumax.formats.text import Parsed
+from gpumax.formats.text import Parsed, refuse
 from gpumax.formats.workload_shapes import FILE_QUEUE, FILE_WORKLOAD, KINDS, RUNS
 from gpumax.model.queue import Queue
 from gpumax.model.spec import WorkloadSpec
@@ -53,6 +53,8 @@ def load_workloads(
     base: the absolute directory that `workdir` is relative to. queues: those that exist. BadFile with every fault.
     """
     entries = [_Entry(one, at, document) for one in parsed for at, document in _parts(one.document)]
+    if not entries:
+        raise refuse(parsed[0].source if parsed else "", None, "no workload and no queue", "at least one")
     new = _read_queues([entry for entry in entries if entry.text("kind") == "queue"], queues)
     tree = {queue.name: queue for queue in (*queues, *new)}
     workloads = [entry for entry in entries if entry.text("kind") != "queue"]
@@ -76,7 +78,7 @@ def _parts(document: object) -> list[tuple[tuple[Key, ...], object]]:
 def _first(faults: list[Fault], source: str) -> BadFile:
     rest = len(faults) - MOST_FAULTS
     if rest > 0:
-        faults = [*faults[:MOST_FAULTS], Fault("", None, f"{rest:,} more faults", "these mended first")]
+        faults = [*faults[:MOST_FAULTS], Fault("", None, more_faults(rest), "these mended first")]
     return BadFile(faults, source)
 
 

@@ -68,7 +68,22 @@ def _not_blank(text: str) -> str:
 _VARIABLE: Final = Text(
     r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable: letters, digits and `_`, no digit first"
 )
-ENV: Final = Map(_VARIABLE, _Word())
+OURS: Final = frozenset((
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "NODE_RANK",
+    "CUDA_VISIBLE_DEVICES", "GPUMAX_WORKLOAD", "GPUMAX_TASK", "GPUMAX_RUN", "GPUMAX_RESTARTS",
+    "GPUMAX_CHECKPOINT_DIR", "GPUMAX_GANG_FILE",
+))  # fmt: skip
+"""Variables that gpumax gives every task; one that a person writes would be lost."""
+
+
+def _not_ours(name: str) -> str:
+    if name in OURS:
+        raise wrong(name, "another name: every task gets this one from gpumax")
+    return name
+
+
+_OWN_VARIABLE: Final = Then(_VARIABLE, _not_ours)
+ENV: Final = Map(_OWN_VARIABLE, _Word())
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,7 +136,14 @@ def _resources(shm_mib: int = 0, **fields: Any) -> tuple[Request, int]:
 
 _RESOURCES: Final = Object(
     "Resources",
-    {**REQUEST_FIELDS, "shm": Field(Amount("memory", "up"), "Shared memory (/dev/shm).", to="shm_mib")},
+    {
+        **REQUEST_FIELDS,
+        "shm": Field(
+            Amount("memory", "up"),
+            "Shared memory (/dev/shm) on Kubernetes; on one machine tasks share the machine's own.",
+            to="shm_mib",
+        ),
+    },
     _resources,
     about="What one task asks for.",
 )
@@ -190,7 +212,7 @@ FILE_WORKLOAD: Final[Object[Row]] = Object(
             Text(r"[!-~]+", "the name of an image", most=512), "Container image; Kubernetes only."
         ),
         "secrets": Field(
-            Then(Rows(_VARIABLE, most=100), _different), "Names of secrets; they become variables."
+            Then(Rows(_OWN_VARIABLE, most=100), _different), "Names of secrets; they become variables."
         ),
         "setup": Field(_Word(), "A shell line before `run`, in every task."),
         "max_duration": Field(Duration(least_ms=1), "After which it ends.", to="max_duration_ms"),

@@ -18,6 +18,9 @@ from gpumax.formats.text import MOST_DEPTH, Parsed, Written, refuse
 MOST_ALIASED: Final = 100_000
 """How many values the aliases of a file may stand for."""
 
+MOST_EVENTS: Final = 1_000_000
+"""How many values, brackets and aliases a YAML file may hold: about two seconds."""
+
 _MOST_FAULTS: Final = 50
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STANDARD: Final = "tag:yaml.org,2002:"
@@ -51,8 +54,12 @@ def read_yaml(data: bytes, source: str) -> list[Parsed]:
     """Every document that is not empty. BadFile with all faults that can be told from each other."""
     reader = _Reader(source)
     try:
-        for event in yaml.parse(data, Loader=_LOADER):
+        for count, event in enumerate(yaml.parse(data, Loader=_LOADER)):
             reader.take(event)
+            if count > MOST_EVENTS:
+                raise refuse(
+                    source, _line(event), "a YAML file with too many values", "JSON, or a smaller file"
+                )
     except yaml.YAMLError as error:
         reader.faults.append(_broken(error, data))
     except BadFile as error:
