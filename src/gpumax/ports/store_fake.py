@@ -53,7 +53,7 @@ class MemoryStore:
                     raise rules.refuse_key(key)
                 return tuple(self._records[i] for i in ids if i in self._records)
             self._live = None
-            rules.refuse_names(specs, {record.name: record for record in self._records.values()})
+            rules.refuse_names(specs, {record.name: record.state for record in self._records.values()})
             changed, told = rules.set_queues(self._queues, queues, now_ms)
             made = []
             for spec in specs:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gpumax.errors import BadFile, Conflict, Fault, NotFound
 from gpumax.model.queue import Queue
-from gpumax.model.records import FINISHED, Event, TaskRecord, Wish, WorkloadRecord
+from gpumax.model.records import FINISHED, Event, TaskRecord, Wish, WorkloadRecord, WorkloadState
 from gpumax.model.spec import WorkloadSpec
 
 KEPT_EVENTS: Final = 100_000
@@ -46,11 +46,11 @@ def begin(spec: WorkloadSpec, workload_id: str, now_ms: int) -> tuple[WorkloadRe
     return WorkloadRecord(workload_id, spec, now_ms), tasks, event
 
 
-def refuse_names(specs: Sequence[WorkloadSpec], taken: Mapping[str, WorkloadRecord]) -> None:
-    """Conflict, one line for each name that is in use, or comes twice. taken: the workloads that have one of the names."""
+def refuse_names(specs: Sequence[WorkloadSpec], taken: Mapping[str, WorkloadState]) -> None:
+    """Conflict, one line for each name that is in use, or comes twice. taken: states of the workloads that have names of these."""
     names = [spec.name for spec in specs]
     lines = [
-        f"{name}: a workload of this name exists ({taken[name].state}); delete it, or choose another name"
+        f"{name}: a workload of this name exists ({taken[name]}); delete it, or choose another name"
         for name in names
         if name in taken
     ]
