@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # without `typing`, whose import takes longer than the start of a task's supervisor may
 if TYPE_CHECKING:
     from gpumax.formats.snapshot import load_snapshot
     from gpumax.policy.decide import decide

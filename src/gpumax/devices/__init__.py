@@ -1,0 +1,19 @@
+"""Devices of this machine: those of its driver, or made-up ones."""
+
+from __future__ import annotations
+
+from gpumax.ports.devices import Devices
+
+
+def open_devices(spec: str | None) -> Devices:
+    """Virtual devices as in "8xH100:80Gi,2xA100:40Gi", or "none"; for None, what the driver reports, if there is one.
+
+    BadFile, with every fault, for a spec that can't be read.
+    """
+    if spec is not None:
+        from gpumax.devices.virtual import parse_spec
+
+        return parse_spec(spec)
+    from gpumax.devices.nvml import open_nvml
+
+    return open_nvml()

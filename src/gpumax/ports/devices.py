@@ -19,3 +19,7 @@ class Devices(Protocol):
     def visible(self, indexes: tuple[int, ...]) -> dict[str, str]:
         """The environment that shows a process these devices and no others."""
         ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of them: that they are made up, or why there are none."""
+        ...
