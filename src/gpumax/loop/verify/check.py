@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Final
+
+from gpumax.loop.verify.facts import Facts
+from gpumax.loop.verify.filters import check_filters
+from gpumax.loop.verify.form import check_answers, check_form
+from gpumax.loop.verify.gangs import check_gangs
+from gpumax.loop.verify.quota import check_quota
+from gpumax.loop.verify.reclaim import check_evictions
+from gpumax.loop.verify.room import check_room
+from gpumax.loop.verify.shares import check_shares
+from gpumax.loop.verify.spare import check_spare
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
 
+Check = Callable[[Facts], Iterator[Violation]]
+
+FIRST: Final[tuple[Check, ...]] = (check_form, check_shares)
+"""What the others rest on: where these find something, nothing else is looked at."""
+RULES: Final[tuple[Check, ...]] = (
+    check_room, check_gangs, check_quota, check_filters, check_evictions, check_spare,
+)  # fmt: skip
+
 
 def verify(snapshot: Snapshot, decision: Decision) -> tuple[Violation, ...]:
     """Every rule that the decision breaks; empty for a sound one."""
-    known = {task.name for workload in snapshot.workloads for task in workload.tasks}
-    named = [place.task for place in decision.places] + [eviction.task for eviction in decision.evictions]
-    return tuple(Violation(0, f"no task {name}", task=name) for name in named if name not in known)
+    facts = Facts(snapshot, decision)
+    return (*broken(facts), *check_answers(facts))
+
+
+def broken(facts: Facts) -> tuple[Violation, ...]:
+    """What is wrong with what the decision does, whatever it answers to those who wait."""
+    found = tuple(chain.from_iterable(check(facts) for check in FIRST))
+    return found or tuple(chain.from_iterable(check(facts) for check in RULES))

@@ -1,0 +1,85 @@
+"""The shares that a decision reports: what they rest on, and that they are no more than there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpumax.loop.verify.facts import Facts
+from gpumax.loop.verify.violation import Violation
+from gpumax.model.amounts import RESOURCES
+from gpumax.model.decision import Share
+from gpumax.units import MILLI
+
+Rows = dict[tuple[str, str], Share]
+
+
+def share_rows(facts: Facts) -> Rows:
+    """The rows by queue and resource."""
+    return {(share.queue, share.resource): share for share in facts.decision.shares}
+
+
+def check_shares(facts: Facts) -> Iterator[Violation]:
+    """One row for each queue and resource, as the snapshot has it; shares within limits, demand and what there is."""
+    rows = share_rows(facts)
+    wanted = {(queue, resource) for queue in facts.queues for resource in RESOURCES}
+    if rows.keys() != wanted or len(facts.decision.shares) != len(wanted):
+        yield Violation(0, f"{len(facts.decision.shares)} rows of shares for {len(wanted)} that are due")
+        return
+    held = facts.allocated()
+    for position, resource in enumerate(RESOURCES):
+        wants: dict[str, int] = {}
+        for name, queue in facts.queues.items():
+            row = rows[name, resource]
+            if (row.quota, row.allocated) != (queue.quota.vector()[position], held[name][position]):
+                yield Violation(
+                    0, f"queue {name} is said to hold {row.allocated} {resource}, quota {row.quota}"
+                )
+            wants[name] = min(row.demand, queue.limit.vector()[position])
+            if row.share > wants[name]:
+                yield Violation(
+                    0, f"the share of queue {name}, {row.share} {resource}, is above what it may use"
+                )
+        yield from _sums(facts, rows, position, wants)
+
+
+def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int]) -> Iterator[Violation]:
+    """Children get no more than their parent; where quotas fit, each gets its own as far as it wants it."""
+    resource = RESOURCES[position]
+    children: dict[str | None, list[str]] = {}
+    for name, queue in facts.queues.items():
+        children.setdefault(queue.parent, []).append(name)
+    _settle(facts, children, wants, position)
+    for parent, names in children.items():
+        there_is = capacity(facts)[position] if parent is None else rows[parent, resource].share
+        given = sum(rows[name, resource].share for name in names)
+        owner = "the cluster" if parent is None else f"queue {parent}"
+        if given > there_is:
+            yield Violation(0, f"shares of {resource} in {owner} sum to {given}; there are {there_is}")
+        due = {name: min(facts.queues[name].quota.vector()[position], wants[name]) for name in names}
+        if sum(due.values()) <= there_is:
+            for name in names:
+                if rows[name, resource].share < due[name]:
+                    share = rows[name, resource].share
+                    yield Violation(0, f"queue {name} gets {share} {resource} of the {due[name]} it is due")
+
+
+def _settle(
+    facts: Facts, children: dict[str | None, list[str]], wants: dict[str, int], position: int
+) -> None:
+    """A parent wants what its children could use, within its limit."""
+    deepest_first = sorted(facts.queues, key=lambda name: -len(facts.paths[name]))
+    for name in deepest_first:
+        if name in children:
+            whole = sum(wants[child] for child in children[name])
+            wants[name] = min(whole, facts.queues[name].limit.vector()[position])
+
+
+def capacity(facts: Facts) -> tuple[int, int, int]:
+    """What open nodes have in all, healthy devices only."""
+    gpu = cpu = memory = 0
+    for node in facts.snapshot.nodes:
+        if node.open:
+            gpu += MILLI * sum([device.healthy and not device.slices for device in node.devices])
+            cpu += node.cpu_milli
+            memory += node.memory_mib
+    return (gpu, cpu, memory)
