@@ -7,7 +7,7 @@ import sys
 from threading import Thread
 
 from gpumax.apps.cli.client import Api, segment
-from gpumax.apps.cli.output import say
+from gpumax.apps.cli.output import clean, say
 from gpumax.apps.cli.stream import follow
 from gpumax.apps.cli.tail import follow_logs
 from gpumax.errors import GpumaxError
@@ -52,7 +52,7 @@ def _tell(api: Api, name: str) -> None:
         for message in follow(api, "/watch", {"after": after}):
             event = json.loads(message.data)
             if event.get("workload") == name and event.get("kind") not in _QUIET:
-                say(f"{name}: {event.get('message') or event.get('kind')}")
+                say(clean(f"{name}: {event.get('message') or event.get('kind')}"))
     except GpumaxError:
         # The log's own stream tells of a server that is gone.
         return

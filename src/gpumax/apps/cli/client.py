@@ -173,7 +173,6 @@ class Api:
         """
         door = self._find()
         connection = _connection(door, timeout_s or self._timeout_s)
-        _connect(connection, door)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         content = (
             {}
@@ -184,6 +183,7 @@ class Api:
         address = f"{door.base}{PREFIX}{path}" + (f"?{urlencode(_given(query))}" if _given(query) else "")
         sent = {"Connection": "close", **content, **token, **(headers or {})}
         try:
+            _connect(connection, door)
             with answering(door.about):
                 connection.request(method, address, data, sent)
                 response = connection.getresponse()

@@ -13,6 +13,7 @@ from gpumax import __version__
 from gpumax.apps.cli.habits import OPTIONS, did_you_mean, guesses
 from gpumax.apps.cli.lazy import SECTIONS, LazyGroup
 from gpumax.apps.cli.options import Where, server_options
+from gpumax.apps.cli.output import clean, say
 from gpumax.errors import BadFile, GpumaxError
 
 MOST_FAULTS: Final = 20
@@ -86,7 +87,7 @@ def _hush() -> None:
 def _report(error: Exception) -> int:
     code, lines = describe(error)
     for line in lines:
-        click.echo(f"gpumax: {line}", err=True)
+        say(clean(f"gpumax: {line}"))
     if os.environ.get("GPUMAX_DEBUG") and not isinstance(error, click.UsageError):
         import traceback
 

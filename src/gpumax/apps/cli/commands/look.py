@@ -22,6 +22,7 @@ from gpumax.apps.cli.options import (
 from gpumax.apps.cli.output import (
     Column,
     age,
+    clean,
     clock,
     emit,
     emit_document,
@@ -249,9 +250,9 @@ def why(where: Where, name: str, output: str) -> None:
     if output in ("json", "yaml"):
         emit_document(found, output)
         return
-    click.echo(f"{found.get('workload', name)}: {found.get('state', '')}")
+    click.echo(clean(f"{found.get('workload', name)}: {found.get('state', '')}"))
     for sentence in found.get("sentences") or ():
-        click.echo(sentence)
+        click.echo(clean(str(sentence)))
 
 
 EVENTS = (
@@ -305,4 +306,4 @@ def _go_on(api: Api, name: str | None, after: int, output: str) -> None:
             click.echo(json.dumps(item, ensure_ascii=False))
         else:
             shown = [column for column in EVENTS if output == "wide" or not column.wide]
-            click.echo("  ".join(column.value(item) or "-" for column in shown))
+            click.echo("  ".join(clean(column.value(item)) or "-" for column in shown))

@@ -47,7 +47,7 @@ def _taint(taint: Item) -> str:
 def _held(item: Item) -> str:
     row = item.get("gpu") or {}
     total, free = row.get("total") or 0, row.get("free") or 0
-    return bar(total - free, 0, total).replace("+", "#") if total else ""
+    return bar(total - free, total - free, total) if total else ""
 
 
 NODES = (
@@ -107,7 +107,7 @@ def _holders(item: Item) -> str:
 
 def _use(item: Item) -> str:
     used = float(item.get("used") or 0)
-    return f"{bar(used, 1, 1)} {used:4.0%}"
+    return f"{bar(used, used, 1)} {used:4.0%}"
 
 
 GPUS = (

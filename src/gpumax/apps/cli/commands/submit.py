@@ -189,7 +189,9 @@ def _read(file: str) -> tuple[bytes, str, Path]:
     import sys
 
     if file == "-":
-        data, source, base = sys.stdin.buffer.read(MOST_BYTES + 1), "standard input", Path.cwd()
+        # A closed standard input is None.
+        data = sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin is not None else b""
+        source, base = "standard input", Path.cwd()
     else:
         path = Path(file)
         source, base = file, path.absolute().parent
