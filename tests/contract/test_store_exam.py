@@ -424,7 +424,6 @@ class TestEvents:
         store.commit(Changes(events=(told,)))
         assert store.events() == (replace(told, seq=1),)
 
-    @pytest.mark.slow
     def test_the_oldest_are_forgotten(self, store: Store) -> None:
         """However many are told, about a hundred thousand of the newest are kept."""
         for _ in range(21):
