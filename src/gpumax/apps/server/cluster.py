@@ -1,0 +1,139 @@
+"""Nodes, GPUs and queues as the API says them: what there is, who holds it, what is free. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from gpumax.apps.server.shapes import (
+    Amount,
+    ByResource,
+    Gpu,
+    Holder,
+    NodeOut,
+    Part,
+    QueueOut,
+    QueueShare,
+    TaintOut,
+)
+from gpumax.formats.scalars import write_amount, write_duration, write_number
+from gpumax.model.amounts import RESOURCES, Amounts
+from gpumax.model.decision import Share
+from gpumax.model.names import natural
+from gpumax.model.node import Node
+from gpumax.model.queue import Queue
+from gpumax.model.records import Live, TaskRecord
+from gpumax.model.workload import HOLDING, Request
+from gpumax.units import MILLI, format_memory
+
+
+def nodes(all_nodes: Sequence[Node], live: Live) -> list[NodeOut]:
+    """Every node, by name."""
+    holding: dict[str, list[tuple[TaskRecord, Request]]] = {}
+    for _, task, request in _holding(live):
+        holding.setdefault(task.node or "", []).append((task, request))
+    ordered = sorted(all_nodes, key=lambda node: natural(node.name))
+    return [_node(node, holding.get(node.name, [])) for node in ordered]
+
+
+def _node(node: Node, holding: list[tuple[TaskRecord, Request]]) -> NodeOut:
+    used: Counter[int] = Counter()
+    for task, _ in holding:
+        for share in task.devices:
+            used[share.index] += share.milli
+    healthy = [device for device in node.devices if device.healthy]
+    free = sum(max(0, MILLI - used[device.index]) for device in healthy)
+    cpu = node.cpu_milli - sum(request.cpu_milli for _, request in holding)
+    memory = node.memory_mib - sum(request.memory_mib for _, request in holding)
+    return NodeOut(
+        name=node.name,
+        pool=node.pool,
+        state="not ready" if not node.ready else "cordoned" if node.cordoned else "ready",
+        gpu=Part(total=len(healthy), free=write_number(free)),
+        cpu=Part(total=write_number(node.cpu_milli), free=write_number(max(0, cpu))),
+        memory=Part(total=format_memory(node.memory_mib), free=format_memory(max(0, memory))),
+        tasks=len(holding),
+        labels=dict(sorted(node.labels.items())),
+        taints=[TaintOut(key=taint.key, value=taint.value, effect=taint.effect) for taint in node.taints],
+    )
+
+
+def gpus(all_nodes: Sequence[Node], live: Live, *, virtual: bool) -> list[Gpu]:
+    """Every GPU, by node and index, with who holds it."""
+    holders: dict[tuple[str, int], list[Holder]] = {}
+    for workload, task, _ in _holding(live):
+        for share in task.devices:
+            row = Holder(workload=workload, task=task.name, milli=share.milli)
+            holders.setdefault((task.node or "", share.index), []).append(row)
+    found = []
+    for node in sorted(all_nodes, key=lambda node: natural(node.name)):
+        for device in node.devices:
+            rows = sorted(holders.get((node.name, device.index), []), key=lambda row: natural(row.task))
+            found.append(
+                Gpu(
+                    node=node.name,
+                    index=device.index,
+                    model=device.model,
+                    memory=format_memory(device.memory_mib),
+                    healthy=device.healthy,
+                    used=sum(row.milli for row in rows) / MILLI,
+                    virtual=virtual,
+                    holders=rows,
+                )
+            )
+    return found
+
+
+def _holding(live: Live) -> Iterator[tuple[str, TaskRecord, Request]]:
+    """Tasks that hold room, with their workload's name and what they asked for."""
+    for record, tasks in live.workloads:
+        requests = {group.name: group.request for group in record.spec.groups}
+        for task in tasks:
+            if task.state in HOLDING:
+                yield record.name, task, requests[task.group]
+
+
+def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> list[QueueOut]:
+    """Every queue, by name."""
+    by_queue: dict[str, list[Share]] = {}
+    for row in shares:
+        by_queue.setdefault(row.queue, []).append(row)
+    counts = Counter((record.spec.project, record.state) for record, _ in live.workloads)
+    return [
+        QueueOut(
+            name=queue.name,
+            parent=queue.parent,
+            priority=queue.priority,
+            quota=_by_resource(queue.quota),
+            limit=_by_resource(queue.limit),
+            weight=ByResource(**{name: write_number(getattr(queue.weight, name)) for name in RESOURCES}),
+            preempt_min_runtime=_duration(queue.preempt_min_runtime_ms),
+            reclaim_min_runtime=_duration(queue.reclaim_min_runtime_ms),
+            shares=[share(row) for row in by_queue.get(queue.name, ())],
+            waiting=counts[queue.name, "pending"],
+            running=counts[queue.name, "running"],
+        )
+        for queue in sorted(all_queues, key=lambda queue: natural(queue.name))
+    ]
+
+
+def share(row: Share) -> QueueShare:
+    """A queue's row for one resource."""
+    return QueueShare(
+        resource=row.resource,
+        quota=write_amount(row.resource, row.quota),
+        share=write_amount(row.resource, row.share),
+        allocated=write_amount(row.resource, row.allocated),
+        demand=write_amount(row.resource, row.demand),
+    )
+
+
+def _by_resource(amounts: Amounts) -> ByResource:
+    gpu, cpu, memory = (
+        write_amount(name, amount) for name, amount in zip(RESOURCES, amounts.vector(), strict=True)
+    )
+    return ByResource(gpu=gpu, cpu=cpu, memory=memory)
+
+
+def _duration(ms: int | None) -> Amount | None:
+    return None if ms is None else write_duration(ms)

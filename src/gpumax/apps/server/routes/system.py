@@ -1,0 +1,44 @@
+"""The server itself."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from gpumax import __version__
+from gpumax.apps.server import shapes
+from gpumax.apps.server.parameters import refusals
+from gpumax.apps.server.site import Here
+from gpumax.formats.scalars import write_time
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/status", summary="Get the server's status", operation_id="getStatus", responses=refusals())
+def get_status(site: Here) -> shapes.Status:
+    """What the server is and does."""
+    about, loop = site.about, site.loop
+    if loop.last is None:
+        site.settle()
+    nodes = loop.last.snapshot.nodes if loop.last is not None else ()
+    return shapes.Status(
+        version=__version__,
+        pid=about.pid,
+        data=str(about.data),
+        socket=about.socket,
+        url=about.url,
+        started=write_time(about.started_ms),
+        engine=shapes.EngineStatus(
+            name=about.engine,
+            devices=sum(len(node.devices) for node in nodes),
+            nodes=len(nodes),
+            notes=[*about.notes, *([loop.trouble] if loop.trouble else [])],
+        ),
+        loop=loop.status,
+        counts={str(state): count for state, count in site.store.counts().items()},
+    )
+
+
+@router.get("/healthz", summary="See whether the server answers", operation_id="getHealth")
+async def get_health() -> shapes.Health:
+    """Asks for no token."""
+    return shapes.Health(ok=True)

@@ -1,0 +1,327 @@
+"""What the API's answers look like: the models that the OpenAPI document describes.
+
+Amounts are as in files: GPUs and cores as numbers, memory with its unit; times are RFC 3339 in UTC; null is nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from gpumax.model.decision import Cause, HoldCode
+from gpumax.model.records import EventKind, Wish, WorkloadState
+from gpumax.model.workload import TaskState
+
+Number = int | float
+Amount = int | float | str
+"""GPUs or cores as a number, memory as text with its unit, or "unlimited"."""
+
+
+class FaultOut(BaseModel):
+    """One fault of a request."""
+
+    path: str = Field(description="Like `resources.gpu` or `query.limit`; empty for the whole.")
+    line: int | None = Field(description="1-based, where the body has lines.")
+    found: str
+    wanted: str
+
+
+class ErrorBody(BaseModel):
+    """What was wrong."""
+
+    message: str = Field(description="A sentence or two for a person.")
+    faults: list[FaultOut] = Field(description="All faults of a body or query; empty where it has none.")
+
+
+class Error(BaseModel):
+    """The body of every answer whose status is 400 or more."""
+
+    error: ErrorBody
+
+
+class HoldOut(BaseModel):
+    """Why a workload waits."""
+
+    code: HoldCode
+    message: str
+    nodes: dict[str, int] = Field(description="How many nodes fail for which reason.")
+    short: dict[str, Amount] = Field(description="What is missing.")
+    forecast: str | None = Field(description="When it would start if running work ends at its max_duration.")
+
+
+class TaskCount(BaseModel):
+    """How many tasks a workload has, and how many of them run."""
+
+    running: int
+    total: int
+
+
+class ShareOfDevice(BaseModel):
+    """What is held of one GPU of a node."""
+
+    index: int
+    milli: int = Field(description="Thousandths of the GPU.")
+
+
+class _Workload(BaseModel):
+    name: str
+    id: str = Field(description="Stable over restarts; GPUMAX_RUN of its tasks.")
+    project: str
+    kind: str
+    priority: int
+    preemptible: bool
+    state: WorkloadState
+    wish: Wish = Field(description="What was asked of it last; the state follows.")
+    gpu: Number = Field(description="Held now; where it holds none, what its tasks ask for.")
+    submitted: str
+    started: str | None = Field(description="Of the current run.")
+    ended: str | None
+    runs: int
+    evictions: int
+    failures: int
+    nodes: list[str] = Field(description="Where its tasks are now.")
+    hold: HoldOut | None
+    reason: str
+    device_seconds: Number = Field(description="GPU time held so far: whole GPUs times seconds.")
+
+
+class Workload(_Workload):
+    """A workload in a list."""
+
+    tasks: TaskCount
+
+
+class Task(BaseModel):
+    """One task of a workload."""
+
+    index: int = Field(description="Its rank.")
+    name: str
+    group: str
+    state: TaskState
+    node: str | None
+    devices: list[ShareOfDevice]
+    started: str | None
+    ended: str | None
+    exit_code: int | None
+    reason: str
+    cause: Cause | None = Field(description="Of its last eviction.")
+    for_: str = Field(serialization_alias="for", description="The workload that it was evicted for.")
+
+
+class WorkloadDetail(_Workload):
+    """A workload with its tasks and all that was asked for."""
+
+    tasks: list[Task]
+    spec: dict[str, Any] = Field(description="The workload file, every default written out.")
+    checkpoint_dir: str
+
+
+class Workloads(BaseModel):
+    """A page of workloads, newest first."""
+
+    items: list[Workload]
+    next: str | None = Field(description="`after` of the next page; null at the end.")
+
+
+class PlaceOut(BaseModel):
+    """Where a task goes."""
+
+    task: str
+    node: str
+    devices: list[ShareOfDevice]
+    after: list[str] = Field(description="Tasks whose departure it waits for.")
+
+
+class EvictionOut(BaseModel):
+    """A task that has to go."""
+
+    task: str
+    cause: Cause
+    for_: str = Field(serialization_alias="for", description="The workload that gains.")
+
+
+class Fate(BaseModel):
+    """What became, or would become, of one item of a submitted file."""
+
+    kind: Literal["workload", "queue"]
+    name: str
+    created: bool = Field(description="Whether this request made or changed it.")
+    state: WorkloadState | None = Field(description="null for a queue.")
+    hold: HoldOut | None
+    places: list[PlaceOut]
+    evictions: list[EvictionOut]
+
+
+class Fates(BaseModel):
+    """Queues and workloads of a submitted file, in its order: queues first."""
+
+    items: list[Fate]
+
+
+class QueueShare(BaseModel):
+    """What a queue may hold of one resource, and what it holds and wants."""
+
+    resource: Literal["gpu", "cpu", "memory"]
+    quota: Amount
+    share: Amount
+    allocated: Amount
+    demand: Amount
+
+
+class Why(BaseModel):
+    """Why a workload is where it is."""
+
+    workload: str
+    state: str
+    sentences: list[str]
+    hold: HoldOut | None
+    queue: list[QueueShare]
+    ahead: list[str] = Field(description="Workloads that are served before it, first to last.")
+
+
+class EventOut(BaseModel):
+    """Something that happened."""
+
+    seq: int = Field(description="Rises with every event.")
+    at: str
+    kind: EventKind
+    workload: str
+    task: str
+    message: str
+
+
+class Events(BaseModel):
+    """Events in the order in which they happened."""
+
+    items: list[EventOut]
+    next: int = Field(description="`after` of what comes next.")
+
+
+class ByResource(BaseModel):
+    """An amount a resource."""
+
+    gpu: Amount
+    cpu: Amount
+    memory: Amount
+
+
+class QueueOut(BaseModel):
+    """A node of the quota tree."""
+
+    name: str
+    parent: str | None
+    priority: int
+    quota: ByResource
+    limit: ByResource
+    weight: ByResource
+    preempt_min_runtime: Amount | None = Field(description="null: the parent's.")
+    reclaim_min_runtime: Amount | None = Field(description="null: the parent's.")
+    shares: list[QueueShare]
+    waiting: int = Field(description="Workloads in it that wait.")
+    running: int = Field(description="Workloads in it that run.")
+
+
+class Queues(BaseModel):
+    """All queues by name."""
+
+    items: list[QueueOut]
+    next: None = None
+
+
+class Part(BaseModel):
+    """How much there is, and how much of it is free."""
+
+    total: Amount
+    free: Amount
+
+
+class TaintOut(BaseModel):
+    """Keeps tasks away that do not tolerate it."""
+
+    key: str
+    value: str
+    effect: str
+
+
+class NodeOut(BaseModel):
+    """A machine."""
+
+    name: str
+    pool: str
+    state: Literal["ready", "not ready", "cordoned"]
+    gpu: Part
+    cpu: Part
+    memory: Part
+    tasks: int = Field(description="Tasks that hold room on it.")
+    labels: dict[str, str]
+    taints: list[TaintOut]
+
+
+class Nodes(BaseModel):
+    """All nodes by name."""
+
+    items: list[NodeOut]
+
+
+class Holder(BaseModel):
+    """A task that holds a part of a GPU."""
+
+    workload: str
+    task: str
+    milli: int
+
+
+class Gpu(BaseModel):
+    """One GPU of a node."""
+
+    node: str
+    index: int
+    model: str
+    memory: str
+    healthy: bool
+    used: float = Field(description="0 to 1.")
+    virtual: bool
+    holders: list[Holder]
+
+
+class Gpus(BaseModel):
+    """All GPUs, by node and index."""
+
+    items: list[Gpu]
+
+
+class Board(BaseModel):
+    """What the last cycle saw and decided, in the file formats."""
+
+    snapshot: dict[str, Any]
+    decision: dict[str, Any]
+
+
+class EngineStatus(BaseModel):
+    """What makes decisions true here."""
+
+    name: str
+    devices: int
+    nodes: int
+    notes: list[str] = Field(description="What a user should know of it on this machine.")
+
+
+class Status(BaseModel):
+    """What the server is and does."""
+
+    version: str
+    pid: int
+    data: str
+    socket: str
+    url: str | None
+    started: str
+    engine: EngineStatus
+    loop: dict[str, Number]
+    counts: dict[str, int] = Field(description="Workloads by state.")
+
+
+class Health(BaseModel):
+    """That the server answers and its loop runs."""
+
+    ok: bool

@@ -1,0 +1,196 @@
+"""A submitted file, from bytes to what became of each of its items."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from gpumax.apps.server.naming import with_names
+from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
+from gpumax.apps.server.site import Site
+from gpumax.apps.server.views import devices, hold
+from gpumax.errors import BadFile, Conflict, Fault
+from gpumax.formats.text import Parsed, parse_text
+from gpumax.formats.workload import load_workloads
+from gpumax.loop.cycle import Seen
+from gpumax.model.decision import Decision
+from gpumax.model.queue import Queue
+from gpumax.model.records import TaskRecord, WorkloadRecord
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.spec import WorkloadSpec
+from gpumax.model.workload import HOLDING
+from gpumax.ports.clock import Clock
+from gpumax.ports.store import Store
+
+PROJECT: Final = "default"
+"""Of workloads that name none and whose submitter has none; its queue is there from the first start on."""
+
+_TRIES: Final = 20
+"""How often a made name is made anew because another submit was quicker."""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """What came with a request. base: the absolute directory of relative paths; source: what to call the file."""
+
+    body: bytes
+    base: str = "/"
+    project: str = PROJECT
+    source: str = ""
+    key: str = ""
+
+    def digest(self) -> str:
+        """Equal for equal requests."""
+        parts = (self.base.encode(), self.project.encode(), self.source.encode(), self.body)
+        return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in parts)).hexdigest()
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """A file's queues and workloads. made: names that nobody wrote; known: the queues as they are."""
+
+    queues: tuple[Queue, ...]
+    specs: tuple[WorkloadSpec, ...]
+    made: frozenset[str]
+    known: dict[str, Queue]
+
+
+def make_first_queue(store: Store, clock: Clock) -> None:
+    """Make the queue that `gpumax run` uses, at the very first start only: whoever deletes it later means it."""
+    if not store.queues() and not store.events(limit=1, newest=True):
+        store.set_queue(Queue(PROJECT), now_ms=clock.now_ms())
+
+
+def submit(site: Site, submission: Submission) -> list[Fate]:
+    """Record all of a file, or nothing, and wait for the cycle that saw it."""
+    parsed = parse_text(submission.body, submission.source)
+    now_ms = site.clock.now_ms()
+    read, records = _record(site, submission, parsed, now_ms)
+    site.settle()
+    fates = [_of_queue(queue, read.known) for queue in read.queues]
+    return fates + [_of_workload(site, record, now_ms) for record in records]
+
+
+def _record(
+    site: Site, submission: Submission, parsed: Sequence[Parsed], now_ms: int
+) -> tuple[_Read, tuple[WorkloadRecord, ...]]:
+    for tries_left in reversed(range(_TRIES)):
+        read = _read(site, submission, parsed)
+        try:
+            records = site.store.submit(
+                read.specs,
+                queues=read.queues,
+                key=submission.key,
+                digest=submission.digest(),
+                now_ms=now_ms,
+            )
+        except Conflict:
+            if not tries_left or not any(site.store.find(name) for name in read.made):
+                raise
+            # Another submit took a name that was made for this one.
+            continue
+        return read, records
+    raise AssertionError("the last try has returned or raised")
+
+
+def imagine(site: Site, submission: Submission) -> list[Fate]:
+    """What would become of a file; nothing is changed. Refuses what a submit would refuse."""
+    read = _read(site, submission, parse_text(submission.body, submission.source))
+    taken = [spec.name for spec in read.specs if site.store.find(spec.name) is not None]
+    if taken:
+        raise Conflict(f"a workload of this name exists: {', '.join(taken)}; choose another name")
+    site.seen()
+    snapshot, decision = site.loop.what_if(read.specs, read.queues)
+    fates = [_of_queue(queue, read.known) for queue in read.queues]
+    return fates + [_imagined(spec.name, snapshot, decision) for spec in read.specs]
+
+
+def _read(site: Site, submission: Submission, parsed: Sequence[Parsed]) -> _Read:
+    named, made = with_names(parsed, lambda name: site.store.find(name) is not None)
+    known = site.store.queues()
+    queues, specs = load_workloads(
+        named, base=submission.base, queues=known, default_project=submission.project
+    )
+    if not queues and not specs:
+        raise BadFile([Fault("", None, "nothing to submit", "a workload or a queue")], submission.source)
+    return _Read(queues, specs, made, {queue.name: queue for queue in known})
+
+
+def _of_queue(queue: Queue, known: dict[str, Queue]) -> Fate:
+    old = known.get(queue.name)
+    as_before = old is not None and old == msgspec.structs.replace(
+        queue, created_ms=queue.created_ms or old.created_ms
+    )
+    return Fate(
+        kind="queue",
+        name=queue.name,
+        created=not as_before,
+        state=None,
+        hold=None,
+        places=[],
+        evictions=[],
+    )
+
+
+def _imagined(name: str, snapshot: Snapshot, decision: Decision) -> Fate:
+    tasks = {task.name for workload in snapshot.workloads if workload.name == name for task in workload.tasks}
+    held = next((row for row in decision.holds if row.workload == name), None)
+    return Fate(
+        kind="workload",
+        name=name,
+        created=False,
+        state="pending",
+        hold=hold(held),
+        places=_decided(tasks, decision),
+        evictions=_evictions(name, decision),
+    )
+
+
+def _of_workload(site: Site, submitted: WorkloadRecord, now_ms: int) -> Fate:
+    """What the store knows of it now, and what the cycle decided where that is still to be carried out."""
+    found = site.store.find(submitted.name)
+    record, tasks = found if found is not None and found[0].id == submitted.id else (submitted, ())
+    seen = site.loop.last
+    places = _taken(tasks)
+    evictions: list[EvictionOut] = []
+    if record.state == "pending" and seen is not None:
+        places = places or _decided({task.name for task in tasks}, seen.decision)
+        evictions = _evictions(record.name, seen.decision, seen)
+    # Work whose room is being freed has its places; that it waits for them is no hold.
+    held = None if places and record.state == "pending" else record.hold
+    return Fate(
+        kind="workload",
+        name=record.name,
+        created=record.submitted_ms >= now_ms,
+        state=record.state,
+        hold=hold(held),
+        places=places,
+        evictions=evictions,
+    )
+
+
+def _taken(tasks: Iterable[TaskRecord]) -> list[PlaceOut]:
+    return [
+        PlaceOut(task=task.name, node=task.node or "", devices=devices(task.devices), after=[])
+        for task in tasks
+        if task.state in HOLDING
+    ]
+
+
+def _decided(tasks: set[str], decision: Decision) -> list[PlaceOut]:
+    return [
+        PlaceOut(task=row.task, node=row.node, devices=devices(row.devices), after=list(row.after))
+        for row in decision.places
+        if row.task in tasks
+    ]
+
+
+def _evictions(name: str, decision: Decision, seen: Seen | None = None) -> list[EvictionOut]:
+    """Tasks that go for a workload: decided just now, or a cycle ago and on their way."""
+    going = {row.task: row.cause for row in decision.evictions if row.beneficiary == name}
+    for _, tasks in seen.live.workloads if seen is not None else ():
+        for task in tasks:
+            if task.beneficiary == name and task.state == "releasing" and task.cause is not None:
+                going.setdefault(task.name, task.cause)
+    return [EvictionOut(task=task, cause=cause, for_=name) for task, cause in going.items()]

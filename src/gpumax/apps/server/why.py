@@ -1,0 +1,106 @@
+"""Why a workload is where it is, for those that wait, run, are put aside or have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpumax.apps.server.cluster import share
+from gpumax.apps.server.shapes import Why
+from gpumax.apps.server.site import Site
+from gpumax.apps.server.views import hold
+from gpumax.errors import NotFound
+from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
+from gpumax.policy.explain import Explanation, explain
+
+
+def why(site: Site, name: str) -> Why:
+    """The answer to `gpumax why`. NotFound for a name that no workload has."""
+    found = site.store.find(name)
+    if found is None:
+        raise NotFound(f"no workload named {name!r}")
+    record, tasks = found
+    told = past(record, tasks)
+    if record.state in FINISHED or record.state == "suspended":
+        return _alone(record, told)
+    explained = _explained(site, name)
+    if explained is None:
+        return _alone(record, told or ("It was just submitted; the next cycle decides about it.",))
+    state = explained.state if explained.state not in ("pending", "gated") else record.state
+    return Why(
+        workload=name,
+        state=state,
+        sentences=[*explained.sentences, *told],
+        hold=hold(explained.hold or record.hold),
+        queue=[share(row) for row in explained.queue],
+        ahead=list(explained.ahead),
+    )
+
+
+def _explained(site: Site, name: str) -> Explanation | None:
+    seen = site.seen()
+    explained = explain(seen.snapshot, seen.decision, name)
+    if explained is None:
+        site.settle()
+        seen = site.seen()
+        explained = explain(seen.snapshot, seen.decision, name)
+    return explained
+
+
+def _alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
+    return Why(
+        workload=record.name, state=record.state, sentences=list(sentences), hold=None, queue=[], ahead=[]
+    )
+
+
+def past(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
+    """What records alone say: how it ended, what was asked of it, what it went through. Sentences."""
+    return tuple(sentence for sentence in (*_present(record), *_history(record, tasks)) if sentence)
+
+
+def _present(record: WorkloadRecord) -> tuple[str, ...]:
+    name = record.name
+    match record.state, record.wish:
+        case "succeeded", _:
+            return (f"It is done: {_tasks_of(record)} ended with exit code 0.",)
+        case "failed", _:
+            return (f"It failed: {record.reason or 'no reason is known'}.", _retries(record))
+        case "stopped", _:
+            return ("It was stopped, as was asked.",)
+        case "suspended", "suspend":
+            return (f"It is suspended until `gpumax resume {name}`.",)
+        case "suspended", _:
+            return ("It was resumed and waits for the next cycle.",)
+        case _, "run":
+            return ()
+        case _, wish:
+            doing = {"stop": "stopped", "suspend": "suspended", "delete": "deleted"}[wish]
+            return (f"It is being {doing}: its tasks have their grace to end.",)
+
+
+def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
+    if record.state in FINISHED:
+        return ()
+    sentences = []
+    evicted = next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
+    if evicted is not None:
+        sentences.append(f"It was evicted for {evicted.beneficiary} ({evicted.cause}).")
+    if record.failures:
+        sentences.append(_retries(record))
+    if record.state == "pending" and record.runs:
+        sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
+    reasons = {
+        task.reason for task in tasks if task.state == "pending" and task.cause is None and task.reason
+    }
+    sentences += [f"Last heard of its tasks: {reason}." for reason in sorted(reasons)[:3]]
+    return tuple(sentences)
+
+
+def _retries(record: WorkloadRecord) -> str:
+    if not record.failures:
+        return ""
+    return f"It failed {record.failures} time{'s' if record.failures > 1 else ''}; its retries are {record.spec.retries}."
+
+
+def _tasks_of(record: WorkloadRecord) -> str:
+    count = sum(group.max for group in record.spec.groups)
+    return "its task" if count == 1 else f"all {count} tasks"

@@ -1,0 +1,151 @@
+"""Queues, nodes, GPUs, board and status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from gpumax.formats.decision import load_decision
+from gpumax.formats.snapshot import load_snapshot
+from gpumax.model.node import Node, Taint
+from server.harness import Served, machine, served
+
+
+@pytest.fixture
+def there() -> Iterator[Served]:
+    """One node of eight GPUs, and the queue `default`."""
+    with served() as made:
+        yield made
+
+
+def test_the_queue_default_is_there_from_the_first_start(there: Served) -> None:
+    """No quota, no limit: `gpumax run` works at once."""
+    (queue,) = there.get("/queues")["items"]
+    assert (queue["name"], queue["parent"], queue["quota"], queue["limit"]) == (
+        "default", None, {"gpu": 0, "cpu": 0, "memory": "0Mi"}, dict.fromkeys(("gpu", "cpu", "memory"), "unlimited"),
+    )  # fmt: skip
+
+
+def test_a_queue_is_made_changed_and_deleted(there: Served) -> None:
+    """PUT replaces it as a whole; GET shows it with its shares; DELETE forgets it."""
+    made = there.ask("PUT", "/queues/team", body={"quota": {"gpu": 4, "memory": "64Gi"}, "priority": 7})
+    assert made.status == 200
+    assert (made.body["quota"]["gpu"], made.body["quota"]["memory"], made.body["priority"]) == (4, "64Gi", 7)
+    assert {row["resource"] for row in made.body["shares"]} == {"gpu", "cpu", "memory"}
+    again = there.ask("PUT", "/queues/team", body=b"reclaim_min_runtime: 10m\n")
+    assert (again.body["quota"]["gpu"], again.body["reclaim_min_runtime"]) == (0, "10m")
+    assert there.get("/queues/team") == again.body
+    assert there.ask("DELETE", "/queues/team").status == 200
+    assert there.ask("GET", "/queues/team").status == 404
+
+
+def test_what_a_queue_holds_and_wants(there: Served) -> None:
+    """Shares, allocated and demand of the last decision; workloads that wait and run."""
+    there.submit([{"kind": "queue", "name": "team", "quota": {"gpu": 4}}])
+    there.submit({"name": "a", "project": "team", "run": "x", "resources": {"gpu": 3}})
+    there.submit({"name": "b", "project": "team", "run": "x", "resources": {"gpu": 9}})
+    there.eventually(lambda: there.get("/queues/team")["shares"][0]["allocated"] == 3, "it is counted")
+    queue = there.get("/queues/team")
+    assert queue["shares"][0] == {"resource": "gpu", "quota": 4, "share": 8, "allocated": 3, "demand": 12}
+    assert (queue["waiting"], queue["running"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"quota": {"gpu": -1}}, "quota.gpu"), ({"qouta": {}}, "qouta"), ({"parent": "nobody"}, "parent"), ({"parent": "team"}, "parent"),
+        ([], ""), (b"a: [", ""), (b"", ""), ({"name": "other"}, ""), (b"quota: {}\n---\nquota: {}\n", ""),
+    ],
+)  # fmt: skip
+def test_a_bad_queue_is_refused_with_its_faults(there: Served, body: object, path: str) -> None:
+    """422 with the field; a queue can't be its own parent."""
+    answer = there.ask("PUT", "/queues/team", body=body)
+    assert answer.status == 422
+    assert answer.body["error"]["faults"][0]["path"] == path
+    assert there.ask("GET", "/queues/team").status == 404
+
+
+def test_a_queue_with_work_or_children_stays(there: Served) -> None:
+    """409 that says what is in it."""
+    there.submit([{"kind": "queue", "name": "top"}, {"kind": "queue", "name": "team", "parent": "top"}])
+    there.submit({"name": "a", "project": "team", "run": "x"})
+    for name, word in (("top", "team"), ("team", "a")):
+        answer = there.ask("DELETE", f"/queues/{name}")
+        assert answer.status == 409
+        assert word in answer.body["error"]["message"]
+
+
+def test_nodes_tell_what_is_free(there: Served) -> None:
+    """Less what tasks hold, from the moment that they hold it."""
+    there.submit({"name": "a", "run": "x", "resources": {"gpu": 1.0, "cpu": 4, "memory": "12Gi"}})
+    there.submit({"name": "b", "run": "x", "resources": {"gpu": 0.25}})
+    (node,) = there.get("/nodes")["items"]
+    assert (node["gpu"], node["cpu"], node["memory"], node["tasks"]) == (
+        {"total": 8, "free": 6.75}, {"total": 64, "free": 60}, {"total": "512Gi", "free": "500Gi"}, 2,
+    )  # fmt: skip
+
+
+def test_nodes_tell_their_state_and_come_in_natural_order() -> None:
+    """ready, not ready, cordoned; n2 before n10; a GPU that fails isn't counted."""
+    first = machine("n2", gpus=2)
+    failing = replace(first, devices=(replace(first.devices[0], healthy=False), first.devices[1]))
+    nodes = [
+        replace(machine("n10"), ready=False),
+        replace(machine("n3"), cordoned=True, labels={"zone": "a"}, taints=(Taint("k", "v"),)),
+        failing,
+    ]
+    with served(nodes) as there:
+        items = there.get("/nodes")["items"]
+        assert [(item["name"], item["state"]) for item in items] == [
+            ("n2", "ready"), ("n3", "cordoned"), ("n10", "not ready"),
+        ]  # fmt: skip
+        assert items[0]["gpu"] == {"total": 1, "free": 1}
+        assert items[1]["labels"] == {"zone": "a"}
+        assert items[1]["taints"] == [{"key": "k", "value": "v", "effect": "NoSchedule"}]
+        assert [gpu["healthy"] for gpu in there.get("/gpus")["items"][:2]] == [False, True]
+
+
+def test_gpus_tell_who_holds_them(there: Served) -> None:
+    """How much of each is used, and by which tasks."""
+    there.submit({"name": "a", "run": "x", "tasks": 2, "resources": {"gpu": 0.5}})
+    gpus = there.get("/gpus")["items"]
+    assert [gpu["used"] for gpu in gpus] == [1.0, *[0.0] * 7]
+    assert gpus[0]["holders"] == [
+        {"workload": "a", "task": "a-0", "milli": 500}, {"workload": "a", "task": "a-1", "milli": 500},
+    ]  # fmt: skip
+    assert (gpus[0]["model"], gpus[0]["memory"], gpus[0]["virtual"]) == ("H100", "80Gi", True)
+
+
+def test_the_board_reads_back(there: Served) -> None:
+    """Snapshot and decision load as the documents that they are."""
+    there.submit(
+        [
+            {"name": "a", "run": "x", "resources": {"gpu": 2}},
+            {"name": "b", "run": "x", "resources": {"gpu": 9}},
+        ]
+    )
+    board = there.get("/board")
+    snapshot, decision = load_snapshot(board["snapshot"]), load_decision(board["decision"])
+    assert [workload.name for workload in snapshot.workloads] == ["a", "b"]
+    assert [hold.workload for hold in decision.holds] == ["b"]
+
+
+def test_the_status_counts_and_notes(there: Served) -> None:
+    """Workloads by state, the engine with its notes, the loop's numbers."""
+    there.submit([{"name": "a", "run": "x"}, {"name": "b", "run": "x", "resources": {"gpu": 9}}])
+    status = there.get("/status")
+    assert (status["counts"]["running"], status["counts"]["pending"], status["counts"]["failed"]) == (1, 1, 0)
+    assert status["engine"] == {"name": "fake", "devices": 8, "nodes": 1, "notes": ["a note"]}
+    assert status["loop"]["cycles"] >= 1
+    assert status["started"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_cluster_of_no_nodes_is_no_error() -> None:
+    """Every list is there, and empty."""
+    nothing: list[Node] = []
+    with served(nothing) as there:
+        assert there.get("/nodes")["items"] == there.get("/gpus")["items"] == []
+        assert there.submit({"name": "a", "run": "x"})[0]["hold"]["code"] == "NoNodeMatches"
+        assert there.get("/status")["engine"]["devices"] == 0

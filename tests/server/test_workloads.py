@@ -1,0 +1,295 @@
+"""Submit, look, act: what the API promises of workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from server.harness import Served, machine, served
+
+RUN = {"run": ["sleep", "1"], "resources": {"gpu": 1}}
+
+
+@pytest.fixture
+def there() -> Iterator[Served]:
+    """One node of eight GPUs, and the queue `default`."""
+    with served() as made:
+        yield made
+
+
+def test_a_submit_is_answered_with_the_real_places(there: Served) -> None:
+    """The answer waits for the cycle that saw it: it names node and GPU."""
+    (item,) = there.submit({"name": "a", **RUN})
+    assert (item["name"], item["created"], item["state"], item["hold"]) == ("a", True, "running", None)
+    assert item["places"] == [
+        {"task": "a-0", "node": "n1", "devices": [{"index": 0, "milli": 1000}], "after": []}
+    ]
+
+
+def test_work_that_can_never_run_is_accepted_and_held(there: Served) -> None:
+    """More GPUs than any node has: on record, and the answer says why it waits."""
+    (item,) = there.submit({"name": "a", "run": "x", "resources": {"gpu": 9}})
+    assert item["state"] == "pending"
+    assert item["hold"]["code"] == "NoNodeMatches"
+    assert there.get("/workloads/a")["hold"] == item["hold"]
+
+
+def test_yaml_of_several_documents_is_taken_as_one(there: Served) -> None:
+    """Queues and workloads of one file, in YAML, all at once; queues come first in the answer."""
+    body = b"name: a\nproject: team\nrun: x\n---\nkind: queue\nname: team\nquota: {gpu: 4}\n"
+    assert [(item["kind"], item["name"], item["created"]) for item in there.submit(body)] == [
+        ("queue", "team", True), ("workload", "a", True),
+    ]  # fmt: skip
+    (again,) = there.ask("POST", "/workloads", body=b"kind: queue\nname: team\nquota: {gpu: 4}\n").body[
+        "items"
+    ]
+    assert not again["created"]
+
+
+def test_all_faults_come_at_once_and_nothing_is_recorded(there: Served) -> None:
+    """Each with its place, its line, what was found and what was wanted."""
+    body = b"name: a\nrun: x\nproject: nobody\nresources: {gpu: -1}\n---\nname: b\nrun: x\n"
+    answer = there.ask("POST", "/workloads", body=body)
+    assert answer.status == 422
+    assert [(fault["path"], fault["line"]) for fault in answer.body["error"]["faults"]] == [
+        ("project", 3), ("resources.gpu", 4),
+    ]  # fmt: skip
+    assert there.get("/workloads")["items"] == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"a: [", b"{", b"- 1", b"null"])
+def test_what_is_no_file_is_refused_in_words(there: Served, body: bytes) -> None:
+    """Empty, binary, broken: 422 with a fault, never an internal error."""
+    answer = there.ask("POST", "/workloads", body=body)
+    assert answer.status == 422
+    assert answer.body["error"]["faults"]
+
+
+def test_a_body_beyond_16_mib_is_refused(there: Served) -> None:
+    """413, in words."""
+    answer = there.ask("POST", "/workloads", body=b" " * ((16 << 20) + 1))
+    assert answer.status == 413
+    assert "16 MiB" in answer.body["error"]["message"]
+
+
+def test_a_relative_base_is_refused(there: Served) -> None:
+    """Relative paths of a file have to start somewhere."""
+    assert there.ask("POST", "/workloads", body=RUN, base="here").status == 422
+
+
+def test_workdir_starts_from_base(there: Served) -> None:
+    """A file's relative directory is relative to where the file is."""
+    there.submit({"name": "a", "workdir": "sub", **RUN}, base="/home/me")
+    assert there.get("/workloads/a")["spec"]["workdir"] == "/home/me/sub"
+
+
+def test_the_same_key_again_repeats_nothing(there: Served) -> None:
+    """200 and the same workload; another body under the key is a conflict."""
+    key = {"Idempotency-Key": "k1"}
+    first = there.ask("POST", "/workloads", body=RUN, headers=key)
+    there.clock.advance(1000)
+    again = there.ask("POST", "/workloads", body=RUN, headers=key)
+    assert (first.status, again.status) == (201, 200)
+    assert first.body["items"][0]["created"]
+    assert not again.body["items"][0]["created"]
+    assert again.body["items"][0]["name"] == first.body["items"][0]["name"]
+    assert len(there.get("/workloads")["items"]) == 1
+    other = there.ask("POST", "/workloads", body={**RUN, "retries": {"max": 1}}, headers=key)
+    assert other.status == 409
+
+
+def test_a_written_name_in_use_is_a_conflict(there: Served) -> None:
+    """409 with the name; the workload that has it is left alone."""
+    there.submit({"name": "a", **RUN})
+    answer = there.ask("POST", "/workloads", body={"name": "a", **RUN})
+    assert answer.status == 409
+    assert answer.body["error"]["message"].startswith("a: ")
+    assert there.ask("POST", "/workloads", body={"name": "a", **RUN}, dry_run=1).status == 409
+
+
+def test_made_names_never_collide(there: Served) -> None:
+    """From the command or the file; with a number where they are taken."""
+    names = [there.submit({"run": ["python", "train.py"]})[0]["name"] for _ in range(3)]
+    assert names == ["train", "train-2", "train-3"]
+    body = [{"run": "x"}, {"run": "x"}, {"name": "sweep", "run": "x"}]
+    assert [item["name"] for item in there.submit(body, source="dir/sweep.yaml")] == [
+        "sweep-2",
+        "sweep-3",
+        "sweep",
+    ]
+
+
+def test_a_dry_run_changes_nothing(there: Served) -> None:
+    """It tells places and who would be evicted."""
+    there.submit([
+        {"kind": "queue", "name": "owner", "quota": {"gpu": 8}},
+        {"name": "guest", "run": "x", "resources": {"gpu": 8}},
+    ])  # fmt: skip
+    before = there.get("/events")["items"]
+    answer = there.ask("POST", "/workloads", body={"name": "mine", "project": "owner", **RUN}, dry_run=1)
+    assert answer.status == 200
+    (item,) = answer.body["items"]
+    assert item["evictions"] == [{"task": "guest-0", "cause": "reclaim", "for": "mine"}]
+    assert item["places"][0]["after"] == ["guest-0"]
+    assert there.ask("GET", "/workloads/mine").status == 404
+    assert there.get("/events")["items"] == before
+
+
+def test_a_submit_that_evicts_says_whom(there: Served) -> None:
+    """The owner's submit is answered with its place and the tasks that make room."""
+    there.submit([
+        {"kind": "queue", "name": "owner", "quota": {"gpu": 8}},
+        {"name": "guest", "run": "x", "resources": {"gpu": 8}},
+    ])  # fmt: skip
+    there.engine.stops = False
+    (item,) = there.submit({"name": "mine", "project": "owner", **RUN})
+    assert item["evictions"] == [{"task": "guest-0", "cause": "reclaim", "for": "mine"}]
+    assert item["state"] == "pending"
+    there.engine.exit("guest-0", 143)
+    there.eventually(lambda: there.get("/workloads/mine")["state"] == "running", "the owner's work runs")
+    task = there.get("/workloads/guest")["tasks"][0]
+    assert (task["cause"], task["for"]) == ("reclaim", "mine")
+
+
+def test_lists_come_in_pages_newest_first(there: Served) -> None:
+    """`next` leads through all of them, null at the end."""
+    for number in range(5):
+        there.submit({"name": f"w{number}", "run": "x"})
+    seen, after = [], ""
+    while True:
+        page = there.get("/workloads", limit=2, after=after)
+        assert len(page["items"]) <= 2
+        seen += [item["name"] for item in page["items"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == ["w4", "w3", "w2", "w1", "w0"]
+
+
+def test_lists_are_narrowed_by_state_and_project(there: Served) -> None:
+    """Several states with commas between; a word that is no state is a fault."""
+    there.submit(
+        [
+            {"kind": "queue", "name": "team"},
+            {"name": "a", **RUN},
+            {"name": "b", "project": "team", "run": "x"},
+        ]
+    )
+    there.submit({"name": "c", "run": "x", "resources": {"gpu": 9}})
+    assert [item["name"] for item in there.get("/workloads", state="running,failed")["items"]] == ["b", "a"]
+    assert [item["name"] for item in there.get("/workloads", state="pending")["items"]] == ["c"]
+    assert [item["name"] for item in there.get("/workloads", project="team")["items"]] == ["b"]
+    answer = there.ask("GET", "/workloads", state="runing")
+    assert answer.status == 422
+    assert "running" in answer.body["error"]["faults"][0]["wanted"]
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 501}, {"limit": "x"}, {"after": "no cursor"}])
+def test_bad_parameters_are_faults(there: Served, query: dict[str, Any]) -> None:
+    """422, each with what was found and what was wanted."""
+    answer = there.ask("GET", "/workloads", **query)
+    assert answer.status == 422
+    assert answer.body["error"]["faults"][0]["found"]
+
+
+def test_a_workload_tells_what_it_holds_and_held(there: Served) -> None:
+    """GPUs held now, nodes, running tasks, and GPU time so far."""
+    there.submit({"name": "a", "run": "x", "tasks": 2, "resources": {"gpu": 0.5}})
+    there.eventually(lambda: there.get("/workloads")["items"][0]["tasks"]["running"] == 2, "both run")
+    there.clock.advance(10_000)
+    (item,) = there.get("/workloads")["items"]
+    assert (item["gpu"], item["nodes"], item["tasks"]) == (1, ["n1"], {"running": 2, "total": 2})
+    assert item["device_seconds"] == 10
+    tasks = there.get("/workloads/a")["tasks"]
+    assert [(task["index"], task["state"], task["node"]) for task in tasks] == [
+        (0, "running", "n1"),
+        (1, "running", "n1"),
+    ]
+
+
+def test_gpus_of_waiting_work_are_what_it_asks_for(there: Served) -> None:
+    """Over all tasks; a request by memory counts as its part of the smallest GPU."""
+    there.submit({"name": "a", "run": "x", "tasks": 3, "resources": {"gpu": 9}})
+    there.submit({"name": "b", "run": "x", "tasks": 20, "resources": {"gpu_memory": "20Gi"}})
+    there.submit({"name": "c", "run": "x", "tasks": 20, "resources": {"gpu_memory": "60Gi"}})
+    gpus = {item["name"]: item["gpu"] for item in there.get("/workloads")["items"]}
+    assert gpus == {"a": 27, "b": 5, "c": 15}
+
+
+@pytest.mark.parametrize(("action", "state"), [("stop", "stopped"), ("suspend", "suspended")])
+def test_waiting_work_is_put_away_before_the_answer(there: Served, action: str, state: str) -> None:
+    """Where nothing has to end first, the answer already tells the new state."""
+    there.submit({"name": "a", "run": "x", "resources": {"gpu": 9}})
+    answer = there.ask("POST", f"/workloads/a/{action}")
+    assert (answer.status, answer.body["state"]) == (200, state)
+
+
+def test_running_work_is_stopped_suspended_and_resumed(there: Served) -> None:
+    """The state follows the wish when its tasks have ended."""
+    there.submit({"name": "a", **RUN})
+    there.ask("POST", "/workloads/a/suspend")
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "suspended", "it is suspended")
+    there.ask("POST", "/workloads/a/resume")
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "running", "it runs again")
+    there.ask("POST", "/workloads/a/stop")
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "stopped", "it is stopped")
+    assert there.ask("POST", "/workloads/a/resume").status == 409
+
+
+def test_a_deleted_name_is_free_at_once(there: Served) -> None:
+    """Once nothing runs, delete and submit again need no pause between them."""
+    there.submit({"name": "a", "run": "x", "resources": {"gpu": 9}})
+    answer = there.ask("DELETE", "/workloads/a")
+    assert (answer.status, answer.body["name"]) == (200, "a")
+    assert there.ask("GET", "/workloads/a").status == 404
+    assert there.submit({"name": "a", **RUN})[0]["created"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/workloads/no"), ("GET", "/workloads/no/why"), ("GET", "/workloads/no/tasks/0/log"), ("POST", "/workloads/no/stop"),
+        ("POST", "/workloads/no/suspend"), ("POST", "/workloads/no/resume"), ("DELETE", "/workloads/no"),
+        ("GET", "/queues/no"), ("DELETE", "/queues/no"), ("GET", "/workloads/..%2f..%2fetc/tasks/0/log"), ("GET", "/workloads/%00"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_404(there: Served, method: str, path: str) -> None:
+    """In the one shape of errors, naming what was asked for."""
+    answer = there.ask(method, path)
+    assert answer.status == 404
+    assert answer.body["error"]["message"]
+    assert answer.body["error"]["faults"] == []
+
+
+def test_why_explains_work_in_every_state(there: Served) -> None:
+    """Running, waiting, suspended, failed, done, stopped: always a sentence at least."""
+    there.submit({"name": "runs", **RUN})
+    there.submit({"name": "waits", "run": "x", "resources": {"gpu": 9}})
+    there.submit({"name": "failed", "run": "x"})
+    there.submit({"name": "done", "run": "x"})
+    there.submit({"name": "put-away", "run": "x", "resources": {"gpu": 9}})
+    there.ask("POST", "/workloads/put-away/suspend")
+    there.engine.exit("failed-0", 3)
+    there.engine.exit("done-0")
+    there.eventually(lambda: there.get("/workloads/done")["state"] == "succeeded", "it is done")
+    there.eventually(lambda: there.get("/workloads/failed")["state"] == "failed", "it failed")
+    told = {
+        name: there.get(f"/workloads/{name}/why") for name in ("runs", "waits", "failed", "done", "put-away")
+    }
+    assert {name: why["state"] for name, why in told.items()} == {
+        "runs": "running", "waits": "held", "failed": "failed", "done": "succeeded", "put-away": "suspended",
+    }  # fmt: skip
+    assert told["waits"]["hold"]["code"] == "NoNodeMatches"
+    assert told["waits"]["queue"][0]["resource"] == "gpu"
+    assert "exit code 3" in told["failed"]["sentences"][0]
+    assert "gpumax resume put-away" in told["put-away"]["sentences"][0]
+    assert all(why["sentences"] for why in told.values())
+
+
+def test_a_machine_without_gpus_holds_gpu_work_and_runs_the_rest() -> None:
+    """No GPU here is no error."""
+    with served([machine(gpus=0)]) as there:
+        assert there.submit({"name": "a", **RUN})[0]["hold"]["code"] == "NoNodeMatches"
+        assert there.submit({"name": "b", "run": "x"})[0]["places"][0]["node"] == "n1"
