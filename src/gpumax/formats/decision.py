@@ -18,7 +18,7 @@ from gpumax.formats.scalars import (
     write_bytes,
     write_time,
 )
-from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Schema, Wrongs, bad_file
+from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Schema, Then, Wrongs, bad_file
 from gpumax.formats.snapshot import VERSION
 from gpumax.formats.snapshot_shapes import SHARES
 from gpumax.formats.snapshot_workloads import dump_share
@@ -59,14 +59,8 @@ def _amounts(written: dict[str, tuple[str, object]]) -> dict[str, int]:
     return amounts
 
 
-def _hold(short: dict[str, object] | None = None, **fields: Any) -> Hold:
-    wrongs = Wrongs()
-    try:
-        fields["short"] = _amounts({name: (name, value) for name, value in (short or {}).items()})
-    except Bad as bad:
-        wrongs.take(bad, "short")
-    wrongs.check()
-    return Hold(**fields)
+def _short(written: dict[str, object]) -> dict[str, int]:
+    return _amounts({name: (name, value) for name, value in written.items()})
 
 
 def _eviction(task: str, cause: Cause, beneficiary: str = "", **moved: Any) -> Eviction:
@@ -108,7 +102,7 @@ _HOLD: Final = Object(
         "message": Field(_SENTENCE, "Why, in a sentence.", required=True),
         "nodes": Field(Map(Choice(get_args(NodeReason)), Whole()), "How many nodes fail for which reason."),
         "short": Field(
-            Map(KEY, _AsWritten()),
+            Then(Map(KEY, _AsWritten()), _short),
             "What is missing: GPUs, cores, bytes of memory, counts of other resources.",
         ),
         "forecast": Field(
@@ -117,7 +111,7 @@ _HOLD: Final = Object(
             to="forecast_ms",
         ),
     },
-    _hold,
+    Hold,
     about="Not now, and why.",
 )
 _SHARE: Final = Object(

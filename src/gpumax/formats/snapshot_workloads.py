@@ -38,11 +38,12 @@ class Context:
         self._indexes: dict[str, frozenset[int]] = {
             name: frozenset(device.index for device in node.devices)
             for name, node in nodes.items()
-            if node is not None
+            # Nobody knows the devices of a node that is gone while tasks hold room on it.
+            if node is not None and (node.devices or node.ready)
         }
 
     def indexes(self, node: str) -> frozenset[int] | None:
-        """The indexes of a node's devices; None where its row has faults."""
+        """The indexes of a node's devices; None where nobody knows them."""
         return self._indexes.get(node)
 
 

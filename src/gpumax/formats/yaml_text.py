@@ -38,7 +38,6 @@ _HINTS: Final = {
     "mapping values are not allowed in this context": "quotes around a value with `: ` in it, or the same indentation as its neighbours",
     "found character that cannot start any token": "quotes around a value that starts with @, ` or %",
     "found unexpected end of stream": "the closing quote",
-    "exceeded maximum nesting depth": "a flatter document",
 }
 
 
@@ -256,5 +255,7 @@ def _broken(error: yaml.YAMLError, data: bytes) -> Fault:
         if b"\t" in text[: len(text) - len(text.lstrip())]:
             return Fault("", line, "a tab", "spaces; YAML indents with spaces")
     problem = error.problem or "no reason given"
+    if problem == "exceeded maximum nesting depth":
+        return Fault("", last + 1, f"values nested deeper than {MOST_DEPTH}", "a flatter document")
     said = f"{error.context}, {problem}" if error.context else problem
     return Fault("", last + 1, f"broken YAML ({said})", _HINTS.get(problem, "YAML"))
