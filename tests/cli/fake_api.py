@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests don't print what they ask."""
 
 
-def workload(name: str = "train", **more: object) -> Item:
+def workload(name: str = "train", **more: Any) -> Item:
     """A workload as GET /workloads tells it: running on two GPUs, unless more says otherwise."""
     return {
         "name": name,

@@ -42,8 +42,9 @@ class Where:
         """The way to the server. Unreachable where there is none. retry_s: waits before a lost request is sent again."""
         from gpumax.apps.cli import client
 
+        data, server = self.data, self.server
         return client.Api(
-            lambda: client.find_door(self.data, self.server),
+            lambda: client.find_door(data, server),
             timeout_s=timeout_s,
             retry_s=client.RETRY_S if retry_s is None else retry_s,
         )

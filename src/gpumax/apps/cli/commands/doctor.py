@@ -31,10 +31,14 @@ def doctor(where: Where, output: str) -> None:
         if output in ("table", "wide"):
             click.echo(_told(check))
     if output in ("json", "yaml"):
-        emit_document({"items": [check._asdict() for check in found]}, output)
+        emit_document({"items": [_row(check) for check in found]}, output)
     failed = [check.name for check in found if check.state == "fail"]
     if failed:
         raise Ill(f"to be mended first: {', '.join(dict.fromkeys(failed))}")
+
+
+def _row(check: Check) -> dict[str, str]:
+    return {"check": check.name, "state": check.state, "found": check.found, "wish": check.wish}
 
 
 def _told(check: Check) -> str:

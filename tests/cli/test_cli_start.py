@@ -1,0 +1,153 @@
+"""How the program starts and ends as a process: what it imports, where it writes, what it does without a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.fake_api import HELD, FakeApi, ok, page, queue, workload
+from cli.test_cli_look import DECISION, SNAPSHOT
+
+HEAVY = (
+    "numpy", "msgspec", "yaml", "sqlalchemy", "alembic", "sqlite3", "fastapi", "starlette", "pydantic", "uvicorn", "httpx",
+    "anyio", "asyncio", "rich", "psutil", "pynvml", "pkg_resources", "importlib.metadata", "subprocess",
+    "gpumax.policy", "gpumax.formats", "gpumax.loop", "gpumax.stores", "gpumax.engines", "gpumax.apps.server",
+)  # fmt: skip
+"""Modules that a short command can do without; one of them costs as much as the rest of the start."""
+
+PROGRAM = [sys.executable, "-m", "gpumax.apps.cli.main"]
+
+COUNT = """
+import sys
+from gpumax.apps.cli import main
+code = main.run(sys.argv[1:])
+print(*(name for name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["version"], ["ps"], ["ps", "-o", "json"], ["run", "--", "true"], ["queue"]]
+)
+def test_start_is_light(api: FakeApi, command: list[str]) -> None:
+    """A short command imports nothing heavy, so that it starts in a blink."""
+    api.on("GET /workloads", page(workload("a"), workload("b", state="pending", hold=HELD)))
+    api.on("POST /workloads", ok({"items": [{"kind": "workload", "name": "a", "created": True}]}, 201))
+    api.on("GET /queues", page(queue("q")))
+    done = subprocess.run([sys.executable, "-c", COUNT, *command], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "click" in loaded
+    assert sorted(loaded & set(HEAVY)) == []
+
+
+def test_reader_that_goes_away(api: FakeApi) -> None:
+    """`gpumax ps | head` ends in silence, with the code that shells know."""
+    api.on("GET /workloads", page(*(workload(f"w{n}") for n in range(5000))))
+    # Without buffers Python does not notice that a write was cut short.
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with subprocess.Popen(
+        [*PROGRAM, "ps"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.read(10)
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(60) == 128 + 13
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk(api: FakeApi) -> None:
+    """Output that can't be written is an error in a line, not a success."""
+    api.on("GET /workloads", page(workload("a")))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*PROGRAM, "ps"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"gpumax: no space left on device")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_output_that_is_closed(api: FakeApi) -> None:
+    """Without stdout and stdin a command still does its work."""
+    api.on("POST /workloads/a/stop", ok({}))
+    line = 'exec "$0" -m gpumax.apps.cli.main stop -q a <&- >&-'
+    assert subprocess.run(["/bin/sh", "-c", line, sys.executable], check=False).returncode == 0
+    assert len(api.asked("POST /workloads/a/stop")) == 1
+
+
+def test_letters_that_the_terminal_does_not_have(api: FakeApi) -> None:
+    """A locale that lacks letters costs these, not the output."""
+    api.on("GET /workloads", page(workload("Ωß")))
+    western = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*PROGRAM, "ps", "-q"], capture_output=True, env=western, check=False)
+    assert (done.returncode, done.stdout) == (0, b"\\u03a9\xdf\n")
+
+
+def on_terminal(command: list[str], **environment: str) -> str:
+    """What a command writes to a terminal."""
+    near, far = pty.openpty()
+    given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    with subprocess.Popen(
+        [*PROGRAM, *command],
+        stdin=far,
+        stdout=far,
+        stderr=far,
+        env={**given, "TERM": "xterm", "COLUMNS": "80", **environment},
+    ) as child:
+        os.close(far)
+        pieces = []
+        while True:
+            try:
+                piece = os.read(near, 4096)
+            except OSError:
+                break  # Linux says EIO when the last writer has gone
+            if not piece:
+                break
+            pieces.append(piece)
+        os.close(near)
+        assert child.wait(60) == 0
+    return b"".join(pieces).decode()
+
+
+@pytest.mark.parametrize("command", ["ps", "board", "doctor"])
+def test_colours(api: FakeApi, command: str) -> None:
+    """A terminal gets colours; NO_COLOR, a dumb terminal, a pipe and a file get none."""
+    api.on("GET /workloads", page(workload("a")))
+    api.on("GET /board", ok({"snapshot": SNAPSHOT, "decision": DECISION}))
+    api.on("GET /status", ok({"version": "0"}))
+    api.socket.chmod(0o600)
+    assert "\x1b[" in on_terminal([command])
+    assert "\x1b[" not in on_terminal([command], NO_COLOR="1")
+    assert "\x1b[" not in on_terminal([command], TERM="dumb")
+    assert b"\x1b[" not in subprocess.run([*PROGRAM, command], capture_output=True, check=True).stdout
+
+
+def test_tables_fit_the_terminal(api: FakeApi) -> None:
+    """On a terminal the reason is cut at the edge; -o wide and a pipe get all of it."""
+    api.on(
+        "GET /workloads", page(workload("a", state="pending", hold={"code": "NoRoom", "message": "x" * 500}))
+    )
+    lines = on_terminal(["ps"], NO_COLOR="1").splitlines()
+    assert max(map(len, lines)) == 80
+    assert lines[1].endswith("...")
+    assert "x" * 500 in on_terminal(["ps", "-o", "wide"])
+    assert b"x" * 500 in subprocess.run([*PROGRAM, "ps"], capture_output=True, check=True).stdout
+
+
+def test_delete_asks_on_a_terminal(api: FakeApi) -> None:
+    """A person is asked before running work is deleted; no answer is a no."""
+    api.on("GET /workloads/a", ok(workload("a")))
+    near, far = pty.openpty()
+    with subprocess.Popen([*PROGRAM, "delete", "a"], stdin=far, stderr=subprocess.PIPE) as child:
+        os.write(near, b"n\n")
+        assert child.stderr is not None
+        assert b"a still running; delete?" in child.stderr.read()
+        assert child.wait(60) == 130
+    os.close(near)
+    os.close(far)
+    assert not api.asked("DELETE /workloads/a")
