@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, Vector, add, plus
-from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.shares import Rows, share_rows
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
@@ -64,42 +63,36 @@ def check_evictions(facts: Facts) -> Iterator[Violation]:
 class _Reclaim:
     """The queues as they are while one step after the other is taken.
 
-    giving counts all that was placed for those whose steps have begun, taking no more of each than it placed first:
-    which of its extras came before a step, a decision doesn't say, and in doubt the step was allowed.
+    A decision says in which order workloads are placed, not when an elastic one got its extras. In doubt a step was
+    allowed: `giving` counts extras of those who come before the asker, `taking` what they placed first alone.
     """
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.rows: Rows = share_rows(facts)
         self.giving = facts.allocated()
-        self.taking = facts.allocated()
+        self.taking = {name: list(held) for name, held in self.giving.items()}
         self.coming: dict[str, list[Newcomer]] = {}
         for new in facts.newcomers:
             if not new.moved:
                 self.coming.setdefault(new.workload.name, []).append(new)
-        served = {eviction.beneficiary for eviction in facts.evicted.values()}
-        # Allocate comes before reclaim: what it placed counts at every step.
-        for name in self.coming.keys() - served:
-            self._count(self.giving, self.coming[name])
-            self._count(self.taking, self.coming[name])
+        self._left = list(reversed(self.coming))  # not yet counted in `taking`, the next one last
+        self._given: set[str] = set()
+        self._arrived: set[str] = set()
 
     def check(self) -> Iterator[Violation]:
-        """The steps, then what the askers hold in the end."""
-        arrived: set[str] = set()
-        reclaimed: dict[str, None] = {}
-        for step in steps(self.facts):
+        """The steps in order; when the last one for an asker is taken, what it and the queues above it hold."""
+        found = steps(self.facts)
+        last = {step.beneficiary: number for number, step in enumerate(found)}
+        for number, step in enumerate(found):
             asker, cause = self.facts.workloads.get(step.beneficiary), self.facts.evicted[step.tasks[0]].cause
-            if asker is None:
+            if asker is None or asker.name not in self.coming:
                 continue
-            if asker.name not in arrived:
-                arrived.add(asker.name)
-                self._count(self.giving, self.coming.get(asker.name, []))
-                self._count(self.taking, self._first(asker))
-            if cause == "reclaim":
-                reclaimed[asker.name] = None
+            self._arrive(asker)
             yield from self._judge(step, asker, cause)
             self._leave(step)
-        yield from self._askers(reclaimed)
+            if cause == "reclaim" and last[asker.name] == number:
+                yield from self._asker(asker)
 
     def _judge(self, step: Step, asker: Workload, cause: Cause) -> Iterator[Violation]:
         victim, first = step.workload, step.tasks[0]
@@ -117,26 +110,54 @@ class _Reclaim:
         if sides is None:
             return f"reclaims from {step.workload.name} of its own queue {asker.queue}"
         taker, giver = sides
-        asked = _sum(self.coming.get(asker.name, []))
+        asked = _sum(self.coming[asker.name])
         counted = [p for p in range(len(RESOURCES)) if asked[p] and step.amounts[p]]
         if counted[:1] == [0]:
             # A guarantee of GPUs is not broken to get at cores: where GPUs are asked for and freed, only they count.
             counted = [0]
-        bounds = self.facts.queues[taker].quota.vector()
-        within = all(self.taking[taker][p] <= bounds[p] for p in range(len(RESOURCES)) if asked[p])
+        positions = [p for p in range(len(RESOURCES)) if asked[p]]
+        within = all(
+            self.taking[queue][p] <= self.facts.queues[queue].quota.vector()[p]
+            for queue in _up_to(self.facts.paths[asker.queue], taker)
+            for p in positions
+        )
+        for owner in _up_to(self.facts.paths[step.workload.queue], giver):
+            words = self._keeps(owner, counted, within=within)
+            if words:
+                return f"takes from queue {owner}, which holds {words}"
+        return ""
+
+    def _keeps(self, owner: str, counted: list[int], *, within: bool) -> str:
+        """What a queue holds that has nothing to give; empty where it has."""
         words = []
         for position in counted:
-            resource, held = RESOURCES[position], self.giving[giver][position]
-            share, quota = self.rows[giver, resource].share, self.facts.queues[giver].quota.vector()[position]
+            resource, held = RESOURCES[position], self.giving[owner][position]
+            share, quota = self.rows[owner, resource].share, self.facts.queues[owner].quota.vector()[position]
             if held > share or (within and held > quota):
                 return ""
             words.append(f"{held} {resource}, share {share}, quota {quota}")
-        return f"takes from queue {giver}, which holds {'; '.join(words) or 'nothing that is asked for'}"
+        return "; ".join(words) or "nothing that is asked for"
 
-    def _first(self, asker: Workload) -> list[Newcomer]:
-        """What it places first: what its minimum lacks together, else one task."""
-        lacks = sum(self.facts.lacks(asker).values())
-        return self.coming.get(asker.name, [])[: lacks or 1]
+    def _arrive(self, asker: Workload) -> None:
+        """Count the asker and all who were placed before it."""
+        if asker.name in self._arrived:
+            return
+        self._arrived.add(asker.name)
+        while asker.name in self._left:
+            name = self._left.pop()
+            self._count(self.taking, self._first(name))
+        mine = self.coming[asker.name]
+        # Its extras may have come after anybody else.
+        every = len(self._first(asker.name)) < len(mine)
+        for name in self.coming:
+            if name not in self._given and (every or name not in self._left):
+                self._given.add(name)
+                self._count(self.giving, self.coming[name])
+
+    def _first(self, name: str) -> list[Newcomer]:
+        """What a workload places first: what its minimum lacks together, else one task."""
+        lacks = sum(self.facts.lacks(self.facts.workloads[name]).values())
+        return self.coming[name][: lacks or 1]
 
     def _too_young(self, step: Step, asker: Workload, cause: Cause) -> str:
         """Why a minimum may not go yet; empty where it may. For reclaim: the runtime set one step below the common
@@ -166,17 +187,14 @@ class _Reclaim:
         pairs = list(zip(reversed(mine), reversed(theirs), strict=False))
         return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
-    def _askers(self, reclaimed: Iterable[str]) -> Iterator[Violation]:
-        """Whoever reclaimed is within its share, at its queue and at every one above."""
-        held = final(self.facts)
-        for name in reclaimed:
-            for queue in self.facts.paths.get(self.facts.workloads[name].queue, ()):
-                for position in _everywhere(self.coming.get(name, [])):
-                    share = self.rows[queue, RESOURCES[position]].share
-                    if held[queue][position] > share:
-                        holds = f"{held[queue][position]} {RESOURCES[position]} of its share of {share}"
-                        found = f"reclaims, and queue {queue} would hold {holds}"
-                        yield Violation(5, found, name)
+    def _asker(self, asker: Workload) -> Iterator[Violation]:
+        """Whoever reclaims is within its share, at its queue and at every one above."""
+        for queue in self.facts.paths.get(asker.queue, ()):
+            for position in _everywhere(self.coming[asker.name]):
+                share, held = self.rows[queue, RESOURCES[position]].share, self.taking[queue][position]
+                if held > share:
+                    found = f"queue {queue} would hold {held} {RESOURCES[position]} of its share of {share}"
+                    yield Violation(5, f"reclaims, and {found}", asker.name)
 
     def _leave(self, step: Step) -> None:
         path = self.facts.paths.get(step.workload.queue)
@@ -189,6 +207,10 @@ class _Reclaim:
             path = self.facts.paths.get(new.workload.queue)
             if path is not None:
                 add(held, path, new.amounts)
+
+
+def _up_to(path: tuple[str, ...], last: str) -> tuple[str, ...]:
+    return path[: path.index(last) + 1]
 
 
 def _sum(coming: list[Newcomer]) -> Vector:

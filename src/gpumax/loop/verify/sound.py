@@ -37,12 +37,9 @@ def sound(snapshot: Snapshot, decision: Decision, violations: Sequence[Violation
 
 
 def _without(decision: Decision, guilty: set[str], owner: dict[str, str]) -> Decision:
-    kept = tuple(eviction for eviction in decision.evictions if eviction.beneficiary not in guilty)
-    stay = {eviction.task for eviction in decision.evictions} - {eviction.task for eviction in kept}
-    places = tuple(place for place in decision.places if owner.get(place.task, "") not in guilty)
-    # Their turn comes in the next round: a place that waits for somebody who stays breaks a rule by itself.
-    return (
-        replace(decision, places=places, evictions=kept)
-        if stay or places
-        else replace(decision, places=(), evictions=kept)
+    """Without their places and the evictions for them. Whoever waits for somebody who then stays is next."""
+    return replace(
+        decision,
+        places=tuple(place for place in decision.places if owner.get(place.task, "") not in guilty),
+        evictions=tuple(row for row in decision.evictions if row.beneficiary not in guilty),
     )

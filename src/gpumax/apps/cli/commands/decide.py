@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
@@ -110,12 +111,13 @@ def _stream(file: str, passes: list[str]) -> None:
     from gpumax.formats.text import refuse
 
     try:
-        lines = open(file, "rb")
+        with Path(file).open("rb") as lines:
+            _answer_lines(lines, passes)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         found = f"a file that can't be read ({(error.strerror or str(error)).lower()})"
         raise refuse(file, None, found, "a readable file") from None
-    with lines:
-        _answer_lines(lines, passes)
 
 
 def _answer_lines(lines: BinaryIO, passes: list[str]) -> None:
