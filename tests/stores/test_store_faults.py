@@ -210,6 +210,22 @@ class TestNotToBeUsed:
         SqlStore(path, patience_s=0.0).close()
 
 
+def test_a_file_that_was_taken_away(tmp_path: Path) -> None:
+    """Nothing is accepted that the next start would not find; once the file is back, all goes on."""
+    path, away = tmp_path / "gpumax.db", tmp_path / "away.db"
+    with closing(SqlStore(path)) as store:
+        submit(store, spec("a"))
+        for another_in_its_place in (False, True):
+            path.rename(away)
+            if another_in_its_place:
+                path.touch()
+            with pytest.raises(StoreFailed, match="moved or deleted while in use"):
+                submit(store, spec("b"))
+            away.rename(path)
+        submit(store, spec("b"))
+        assert names(store.live()) == ["a", "b"]
+
+
 def test_its_files_are_for_their_owner_only(tmp_path: Path) -> None:
     """A new file and its log have mode 0600 whatever the umask; a file with a wider mode is narrowed."""
     path = tmp_path / "gpumax.db"

@@ -1,0 +1,1 @@
+"""Stores that last: SQL, with its migrations. The door is gpumax.stores.sql.SqlStore."""

@@ -105,9 +105,8 @@ def add_workloads(
 
 
 def write(connection: Connection, changes: Changes) -> None:
-    """Write changed rows, but not the events."""
+    """Write changed rows, but not the events. A deleted workload's tasks go with it, by their foreign key."""
     for some in _portions(changes.deleted):
-        connection.execute(delete(tasks).where(tasks.c.workload_id.in_(some)))
         connection.execute(delete(workloads).where(workloads.c.id.in_(some)))
     if changes.workloads:
         connection.execute(

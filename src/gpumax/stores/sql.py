@@ -19,7 +19,7 @@ from gpumax.ports import store_rules as rules
 from gpumax.stores import queries
 from gpumax.stores.migrate import bring_up_to_date
 from gpumax.stores.mirror import Mirror
-from gpumax.stores.sqlite import in_words, open_file
+from gpumax.stores.sqlite import identity, in_words, open_file
 
 _SWEEP: Final = 1000
 """Old events go by so many at a time."""
@@ -38,6 +38,7 @@ class SqlStore:
         self._lock = threading.RLock()
         self._closed = False
         self._engine = open_file(path, patience_s)
+        self._file = identity(path)
         self._mirror: Mirror | None = None
         try:
             with in_words(path), self._engine.begin() as connection:
@@ -164,7 +165,7 @@ class SqlStore:
         with self._transaction() as (connection, mirror):
             if after >= mirror.last_event:
                 return ()
-            return queries.read_events(connection, after, workload, limit, newest)
+            return queries.read_events(connection, max(after, 0), workload, limit, newest)
 
     def close(self) -> None:
         """See Store."""
@@ -179,6 +180,10 @@ class SqlStore:
         with self._lock, in_words(self._path):
             if self._closed:
                 raise StoreFailed(f"{self._path}: is closed")
+            if identity(self._path) != self._file:  # what is written to it now, nobody would find again
+                raise StoreFailed(
+                    f"{self._path}: was moved or deleted while in use; put it back, or start again"
+                )
             try:
                 with self._engine.begin() as connection:
                     if self._mirror is None:

@@ -67,6 +67,15 @@ def open_file(path: Path, patience_s: float) -> Engine:
     return engine
 
 
+def identity(path: Path) -> tuple[int, int]:
+    """Which file it is that has this name now; (0, 0) where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
 def _make_private(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -9,7 +9,6 @@ from gpumax.stores import tables
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=tables.metadata,
-    transactional_ddl=True,
     render_as_batch=True,
 )
 with context.begin_transaction():
