@@ -31,6 +31,15 @@ def barrier(leaf: Account, amounts: Vector, *, preemptible: bool) -> Barrier | N
     return None
 
 
+def over_quota(leaf: Account, amounts: Vector) -> Barrier | None:
+    """The first queue on the way to the root whose quota non-preemptible work of these amounts would exceed."""
+    for account in leaf.path:
+        found = _over("OverQuotaNonPreemptible", account, account.quota, account.fixed, amounts)
+        if found is not None:
+            return found
+    return None
+
+
 def _over(
     code: HoldCode, account: Account, bounds: Vector, used: list[int], amounts: Vector
 ) -> Barrier | None:

@@ -13,9 +13,9 @@ NOTHING_TO_LOSE: Final = 1e18
 
 
 class Fairness:
-    """The rules of reclaim for work of one queue that counts `asked`. `crowded`: where others have to make way.
+    """The rules of reclaim for work of one queue that counts `asked`.
 
-    crowded is the lowest queue above the asker that would come over its share or limit: only work below it helps.
+    crowded: the lowest queue above the asker that would come over its share or limit; work below it has to make way.
     """
 
     def __init__(self, world: World, asker: Account, asked: Vector) -> None:
@@ -48,23 +48,25 @@ class Fairness:
         )
 
     def may_be_asked(self, part: Part) -> bool:
-        """Whether a part could go at all: another queue's, below `crowded`, past its minimum runtime, above its share."""
+        """Whether a part could go at all: another queue's, past its minimum runtime, above its share."""
         if part.gone or (part.core and self._now_ms < part.started_ms + self._min_runtime(part.account)):
             return False
         key = (part.account.index, part.kinds)
         known = self._open.get(key)
         if known is None:
             account = part.account
-            known = self._open[key] = (
-                account is not self.asker
-                and (self.crowded is None or self.crowded in account.path)
-                and self._may_give(account, Tally(), part.kinds)
+            known = self._open[key] = account is not self.asker and self._may_give(
+                account, Tally(), part.kinds
             )
         return known
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the giver is still above its share, or above its quota, after what was given."""
         return self._may_give(part.account, tally, part.kinds)
+
+    def enough(self, tally: Tally) -> bool:
+        """Whether all queues above the asker are within share and limit once this is given."""
+        return not any(self.excess(account, tally) for account in self.asker.path[1:])
 
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
         """What part of its share a queue still holds after what it gave and gives."""

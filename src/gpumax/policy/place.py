@@ -42,7 +42,7 @@ class Placer:
             return None
         for later in (False, True) if ledger.later is not ledger.now else (False,):
             for choices in ways(wants):
-                found = self._place_all(ledger, wants, choices, later=later)
+                found = self.arrange(ledger, wants, choices, later=later)
                 if found is not None:
                     return found
         self._hopeless.add(signature)
@@ -52,9 +52,10 @@ class Placer:
         """Room has become free: what failed may fit now."""
         self._hopeless.clear()
 
-    def _place_all(
-        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool
+    def arrange(
+        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool = True
     ) -> tuple[Ledger, list[Spot]] | None:
+        """As `place`, with these alternatives only; `later`: also on room that others have yet to leave."""
         if len(wants) == 1:
             spot = self.spot(ledger, wants[0], choices, later=later)
             return None if spot is None else (ledger, [spot])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from gpumax.model.decision import Eviction
-from gpumax.policy.admit import barrier
+from gpumax.policy.admit import over_quota
 from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.fairness import Fairness
-from gpumax.policy.gang import Gang, Spot, total
+from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer
 from gpumax.policy.room import Candidates, make_room, move, spare
+from gpumax.policy.search import search
+from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally, Trial, parts
 from gpumax.policy.world import World
 
@@ -34,6 +36,8 @@ class _Reclaim:
         self.placer = Placer(world.fits, world.scores)
         self.touched: list[int] = []
         self._pool: list[Part] | None = None
+        self.looked = 0  # how much was searched, against search_steps
+        self._givers: dict[object, list[Part]] = {}
         self._candidates: dict[object, Candidates] = {}
         self._hopeless: set[tuple[int, bool, tuple[Ask, ...]]] = set()
 
@@ -58,10 +62,7 @@ class _Reclaim:
         if key in self._hopeless:
             return None
         # Whole attempts only, so that every decision gets at least one done and none ends half way.
-        if (
-            sum(candidates.looked for candidates in self._candidates.values())
-            >= self.world.snapshot.policy.search_steps
-        ):
+        if self.looked >= self.world.snapshot.policy.search_steps:
             self.world.unsearched.add(gang.workload.name)
             return None
         spots = self._serve(gang)
@@ -74,23 +75,57 @@ class _Reclaim:
         fairness = Fairness(self.world, gang.account, total(gang.chunk()))
         if not self._eligible(gang, fairness):
             return None
-        candidates = self._candidates.get(fairness.key())
-        if candidates is None:
-            givers = [part for part in self.pool() if fairness.may_be_asked(part)]
-            candidates = Candidates(self.world, givers, fairness, self.touched)
-            self._candidates[fairness.key()] = candidates
-        candidates.rules = fairness
         self.placer.forget()
+        wants, givers = gang.chunk(), self._givers_for(fairness)
+        found = search(self.world, self.placer, self._useful(givers, fairness, wants), fairness, wants)
+        self.looked += found.looked
+        if found.trial is not None:
+            self.touched += sorted({held.row for part in found.trial.gone for held in part.helds})
+            return list(found.spots) if self._commit(gang, fairness, found.trial) else None
+        if found.sure:
+            return None
+        for crowded in dict.fromkeys((fairness.crowded, None)):
+            spots = self._greedily(gang, fairness, crowded)
+            if spots is not None:
+                return spots
+        return None
+
+    def _greedily(self, gang: Gang, fairness: Fairness, crowded: Account | None) -> list[Spot] | None:
+        """Task by task, on the node where it costs least; victims from below `crowded` only, where that is set."""
+        key = (fairness.key(), -1 if crowded is None else crowded.index)
+        candidates = self._candidates.get(key)
+        if candidates is None:
+            givers = self._givers_for(fairness)
+            inside = givers if crowded is None else [part for part in givers if crowded in part.account.path]
+            candidates = self._candidates[key] = Candidates(self.world, inside, fairness, self.touched)
+        candidates.rules, before = fairness, candidates.looked
         found = make_room(self.world, self.placer, candidates, gang.chunk())
+        self.looked += candidates.looked - before
         if found is not None:
             trial, spots = found
-            if _relieve(fairness, trial, candidates):
-                spare(trial, lambda part: _has_room_above(fairness, trial, part))
-                if self._within_bound(trial):
-                    self._commit(gang, fairness, trial)
-                    return spots
+            if _relieve(fairness, trial, candidates) and self._commit(gang, fairness, trial):
+                return spots
         candidates.reset()
         return None
+
+    def _givers_for(self, fairness: Fairness) -> list[Part]:
+        """All parts that could go for work like this, best to lose first."""
+        key = fairness.key()
+        if key not in self._givers:
+            self._givers[key] = [part for part in self.pool() if fairness.may_be_asked(part)]
+        return self._givers[key]
+
+    def _useful(self, givers: list[Part], fairness: Fairness, wants: list[Want]) -> list[Part]:
+        """Those on nodes that could serve; all, where queues above the asker have to come down, too."""
+        here = [part for part in givers if not part.gone]
+        if fairness.crowded is not None:
+            return here
+        masks = [
+            self.world.fits.possible(ask, at)
+            for ask in {want.ask for want in wants}
+            for at in range(len(ask.gpu))
+        ]
+        return [part for part in here if any(mask[held.row] for mask in masks for held in part.helds)]
 
     def pool(self) -> list[Part]:
         """Everything that could go for anybody."""
@@ -99,19 +134,19 @@ class _Reclaim:
         return self._pool
 
     def _eligible(self, gang: Gang, fairness: Fairness) -> bool:
-        """Within its queue's share with the chunk, and nothing in the way that others' leaving can't mend."""
-        leaf = gang.account
-        if fairness.excess(leaf, Tally()):
+        """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
+        if fairness.excess(gang.account, Tally()):
             return False
-        found = barrier(leaf, fairness.asked, preemptible=gang.workload.preemptible)
-        return found is None or found.code == "OverLimit"
+        return gang.workload.preemptible or over_quota(gang.account, fairness.asked) is None
 
-    def _within_bound(self, trial: Trial) -> bool:
-        bound = self.world.snapshot.policy.max_evictions
-        return not bound or len(self.world.evictions) + sum(len(part.tasks) for part in trial.gone) <= bound
-
-    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial) -> None:
+    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial) -> bool:
+        """Have go who is needed and let all others stay; False where that is more than one decision may evict."""
         world = self.world
+        spare(trial, lambda part: _has_room_above(fairness, trial, part))
+        bound = world.snapshot.policy.max_evictions
+        if bound and len(world.evictions) + sum(len(part.tasks) for part in trial.gone) > bound:
+            world.bounded.add(gang.workload.name)
+            return False
         # Room to restart is for those whom it would hurt most to stop.
         going = sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True)
         moved = {part: _moved(world, fairness, trial, part) for part in going}
@@ -123,6 +158,7 @@ class _Reclaim:
             world.evicted.update(task.name for task in part.tasks)
             self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved[part]]
         world.ledger = trial.ledger
+        return True
 
 
 def _evictions(world: World, part: Part, moved: list[Spot], beneficiary: str) -> list[Eviction]:
@@ -165,7 +201,7 @@ def _has_room_above(fairness: Fairness, trial: Trial, part: Part) -> bool:
     """Whether the queues above the asker stay within share and limit though this part goes on holding what it holds."""
     tally = trial.tally.copy()
     tally.count(part, -1)
-    return not any(fairness.excess(account, tally) for account in fairness.asker.path[1:])
+    return fairness.enough(tally)
 
 
 def _moved(world: World, fairness: Fairness, trial: Trial, part: Part) -> list[Spot]:

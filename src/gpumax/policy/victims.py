@@ -145,6 +145,10 @@ class Rules(Protocol):
         """Whether the part may go after what was given already."""
         ...
 
+    def enough(self, tally: Tally) -> bool:
+        """Whether the queues above the asker have room for it once this is given."""
+        ...
+
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
         """How high a queue ends, relative to its share, when it gives `more` on top; higher is better."""
         ...
@@ -186,7 +190,7 @@ def opening(
                 waiting.remove(part)
         chosen += bundle
     chosen = _spared(node, tally, chosen)
-    return Opening(_cost(rules, tally, chosen), chosen)
+    return Opening(cost_of(rules, tally, chosen), chosen)
 
 
 def _next(
@@ -244,7 +248,8 @@ def _spared(node: OneNode, tally: Tally, chosen: list[Part]) -> list[Part]:
     return kept
 
 
-def _cost(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
+def cost_of(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
+    """How bad it is that these go, by rule 6; `tally`: what is given in all."""
     if not chosen:
         return (-float("inf"), 0, 0, 0, 0, 0)
     givers = {part.account.index: part.account for part in chosen}

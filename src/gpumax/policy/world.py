@@ -33,6 +33,9 @@ class World:
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
         self.unsearched: set[str] = set()  # workloads whose turn came when the search budget was used up
+        self.bounded: set[str] = (
+            set()
+        )  # workloads for which more would have to go than one decision may evict
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
         self._settle()
         self._read_waiting()

@@ -1,0 +1,139 @@
+"""Who has to go, exactly: sets of parts in the order of rule 6 until one makes room. For problems that are small.
+
+A set costs no less than any of its subsets, so the first set that makes room is the best there is.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+from gpumax.policy.gang import Spot, Want
+from gpumax.policy.place import Choices, Placer, ways
+from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
+from gpumax.policy.world import World
+
+MOST_ROWS: Final = 16
+MOST_PARTS: Final = 64
+MOST_SETS: Final = 400
+"""Beyond these the search gives up and leaves it to `room`."""
+
+
+class Found(NamedTuple):
+    """What a search came to, and how many sets it looked at. sure: without a trial, whether there can be none."""
+
+    sure: bool
+    looked: int
+    trial: Trial | None = None
+    spots: tuple[Spot, ...] = ()
+
+
+def search(world: World, placer: Placer, parts: list[Part], rules: Rules, wants: list[Want]) -> Found:
+    """The best set of parts that makes room for all wants, with the trial in which they went. parts: best to lose first."""
+    sure, looked = True, 0
+    for choices in ways(wants):
+        found = _Search(world, placer, parts, rules).run(wants, choices)
+        looked += found.looked
+        if found.trial is not None:
+            return found._replace(looked=looked)
+        sure = sure and found.sure
+    return Found(sure, looked)
+
+
+class _Search:
+    """One search with one choice of alternatives."""
+
+    def __init__(self, world: World, placer: Placer, parts: list[Part], rules: Rules) -> None:
+        self._world = world
+        self._placer = placer
+        self._rules = rules
+        self._parts = parts
+        self._before = _before(parts)
+
+    def run(self, wants: list[Want], choices: Choices) -> Found:
+        """The first set in the order of cost that makes room."""
+        if (
+            len(self._parts) > MOST_PARTS
+            or len({h.row for part in self._parts for h in part.helds}) > MOST_ROWS
+        ):
+            return Found(sure=False, looked=0)
+        frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
+        seen: set[frozenset[int]] = set()
+        self._grow((), frontier, seen)
+        for looked in range(MOST_SETS):
+            if not frontier:
+                return Found(sure=True, looked=looked)
+            _, _, chosen = heappop(frontier)
+            trial = Trial(self._world.ledger)
+            for number in chosen:
+                trial.evict(self._parts[number])
+            spots = self._spots(trial, wants, choices)
+            if spots is not None:
+                return Found(True, looked, trial, spots)
+            self._grow(chosen, frontier, seen)
+        return Found(sure=False, looked=MOST_SETS)
+
+    def _spots(self, trial: Trial, wants: list[Want], choices: Choices) -> tuple[Spot, ...] | None:
+        if not self._rules.enough(trial.tally):
+            return None
+        found = self._placer.arrange(trial.ledger, wants, choices)
+        if found is None:
+            return None
+        trial.ledger = found[0]
+        return tuple(found[1])
+
+    def _grow(
+        self,
+        chosen: tuple[int, ...],
+        frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]],
+        seen: set[frozenset[int]],
+    ) -> None:
+        """Add all sets that one more step leads to."""
+        tally = Tally()
+        for number in chosen:
+            tally.count(self._parts[number])
+        for number, part in enumerate(self._parts):
+            if number in chosen or not self._before[number].issubset(chosen):
+                continue
+            larger = frozenset((*chosen, number))
+            if larger in seen or not self._rules.may_go(tally, part):
+                continue
+            seen.add(larger)
+            after = tally.copy()
+            after.count(part)
+            steps = (*chosen, number)
+            heappush(
+                frontier,
+                (
+                    cost_of(self._rules, after, [self._parts[step] for step in steps]),
+                    tuple(sorted(steps)),
+                    steps,
+                ),
+            )
+
+
+def _before(parts: list[Part]) -> list[set[int]]:
+    """For each part those that must be in a set before it: its extras, and one that is alike and less bad to lose."""
+    number_of = {part: number for number, part in enumerate(parts)}
+    last: dict[object, int] = {}
+    before = []
+    for number, part in enumerate(parts):
+        first = {number_of[extra] for extra in part.rest if extra in number_of}
+        kind = _kind(part)
+        if kind in last:
+            first.add(last[kind])
+        last[kind] = number
+        before.append(first)
+    return before
+
+
+def _kind(part: Part) -> object:
+    """Equal for parts that free the same, for the same queue, at the same price but for time and name."""
+    if part.rest:
+        return part
+    whole = all(milli == 1000 for held in part.helds for _, milli in held.devices)
+    frees = tuple(
+        (held.row, held.cpu, held.memory, held.extended, len(held.devices) if whole else held.devices)
+        for held in part.helds
+    )
+    return (part.account.index, part.workload.priority, part.core, frees, whole)

@@ -1,0 +1,69 @@
+"""Reclaim against every set of victims: on small clusters the answer is the best by rule 6, and none is missed."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from board import MINUTE_MS, Sketch, after, queue
+from brute import Brute
+from gpumax.model.decision import Decision
+from gpumax.policy.decide import decide
+
+LETTERS = "bcdefg"
+WHOLE = st.sampled_from(LETTERS)
+SHARED = st.builds(
+    lambda pair, left, right: f"[{pair[0]}{left}{pair[1]}{min(right, 10 - left)}]",
+    st.permutations(LETTERS), st.integers(2, 8), st.integers(1, 8),
+)  # fmt: skip
+CELLS = st.one_of(WHOLE, WHOLE, WHOLE, SHARED, st.just("."))
+
+
+@st.composite
+def contests(draw: st.DrawFn) -> Sketch:
+    """One to three nodes held by workloads of two queues, and one workload of a third that waits."""
+    width = draw(st.integers(1, 4))
+    rows = draw(st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=3))
+    nodes = "\n".join(f"n{number}: {''.join(cells)}" for number, cells in enumerate(rows))
+    weights = st.sampled_from((0, 1, 2))
+    sketch = Sketch(nodes).with_queues(
+        queue("a", draw(st.integers(1, 6))),
+        queue("p", draw(st.integers(0, 4)), weight=draw(weights)),
+        queue("q", draw(st.integers(0, 4)), weight=draw(weights)),
+    )
+    for letter in LETTERS:
+        count = nodes.replace("n", "").count(letter)
+        if count:
+            sketch.run(
+                letter, draw(st.sampled_from("pq")), min=draw(st.integers(1, count)),
+                priority=draw(st.sampled_from((40, 50, 50, 60, 100))), started=draw(st.integers(0, 3)) * MINUTE_MS,
+            )  # fmt: skip
+    tasks = draw(st.integers(1, 3))
+    return sketch.wait("A", "a", tasks=tasks, gpu=draw(st.sampled_from((1, 1, 2, 0.5, 0.3))))
+
+
+def shown(sketch: Sketch, decision: Decision) -> str:
+    """The picture before and after, for a test that fails."""
+    snapshot = sketch.snapshot()
+    return f"\n{sketch.nodes}\n\n{after(snapshot, decision)}\n{decision.evictions}\n{decision.holds}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(contests())
+def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Sketch) -> None:
+    """What is evicted could go step by step, costs least by rule 6, and work is held only where no set of victims helps."""
+    snapshot = sketch.snapshot()
+    decision = decide(snapshot)
+    brute = Brute(snapshot, decision)
+    if len(brute.units) > 10:
+        return
+    best = brute.answer()
+    gone = {eviction.task for eviction in decision.evictions}
+    chosen = [unit for unit in brute.units if unit.tasks[0].name in gone]
+    assert gone == {task.name for unit in chosen for task in unit.tasks}, shown(sketch, decision)
+    assert bool(decision.places) == (best.free or best.cost is not None), shown(sketch, decision)
+    if best.free or best.cost is None:
+        assert not gone, shown(sketch, decision)
+    else:
+        assert set(chosen) in [set(legal) for legal in brute.legal()], shown(sketch, decision)
+        assert brute.cost(chosen) == best.cost, shown(sketch, decision)
