@@ -16,6 +16,7 @@ from gpumax.apps.server.shapes import (
     QueueShare,
     TaintOut,
 )
+from gpumax.formats.queues import dump_queue
 from gpumax.formats.scalars import write_amount, write_duration, write_number
 from gpumax.model.amounts import RESOURCES, Amounts
 from gpumax.model.decision import Share
@@ -109,6 +110,7 @@ def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> 
             weight=ByResource(**{name: write_number(getattr(queue.weight, name)) for name in RESOURCES}),
             preempt_min_runtime=_duration(queue.preempt_min_runtime_ms),
             reclaim_min_runtime=_duration(queue.reclaim_min_runtime_ms),
+            usage=dump_queue(queue).get("usage"),
             shares=[share(row) for row in by_queue.get(queue.name, ())],
             waiting=counts[queue.name, "pending"],
             running=counts[queue.name, "running"],

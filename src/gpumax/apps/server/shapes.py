@@ -217,6 +217,7 @@ class QueueOut(BaseModel):
     weight: ByResource
     preempt_min_runtime: Amount | None = Field(description="null: the parent's.")
     reclaim_min_runtime: Amount | None = Field(description="null: the parent's.")
+    usage: dict[str, Number] | None = Field(description="Past use as parts of the cluster; null: none.")
     shares: list[QueueShare]
     waiting: int = Field(description="Workloads in it that wait.")
     running: int = Field(description="Workloads in it that run.")
