@@ -48,7 +48,6 @@ def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int]) -> Ite
     children: dict[str | None, list[str]] = {}
     for name, queue in facts.queues.items():
         children.setdefault(queue.parent, []).append(name)
-    _settle(facts, children, wants, position)
     for parent, names in children.items():
         there_is = capacity(facts)[position] if parent is None else rows[parent, resource].share
         given = sum(rows[name, resource].share for name in names)
@@ -61,17 +60,6 @@ def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int]) -> Ite
                 if rows[name, resource].share < due[name]:
                     share = rows[name, resource].share
                     yield Violation(0, f"queue {name} gets {share} {resource} of the {due[name]} it is due")
-
-
-def _settle(
-    facts: Facts, children: dict[str | None, list[str]], wants: dict[str, int], position: int
-) -> None:
-    """A parent wants what its children could use, within its limit."""
-    deepest_first = sorted(facts.queues, key=lambda name: -len(facts.paths[name]))
-    for name in deepest_first:
-        if name in children:
-            whole = sum(wants[child] for child in children[name])
-            wants[name] = min(whole, facts.queues[name].limit.vector()[position])
 
 
 def capacity(facts: Facts) -> tuple[int, int, int]:
