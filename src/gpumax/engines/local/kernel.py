@@ -6,11 +6,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 SIGKILL = 9
+CLONE3 = 435  # the number of this call on every processor
+CLONE_INTO_CGROUP = 1 << 33
+SIGCHLD = 17
+SIG_SETMASK = 2
+LARGEST_SIGNAL_SET = 128  # bytes, of any C library
 IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,9 +38,29 @@ def name_process(name: str) -> None:
 
 
 def default_signals() -> None:
-    """Undo what the interpreter changed of signals: the next program must not inherit it."""
+    """Undo what was changed of signals, none ignored and none blocked: the next program must not inherit it."""
     for number in IGNORED_BY_PYTHON:
         _libc.signal(number, None)
+    _libc.sigprocmask(SIG_SETMASK, ctypes.create_string_buffer(LARGEST_SIGNAL_SET), None)
+
+
+def fork_into(cgroup: str) -> int:
+    """Fork a child that begins its life in a cgroup; as os.fork(). OSError where the kernel can't or may not.
+
+    To move a process costs 10 to 20 ms each time, more than all the rest of a start. Only for processes of one thread
+    that soon become another program: nothing of what Python does after a fork is done.
+    """
+    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack and its size, tls, set_tid and its size
+        call = (ctypes.c_uint64 * 11)(CLONE_INTO_CGROUP, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, directory)
+        pid = int(_libc.syscall(CLONE3, ctypes.byref(call), ctypes.c_size_t(ctypes.sizeof(call))))
+        if pid < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return pid
+    finally:
+        os.close(directory)
 
 
 def _prctl(option: int, value: object) -> bool:

@@ -37,7 +37,7 @@ class Program:
         go, let_go = os.pipe()
         heard, say = os.pipe()
         parent = os.getpid()
-        pid = os.fork()
+        pid = self._fork()
         if pid == 0:
             os.close(let_go)
             self._become(parent, go, say)
@@ -51,6 +51,18 @@ class Program:
         with open(heard, "rb") as file:  # ends when the program has begun, for then the other end is closed
             return pid, file.read().decode("utf-8", "surrogateescape")
 
+    def _fork(self) -> int:
+        """Fork, into the cgroup if there is one."""
+        if self.cgroup:
+            try:
+                return kernel.fork_into(self.cgroup)
+            except OSError:
+                pid = os.fork()
+                if pid == 0:
+                    cgroups.join(self.cgroup)
+                return pid
+        return os.fork()
+
     def _become(self, parent: int, go: int, say: int) -> None:
         """In the child: become the program, or say why not and end."""
         code = NOT_USABLE
@@ -58,7 +70,6 @@ class Program:
             os.close(LOCK_FD)  # a supervisor that dies now must be seen to be dead
             os.setsid()
             kernel.die_with_parent()
-            cgroups.join(self.cgroup)
             os.dup2(self.output, 1)
             os.dup2(self.output, 2)
             kernel.default_signals()

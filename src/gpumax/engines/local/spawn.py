@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ SOURCE: Final = str(Path(gpumax.__file__).parents[1])
 CODE: Final = (
     "import sys; sys.path.append(sys.argv.pop(1)); from gpumax.engines.local.supervisor import main; main()"
 )
+NOT_YET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that wait until the supervisor is ready for them."""
+
 ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8"}
 
 
@@ -46,7 +50,9 @@ def _start(argv: list[str], handed: dict[int, int]) -> int:
     }
     try:
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in high.items()]
-        return os.posix_spawn(argv[0], argv, ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[])
+        return os.posix_spawn(
+            argv[0], argv, ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=NOT_YET
+        )
     finally:
         for source in high.values():
             os.close(source)

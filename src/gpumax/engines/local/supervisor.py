@@ -107,6 +107,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, lambda *_: self._end(SHUTDOWN_GRACE_MS, told=True))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # they were held back for us
         poll = select.poll()
         for source in (ended, self.down, self.output):
             poll.register(source, select.POLLIN)
