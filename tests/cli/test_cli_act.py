@@ -77,7 +77,7 @@ def test_queue_show(cli: Cli, api: FakeApi) -> None:
     """Settings, then a row a resource."""
     api.on("GET /queues/q", ok(queue("q", reclaim_min_runtime="10m")))
     out = cli("queue", "show", "q").out
-    assert "8 gpu" in out
+    assert "gpu=8" in out
     assert "10m" in out
     assert out.splitlines()[-1].split() == ["gpu", "6", "8", "8", "7"]
     assert yaml.safe_load(cli("queue", "show", "q", "-o", "yaml").out)["name"] == "q"

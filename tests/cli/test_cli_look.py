@@ -191,7 +191,7 @@ def test_show(cli: Cli, api: FakeApi) -> None:
     assert lines[-2].split()[:4] == ["0", "failed", "n1", "0,1"]
     assert "exit code 3" in lines[-2]
     assert "4:0.5" in lines[-1]
-    assert "reclaim for other" in lines[-1]
+    assert "evicted for other (reclaim)" in lines[-1]
 
 
 def test_why(cli: Cli, api: FakeApi) -> None:

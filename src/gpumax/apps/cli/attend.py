@@ -12,8 +12,8 @@ from gpumax.apps.cli.stream import follow
 from gpumax.apps.cli.tail import follow_logs
 from gpumax.errors import GpumaxError
 
-_QUIET = ("Submitted", "Exited", "Started")
-"""Events that the submit or the log itself tells of."""
+_QUIET = ("Submitted", "Exited", "Started", "Succeeded", "Failed")
+"""Events that the submit, the log or the end itself tells of."""
 
 
 class Ended(GpumaxError):

@@ -64,31 +64,26 @@ def _changed_s(path: Path) -> float:
 
 
 def cgroup() -> Check:
-    """Whether tasks can be put into cgroups of their own, which is how limits of memory and cores are kept."""
-    root = next((place for place in _CGROUPS if (place / "cgroup.controllers").exists()), None)
-    wish = "run it as a systemd user service, or as root; without, tasks run but their cores and memory are not limited"
-    if root is None:
-        return Check("cgroup", "warn", "no cgroup v2 is mounted", wish)
-    own = root / _own_cgroup()
+    """Whether tasks can be put into cgroups of their own, out of which no process escapes when a task has to end."""
+    wish = "start it as root or as a systemd user service; without, tasks run, but processes that hide may outlive them"
+    own = _own_cgroup()
+    if own is None:
+        return Check("cgroup", "warn", "cgroup v2 is not mounted", wish)
     if not os.access(own, os.W_OK):
         return Check("cgroup", "warn", f"{own} may not be written", wish)
-    missing = {"cpu", "memory"} - set((own / "cgroup.controllers").read_text().split())
-    if missing:
-        wish = "tasks are kept together, but their use of these is not limited"
-        return Check("cgroup", "warn", f"{own} has no controller for {' and '.join(sorted(missing))}", wish)
     return Check("cgroup", "ok", f"{own}")
 
 
-_CGROUPS: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-
-
-def _own_cgroup() -> str:
-    """This process's cgroup below the root of the v2 hierarchy."""
+def _own_cgroup() -> Path | None:
+    """This process's cgroup of version 2, also where both versions are mounted side by side."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:
-        return ""
-    return next((line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), "")
+        return None
+    own = next((line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::")), None)
+    root = next((row[1] for row in mounts if row[2] == "cgroup2"), None)
+    return None if own is None or root is None else Path(root) / own
 
 
 def gpus() -> Check:
@@ -122,7 +117,7 @@ def server(where: Where) -> Iterator[Check]:
         return
     yield _speaks(status)
     for note in (status.get("engine") or {}).get("notes") or ():
-        yield Check("engine", "warn", str(note), "")
+        yield Check("engine", "ok", str(note))
 
 
 def _speaks(status: Item) -> Check:

@@ -15,9 +15,6 @@ LEAST_FREE: Final = 100 << 20
 
 LITTLE_FREE: Final = 2 << 30
 
-LONGEST_SOCKET: Final = 107
-"""Bytes of a Unix socket's path, at most, on Linux."""
-
 _NETWORK: Final = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "fuse.glusterfs")
 )  # fmt: skip
@@ -35,10 +32,6 @@ class Check(NamedTuple):
 
 def directory(data: Path) -> Iterator[Check]:
     """The data directory: there, ours, writable, private, on a disk with room that can be relied on."""
-    if len(os.fsencode(data / "server.sock")) > LONGEST_SOCKET:
-        yield Check(
-            "data", "fail", f"{data} is too long for a Unix socket in it", "choose a shorter one with --data"
-        )
     try:
         about = data.stat()
     except FileNotFoundError:
@@ -123,10 +116,12 @@ def _file_system(path: Path) -> str:
 
 def socket_file(data: Path) -> Iterator[Check]:
     """Nobody else may use the server's socket."""
-    path = data / "server.sock"
+    import json
+
     try:
+        path = Path(json.loads((data / "server.json").read_bytes())["socket"])
         about = path.stat()
-    except OSError:
+    except (OSError, ValueError, LookupError, TypeError):
         return
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o077:
@@ -152,12 +147,14 @@ def database(data: Path) -> Iterator[Check]:
     options = "mode=ro" if path.with_name("gpumax.db-wal").exists() else "mode=ro&immutable=1"
     try:
         with closing(
-            sqlite3.connect(f"file:{quote(str(path))}?{options}", uri=True, timeout=5)
+            sqlite3.connect(f"file:{quote(str(path))}?{options}", uri=True, timeout=0.5)
         ) as connection:
             told = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
         told = str(error)
-    if told == "ok":
+    if told == "database is locked":
+        yield Check("database", "ok", f"{path}, in use by the server")
+    elif told == "ok":
         yield Check("database", "ok", f"{path}, {path.stat().st_size / (1 << 20):.1f} MiB, whole")
     else:
         wish = "stop the server, keep a copy of the directory, and bring back a backup"

@@ -100,7 +100,7 @@ def describe(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, BadFile):
         return error.exit_code, _faults(error)
     if isinstance(error, GpumaxError):
-        return error.exit_code, [str(error)]
+        return error.exit_code, str(error).splitlines()
     if isinstance(error, click.UsageError):
         return 2, [_usage(error)]
     if isinstance(error, click.ClickException):

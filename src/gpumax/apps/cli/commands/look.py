@@ -178,12 +178,17 @@ def _about(item: Item) -> list[tuple[str, str]]:
         ("submitted", _moment(item.get("submitted"))),
         ("started", _moment(item.get("started"))),
         ("ended", _moment(item.get("ended"))),
-        ("holds", f"{number(item['gpu'])} GPU" if item.get("gpu") else ""),
-        ("used", f"{span(seconds)} of GPU time" if isinstance(seconds, int | float) and seconds else ""),
+        ("gpus", _gpus(item)),
+        ("used", f"{span(seconds)} of GPU time" if isinstance(seconds, int | float) and seconds >= 1 else ""),
         ("runs", _runs(item)),
         ("command", _command(item.get("spec") or {})),
         ("checkpoints", number(item.get("checkpoint_dir"))),
     ]
+
+
+def _gpus(item: Item) -> str:
+    amount = number(item.get("gpu") or None)
+    return f"{amount} {'held' if item.get('state') == 'running' else 'asked for'}" if amount else ""
 
 
 def _state(item: Item) -> str:
@@ -211,11 +216,9 @@ def _command(spec: Item) -> str:
 
 
 def _task_why(task: Item) -> str:
-    if task.get("cause"):
-        return f"{task['cause']} for {task.get('for') or 'another'}" + (
-            f"; {task['reason']}" if task.get("reason") else ""
-        )
-    return str(task.get("reason") or "")
+    if task.get("reason") or not task.get("cause"):
+        return str(task.get("reason") or "")
+    return f"evicted for {task.get('for') or 'another'} ({task['cause']})"
 
 
 def _task_devices(task: Item) -> str:

@@ -136,7 +136,9 @@ def show(where: Where, name: str, output: str) -> None:
                 ("queue", str(item.get("name"))),
                 ("parent", number(item.get("parent"))),
                 ("priority", number(item.get("priority"))),
-                *((field, _amounts(item.get(field))) for field in ("quota", "limit", "weight")),
+                ("quota", _amounts(item.get("quota"), 0) or "none"),
+                ("limit", _amounts(item.get("limit"), "unlimited") or "none"),
+                ("weight", _amounts(item.get("weight"), None)),
                 ("preempt", _runtime(item.get("preempt_min_runtime"))),
                 ("reclaim", _runtime(item.get("reclaim_min_runtime"))),
                 ("workloads", f"{item.get('running', 0)} running, {item.get('waiting', 0)} waiting"),
@@ -147,10 +149,15 @@ def show(where: Where, name: str, output: str) -> None:
         click.echo("\n" + table(item["shares"], SHARES))
 
 
-def _amounts(amounts: object) -> str:
+def _amounts(amounts: object, unset: object) -> str:
+    """Amounts as `queue set` takes them, but for those that are as if nobody had set them."""
     if not isinstance(amounts, dict):
         return number(amounts)
-    return ", ".join(f"{number(amount)} {resource}" for resource, amount in amounts.items())
+    return ",".join(
+        f"{resource}={number(amount)}"
+        for resource, amount in amounts.items()
+        if amount != unset and (unset != 0 or amount != "0Mi")
+    )
 
 
 def _runtime(time: object) -> str:

@@ -259,7 +259,7 @@ def status(where: Where, output: str) -> None:
         ("data", str(found.get("data", ""))),
         ("socket", str(found.get("socket", ""))),
         ("url", str(found.get("url") or "")),
-        ("engine", f"{engine.get('name', '')}: {_devices(engine)} on {_nodes(engine)}"),
+        ("engine", f"{_devices(engine)} on {_nodes(engine)}"),
         *(("note", str(note)) for note in engine.get("notes") or ()),
         ("workloads", ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"),
         ("loop", ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in loop.items())),
