@@ -139,11 +139,11 @@ def test_queue_set_changes_only_what_is_given(cli: Cli, api: FakeApi) -> None:
 
 
 def test_queue_faults(cli: Cli, api: FakeApi) -> None:
-    """A fault of what was given is told with its place."""
-    rows = [{"path": "quota.gpu", "line": None, "found": "-1", "wanted": "0 or more"}]
+    """A fault of what was given is told at its option."""
+    rows = [{"path": "quota.gpu", "line": 1, "found": "-1", "wanted": "0 or more"}]
     api.on("PUT /queues/q", error(422, "a fault", rows))
     result = cli("queue", "set", "q", "--quota", "gpu=-1")
-    assert (result.code, result.err) == (2, "gpumax: quota.gpu: found -1; wanted 0 or more\n")
+    assert (result.code, result.err) == (2, "gpumax: --quota gpu: found -1; wanted 0 or more\n")
 
 
 def test_queue_delete(cli: Cli, api: FakeApi) -> None:

@@ -93,6 +93,8 @@ def test_guesses(cli: Cli, typed: list[str], meant: str) -> None:
         ["--server", "ftp://host", "ps"],
         ["--server", "http://host:99999", "ps"],
         ["show", ""],
+        ["show", "a/../b"],
+        ["queue", "set", ".."],
     ],
 )
 def test_wrong_usage_is_two(cli: Cli, api: FakeApi, typed: list[str]) -> None:
@@ -306,10 +308,10 @@ def test_debug_prints_the_traceback(cli: Cli, api: FakeApi, monkeypatch: pytest.
 
 
 def test_names_are_one_segment(cli: Cli, api: FakeApi) -> None:
-    """A name with a slash, or of bytes that are no text, can't lead to another path."""
-    cli("show", "a/../b")
+    """Whatever a name is made of, and be it no text, it stays one segment of the path."""
+    cli("show", "a?b=c#d %")
     cli("show", os.fsdecode(b"\xff"))
-    assert [request.path for request in api.seen] == ["/workloads/a%2F..%2Fb", "/workloads/%FF"]
+    assert [request.path for request in api.seen] == ["/workloads/a%3Fb%3Dc%23d%20%25", "/workloads/%FF"]
 
 
 def test_interrupt_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

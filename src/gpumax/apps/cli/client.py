@@ -234,9 +234,9 @@ def _given(query: Mapping[str, object] | None) -> dict[str, str]:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path. Refused for an empty one, which would name the whole collection."""
-    if not name:
-        raise Refused("found an empty name; wanted the name of one, as `gpumax ps` prints it")
+    """A name as one segment of a path. Refused for what would lead elsewhere."""
+    if not name or "/" in name or name in (".", ".."):
+        raise Refused(f"found the name {name!r}; wanted one of letters, digits and `-`")
     return quote(name, safe="", errors="surrogateescape")
 
 

@@ -20,7 +20,7 @@ from gpumax.apps.cli.options import (
 )
 from gpumax.apps.cli.output import Column, bar, emit_document, fields, listed, number, say, table
 from gpumax.apps.cli.wish import plain_number
-from gpumax.errors import NotFound, Refused
+from gpumax.errors import BadFile, Fault, NotFound, Refused
 
 
 @click.group(cls=Guessing, invoke_without_command=True)
@@ -199,7 +199,10 @@ def set_(where: Where, /, name: str, output: str, quiet: bool, **given: object) 
         before: Item | None = api.get(path)
     except NotFound:
         before = None
-    after = api.send("PUT", path, changed(before or {}, changes))
+    try:
+        after = api.send("PUT", path, changed(before or {}, changes))
+    except BadFile as error:
+        raise BadFile([_as_option(fault) for fault in error.faults]) from None
     if output in ("json", "yaml"):
         emit_document(after, output)
     elif quiet:
@@ -219,6 +222,13 @@ SETTINGS = (
     "usage",
     "created",
 )
+
+
+def _as_option(fault: Fault) -> Fault:
+    """The fault, with the option that wrote the field."""
+    field, _, resource = fault.path.partition(".")
+    option = f"--{field.replace('_', '-')}" + (f" {resource}" if resource else "")
+    return fault._replace(path=option if field in SETTINGS else fault.path, line=None)
 
 
 def changed(before: Item, changes: Item) -> Item:
