@@ -137,7 +137,7 @@ def promise(ledger: Ledger, want: Want, choice: int, row: int) -> Spot:
     """Place a task on a node that has room for it once others have left."""
     spot = _spot(ledger, want, choice, row, later=True)
     ledger.promise(spot.held)
-    return spot
+    return spot._replace(after=awaited(ledger, spot.held))
 
 
 def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool) -> Spot:
@@ -145,37 +145,42 @@ def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool) -> 
     devices = pick_devices(room, ledger.now, want.ask, choice, row)
     gpu = sum([milli for _, milli in devices])
     held = Held(want.task.name, row, gpu, want.ask.cpu, want.ask.memory, want.ask.extended, devices)
-    return Spot(want, held, _awaited(ledger, held) if later else ())
+    return Spot(want, held, ())
 
 
-def _awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
-    """The leaving tasks whose room this one takes: those on its devices, then, by name, as many as it still lacks.
+def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
+    """The leaving tasks whose room a promised task takes: those on its devices, then, by name, as many as are needed.
 
     Measured against what is there without any of them, so that what waits on the same node counts what came before.
     """
     row, later, leaving = held.row, ledger.later, ledger.leaving.get(held.row, ())
+    if not leaving:
+        return ()
     freed: dict[int, int] = {}
     for other in leaving:
         for column, milli in other.devices:
             freed[column] = freed.get(column, 0) + milli
-    lacking = {
-        column for column, milli in held.devices if later.devices[row, column] - freed.get(column, 0) < milli
-    }
+    lacking = {column for column, _ in held.devices if later.devices[row, column] < freed.get(column, 0)}
     amounts = [other.sized(held) for other in leaving]
-    short = [
-        held.cpu - int(later.cpu[row]), held.memory - int(later.memory[row]), 1 - int(later.tasks[row]),
-        *(amount - int(later.extended[name][row]) for name, amount in held.extended),
-    ]  # fmt: skip
-    if leaving:
-        short = [lack + sum(column) for lack, column in zip(short, zip(*amounts, strict=True), strict=True)]
+    free = [
+        later.cpu[row],
+        later.memory[row],
+        later.tasks[row],
+        *(later.extended[name][row] for name, _ in held.extended),
+    ]
+    short = [sum(column) - int(left) for column, left in zip(zip(*amounts, strict=True), free, strict=True)]
+    asked = held.sized(held)
     names = []
     rows = sorted(zip(leaving, amounts, strict=True), key=lambda pair: pair[0].task)
     rows.sort(key=lambda pair: lacking.isdisjoint(column for column, _ in pair[0].devices))
     for other, amount in rows:
         on_devices = not lacking.isdisjoint(column for column, _ in other.devices)
-        if on_devices or any(lack > 0 and free > 0 for lack, free in zip(short, amount, strict=True)):
+        helps = any(
+            lack > 0 and gain > 0 and ask for lack, gain, ask in zip(short, amount, asked, strict=True)
+        )
+        if on_devices or helps:
             names.append(other.task)
-            short = [lack - free for lack, free in zip(short, amount, strict=True)]
+            short = [lack - gain for lack, gain in zip(short, amount, strict=True)]
     return tuple(sorted(names))
 
 

@@ -8,8 +8,9 @@ from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Gang, Spot, Want, total
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.order import Order
-from gpumax.policy.place import Placer
+from gpumax.policy.place import Placer, awaited
 from gpumax.policy.room import Candidates, make_room, move, spare
 from gpumax.policy.search import search
 from gpumax.policy.tree import Account
@@ -36,6 +37,7 @@ class _Reclaim:
         self.placer = Placer(world.fits, world.scores)
         self.touched: list[int] = []
         self._pool: list[Part] | None = None
+        self.stopped: dict[Part, Account] = {}  # what has to go and is not moved, and for whose work
         self.looked = 0  # how much was searched, against search_steps
         self._givers: dict[object, list[Part]] = {}
         self._candidates: dict[object, Candidates] = {}
@@ -54,6 +56,28 @@ class _Reclaim:
                 more = self.world.place(gang, spots)
             order.done(gang, again=more)
         self.world.waiting = left
+        self._spare()
+
+    def _spare(self) -> None:
+        """Let those stay after all whose room turned out not to be needed: what went later has freed enough."""
+        world, spared = self.world, set[str]()
+        tied = {extra for part in self.stopped for extra in part.rest}
+        for part in sorted(self.stopped, key=lambda part: (part.core, part.rank), reverse=True):
+            taker = self.stopped[part]
+            if part in tied or not all(map(world.ledger.could_stay, part.helds)) or _too_much(taker, part):
+                continue
+            for held in part.helds:
+                world.ledger.stay(held)
+            world.tree.add(part.account, part.amounts, fixed=False)
+            part.gone = False
+            tied.difference_update(part.rest)
+            spared.update(task.name for task in part.tasks)
+        if not spared:
+            return
+        world.evicted -= spared
+        world.evictions = [eviction for eviction in world.evictions if eviction.task not in spared]
+        for gang in world.placed.values():
+            gang.placed = _waiting_anew(world.ledger, gang.placed, spared)
 
     def _try(self, gang: Gang) -> list[Spot] | None:
         if gang.incomplete:
@@ -81,7 +105,7 @@ class _Reclaim:
         self.looked += found.looked
         if found.trial is not None:
             self.touched += sorted({held.row for part in found.trial.gone for held in part.helds})
-            return list(found.spots) if self._commit(gang, fairness, found.trial) else None
+            return self._commit(gang, fairness, found.trial, list(found.spots))
         if found.sure:
             return None
         for crowded in dict.fromkeys((fairness.crowded, None)):
@@ -103,8 +127,10 @@ class _Reclaim:
         self.looked += candidates.looked - before
         if found is not None:
             trial, spots = found
-            if _relieve(fairness, trial, candidates) and self._commit(gang, fairness, trial):
-                return spots
+            if _relieve(fairness, trial, candidates):
+                served = self._commit(gang, fairness, trial, spots)
+                if served is not None:
+                    return served
         candidates.reset()
         return None
 
@@ -139,26 +165,47 @@ class _Reclaim:
             return False
         return gang.workload.preemptible or over_quota(gang.account, fairness.asked) is None
 
-    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial) -> bool:
-        """Have go who is needed and let all others stay; False where that is more than one decision may evict."""
+    def _commit(self, gang: Gang, fairness: Fairness, trial: Trial, spots: list[Spot]) -> list[Spot] | None:
+        """Have go who is needed and let all others stay; None where that is more than one decision may evict."""
         world = self.world
-        spare(trial, lambda part: _has_room_above(fairness, trial, part))
+        spared = spare(trial, lambda part: _has_room_above(fairness, trial, part))
         bound = world.snapshot.policy.max_evictions
         if bound and len(world.evictions) + sum(len(part.tasks) for part in trial.gone) > bound:
             world.bounded.add(gang.workload.name)
-            return False
+            return None
         # Room to restart is for those whom it would hurt most to stop.
         going = sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True)
         moved = {part: _moved(world, fairness, trial, part) for part in going}
-        for part in reversed(going):
+        # In the order in which they may go.
+        for part in trial.gone:
             part.gone = True
             if not moved[part]:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+                self.stopped[part] = gang.account
             world.evictions += _evictions(world, part, moved[part], gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
             self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved[part]]
         world.ledger = trial.ledger
-        return True
+        return _waiting_anew(trial.ledger, spots, spared)
+
+
+def _waiting_anew(ledger: Ledger, spots: list[Spot], spared: set[str]) -> list[Spot]:
+    """The spots when these tasks stay after all: nobody waits for them."""
+    return [
+        spot if spared.isdisjoint(spot.after) else spot._replace(after=awaited(ledger, spot.held))
+        for spot in spots
+    ]
+
+
+def _too_much(taker: Account, part: Part) -> bool:
+    """Whether a queue above both would come over its share or limit if the part stayed."""
+    return any(
+        account.allocated[resource] + part.amounts[resource]
+        > min(account.share[resource], account.limit[resource])
+        for account in taker.path[1:]
+        if account in part.account.path
+        for resource in part.kinds
+    )
 
 
 def _evictions(world: World, part: Part, moved: list[Spot], beneficiary: str) -> list[Eviction]:

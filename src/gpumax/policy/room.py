@@ -128,13 +128,16 @@ def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choices: C
     return spot
 
 
-def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> None:
-    """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first."""
+def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
+    """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first; their tasks."""
     tied = {extra for part in trial.gone for extra in part.rest}
+    stay: set[str] = set()
     for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
         if part not in tied and all(map(trial.ledger.could_stay, part.helds)) and dispensable(part):
             trial.spare(part)
             tied.difference_update(part.rest)
+            stay.update(held.task for held in part.helds)
+    return stay
 
 
 def move(world: World, trial: Trial, part: Part) -> list[Spot]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpumax.model.decision import Eviction, Hold, Place
+from gpumax.model.decision import Eviction, Hold
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, HOLDING, DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
@@ -29,7 +29,6 @@ class World:
         self.refused: list[Hold] = []  # never gets as far as a pass
         self.held: dict[str, Held] = {}  # by task, what each holds
         self.placed: dict[str, Gang] = {}
-        self.places: list[Place] = []
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
         self.unsearched: set[str] = set()  # workloads whose turn came when the search budget was used up
