@@ -466,3 +466,29 @@ def test_topologies_are_named_once() -> None:
         == "topologies[1].name"
     )
     assert fault_of(snapshot, "topologies: [{name: a, levels: [x, x]}]").path == "topologies[0].levels"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "queues: [{name: q, quota: {gpu: 8Gi}}]",
+        "nodes: [{name: n, cpu: 4Gi}]",
+        "queues: [{name: q, weight: 2Gi}]",
+    ],
+)
+def test_units_of_memory_belong_to_memory(text: str) -> None:
+    """On GPUs, cores and weights they are a slip."""
+    fault_of(snapshot, text)
+
+
+def test_devices_of_a_node_that_is_gone_are_not_known() -> None:
+    """Its tasks keep naming them."""
+    text = (
+        "workloads: [{name: w, queue: q, tasks: [{name: t, state: running, node: n, devices: [{index: 4}]}]}]"
+    )
+    assert snapshot(f"nodes: [{{name: n, ready: false}}]\n{text}").workloads[0].tasks[0].devices == (
+        DeviceShare(4, 1000),
+    )
+    assert (
+        fault_of(snapshot, f"nodes: [{{name: n}}]\n{text}").path == "workloads[0].tasks[0].devices[0].index"
+    )

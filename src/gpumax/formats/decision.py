@@ -43,7 +43,7 @@ class _AsWritten:
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """An amount."""
-        return _AMOUNTS["gpu"].schema(defs)
+        return _AMOUNTS["memory"].schema(defs)
 
 
 def _amounts(written: dict[str, tuple[str, object]]) -> dict[str, int]:

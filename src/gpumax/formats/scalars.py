@@ -145,9 +145,10 @@ class Choice:
 
 
 Round = Literal["up", "down"]
-_QUANTITY: Final = (
-    r"^[+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?(m|k|K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
-)
+_PLAIN: Final = r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
+_NO_UNIT: Final = re.compile(rf"^\s*{_PLAIN}\s*$", re.ASCII)
+_DURATION: Final = rf"^\s*(([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+|{_PLAIN})\s*$"
+_UNITS: Final = {"gpu": "m|k|K", "cpu": "m|k|K", "memory": "m|k|K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei"}
 _LIKE: Final = {
     "gpu": "2, 0.5 or 500m",
     "cpu": "4, 0.5 or 500m",
@@ -166,6 +167,8 @@ class Amount:
         self._round = ceil if rounding == "up" else floor
         self._unlimited = unlimited
         self._wanted = f"an amount like {_LIKE[resource]}" + (", or unlimited" if unlimited else "")
+        self._pattern = rf"^\s*{_PLAIN}({_UNITS[resource]})?\s*$"
+        self._match = re.compile(self._pattern, re.ASCII).match
         self._of_text = lru_cache(1024)(self._parse)
 
     def read(self, value: object) -> int:
@@ -183,6 +186,8 @@ class Amount:
             raise wrong(value, self._wanted) from None
         if quantity < 0:
             raise wrong(value, "0 or more")
+        if isinstance(value, str) and self._match(value) is None:
+            raise wrong(value, self._wanted)
         if self._resource == "memory" and quantity.denominator != 1:
             raise wrong(value, "whole bytes; write units like 16Gi")
         scaled = quantity / MIB if self._resource == "memory" else quantity * MILLI
@@ -192,7 +197,7 @@ class Amount:
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number or text with a unit."""
-        parts: list[Schema] = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _QUANTITY}]
+        parts: list[Schema] = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": self._pattern}]
         if self._unlimited:
             parts.append({"const": "unlimited"})
         return {"anyOf": parts}
@@ -210,13 +215,15 @@ class Decimal:
             quantity = parse_quantity(value)
         except ValueError:
             raise wrong(value, "a number, 0 or more") from None
+        if isinstance(value, str) and quantity >= 0 and _NO_UNIT.match(value) is None:
+            raise wrong(value, "a number without a unit")
         if not 0 <= quantity * self._scale <= LARGEST:
             raise wrong(value, f"a number, 0 to {LARGEST // self._scale}")
         return floor(quantity * self._scale)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number."""
-        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _QUANTITY}]}
+        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _NO_UNIT.pattern}]}
 
 
 class Duration:
@@ -245,7 +252,7 @@ class Duration:
         """Text with units, or seconds."""
         return {
             "anyOf": [
-                {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$|^[0-9]+(\.[0-9]+)?$"},
+                {"type": "string", "pattern": _DURATION},
                 {"type": "number", "minimum": 0},
             ]
         }

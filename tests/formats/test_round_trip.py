@@ -1,0 +1,89 @@
+"""What is written is read back as it was, and equal states are equal bytes."""
+
+from __future__ import annotations
+
+import msgspec
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from formats.kit import QUEUES
+from formats.strategies import DECISIONS, snapshots, specs, trees
+from gpumax.formats.decision import dump_decision, encode_decision, load_decision
+from gpumax.formats.queues import dump_queue
+from gpumax.formats.snapshot import dump_snapshot, load_snapshot
+from gpumax.formats.specs import dump_spec
+from gpumax.formats.text import parse_text
+from gpumax.formats.workload import load_workloads
+from gpumax.model.decision import Decision
+from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.spec import WorkloadSpec
+
+_SOME = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@_SOME
+@given(snapshots())
+def test_a_snapshot_is_read_back_as_it_was(snapshot: Snapshot) -> None:
+    """From JSON, which is what journals and bug reports carry."""
+    assert load_snapshot(msgspec.json.encode(dump_snapshot(snapshot))) == snapshot
+
+
+@_SOME
+@given(snapshots(), st.randoms())
+def test_equal_states_are_equal_bytes(snapshot: Snapshot, random: object) -> None:
+    """Whatever the order of rows and keys in the file."""
+    written = dump_snapshot(snapshot)
+    again = dump_snapshot(load_snapshot(_shuffled(written, random)))
+    assert msgspec.json.encode(again) == msgspec.json.encode(written)
+
+
+def _shuffled(value: object, random: object, *, rows: bool = True) -> object:
+    if isinstance(value, dict):
+        keys = list(value)
+        random.shuffle(keys)  # type: ignore[attr-defined]
+        ordered = (
+            "taints",
+            "tolerations",
+            "gpu",
+            "values",
+            "matchExpressions",
+            "matchFields",
+            "nodeSelectorTerms",
+        )
+        preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+        return {key: _shuffled(value[key], random, rows=key not in (*ordered, preferred)) for key in keys}
+    if isinstance(value, list):
+        found = [_shuffled(item, random) for item in value]
+        if rows:
+            random.shuffle(found)  # type: ignore[attr-defined]
+        return found
+    return value
+
+
+@_SOME
+@given(DECISIONS)
+def test_a_decision_is_read_back_as_it_was(decision: Decision) -> None:
+    """Rows keep their order: it is the order in which they apply."""
+    assert load_decision(encode_decision(decision)) == decision
+    assert encode_decision(load_decision(dump_decision(decision))) == encode_decision(decision)
+
+
+@_SOME
+@given(specs())
+def test_a_workload_is_read_back_as_it_was(spec: WorkloadSpec) -> None:
+    """From JSON, and from YAML that another program wrote."""
+    document = dump_spec(spec)
+    for text in (msgspec.json.encode(document), yaml.safe_dump(document).encode()):
+        read = load_workloads(parse_text(text), base="/elsewhere", queues=QUEUES, default_project="other")
+        assert read == ((), (spec,))
+
+
+@_SOME
+@given(trees())
+def test_queues_are_read_back_as_they_were(queues: tuple[Queue, ...]) -> None:
+    """As rows of a snapshot."""
+    assert load_snapshot({"queues": [dump_queue(queue) for queue in queues]}).queues == queues
