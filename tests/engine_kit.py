@@ -115,6 +115,8 @@ class Machine:
             self.until(attempt, *OVER)
         self.engine.apply([Forget(seen.attempt) for seen in self.engine.observe().attempts])
         assert self.engine.observe().attempts == ()
+        here = str(self.data / "attempts").encode()
+        eventually(lambda: not any(here in cmdline(pid) for pid in pids()), "the end of every supervisor")
         self.engine.close()
 
     def _open(self) -> LocalEngine:
@@ -125,8 +127,10 @@ class Machine:
 def machine_on(data: Path, **options: Any) -> Iterator[Machine]:
     """A machine that is left clean."""
     machine = Machine(data, **options)
-    yield machine
-    machine.clear()
+    try:
+        yield machine
+    finally:
+        machine.clear()
 
 
 def pids() -> list[int]:

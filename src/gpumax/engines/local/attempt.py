@@ -59,6 +59,8 @@ class Attempt:
         given = None if order is None else number(order, "kill_at")
         if given is None or kill_at < given:
             files.write(self._path("stop"), [("kill_at", str(kill_at))])
+            with suppress(OSError):
+                files.reserve(self._path("stop"))  # for the next
         with suppress(
             OSError
         ):  # no reader: it isn't there yet, and will look for an order first; or it is gone
@@ -229,7 +231,7 @@ def _furnish(directory: Path, launch: Launch, cgroup: str) -> None:
     directory.mkdir(mode=0o700)
     facts = [("task", launch.task), ("checkpoint_dir", launch.checkpoint_dir), ("cgroup", cgroup)]
     files.write(f"{directory}/attempt", facts)
-    for name in ("started", "exited"):
+    for name in ("started", "stop", "exited", "lost"):
         files.reserve(f"{directory}/{name}")
     for name in ("up", "down"):
         os.mkfifo(directory / name, 0o600)
