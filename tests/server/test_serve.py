@@ -304,3 +304,11 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
     """With an example of one."""
     with pytest.raises(Refused, match=r"127\.0\.0\.1:8080"):
         home.read_address(listen)
+
+
+def test_an_address_that_others_reach_comes_with_a_warning() -> None:
+    """The token travels as it is."""
+    assert (
+        home.notes_on(None) == home.notes_on("http://127.0.0.1:80") == home.notes_on("http://[::1]:80") == ()
+    )
+    assert "TLS" in home.notes_on("http://gpu-box:80")[0]

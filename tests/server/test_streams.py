@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gpumax.apps.server import sse
 from server.harness import Served, served
 
 
@@ -165,6 +166,16 @@ def test_following_deleted_work_ends(there: Served) -> None:
     with there.stream("/workloads/a/tasks/0/log", follow=1) as stream:
         there.ask("DELETE", "/workloads/a")
         assert [message.event for message in stream] == ["end"]
+
+
+def test_a_stream_that_has_nothing_to_tell_says_so(there: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment now and then, so that a reader can tell silence from a dead connection; also while others are told of."""
+    monkeypatch.setattr(sse, "KEEP_ALIVE_S", 0.05)
+    there.submit({"name": "a", "run": "x"})
+    for path in ("/watch?after=99", "/watch?after=99&workload=b", "/workloads/a/tasks/0/log?follow=1"):
+        with there.client.stream("GET", f"/api/v1{path}") as response:
+            lines = (line for line in response.iter_lines() if line)
+            assert [next(lines) for _ in range(3)] == [": still here"] * 3
 
 
 def test_streams_end_when_the_server_ends(there: Served) -> None:

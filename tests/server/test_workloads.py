@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -119,6 +120,14 @@ def test_made_names_never_collide(there: Served) -> None:
         "sweep-3",
         "sweep",
     ]
+
+
+def test_submits_at_the_same_time_get_names_of_their_own(there: Served) -> None:
+    """Whoever is second when a name is made gets the next one, not a conflict."""
+    with ThreadPoolExecutor(8) as pool:
+        items = pool.map(lambda _: there.submit({"run": ["python", "train.py"]})[0], range(16))
+        names = {item["name"] for item in items}
+    assert names == {"train", *(f"train-{number}" for number in range(2, 17))}
 
 
 def test_a_dry_run_changes_nothing(there: Served) -> None:

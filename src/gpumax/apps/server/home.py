@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from gpumax.errors import Conflict, GpumaxError, Refused
 
@@ -155,7 +156,7 @@ def tcp_socket(listen: str) -> Iterator[socket.socket]:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError:
+    except (OSError, UnicodeError):
         raise Refused(
             f"--listen {listen}: no host {host} is known here; wanted one like 127.0.0.1:8080"
         ) from None
@@ -191,6 +192,14 @@ def url_of(listener: socket.socket) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104
         host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def notes_on(url: str | None) -> tuple[str, ...]:
+    """What a user should know of an address: nothing of one that only this machine reaches."""
+    host = urlsplit(url or "").hostname or "localhost"
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return ()
+    return (f"{url} is not encrypted: who sees the traffic sees the token; put TLS in front of it",)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from gpumax.apps.server.feed import Feed
-from gpumax.apps.server.sse import COMMENT, KEEP_ALIVE_S, message
+from gpumax.apps.server.sse import COMMENT, Silence, message
 
 CHUNK: Final = 64 << 10
 """Bytes that are read at once."""
@@ -105,8 +105,8 @@ async def follow_log(
 
     state: how the workload has ended; None while it hasn't. It is asked again only when something was committed.
     """
-    follower = Follower(path, offset)
-    count, ended, silent_s = -1, None, 0.0
+    follower, silence = Follower(path, offset), Silence()
+    count, ended = -1, None
     while not feed.closed:
         if feed.count != count and ended is None:
             # The state first, then the log: what was written before the end is there when the end is known.
@@ -114,14 +114,13 @@ async def follow_log(
             ended = await state()
         piece = follower.more(last=ended is not None)
         if piece:
-            silent_s = 0.0
             yield message(msgspec.json.encode(piece), id=follower.sent)
+            silence.end()
         elif ended is not None:
             yield message(msgspec.json.encode({"state": ended}), id=follower.sent, event="end")
             return
+        elif not silence.left_s():
+            yield COMMENT
+            silence.end()
         else:
             await feed.wait(count, LOOK_S)
-            silent_s += LOOK_S
-            if silent_s >= KEEP_ALIVE_S:
-                silent_s = 0.0
-                yield COMMENT

@@ -22,7 +22,7 @@ from gpumax.apps.server.submit import make_first_queue
 from gpumax.apps.server.web import Web
 from gpumax.devices import open_devices
 from gpumax.engines.local.engine import LocalEngine
-from gpumax.errors import Refused
+from gpumax.errors import Broken, Refused
 from gpumax.loop.cycle import Loop
 from gpumax.loop.journal import FileJournal
 from gpumax.ports.clock import SystemClock
@@ -70,9 +70,8 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
         stack.callback(engine.close)
         loop = Loop(store, engine, journal, clock, data)
         loops.append(loop)
-        about = About(
-            data, os.getpid(), str(path), url, clock.now_ms(), engine.name, engine.notes(), found.virtual
-        )
+        notes = (*engine.notes(), *home.notes_on(url))
+        about = About(data, os.getpid(), str(path), url, clock.now_ms(), engine.name, notes, found.virtual)
         app = Gate(create_app(Site(store, loop, clock, feed, about)), socket=str(path), token=token)
         web = Web(app, feed, lambda: stack.enter_context(home.announced(data, path, url)))
         _run(stack, loop, web, listeners)
@@ -81,9 +80,14 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
 def _run(stack: ExitStack, loop: Loop, web: Web, listeners: list[socket.socket]) -> None:
     """Loop and server side by side, until one of them ends."""
 
+    broken: list[BaseException] = []
+
     def cycles() -> None:
         try:
             loop.run()
+        except BaseException as error:
+            broken.append(error)
+            raise
         finally:
             web.end()
 
@@ -94,6 +98,8 @@ def _run(stack: ExitStack, loop: Loop, web: Web, listeners: list[socket.socket])
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, web.handle_exit)
     web.serve_on(listeners)
+    if broken:
+        raise Broken(f"the loop ended ({type(broken[0]).__name__}); the lines above say more")
 
 
 def _node(name: str | None) -> str:

@@ -22,13 +22,18 @@ LastEventId = Annotated[
 
 _WORDS: Final = {
     400: "It can't be done as asked.",
+    401: "Over TCP: the token is missing or another.",
     404: "There is no such thing.",
     409: "It exists already, or its state forbids the act.",
     413: "The body is too large.",
     422: "The body or a parameter has faults, all of which are listed.",
+    500: "The server could not do it; the message says why.",
+    503: "No cycle has finished yet; try again in a moment.",
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route answers beside what was asked for, for the OpenAPI document."""
-    return {status: {"model": Error, "description": _WORDS[status]} for status in (*statuses, 422)}
+    return {
+        status: {"model": Error, "description": _WORDS[status]} for status in (*statuses, 401, 422, 500, 503)
+    }

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import Depends, Request
 
 from gpumax.apps.server.feed import Feed
-from gpumax.errors import GpumaxError
+from gpumax.errors import Stale
 from gpumax.loop.cycle import Loop, Seen
 from gpumax.ports.clock import Clock
 
@@ -47,14 +47,12 @@ class Site(msgspec.Struct, frozen=True):
         self.loop.wait_past(self.loop.wake(), PATIENCE_S)
 
     def seen(self) -> Seen:
-        """What the last cycle saw and decided."""
+        """What the last cycle saw and decided. Stale where none has finished yet."""
         if self.loop.last is None:
             self.settle()
         seen = self.loop.last
         if seen is None:
-            raise GpumaxError(
-                f"no cycle has finished yet{f': {self.loop.trouble}' if self.loop.trouble else ''}"
-            )
+            raise Stale(f"no cycle has finished yet{f': {self.loop.trouble}' if self.loop.trouble else ''}")
         return seen
 
 

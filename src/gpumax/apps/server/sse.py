@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Final
 
 from starlette.responses import StreamingResponse
+
+from gpumax.errors import GpumaxError
 
 KEEP_ALIVE_S: Final = 15.0
 """A stream says something at least this often, so that both ends know that the other is there."""
@@ -14,7 +18,24 @@ COMMENT: Final = b": still here\n\n"
 
 TYPE: Final = "text/event-stream"
 
+_log: Final = logging.getLogger("gpumax.server")
+
 _HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class Silence:
+    """How long a stream has said nothing."""
+
+    def __init__(self) -> None:
+        self._since = monotonic()
+
+    def end(self) -> None:
+        """Something was said."""
+        self._since = monotonic()
+
+    def left_s(self) -> float:
+        """How long it may go on, in seconds; 0 when something has to be said."""
+        return max(0.0, KEEP_ALIVE_S - (monotonic() - self._since))
 
 
 def message(data: bytes, *, id: int | None = None, event: str = "") -> bytes:
@@ -24,8 +45,16 @@ def message(data: bytes, *, id: int | None = None, event: str = "") -> bytes:
 
 
 def stream(messages: AsyncIterator[bytes]) -> StreamingResponse:
-    """The response that carries them."""
-    return StreamingResponse(messages, media_type=TYPE, headers=_HEADERS)
+    """The response that carries them. Where the server fails on the way the stream ends; its reader comes again and is told."""
+    return StreamingResponse(_to_the_first_failure(messages), media_type=TYPE, headers=_HEADERS)
+
+
+async def _to_the_first_failure(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for one in messages:
+            yield one
+    except GpumaxError as error:
+        _log.error("a stream broke off: %s", error)
 
 
 def resumed(last_event_id: str | None, otherwise: int) -> int:

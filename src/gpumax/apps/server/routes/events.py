@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gpumax.apps.server import shapes, views
 from gpumax.apps.server.parameters import AfterSeq, LastEventId, refusals
 from gpumax.apps.server.site import Here, Site
-from gpumax.apps.server.sse import COMMENT, KEEP_ALIVE_S, TYPE, message, resumed, stream
+from gpumax.apps.server.sse import COMMENT, TYPE, Silence, message, resumed, stream
 
 router = APIRouter(tags=["events"])
 
@@ -63,6 +63,7 @@ async def watch(
 
 async def _messages(site: Site, after: int, workload: str) -> AsyncIterator[bytes]:
     yield COMMENT
+    silence = Silence()
     while not site.feed.closed:
         # The count first: what is committed while the events are read is not missed.
         count = site.feed.count
@@ -70,7 +71,9 @@ async def _messages(site: Site, after: int, workload: str) -> AsyncIterator[byte
         for event in found:
             after = event.seq
             yield message(views.event(event).model_dump_json().encode(), id=after)
+            silence.end()
+        if not silence.left_s():
+            yield COMMENT
+            silence.end()
         if len(found) < _AT_ONCE:
-            await site.feed.wait(count, KEEP_ALIVE_S)
-            if site.feed.count == count and not site.feed.closed:
-                yield COMMENT
+            await site.feed.wait(count, silence.left_s())
