@@ -268,7 +268,9 @@ def refusal(status: int, body: bytes) -> GpumaxError:
     if faults:
         return BadFile(faults)
     if status == 401:
-        return Denied(f"{message}; set GPUMAX_TOKEN to the server's token")
+        return Denied(
+            "the server wants its token; set GPUMAX_TOKEN to what the file `token` in its data directory holds"
+        )
     kinds: dict[int, type[GpumaxError]] = {403: Denied, 404: NotFound, 409: Conflict}
     kind = kinds.get(status, GpumaxError if status >= 500 else Refused)
     return kind(message)

@@ -38,7 +38,7 @@ class Screen:
             click.echo(f"\n{picture}" if self._last else picture)
         else:
             lines = fitted(picture.splitlines(), os.get_terminal_size(sys.stdout.fileno()).lines)
-            click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", nl=False)
+            click.echo("\x1b[H" + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J", nl=False)
         self._last = picture
 
     def __exit__(

@@ -56,18 +56,22 @@ def follow(
     *,
     again: Mapping[str, object] | None = None,
     notice: Callable[[str], None] = lambda _text: None,
+    back: Callable[[], None] = lambda: None,
     patience_s: float = PATIENCE_S,
 ) -> Iterator[Message]:
     """The events of a path, for ever, over restarts of the server; what it sent already is not sent again.
 
-    again: the query after a lost connection where the server gives its events no id. Unreachable when it is gone for longer than
-    the patience; an error status is raised as always.
+    again: the query after a lost connection where the server gives its events no id. notice: told when the connection is lost;
+    back: when there is one again. Unreachable when the server is gone for longer than the patience; an error status is
+    raised as always.
     """
     last, lost_at, told = "", None, False
     while True:
         try:
             headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
             with api.open("GET", path, query=query, headers=headers, timeout_s=SILENCE_S) as response:
+                if told:
+                    back()
                 lost_at, told = None, False
                 for message in messages(response):
                     last = message.id or last
@@ -104,7 +108,11 @@ class Pulse:
 
     def _listen(self) -> None:
         try:
-            for _ in follow(self._api, "/watch", {"after": self._after}, notice=self._notice):
+            # What happened meanwhile may have left no event behind, so that there is something to see in any case.
+            watch = follow(
+                self._api, "/watch", {"after": self._after}, notice=self._notice, back=self._beat.set
+            )
+            for _ in watch:
                 self._beat.set()
         except Exception as error:
             self._error = error

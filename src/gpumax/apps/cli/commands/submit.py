@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -83,6 +84,8 @@ def run(where: Where, /, follow: bool, dry_run: bool, output: str, quiet: bool, 
     except BadFile as error:
         raise BadFile([_as_option(fault) for fault in error.faults]) from None
     _tell(answer, output, quiet, dry_run)
+    if not (follow or dry_run or quiet) and output == "table" and sys.stderr.isatty():
+        say(f"  gpumax logs -f {answer['items'][0]['name']}")
     if follow and not dry_run:
         from gpumax.apps.cli.attend import attend
 
@@ -186,8 +189,6 @@ def _apply(where: Where, file: str, project: str | None, *, dry_run: bool, outpu
 
 def _read(file: str) -> tuple[bytes, str, Path]:
     """A file's bytes, what to call it, and the directory that its relative paths start from."""
-    import sys
-
     if file == "-":
         # A closed standard input is None.
         data = sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin is not None else b""

@@ -83,8 +83,10 @@ def _answer(data: Path) -> Item | None:
 def _detach(where: Where, options: list[str]) -> None:
     import subprocess
 
+    from gpumax.apps.server import home
+
     data = where.data
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.prepare(data)
     log = data / "server.log"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     begun = os.fstat(descriptor).st_size
@@ -138,7 +140,7 @@ def _banner(status: Item, where: Where) -> str:
         *([f"  url       {status['url']}"] if status.get("url") else []),
         *([f"  work      {work}"] if work else []),
         *([f"  first     export GPUMAX_DATA={shlex.quote(where.data_option)}"] if where.data_option else []),
-        "  try       gpumax run --gpu 1 -- sleep 60     gpumax ps     gpumax board",
+        f"  try       gpumax run {'--gpu 1 ' if engine.get('devices') else ''}-- sleep 60     gpumax ps     gpumax board",
     ]
     return "\n".join(lines)
 
@@ -189,11 +191,12 @@ def down(where: Where, tasks: bool) -> None:
     if where.server is not None:
         raise Refused("down stops the server of this machine only; unset GPUMAX_SERVER or name its --data")
     api = where.api()
-    pid = api.get("/status")["pid"]
+    status = api.get("/status")
+    running = (status.get("counts") or {}).get("running")
     if tasks:
         _suspend_all(api)
-    _end(int(pid))
-    say("gpumax is down" + ("" if tasks else "; tasks that were running run on"))
+    _end(int(status["pid"]))
+    say("gpumax is down" + ("; tasks that were running run on" if running and not tasks else ""))
 
 
 def _suspend_all(api: Api) -> None:
