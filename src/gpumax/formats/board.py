@@ -13,7 +13,8 @@ from textwrap import wrap
 from typing import Final
 
 from gpumax.formats import board_nodes
-from gpumax.formats.board_nodes import MOST_LINES, Held, Row, View, milli_of
+from gpumax.formats.board_nodes import MOST_LINES, Row, View, milli_of
+from gpumax.formats.board_paint import Paint
 from gpumax.model.decision import Decision, Share
 from gpumax.model.names import natural
 from gpumax.model.queue import Queue
@@ -21,25 +22,17 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.units import MILLI, UNLIMITED, format_count, format_duration
 
-MOST_WAITING: Final = 20
-MOST_LEGEND: Final = 20
-BAR: Final = 20
+MOST_WAITING: Final = 15
+"""Reasons to wait, and pairs of who makes way for whom, before the rest is counted."""
 
-_DIM: Final = "\x1b[2m"
-_BOLD: Final = "\x1b[1m"
-_RED: Final = "\x1b[31m"
-_PLAIN: Final = "\x1b[0m"
-_HUES: Final = (
-    "\x1b[36m",
-    "\x1b[33m",
-    "\x1b[32m",
-    "\x1b[35m",
-    "\x1b[34m",
-    "\x1b[96m",
-    "\x1b[93m",
-    "\x1b[92m",
-    "\x1b[95m",
-)
+MOST_LEGEND: Final = 20
+"""Lines of the legend."""
+
+MOST_QUEUES: Final = 30
+"""Queues before the rest is counted."""
+
+BAR: Final = 20
+"""Characters of a queue's bar."""
 
 
 def draw_board(
@@ -52,43 +45,17 @@ def draw_board(
     seen = board_nodes.look(snapshot, decision)
     drawn = seen.rows if len(seen.rows) <= MOST_LINES else seen.rows[: MOST_LINES - 1]
     letters = board_nodes.codes(held.workload for row in drawn for cell in row.cells for held in cell or ())
-    paint = _Paint(letters, color)
+    paint = Paint(letters, color)
+    folded = [*board_nodes.summarize(seen.rows[len(drawn) :]), *_without(snapshot, seen)]
+    moves = _moves(snapshot, decision) if decision is not None else ()
     sections = (
-        [paint.bold(_title(snapshot, seen))],
-        [
-            *_nodes(drawn, seen, paint, width),
-            *board_nodes.summarize(seen.rows[len(drawn) :]),
-            *_without(snapshot, seen),
-        ],
-        list(_legend(snapshot, drawn, decision, paint, width)),
+        [paint.bold(_title(snapshot, seen)[:width])],
+        [*_nodes(drawn, seen, paint, width), *(line[:width] for line in folded)],
+        [*_legend(snapshot, drawn, paint, width), *(line[:width] for line in moves)],
         list(_queues(snapshot, decision, width)),
         list(_waiting(snapshot, decision, width)),
     )
     return "\n\n".join("\n".join(section) for section in sections if section)
-
-
-class _Paint:
-    """Letters and colours of workloads."""
-
-    def __init__(self, letters: dict[str, str], color: bool) -> None:
-        self.letters = letters
-        self.wide = max(map(len, letters.values()), default=1)
-        self._color = color
-        self._hues = {name: _HUES[number % len(_HUES)] for number, name in enumerate(letters)}
-
-    def bold(self, text: str) -> str:
-        return f"{_BOLD}{text}{_PLAIN}" if self._color else text
-
-    def workload(self, text: str, name: str) -> str:
-        return f"{self._hues[name]}{text}{_PLAIN}" if self._color else text
-
-    def piece(self, text: str, held: Held | None) -> str:
-        if not self._color or text == " ":
-            return text
-        if held is None:
-            return f"{_RED if text.startswith('x') else _DIM}{text}{_PLAIN}"
-        style = {"~": _DIM, "!": _RED, "+": _BOLD, "": ""}[held.mark]
-        return f"{style}{self._hues[held.workload]}{text}{_PLAIN}"
 
 
 def _title(snapshot: Snapshot, seen: View) -> str:
@@ -106,17 +73,17 @@ def _title(snapshot: Snapshot, seen: View) -> str:
     return f"{title}, {broken:,} unhealthy" if broken else title
 
 
-def _nodes(rows: Sequence[Row], seen: View, paint: _Paint, width: int) -> Iterator[str]:
-    names = [board_nodes.label(row) for row in rows]
+def _nodes(rows: Sequence[Row], seen: View, paint: Paint, width: int) -> Iterator[str]:
+    names = [board_nodes.label(row, max(12, width // 3)) for row in rows]
     pictures = [board_nodes.picture(row.cells, paint.letters, paint.wide) for row in rows]
-    sizes = [sum(len(text) for text, _ in pieces) for pieces in pictures]
     first = max(map(len, names), default=0)
+    room = max(0, width - first - 2)
+    sizes = [min(sum(len(text) for text, _ in pieces), room) for pieces in pictures]
     second = min(max(sizes, default=0), 48)
     for row, name, pieces, size in zip(rows, names, pictures, sizes, strict=True):
-        line = f"{name:{first}}  " + "".join(paint.piece(text, held) for text, held in pieces)
-        note = board_nodes.remark(row, seen.used)
-        room = width - first - 4 - max(size, second)
-        yield f"{line}{' ' * (second - size)}  {note[:room]}" if note and room >= 4 else line
+        line = f"{name:{first}}  {paint.picture(pieces, room)}"
+        note = board_nodes.remark(row, seen.used, room - max(size, second) - 2)
+        yield f"{line}{' ' * (second - size)}  {note}" if note else line
 
 
 def _without(snapshot: Snapshot, seen: View) -> Iterator[str]:
@@ -129,9 +96,7 @@ def _without(snapshot: Snapshot, seen: View) -> Iterator[str]:
         yield f"{len(nodes):,} node{_s(len(nodes))} {word}: {_round(used)} of {_round(cores)} cores held"
 
 
-def _legend(
-    snapshot: Snapshot, rows: Sequence[Row], decision: Decision | None, paint: _Paint, width: int
-) -> Iterator[str]:
+def _legend(snapshot: Snapshot, rows: Sequence[Row], paint: Paint, width: int) -> Iterator[str]:
     """Which letter is whom, in columns where there are many."""
     marks: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -149,11 +114,9 @@ def _legend(
                 notes.insert(0, f"{format_count(milli)} GPU{'' if milli == MILLI else 's'}")
             entries.append((code, workload.name, ", ".join([workload.queue, *notes])))
     yield from _columns(entries, paint, width)
-    if decision is not None:
-        yield from _moves(snapshot, decision)
 
 
-def _columns(entries: Sequence[tuple[str, str, str]], paint: _Paint, width: int) -> Iterator[str]:
+def _columns(entries: Sequence[tuple[str, str, str]], paint: Paint, width: int) -> Iterator[str]:
     shown = entries
     texts = [f"{code:{paint.wide}} {name} ({about})" for code, name, about in entries]
     size = max(map(len, texts), default=0) + 2
@@ -197,17 +160,31 @@ def _queues(snapshot: Snapshot, decision: Decision | None, width: int) -> Iterat
         (depth, queue, shares.get(queue.name) or _bare(queue, snapshot))
         for depth, queue in _tree(snapshot.queues)
     ]
-    scale = max((max(share.allocated, share.share, _finite(share.quota)) for *_, share in rows), default=0)
-    names = ["  " * depth + queue.name for depth, queue, _ in rows]
-    first = min(max(map(len, names), default=0), width // 3)
-    for name, (_, queue, share) in zip(names, rows, strict=True):
+    shown = _largest(rows)
+    scale = max((max(share.allocated, share.share, _finite(share.quota)) for *_, share in shown), default=0)
+    names = ["  " * depth + queue.name for depth, queue, _ in shown]
+    first = min(max(map(len, names), default=0), max(12, width // 3))
+    for name, (_, queue, share) in zip(names, shown, strict=True):
         quota = "unlimited" if share.quota >= UNLIMITED else format_count(share.quota)
         told = f", share {format_count(share.share)}" if queue.name in shares else ""
         wanted = f", wants {format_count(share.demand)}" if share.demand > share.allocated else ""
-        bar = _bar(share, scale)
-        yield f"{name:{first}}  [{bar}] holds {format_count(share.allocated)} of quota {quota}{told}{wanted}"[
-            :width
-        ]
+        text = f"holds {format_count(share.allocated)} of quota {quota}{told}{wanted}"
+        yield f"{_short(name, first):{first}}  [{_bar(share, scale)}] {text}"[:width]
+    if len(shown) < len(rows):
+        yield f"and {len(rows) - len(shown):,} more queues"
+
+
+def _largest(rows: Sequence[tuple[int, Queue, Share]]) -> list[tuple[int, Queue, Share]]:
+    """The rows that hold, want or may have most, where they stand."""
+    if len(rows) <= MOST_QUEUES:
+        return list(rows)
+    size = [max(share.allocated, share.demand, share.share, _finite(share.quota)) for *_, share in rows]
+    largest = sorted(range(len(rows)), key=lambda at: (-size[at], at))[: MOST_QUEUES - 1]
+    return [rows[at] for at in sorted(largest)]
+
+
+def _short(name: str, room: int) -> str:
+    return name if len(name) <= room else f"{name[: room - 3]}..."
 
 
 def _bare(queue: Queue, snapshot: Snapshot) -> Share:

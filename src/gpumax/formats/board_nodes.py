@@ -171,18 +171,20 @@ def _code(held: Held, letters: dict[str, str]) -> str:
     return held.mark if held.mark in ("~", "!") else letters[held.workload]
 
 
-def label(row: Row) -> str:
-    """The names of a row's nodes, short."""
+def label(row: Row, most: int) -> str:
+    """The names of a row's nodes, in at most so many characters."""
     first, count = row.nodes[0].name, len(row.nodes)
     if count == 1:
-        return first
-    if row.joined:
-        return f"{first}..{row.nodes[-1].name} ({count} nodes)"
-    return f"{first} and {count - 1} alike"
+        text, rest = first, ""
+    elif row.joined:
+        text, rest = f"{first}..{row.nodes[-1].name}", f" ({count} nodes)"
+    else:
+        text, rest = first, f" and {count - 1} alike"
+    return f"{text}{rest}" if len(text) + len(rest) <= most else f"{text[: most - len(rest) - 3]}...{rest}"
 
 
-def remark(row: Row, used: dict[str, Used]) -> str:
-    """What stands behind the picture: the model, a closed node, and what is free of one that is in use."""
+def remark(row: Row, used: dict[str, Used], room: int) -> str:
+    """What stands behind the picture, as far as there is room: the model, a closed node, what is free of one in use."""
     node = row.nodes[0]
     parts = [_kind(node)]
     if not node.ready:
@@ -192,12 +194,17 @@ def remark(row: Row, used: dict[str, Used]) -> str:
     held = used.get(node.name)
     if len(row.nodes) == 1 and held is not None:
         if held.cpu_milli:
-            parts.append(
-                f"cpu {format_count(node.cpu_milli - held.cpu_milli)} of {format_count(node.cpu_milli)} free"
-            )
+            free, total = format_count(node.cpu_milli - held.cpu_milli), format_count(node.cpu_milli)
+            parts.append(f"cpu {free} of {total} free")
         if held.memory_mib:
             parts.append(f"memory {format_memory(node.memory_mib - held.memory_mib)} free")
-    return ", ".join(part for part in parts if part)
+    text = ""
+    for part in filter(None, parts):
+        longer = f"{text}, {part}" if text else part
+        if len(longer) > room:
+            break
+        text = longer
+    return text
 
 
 def _kind(node: Node) -> str:
@@ -221,4 +228,4 @@ def summarize(rows: Sequence[Row]) -> Iterator[str]:
     if nodes:
         yield f"and {sum(nodes.values()):,} more nodes:"
     for kind in sorted(nodes):
-        yield f"  {kind}: {nodes[kind]:,} nodes, {round(held[kind] / MILLI):,} of {devices[kind]:,} GPUs held"
+        yield f"  {kind}: {nodes[kind]:,} nodes, {round(held[kind] / MILLI):,} of {devices[kind]:,} GPUs taken"
