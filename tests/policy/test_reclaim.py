@@ -205,3 +205,17 @@ def test_a_used_up_search_budget_ends_the_pass_and_is_said() -> None:
     decision = decide(sketch.snapshot())
     assert [place.task for place in decision.places] == ["A-0", "A-1"]
     assert "search_steps" in decision.holds[0].message
+
+
+def test_whoever_turns_out_not_to_be_needed_stays() -> None:
+    sketch = Sketch("n1: [b6f4]").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    sketch.run("b", "b").run("f", "b", priority=40).wait("A", "a", tasks=2, gpu=0.3, min=1)
+    decision = check(sketch, "n1: [A6f4]", evicted=1)
+    assert {place.after for place in decision.places} == {("b-0",)}
+
+
+def test_evictions_are_named_in_an_order_in_which_each_may_go() -> None:
+    sketch = Sketch("n1: ghg").with_queues(queue("a", 2), queue("b", 1, weight=0))
+    sketch.run("g", "b", priority=40).run("h", "b", priority=60).wait("A", "a", gpu=2)
+    decision = decide(sketch.snapshot())
+    assert [eviction.task for eviction in decision.evictions] == ["g-0", "g-1"]

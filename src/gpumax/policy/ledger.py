@@ -45,6 +45,15 @@ class Held(NamedTuple):
         return (self.cpu, self.memory, 1, *(dict(self.extended).get(name, 0) for name, _ in other.extended))
 
 
+def summed(helds: list[Held]) -> tuple[int, int, int]:
+    """What tasks count together."""
+    return (
+        sum([held.gpu for held in helds]),
+        sum([held.cpu for held in helds]),
+        sum([held.memory for held in helds]),
+    )
+
+
 class View(NamedTuple):
     """For one device ask, a row a node: how many devices fit, and the least that a shared one of them has free."""
 
@@ -114,6 +123,7 @@ class Room:
             for name in sorted({name for node in nodes.nodes for name in node.extended})
         }
         self._views: dict[DeviceAsk, tuple[int, View]] = {}
+        self._own: set[DeviceAsk] = set()  # views that no copy shares
         self._touched: list[int] = []
 
     def copy(self) -> Room:
@@ -123,7 +133,9 @@ class Room:
         other.cpu, other.memory, other.tasks = self.cpu.copy(), self.memory.copy(), self.tasks.copy()
         other.devices, other.gpus = self.devices.copy(), self.gpus.copy()
         other.extended = {name: free.copy() for name, free in self.extended.items()}
-        other._views, other._touched = {}, []
+        other._views, other._touched = dict(self._views), self._touched.copy()
+        other._own = set()
+        self._own.clear()
         return other
 
     def view(self, ask: DeviceAsk) -> View:
@@ -136,10 +148,13 @@ class Room:
             seen, view = known
             if seen == len(self._touched):
                 return view
-            rows = np.unique(np.array(self._touched[seen:], np.int64))
+            if ask not in self._own:
+                view = View(view.fitting.copy(), view.fullest.copy())
+            rows = list(dict.fromkeys(self._touched[seen:]))
             part = _look(self.devices[rows], usable[rows], need[rows])
             view.fitting[rows] = part.fitting
             view.fullest[rows] = part.fullest
+        self._own.add(ask)
         self._views[ask] = (len(self._touched), view)
         return view
 
@@ -221,6 +236,8 @@ class Ledger:
     def settle(self, helds: list[Held], leaving: list[Held]) -> None:
         """What tasks hold when the decision begins; `leaving` are among them."""
         self.now.take_all(helds)
+        if self.later is not self.now:
+            self.later.take_all(helds)
         for held in leaving:
             self.leave(held)
 
@@ -229,6 +246,12 @@ class Ledger:
         self.now.take(held)
         if self.later is not self.now:
             self.later.take(held)
+
+    def free(self, held: Held) -> None:
+        """Take back what `hold` gave."""
+        self.now.take(held, sign=-1)
+        if self.later is not self.now:
+            self.later.take(held, sign=-1)
 
     def promise(self, held: Held) -> None:
         """A task that is placed to start when others have left."""

@@ -37,7 +37,9 @@ class _Reclaim:
         self.placer = Placer(world.fits, world.scores)
         self.touched: list[int] = []
         self._pool: list[Part] | None = None
-        self.stopped: dict[Part, Account] = {}  # what has to go and is not moved, and for whose work
+        self.going: dict[
+            Part, tuple[Account, list[Spot]]
+        ] = {}  # for whose work, and the places of what is moved
         self.looked = 0  # how much was searched, against search_steps
         self._givers: dict[object, list[Part]] = {}
         self._candidates: dict[object, Candidates] = {}
@@ -61,14 +63,18 @@ class _Reclaim:
     def _spare(self) -> None:
         """Let those stay after all whose room turned out not to be needed: what went later has freed enough."""
         world, spared = self.world, set[str]()
-        tied = {extra for part in self.stopped for extra in part.rest}
-        for part in sorted(self.stopped, key=lambda part: (part.core, part.rank), reverse=True):
-            taker = self.stopped[part]
-            if part in tied or not all(map(world.ledger.could_stay, part.helds)) or _too_much(taker, part):
+        tied = {extra for part in self.going for extra in part.rest}
+        for part in sorted(self.going, key=lambda part: (part.core, part.rank), reverse=True):
+            taker, moved = self.going[part]
+            too_much = not moved and _too_much(taker, part)
+            if part in tied or too_much or not all(map(world.ledger.could_stay, part.helds)):
                 continue
             for held in part.helds:
                 world.ledger.stay(held)
-            world.tree.add(part.account, part.amounts, fixed=False)
+            for spot in moved:
+                world.ledger.free(spot.held)
+            if not moved:
+                world.tree.add(part.account, part.amounts, fixed=False)
             part.gone = False
             tied.difference_update(part.rest)
             spared.update(task.name for task in part.tasks)
@@ -179,9 +185,9 @@ class _Reclaim:
         # In the order in which they may go.
         for part in trial.gone:
             part.gone = True
+            self.going[part] = (gang.account, moved[part])
             if not moved[part]:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
-                self.stopped[part] = gang.account
             world.evictions += _evictions(world, part, moved[part], gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
             self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved[part]]

@@ -13,7 +13,7 @@ from gpumax.model.names import natural
 from gpumax.model.workload import Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import task_key
-from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.ledger import Ledger, summed
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.world import World
@@ -36,17 +36,13 @@ class Part:
         self.rest: list[Part] = []  # the extras that must have gone before a core goes
         self.gone = False  # whether the decision has it go already
         self.helds = [world.held[task.name] for task in tasks]
-        self.amounts: Vector = self.helds[0].amounts if len(tasks) == 1 else _sum(self.helds)
+        self.amounts: Vector = self.helds[0].amounts if len(tasks) == 1 else summed(self.helds)
         self.kinds = tuple([resource for resource in range(3) if self.amounts[resource] > 0])
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
         since = max(self.started_ms, workload.checkpointed_ms or 0)
         lost = self.amounts[0] * max(0, world.snapshot.now_ms - since)
         self.cost = (workload.priority, core, len(tasks), lost, -self.started_ms)
-
-
-def _sum(helds: list[Held]) -> Vector:
-    return tuple(sum(held.amounts[resource] for held in helds) for resource in range(3))
 
 
 def parts(world: World) -> list[Part]:

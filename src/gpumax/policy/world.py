@@ -8,7 +8,7 @@ from gpumax.model.workload import ACTIVE, HOLDING, DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
-from gpumax.policy.ledger import Held, Ledger, Nodes
+from gpumax.policy.ledger import Held, Ledger, Nodes, summed
 from gpumax.policy.score import Scores
 from gpumax.policy.tree import Tree, Vector
 from gpumax.units import MILLI
@@ -54,25 +54,42 @@ class World:
         leaving: list[Held] = []
         guessed: list[tuple[Workload, Task]] = []
         for workload in self.snapshot.workloads:
+            counted: list[Held] = []
             for task in workload.tasks:
                 if task.state not in HOLDING or task.node is None:
                     continue
                 if task.request.gpu and not task.devices:
                     guessed.append((workload, task))
                     continue
-                held = self._held(workload, task, self._columns(task))
-                helds.append(held)
-                if task.state == "releasing":
-                    leaving.append(held)
-        self.ledger.settle(helds, leaving)
+                held = self._held(task, self._columns(task))
+                (leaving if task.state == "releasing" else counted).append(held)
+            if counted:
+                helds += counted
+                self._count(workload, counted)
+        self.ledger.settle(helds + leaving, leaving)
         for workload, task in guessed:
-            held = self._held(workload, task, self._guess(task))
-            self.ledger.settle([held], [held] if task.state == "releasing" else [])
+            held = self._held(task, self._guess(task))
+            going = task.state == "releasing"
+            self.ledger.settle([held], [held] if going else [])
+            if not going:
+                self._count(workload, [held])
+
+    def _count(self, workload: Workload, helds: list[Held]) -> None:
+        """Count what a workload holds in its queue."""
+        account = self.tree.accounts.get(workload.queue)
+        if account is not None:
+            amounts = helds[0].amounts if len(helds) == 1 else summed(helds)
+            self.tree.add(account, amounts, fixed=not workload.preemptible)
+            self.tree.want(account, amounts)
 
     def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
         column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
+        if len(task.devices) == 1:
+            ((index, milli),) = [(share.index, share.milli) for share in task.devices]
+            column = column_of.get(index)
+            return () if column is None else ((column, milli),)
         return tuple(
-            (column_of[share.index], share.milli) for share in task.devices if share.index in column_of
+            [(column_of[share.index], share.milli) for share in task.devices if share.index in column_of]
         )
 
     def _guess(self, task: Task) -> tuple[tuple[int, int], ...]:
@@ -84,18 +101,14 @@ class World:
         ]
         return tuple((column, int(need[row, column])) for column in columns[: gpu.devices])
 
-    def _held(self, workload: Workload, task: Task, devices: tuple[tuple[int, int], ...]) -> Held:
-        """What a task holds; counted in its queue unless it is leaving."""
+    def _held(self, task: Task, devices: tuple[tuple[int, int], ...]) -> Held:
+        """What a task holds."""
         request = task.request
         extended = tuple(request.extended.items()) if request.extended else ()
         row = self.nodes.row_of[task.node or ""]
-        gpu = sum([milli for _, milli in devices])
+        gpu = devices[0][1] if len(devices) == 1 else sum([milli for _, milli in devices])
         held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices)
         self.held[task.name] = held
-        account = self.tree.accounts.get(workload.queue)
-        if task.state != "releasing" and account is not None:
-            self.tree.add(account, held.amounts, fixed=not workload.preemptible)
-            self.tree.want(account, held.amounts)
         return held
 
     def _read_waiting(self) -> None:
