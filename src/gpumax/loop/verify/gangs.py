@@ -70,9 +70,11 @@ def _stands(facts: Facts, workload: Workload) -> bool:
 
 
 def _here(facts: Facts, workload: Workload) -> dict[str, int]:
-    """By group: the tasks that run and stay, and those that are done."""
+    """By group: the tasks that run and stay, or run elsewhere, and those that are done."""
     here: dict[str, int] = {}
     for task in workload.tasks:
-        if task.state == "succeeded" or (task.state in ACTIVE and task.name not in facts.evicted):
+        evicted = facts.evicted.get(task.name)
+        stays = evicted is None or evicted.restarts_on is not None
+        if task.state == "succeeded" or (task.state in ACTIVE and stays):
             here[task.group] = here.get(task.group, 0) + 1
     return here
