@@ -48,6 +48,19 @@ def test_written_names_and_queues_are_left_alone() -> None:
     assert made == {"x-3"}
 
 
+def test_the_thousandth_run_of_a_command_is_named_as_fast_as_the_first() -> None:
+    """The next number, found in a few steps."""
+    asked = []
+
+    def taken(name: str) -> bool:
+        asked.append(name)
+        return name == "x" or int(name.removeprefix("x-")) <= 1000
+
+    (named,), _ = with_names([Parsed({"run": "x"}, no_lines)], taken)
+    assert named.document == {"run": "x", "name": "x-1001"}
+    assert len(asked) < 30
+
+
 def test_one_object_in_two_places_gets_two_names() -> None:
     """YAML's aliases are the same object twice."""
     named, _ = with_names(parse_text(b"- &a {run: x}\n- *a\n"), lambda _name: False)

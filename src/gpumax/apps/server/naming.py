@@ -58,11 +58,16 @@ def _wish(part: dict[str, object], source: str) -> str:
 
 def _unused(wish: str, taken: Callable[[str], bool]) -> str:
     made = re.sub(r"[^a-z0-9]+", "-", wish.lower()).strip("-")[:_LONGEST].strip("-") or "workload"
-    name, count = made, 1
-    while taken(name):
-        count += 1
-        name = f"{made}-{count}"
-    return name
+    if not taken(made):
+        return made
+    # Somebody may run the same command a thousand times: the next number is searched for, not counted up to.
+    last, free = 1, 2
+    while taken(f"{made}-{free}"):
+        last, free = free, 2 * free
+    while free - last > 1:
+        middle = (last + free) // 2
+        last, free = (middle, free) if taken(f"{made}-{middle}") else (last, middle)
+    return f"{made}-{free}"
 
 
 def name_of_command(run: object) -> str:

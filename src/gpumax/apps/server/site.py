@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -34,13 +35,14 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """The parts of a running server, for any thread."""
+    """The parts of a running server, for any thread. naming: held while a name is made and taken."""
 
     store: Store
     loop: Loop
     clock: Clock
     feed: Feed
     about: About
+    naming: Lock = msgspec.field(default_factory=Lock)
 
     def settle(self) -> None:
         """Return when a cycle has seen what was written before; a loop that is busy or in trouble isn't waited for."""

@@ -28,7 +28,7 @@ from gpumax.ports.store import Store
 PROJECT: Final = "default"
 """Of workloads that name none and whose submitter has none; its queue is there from the first start on."""
 
-_TRIES: Final = 20
+_TRIES: Final = 5
 """How often a made name is made anew because another submit was quicker."""
 
 
@@ -76,20 +76,22 @@ def _record(
     site: Site, submission: Submission, parsed: Sequence[Parsed], now_ms: int
 ) -> tuple[_Read, tuple[WorkloadRecord, ...]]:
     for tries_left in reversed(range(_TRIES)):
-        read = _read(site, submission, parsed)
-        try:
-            records = site.store.submit(
-                read.specs,
-                queues=read.queues,
-                key=submission.key,
-                digest=submission.digest(),
-                now_ms=now_ms,
-            )
-        except Conflict:
-            if not tries_left or not any(site.store.find(name) for name in read.made):
-                raise
-            # Another submit took a name that was made for this one.
-            continue
+        # One at a time, or equal commands that are submitted at once would make the same name.
+        with site.naming:
+            read = _read(site, submission, parsed)
+            try:
+                records = site.store.submit(
+                    read.specs,
+                    queues=read.queues,
+                    key=submission.key,
+                    digest=submission.digest(),
+                    now_ms=now_ms,
+                )
+            except Conflict:
+                if not tries_left or not any(site.store.find(name) for name in read.made):
+                    raise
+                # A submit that wrote its name was quicker.
+                continue
         return read, records
     raise AssertionError("the last try has returned or raised")
 
