@@ -65,8 +65,8 @@ def test_queue_list_draws_a_tree(cli: Cli, api: FakeApi) -> None:
     lines = cli("queue", "list").out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:2]] == ["dept"]
     assert lines[2].startswith("  team-b")
-    assert "[###############.....]" in lines[1]
-    assert "[#####+++++          ]" in lines[2]
+    assert "[#########...]" in lines[1]
+    assert "[###+++      ]" in lines[2]
     assert lines[3].split()[-7:] == ["1", "8", "unlimited", "16", "1", "3", "1"]
     assert cli("queue").out == cli("queue", "list").out
     assert cli("queue", "list", "-q").out == "team-b\ndept\nother\n"

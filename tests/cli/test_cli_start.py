@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
-from cli.fake_api import HELD, FakeApi, ok, page, queue, workload
+from cli.fake_api import HELD, Answer, FakeApi, ok, page, queue, workload
 from cli.test_cli_look import DECISION, SNAPSHOT
 
 HEAVY = (
@@ -88,10 +90,12 @@ def test_letters_that_the_terminal_does_not_have(api: FakeApi) -> None:
     assert (done.returncode, done.stdout) == (0, b"\\u03a9\xdf\n")
 
 
-def on_terminal(command: list[str], **environment: str) -> str:
-    """What a command writes to a terminal."""
+def on_terminal(command: list[str], until: str = "", **environment: str) -> str:
+    """What a command writes to a terminal of 80 x 24. until: what it has written when Ctrl-C ends it."""
     near, far = pty.openpty()
+    termios.tcsetwinsize(far, (24, 80))
     given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    ended = 0
     with subprocess.Popen(
         [*PROGRAM, *command],
         stdin=far,
@@ -109,8 +113,12 @@ def on_terminal(command: list[str], **environment: str) -> str:
             if not piece:
                 break
             pieces.append(piece)
+            if until and until in b"".join(pieces).decode():
+                child.send_signal(signal.SIGINT)
+                until = ""
+                ended = 130
         os.close(near)
-        assert child.wait(60) == 0
+        assert child.wait(60) == ended
     return b"".join(pieces).decode()
 
 
@@ -151,3 +159,21 @@ def test_delete_asks_on_a_terminal(api: FakeApi) -> None:
     os.close(near)
     os.close(far)
     assert not api.asked("DELETE /workloads/a")
+
+
+def test_watch_gives_the_terminal_back(api: FakeApi) -> None:
+    """A watched picture fits the terminal; after Ctrl-C the terminal is as it was, with the last picture on it."""
+    api.on("GET /events", ok({"items": [], "next": 1}))
+    api.on(
+        "GET /watch",
+        lambda _request: Answer(200, iter(lambda: b": still here\n\n", b""), "text/event-stream"),
+    )
+    api.on("GET /workloads", page(*(workload(f"w{number}") for number in range(50))))
+    text = on_terminal(["ps", "-w"], until="more lines", NO_COLOR="1")
+    begun, _, ended = text.partition("\x1b[?1049l")
+    assert begun.index("\x1b[?1049h") < begun.index("w0 ")
+    assert "w20 " in begun
+    assert "w21 " not in begun
+    assert "... 29 more lines" in begun
+    assert "w49 " in ended
+    assert "\x1b" not in ended

@@ -43,7 +43,8 @@ def test_help_names_every_command(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
     assert all(f"\n  {name} " in result.out for name in COMMANDS)
-    assert cli() == result
+    assert cli() == cli("help") == result
+    assert cli("help", "ps") == cli("ps", "--help")
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
+    words = list(arguments) or ["--help"]
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
     try:
-        with cli.make_context("gpumax", list(arguments) or ["--help"], obj=Where()) as context:
+        with cli.make_context("gpumax", words, obj=Where()) as context:
             cli.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gpumax.errors import Refused
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -29,7 +31,12 @@ class Where:
     def data(self) -> Path:
         """The data directory, absolute."""
         chosen = self.data_option or os.environ.get("GPUMAX_DATA")
-        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local" / "share" / "gpumax"
+        try:
+            return Path(chosen or "~/.local/share/gpumax").expanduser().absolute()
+        except RuntimeError:
+            raise Refused(
+                f"{chosen or 'this user'} has no home directory; name the data directory with --data"
+            ) from None
 
     @property
     def server(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import click
@@ -289,24 +289,37 @@ def events(where: Where, name: str | None, limit: int, watch: bool, output: str)
     if not watch:
         emit(answer, EVENTS, output, empty="no events")
         return
-    if output in ("json", "yaml"):
-        for item in answer.get("items", []):
-            click.echo(json.dumps(item, ensure_ascii=False))
-    else:
-        emit(answer, EVENTS, output)
-    _go_on(api, name, answer.get("next") or 0, output)
+    show_event = (
+        _as_lines if output in ("json", "yaml") else _as_rows(answer.get("items", []), output == "wide")
+    )
+    for item in answer.get("items", []):
+        show_event(item)
+    for item in _coming(api, name, answer.get("next") or 0):
+        show_event(item)
 
 
-def _go_on(api: Api, name: str | None, after: int, output: str) -> None:
-    """Events as they come, one a line."""
+def _coming(api: Api, name: str | None, after: int) -> Iterator[Item]:
+    """Events from now on; of one workload, or of all."""
     from gpumax.apps.cli.stream import follow
 
     for message in follow(api, "/watch", {"after": after}, notice=say):
         item = json.loads(message.data)
-        if name is not None and item.get("workload") != name:
-            continue
-        if output in ("json", "yaml"):
-            click.echo(json.dumps(item, ensure_ascii=False))
-        else:
-            shown = [column for column in EVENTS if output == "wide" or not column.wide]
-            click.echo("  ".join(clean(column.value(item)) or "-" for column in shown))
+        if name is None or item.get("workload") == name:
+            yield item
+
+
+def _as_lines(item: Item) -> None:
+    click.echo(json.dumps(item, ensure_ascii=False))
+
+
+def _as_rows(items: Sequence[Item], wide: bool) -> Callable[[Item], None]:
+    """Prints events as rows of one table, whose columns are as wide as these need them."""
+    shown = [column for column in EVENTS if wide or not column.wide]
+    sizes = [max([8, *(len(column.value(item)) for item in items)]) for column in shown[:-1]]
+
+    def show_row(item: Item) -> None:
+        cells = [clean(column.value(item)) or "-" for column in shown]
+        padded = [cell.ljust(size) for cell, size in zip(cells, [*sizes, 0], strict=True)]
+        click.echo("  ".join(padded).rstrip())
+
+    return show_row

@@ -60,7 +60,7 @@ def tree(items: list[Item]) -> Iterator[tuple[int, Item]]:
 
 def _picture(item: Item, whole: float) -> str:
     held, quota = gpus(item, "allocated"), gpus(item, "quota")
-    return bar(held, held if quota == float("inf") else quota, whole, 20)
+    return bar(held, held if quota == float("inf") else quota, whole, 12)
 
 
 def _scale(items: list[Item]) -> float:
@@ -82,13 +82,18 @@ def _columns(items: list[Item]) -> tuple[Column, ...]:
         Column("HOLDS", gpu("allocated")),
         Column("SHARE", gpu("share")),
         Column("QUOTA", gpu("quota")),
-        Column("LIMIT", lambda item: number((item.get("limit") or {}).get("gpu") or "unlimited")),
+        Column("LIMIT", _limit),
         Column("WANTS", gpu("demand")),
         Column("WEIGHT", lambda item: number((item.get("weight") or {}).get("gpu")), wide=True),
         Column("PRIORITY", lambda item: number(item.get("priority")), wide=True),
         Column("RUNNING", lambda item: number(item.get("running"))),
         Column("WAITING", lambda item: number(item.get("waiting"))),
     )
+
+
+def _limit(item: Item) -> str:
+    limit = (item.get("limit") or {}).get("gpu")
+    return "" if limit == "unlimited" else number(limit)
 
 
 @queue.command("list")
