@@ -34,6 +34,21 @@ NodeReason = Literal[
     "NotReady", "Cordoned", "WrongPool", "TaintNotTolerated", "SelectorMismatch", "AffinityMismatch", "ModelMismatch",
     "NotEnoughGpu", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
 ]  # fmt: skip
+
+NODE_REASONS: Final[dict[NodeReason, str]] = {
+    "NotReady": "it is not ready",
+    "Cordoned": "it is cordoned: nothing new goes there",
+    "WrongPool": "it is in another pool than the workload asks for",
+    "TaintNotTolerated": "it has a taint that the task does not tolerate",
+    "SelectorMismatch": "its labels are not those of the task's selector",
+    "AffinityMismatch": "it is none of the nodes that the task's affinity requires",
+    "ModelMismatch": "none of its devices is of a model that the task asks for",
+    "NotEnoughGpu": "too few of its devices have room for what the task asks of each",
+    "NotEnoughCpu": "it has too few cores left",
+    "NotEnoughMemory": "it has too little host memory left",
+    "NotEnoughExtended": "it has too little of another resource left",
+    "TooManyTasks": "it takes no more tasks",
+}
 """Why one node can't take a task; the first that applies, in this order."""
 
 
