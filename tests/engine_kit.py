@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -31,10 +32,16 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 class Machine:
-    """One machine: its data directory, and the engine that a server has on it now."""
+    """One machine: its data directory, and the engine that a server has on it now.
 
-    def __init__(self, data: Path, **options: Any) -> None:
+    Ids of attempts are unique for all time, and processes are found by them; so they are made from the directory, and
+    tests that run side by side don't end each other's tasks.
+    """
+
+    def __init__(self, data: Path, *, literal: bool = False, **options: Any) -> None:
+        """literal: names of attempts are ids. options: of the engine."""
         self.data = data
+        self._prefix = "" if literal else f"{hashlib.sha256(bytes(data)).hexdigest()[:8]}-"
         self._options = options
         self._woken = threading.Event()
         self.engine = self._open()
@@ -44,10 +51,18 @@ class Machine:
         self.engine.close()
         self.engine = self._open()
 
+    def id(self, attempt: str) -> str:
+        """The id of an attempt that tests call by a short name."""
+        return f"{self._prefix}{attempt}"
+
+    def directory(self, attempt: str) -> Path:
+        """Where the engine keeps what it knows of it."""
+        return self.data / "attempts" / self.id(attempt)
+
     def launch(self, attempt: str, *argv: str, **changes: Any) -> Launch:
         """How to start a command; one word alone is a shell line."""
         fields: dict[str, Any] = {
-            "attempt": attempt,
+            "attempt": self.id(attempt),
             "task": f"task-{attempt}",
             "workload": "w",
             "node": "n1",
@@ -64,11 +79,12 @@ class Machine:
 
     def stop(self, attempt: str, grace_ms: int = 60_000) -> None:
         """Order an attempt to end."""
-        assert self.engine.apply([Stop(attempt, grace_ms)]) == ()
+        assert self.engine.apply([Stop(self.id(attempt), grace_ms)]) == ()
 
     def seen(self, attempt: str) -> AttemptSeen | None:
         """What the engine says of an attempt."""
-        return next((seen for seen in self.engine.observe().attempts if seen.attempt == attempt), None)
+        name = self.id(attempt)
+        return next((seen for seen in self.engine.observe().attempts if seen.attempt == name), None)
 
     def until(self, attempt: str, *states: str) -> AttemptSeen:
         """Wait for an attempt to be in one of these states. It looks only when the engine wakes it, as a loop does."""
@@ -98,7 +114,7 @@ class Machine:
 
     def supervisor(self, attempt: str) -> int:
         """The process id of the attempt's supervisor."""
-        directory = str(self.data / "attempts" / attempt).encode()
+        directory = bytes(self.directory(attempt))
         found = [pid for pid in pids() if directory in cmdline(pid).split(b"\0")]
         assert len(found) == 1, found
         return found[0]
@@ -112,7 +128,7 @@ class Machine:
         running = [seen.attempt for seen in self.engine.observe().attempts if seen.state not in OVER]
         self.engine.apply([Stop(attempt, 0) for attempt in running])
         for attempt in running:
-            self.until(attempt, *OVER)
+            self.until(attempt.removeprefix(self._prefix), *OVER)
         self.engine.apply([Forget(seen.attempt) for seen in self.engine.observe().attempts])
         assert self.engine.observe().attempts == ()
         here = str(self.data / "attempts").encode()

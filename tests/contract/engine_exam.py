@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 import msgspec
 import pytest
 
 from gpumax.ports.engine import AttemptSeen, Engine, Forget, Launch, Start, Stop
+
+A1, A2, A3 = (f"exam-{os.getpid()}-{number}" for number in (1, 2, 3))
+"""Ids of attempts, unique as the contract has it, also where exams are taken side by side."""
 
 
 class Subject(Protocol):
@@ -52,19 +56,19 @@ class EngineExam:
 
     def test_start(self, subject: Subject) -> None:
         """A start that isn't refused is seen at once, and soon as running, since a moment."""
-        assert subject.engine.apply([Start(subject.launch("a1"))]) == ()
-        assert [seen.attempt for seen in subject.engine.observe().attempts] == ["a1"]
-        running = subject.until("a1", "running")
+        assert subject.engine.apply([Start(subject.launch(A1))]) == ()
+        assert [seen.attempt for seen in subject.engine.observe().attempts] == [A1]
+        running = subject.until(A1, "running")
         assert running.started_ms is not None
         assert (running.exit_code, running.ended_ms) == (None, None)
 
     @pytest.mark.parametrize("code", [0, 3])
     def test_exit_code(self, subject: Subject, code: int) -> None:
         """An attempt that ends is seen with its exit code, and when it began and ended."""
-        subject.engine.apply([Start(subject.launch("a1"))])
-        subject.until("a1", "running")
-        subject.finish("a1", code)
-        seen = subject.until("a1", "exited")
+        subject.engine.apply([Start(subject.launch(A1))])
+        subject.until(A1, "running")
+        subject.finish(A1, code)
+        seen = subject.until(A1, "exited")
         assert seen.exit_code == code
         assert seen.started_ms is not None
         assert seen.ended_ms is not None
@@ -72,79 +76,79 @@ class EngineExam:
 
     def test_stop(self, subject: Subject) -> None:
         """A stopped attempt ends as by SIGTERM, or as its program chooses; until then it is seen as stopping."""
-        subject.engine.apply([Start(subject.launch("a1"))])
-        subject.until("a1", "running")
-        assert subject.engine.apply([Stop("a1", 60_000)]) == ()
+        subject.engine.apply([Start(subject.launch(A1))])
+        subject.until(A1, "running")
+        assert subject.engine.apply([Stop(A1, 60_000)]) == ()
         (at_once,) = subject.engine.observe().attempts
         assert at_once.state in ("stopping", "exited")
-        assert subject.until("a1", "exited").exit_code == 143
+        assert subject.until(A1, "exited").exit_code == 143
 
     def test_repeats(self, subject: Subject) -> None:
         """Orders may be repeated: a start starts once, a stop stops, a forget forgets."""
-        subject.engine.apply([Start(subject.launch("a1")), Start(subject.launch("a1"))])
-        subject.until("a1", "running")
-        assert subject.engine.apply([Start(subject.launch("a1"))]) == ()
-        assert subject.runs("a1") == 1
-        assert subject.engine.apply([Stop("a1", 60_000), Stop("a1", 60_000)]) == ()
-        subject.until("a1", "exited")
-        assert subject.engine.apply([Stop("a1", 0)]) == ()
-        assert subject.until("a1", "exited").exit_code == 143
-        assert subject.engine.apply([Forget("a1"), Forget("a1")]) == ()
+        subject.engine.apply([Start(subject.launch(A1)), Start(subject.launch(A1))])
+        subject.until(A1, "running")
+        assert subject.engine.apply([Start(subject.launch(A1))]) == ()
+        assert subject.runs(A1) == 1
+        assert subject.engine.apply([Stop(A1, 60_000), Stop(A1, 60_000)]) == ()
+        subject.until(A1, "exited")
+        assert subject.engine.apply([Stop(A1, 0)]) == ()
+        assert subject.until(A1, "exited").exit_code == 143
+        assert subject.engine.apply([Forget(A1), Forget(A1)]) == ()
         assert subject.engine.observe().attempts == ()
 
     def test_no_start_after_the_end(self, subject: Subject) -> None:
         """What has ended isn't started again under the same id; its end stays on record."""
-        subject.engine.apply([Start(subject.launch("a1"))])
-        subject.until("a1", "running")
-        subject.finish("a1", 3)
-        subject.until("a1", "exited")
-        assert subject.engine.apply([Start(subject.launch("a1"))]) == ()
-        assert subject.until("a1", "exited").exit_code == 3
-        assert subject.runs("a1") == 1
+        subject.engine.apply([Start(subject.launch(A1))])
+        subject.until(A1, "running")
+        subject.finish(A1, 3)
+        subject.until(A1, "exited")
+        assert subject.engine.apply([Start(subject.launch(A1))]) == ()
+        assert subject.until(A1, "exited").exit_code == 3
+        assert subject.runs(A1) == 1
 
     def test_stop_before_start(self, subject: Subject) -> None:
         """What is stopped before it was started is never started."""
-        assert subject.engine.apply([Stop("a1", 0), Start(subject.launch("a1"))]) == ()
-        assert subject.until("a1", "exited").exit_code == 143
-        assert subject.runs("a1") == 0
+        assert subject.engine.apply([Stop(A1, 0), Start(subject.launch(A1))]) == ()
+        assert subject.until(A1, "exited").exit_code == 143
+        assert subject.runs(A1) == 0
 
     def test_stop_right_after_start(self, subject: Subject) -> None:
         """A stop in the same breath as the start ends it, whether it had begun or not."""
-        assert subject.engine.apply([Start(subject.launch("a1")), Stop("a1", 60_000)]) == ()
-        assert subject.until("a1", "exited").exit_code == 143
+        assert subject.engine.apply([Start(subject.launch(A1)), Stop(A1, 60_000)]) == ()
+        assert subject.until(A1, "exited").exit_code == 143
 
     def test_forget_waits_for_the_end(self, subject: Subject) -> None:
         """An attempt that hasn't ended can't be forgotten."""
-        subject.engine.apply([Start(subject.launch("a1"))])
-        assert subject.engine.apply([Forget("a1")]) == ()
-        assert [seen.attempt for seen in subject.engine.observe().attempts] == ["a1"]
+        subject.engine.apply([Start(subject.launch(A1))])
+        assert subject.engine.apply([Forget(A1)]) == ()
+        assert [seen.attempt for seen in subject.engine.observe().attempts] == [A1]
 
     def test_forget(self, subject: Subject) -> None:
         """An attempt that has ended is seen until it is forgotten; others stay, sorted by id."""
-        subject.engine.apply([Start(subject.launch(attempt)) for attempt in ("a3", "a1", "a2")])
-        for attempt in ("a1", "a2", "a3"):
+        subject.engine.apply([Start(subject.launch(attempt)) for attempt in (A3, A1, A2)])
+        for attempt in (A1, A2, A3):
             subject.until(attempt, "running")
-        subject.finish("a2", 0)
-        subject.until("a2", "exited")
-        assert [seen.attempt for seen in subject.engine.observe().attempts] == ["a1", "a2", "a3"]
-        assert subject.engine.apply([Forget("a2")]) == ()
-        assert [seen.attempt for seen in subject.engine.observe().attempts] == ["a1", "a3"]
+        subject.finish(A2, 0)
+        subject.until(A2, "exited")
+        assert [seen.attempt for seen in subject.engine.observe().attempts] == [A1, A2, A3]
+        assert subject.engine.apply([Forget(A2)]) == ()
+        assert [seen.attempt for seen in subject.engine.observe().attempts] == [A1, A3]
 
     def test_lost(self, subject: Subject) -> None:
         """An attempt whose supervisor dies is seen as lost, with a reason and without an exit code."""
-        subject.engine.apply([Start(subject.launch("a1"))])
-        subject.until("a1", "running")
-        subject.lose("a1")
-        seen = subject.until("a1", "lost")
+        subject.engine.apply([Start(subject.launch(A1))])
+        subject.until(A1, "running")
+        subject.lose(A1)
+        seen = subject.until(A1, "lost")
         assert seen.exit_code is None
         assert seen.message
-        assert subject.engine.apply([Stop("a1", 0), Start(subject.launch("a1")), Forget("a1")]) == ()
+        assert subject.engine.apply([Stop(A1, 0), Start(subject.launch(A1)), Forget(A1)]) == ()
         assert subject.engine.observe().attempts == ()
 
     def test_unknown_node(self, subject: Subject) -> None:
         """A start on a node that isn't there is refused in words, the orders after it are carried out."""
-        elsewhere = msgspec.structs.replace(subject.launch("a1"), node="elsewhere")
-        (refusal,) = subject.engine.apply([Start(elsewhere), Start(subject.launch("a2"))])
-        assert refusal.attempt == "a1"
+        elsewhere = msgspec.structs.replace(subject.launch(A1), node="elsewhere")
+        (refusal,) = subject.engine.apply([Start(elsewhere), Start(subject.launch(A2))])
+        assert refusal.attempt == A1
         assert "elsewhere" in refusal.why
-        assert [seen.attempt for seen in subject.engine.observe().attempts] == ["a2"]
+        assert [seen.attempt for seen in subject.engine.observe().attempts] == [A2]

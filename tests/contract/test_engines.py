@@ -99,5 +99,5 @@ class TestLocalEngine(EngineExam):
     @pytest.fixture
     def subject(self, tmp_path: Path) -> Iterator[Processes]:
         """A fresh one, left clean."""
-        with machine_on(tmp_path) as machine:
+        with machine_on(tmp_path, literal=True) as machine:
             yield Processes(machine)

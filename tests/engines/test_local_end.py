@@ -101,7 +101,7 @@ def test_fork_storm(machine: Machine) -> None:
     machine.until("a1", "running")
     machine.stop("a1", grace_ms=10)
     machine.until("a1", "exited")
-    assert _marked("a1") == []
+    assert _marked(machine.id("a1")) == []
 
 
 def test_supervisor_killed(machine: Machine) -> None:
@@ -172,8 +172,9 @@ def test_own_cgroup(machine: Machine) -> None:
         pytest.skip("this machine gives us no cgroups")
     machine.start("a1", "grep 0:: /proc/self/cgroup")
     machine.until("a1", "exited")
-    assert machine.log("a1").endswith("gpumax-a1\n")
-    assert not Path(cgroups.home(), "gpumax-a1").exists()
+    name = f"gpumax-{machine.id('a1')}"
+    assert machine.log("a1").endswith(f"/{name}\n")
+    assert not Path(cgroups.home(), name).exists()
 
 
 def _marked(attempt: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,8 +67,7 @@ def victim(data: Path, *arguments: str) -> Iterator[Victim]:
 
 def runs(data: Path, attempt: str) -> int:
     """How often the task of an attempt has begun."""
-    path = data / f"{attempt}.runs"
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    return sum(len(path.read_text().splitlines()) for path in data.glob(f"*-{attempt}.runs"))
 
 
 def test_adopted(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_ended_meanwhile(tmp_path: Path) -> None:
         assert server.order(f"start a1 {ONCE} while [ ! -e go ]; do sleep 0.01; done; exit 5")
         server.kill()
     (tmp_path / "go").touch()
-    eventually(lambda: (tmp_path / "attempts" / "a1" / "exited").exists(), "the end on record")
+    eventually(lambda: any((tmp_path / "attempts").glob("*/exited")), "the end on record")
     with machine_on(tmp_path) as machine:
         assert machine.start("a1", ONCE) == ()
         assert machine.until("a1", "exited").exit_code == 5
@@ -117,6 +117,21 @@ def test_supervisor_died_meanwhile(tmp_path: Path) -> None:
         assert machine.start("a1", ONCE) == ()
         assert machine.until("a1", "lost").message == "its supervisor died"
         assert runs(tmp_path, "a1") == 1
+
+
+def test_task_dies_with_its_supervisor(tmp_path: Path) -> None:
+    """A task doesn't go on unwatched: with its supervisor dead it ends at once, also while no server is there."""
+    with machine_on(tmp_path) as machine:
+        with victim(tmp_path) as server:
+            assert server.order("start a1 echo $$ > pid; exec sleep 1000")
+            pid = machine.pid("pid")
+            server.kill()
+        supervisor = machine.supervisor("a1")
+        machine.engine.close()
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(lambda: not alive(pid), "the end of the task")
+        machine.again()
+        assert machine.until("a1", "lost").exit_code is None
 
 
 def test_stopping_meanwhile(tmp_path: Path) -> None:
@@ -180,9 +195,9 @@ def test_damaged_record(machine: Machine) -> None:
     """A record that the machine's end cut short makes an attempt lost, not the server fail."""
     machine.start("a1", "true")
     machine.until("a1", "exited")
-    (machine.data / "attempts" / "a1" / "exited").unlink()
-    (machine.data / "attempts" / "a1" / "started").write_bytes(b"")
-    (machine.data / "attempts" / "a1" / "attempt").write_bytes(b"tas")
+    (machine.directory("a1") / "exited").unlink()
+    (machine.directory("a1") / "started").write_bytes(b"")
+    (machine.directory("a1") / "attempt").write_bytes(b"tas")
     machine.again()
     assert machine.until("a1", "lost").started_ms is None
 

@@ -38,7 +38,7 @@ def test_environment(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["PATH"] == "/bin:/usr/bin"
     assert found["HOME"] == os.environ["HOME"]
     assert found["LC_TIME"] == "C"
-    assert found["GPUMAX_ATTEMPT"] == "env"
+    assert found["GPUMAX_ATTEMPT"] == machine.id("env")
     assert "SERVER_TOKEN" not in found
     assert SECRET not in found.values()
 

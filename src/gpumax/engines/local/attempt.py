@@ -38,6 +38,8 @@ class Attempt:
         facts = files.read(self._path("attempt")) or {}
         self.cgroup = first(facts, "cgroup")
         self._checkpoint_dir = first(facts, "checkpoint_dir")
+        # What can't change any more is read once.
+        self._started: Record | None = None
         self._end: AttemptSeen | None = None
 
     def seen(self) -> AttemptSeen:
@@ -46,11 +48,12 @@ class Attempt:
             self._end = self._ended()
         if self._end is not None:
             return self._end
-        started = files.read(self._path("started"))
-        state: AttemptState = "starting" if started is None else "running"
+        if self._started is None:
+            self._started = files.read(self._path("started"))
+        state: AttemptState = "starting" if self._started is None else "running"
         if os.path.exists(self._path("stop")):
             state = "stopping"
-        return self._seen(state, started or {})
+        return self._seen(state, self._started or {})
 
     def stop(self, grace_ms: int) -> None:
         """Have the supervisor end it. A shorter grace than one given before counts, a longer one doesn't."""

@@ -43,7 +43,10 @@ class LocalEngine:
         *,
         log_most: int = MOST_BYTES,
     ) -> None:
-        """Adopt what runs. data: absolute; node: this machine's name; log_most: bytes of a task's log."""
+        """Adopt what runs. data: absolute; node: this machine's name; log_most: bytes of a task's log.
+
+        wake: called from other threads, and maybe before this returns.
+        """
         self._node = node
         self._devices = devices
         self._wake = wake
@@ -80,6 +83,8 @@ class LocalEngine:
 
     def close(self) -> None:
         """Let go. Tasks run on."""
+        if self._closed:
+            return
         self._closed = True
         self._watch.close()
         with self._lock:

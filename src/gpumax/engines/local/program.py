@@ -76,6 +76,8 @@ class Program:
             if os.getppid() == parent and os.read(go, 1) == b"g":
                 code, why = self._exec()
                 os.write(say, why.encode("utf-8", "surrogateescape"))
+        except Exception as error:
+            os.write(say, f"can't run {self.argv[0]}: {error}".encode("utf-8", "surrogateescape"))
         finally:
             os._exit(code)
 

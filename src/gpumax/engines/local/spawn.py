@@ -20,7 +20,7 @@ CODE: Final = (
 NOT_YET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that wait until the supervisor is ready for them."""
 
-ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8"}
+KEPT: Final = ("LD_LIBRARY_PATH",)  # some interpreters don't start without it
 
 
 def spawn(directory: Path, launch: bytes, lock: int, up: int) -> int:
@@ -48,11 +48,10 @@ def _start(argv: list[str], handed: dict[int, int]) -> int:
     high = {
         target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, UP_FD + 1) for target, source in handed.items()
     }
+    env = {"LC_ALL": "C.UTF-8", **{name: os.environ[name] for name in KEPT if name in os.environ}}
     try:
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in high.items()]
-        return os.posix_spawn(
-            argv[0], argv, ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=NOT_YET
-        )
+        return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=NOT_YET)
     finally:
         for source in high.values():
             os.close(source)
