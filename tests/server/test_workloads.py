@@ -297,6 +297,30 @@ def test_why_explains_work_in_every_state(there: Served) -> None:
     assert all(why["sentences"] for why in told.values())
 
 
+def test_a_start_that_the_machine_refuses_is_told_at_once(there: Served) -> None:
+    """The answer to the submit, the list and `why` carry the engine's words; it is tried again."""
+    there.engine.refuse = "no such directory: /nope"
+    (item,) = there.submit({"name": "a", "run": "x", "workdir": "/nope"})
+    assert (item["state"], item["reason"]) == ("pending", "no such directory: /nope")
+    assert there.get("/workloads")["items"][0]["reason"] == "no such directory: /nope"
+    assert any(
+        "no such directory: /nope" in sentence for sentence in there.get("/workloads/a/why")["sentences"]
+    )
+
+
+def test_why_tells_of_tasks_on_their_way_out(there: Served) -> None:
+    """For whom they go, while they still have their grace."""
+    there.submit(
+        [{"kind": "queue", "name": "owner", "quota": {"gpu": 8}}, {"name": "guest", **RUN, "tasks": 8}]
+    )
+    there.engine.stops = False
+    there.submit({"name": "mine", "project": "owner", "run": "x", "resources": {"gpu": 8}})
+    there.site.settle()
+    told = there.get("/workloads/guest/why")
+    assert told["sentences"] == ["8 of its tasks are on the way out: evicted for mine (reclaim)."]
+    there.ask("POST", "/workloads/mine/stop")
+
+
 def test_a_machine_without_gpus_holds_gpu_work_and_runs_the_rest() -> None:
     """No GPU here is no error."""
     with served([machine(gpus=0)]) as there:

@@ -149,6 +149,7 @@ class Fate(BaseModel):
     created: bool = Field(description="Whether this request made or changed it.")
     state: WorkloadState | None = Field(description="null for a queue.")
     hold: HoldOut | None
+    reason: str = Field(description="Why it could not start, where neither hold nor place says more.")
     places: list[PlaceOut]
     evictions: list[EvictionOut]
 

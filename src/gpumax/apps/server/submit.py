@@ -11,7 +11,7 @@ import msgspec
 from gpumax.apps.server.naming import with_names
 from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
 from gpumax.apps.server.site import Site
-from gpumax.apps.server.views import devices, hold
+from gpumax.apps.server.views import devices, hold, reason_of
 from gpumax.errors import BadFile, Conflict, Fault
 from gpumax.formats.text import Parsed, parse_text
 from gpumax.formats.workload import load_workloads
@@ -130,6 +130,7 @@ def _of_queue(queue: Queue, known: dict[str, Queue]) -> Fate:
         created=not as_before,
         state=None,
         hold=None,
+        reason="",
         places=[],
         evictions=[],
     )
@@ -144,6 +145,7 @@ def _imagined(name: str, snapshot: Snapshot, decision: Decision) -> Fate:
         created=False,
         state="pending",
         hold=hold(held),
+        reason="",
         places=_decided(tasks, decision),
         evictions=_evictions(name, decision),
     )
@@ -167,6 +169,7 @@ def _of_workload(site: Site, submitted: WorkloadRecord, now_ms: int) -> Fate:
         created=record.submitted_ms >= now_ms,
         state=record.state,
         hold=hold(held),
+        reason=reason_of(record, tasks),
         places=places,
         evictions=evictions,
     )

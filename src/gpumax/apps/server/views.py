@@ -77,7 +77,7 @@ def _fields(record: WorkloadRecord, tasks: Tasks, nodes: Iterable[Node], now_ms:
         "failures": record.failures,
         "nodes": sorted({task.node for task in holding if task.node}, key=natural),
         "hold": hold(record.hold),
-        "reason": record.reason,
+        "reason": reason_of(record, tasks),
         "device_seconds": _plain((record.device_ms + so_far) // 1000),
     }
 
@@ -121,6 +121,13 @@ def _part(ask: DeviceAsk, smallest_mib: int) -> int:
     if not ask.memory_mib or not smallest_mib:
         return ask.milli
     return min(MILLI, -(-ask.memory_mib * MILLI // smallest_mib))
+
+
+def reason_of(record: WorkloadRecord, tasks: Tasks) -> str:
+    """Why it is in its state; where nothing is said of the whole, why one of its tasks that wait couldn't start or go on."""
+    if record.reason or record.state != "pending" or record.hold is not None:
+        return record.reason
+    return next((task.reason for task in tasks if task.state == "pending" and task.reason), "")
 
 
 def hold(held: Hold | None) -> HoldOut | None:

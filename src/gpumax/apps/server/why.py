@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from gpumax.apps.server.cluster import share
 from gpumax.apps.server.shapes import Why
 from gpumax.apps.server.site import Site
-from gpumax.apps.server.views import hold
+from gpumax.apps.server.views import hold, reason_of
 from gpumax.errors import NotFound
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
+from gpumax.model.workload import ACTIVE
 from gpumax.policy.explain import Explanation, explain
+
+_NEXT: Final = "The next cycle decides about it."
 
 
 def why(site: Site, name: str) -> Why:
@@ -24,12 +28,14 @@ def why(site: Site, name: str) -> Why:
         return _alone(record, told)
     explained = _explained(site, name)
     if explained is None:
-        return _alone(record, told or ("It was just submitted; the next cycle decides about it.",))
-    state = explained.state if explained.state not in ("pending", "gated") else record.state
+        return _alone(record, told or (_NEXT,))
+    # What the decision says nothing about is told from the records, which know more than that it isn't waiting.
+    decided = explained.state in ("placed", "held", "evicted")
+    runs = record.state == "running" and any(task.state in ACTIVE for task in tasks)
     return Why(
         workload=name,
-        state=state,
-        sentences=[*explained.sentences, *told],
+        state=explained.state if decided else record.state,
+        sentences=[*(explained.sentences if decided or runs else ()), *told] or [_NEXT],
         hold=hold(explained.hold or record.hold),
         queue=[share(row) for row in explained.queue],
         ahead=list(explained.ahead),
@@ -74,13 +80,17 @@ def _present(record: WorkloadRecord) -> tuple[str, ...]:
             return ()
         case _, wish:
             doing = {"stop": "stopped", "suspend": "suspended", "delete": "deleted"}[wish]
-            return (f"It is being {doing}: its tasks have their grace to end.",)
+            return (f"It is being {doing}; its tasks have their grace to end.",)
 
 
 def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
     if record.state in FINISHED:
         return ()
     sentences = []
+    leaving = [task for task in tasks if task.state == "releasing"]
+    if leaving:
+        many = f"{len(leaving)} of its tasks are" if len(leaving) > 1 else "A task of it is"
+        sentences.append(f"{many} on the way out: {leaving[0].reason or 'told to end'}.")
     evicted = next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
     if evicted is not None:
         sentences.append(f"It was evicted for {evicted.beneficiary} ({evicted.cause}).")
@@ -88,10 +98,9 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
         sentences.append(_retries(record))
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
-    reasons = {
-        task.reason for task in tasks if task.state == "pending" and task.cause is None and task.reason
-    }
-    sentences += [f"Last heard of its tasks: {reason}." for reason in sorted(reasons)[:3]]
+    reason = reason_of(record, tasks)
+    if record.state == "pending" and reason and evicted is None:
+        sentences.append(f"What was last heard of it: {reason}. It is tried again in a moment.")
     return tuple(sentences)
 
 
