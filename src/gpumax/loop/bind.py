@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gpumax.loop.launch import Master, launch
+from gpumax.loop.lifecycle import GANG_REFUSED
 from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.records import Changes, Event, EventKind, Live, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE, HOLDING
@@ -63,7 +64,7 @@ def bind(
             starting.setdefault(name, []).append(place)
     for name, places in starting.items():
         draft.start(name, places, new_id, meet, data)
-    for name in waiting.keys() - starting.keys():
+    for name in (name for name in waiting if name not in starting):
         draft.hold(Hold(name, "WaitsForEvictions", "room is being freed for it; it starts when that is done"))
     for hold in decision.holds:
         draft.hold(hold)
@@ -144,6 +145,8 @@ class _Draft:
 
     def give_back(self, record: WorkloadRecord, refused: dict[str, str]) -> None:
         name, rows = record.name, self.tasks[record.name]
+        why = next(refused[task.attempt] for task in rows if task.attempt in refused)
+        record = self.records[name] = replace(record, reason=f"could not start: {why}")
         for index, task in enumerate(rows):
             if task.attempt in refused and task.state == "bound":
                 rows[index] = replace(
@@ -151,13 +154,13 @@ class _Draft:
                 )
                 self._tell("Refused", refused[task.attempt], name, task.name)
         if not any(task.state in HOLDING for task in rows):
-            self.records[name] = replace(record, state="pending", runs=record.runs - 1, started_ms=None)
+            self.records[name] = record = replace(
+                record, state="pending", runs=record.runs - 1, started_ms=None
+            )
         elif _below_minimum(record, rows):
             for index, task in enumerate(rows):
                 if task.state in ACTIVE:
-                    rows[index] = replace(
-                        task, state="releasing", reason="a task of its gang could not start"
-                    )
+                    rows[index] = replace(task, state="releasing", reason=GANG_REFUSED)
                     self.orders.append(Stop(task.attempt or "", record.spec.grace_ms))
 
     def binding(self) -> Binding:

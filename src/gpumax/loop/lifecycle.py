@@ -33,6 +33,9 @@ from gpumax.units import format_duration
 ENDED: Final = frozenset(("exited", "lost"))
 """States of an attempt that has nothing running any more."""
 
+GANG_REFUSED: Final = "a task of its gang could not start"
+"""The reason of a task that was started with others of which one was refused: it goes, and starts again with them."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """One step of all lives: rows to commit, then orders to carry out; next_ms: when time alone changes something."""
@@ -170,6 +173,8 @@ class _Run:
             return "failed", "stopped"
         if told_to_go and self.record.wish == "suspend":
             return "gated", "suspended"
+        if told_to_go and task.reason == GANG_REFUSED:
+            return "pending", GANG_REFUSED
         if seen.exit_code == 0:
             return "succeeded", ""
         if told_to_go and task.cause is not None:
