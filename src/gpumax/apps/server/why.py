@@ -94,8 +94,7 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
     evicted = next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
     if evicted is not None:
         sentences.append(f"It was evicted for {evicted.beneficiary} ({evicted.cause}).")
-    if record.failures:
-        sentences.append(_retries(record))
+    sentences.append(_retries(record))
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
     reason = reason_of(record, tasks)
@@ -105,7 +104,7 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
 
 
 def _retries(record: WorkloadRecord) -> str:
-    if not record.failures:
+    if not record.failures or not record.spec.retries:
         return ""
     return f"It failed {record.failures} time{'s' if record.failures > 1 else ''}; its retries are {record.spec.retries}."
 
