@@ -135,7 +135,7 @@ def _faults(error: BadFile) -> list[str]:
     head = f"{error.source}: " if error.source else ""
     lines = [
         # What is called by its name need not be called "the file", too.
-        f"{head}{str(fault).removeprefix('the file: ') if head else fault}"
+        f"{head}{str(fault).replace('the file: ', '', 1) if head and not fault.path else fault}"
         for fault in error.faults[:MOST_FAULTS]
     ]
     more = len(error.faults) - MOST_FAULTS

@@ -198,7 +198,11 @@ def _state(item: Item) -> str:
 
 def _runs(item: Item) -> str:
     counts = [f"{item.get('runs', 0)}"]
-    counts += [f"{item[name]} {name}" for name in ("evictions", "failures") if item.get(name)]
+    counts += [
+        f"{item[name]} {name if item[name] != 1 else name[:-1]}"
+        for name in ("evictions", "failures")
+        if item.get(name)
+    ]
     return ", ".join(counts)
 
 
