@@ -41,6 +41,7 @@ ASKS_FOR_NOTHING = (
     WORKLOAD % "request: {slices: null, limit: null}",
     TASK % "affinity: {podAffinity: {}, podAntiAffinity: null}",
     TASK % "affinity: {}",
+    TASK % "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: []}}",
     "nodes: [{name: n, devices: {count: 8, slices: {}}}]",
     "policy: {reserve_after: 1h, stale_grace: 60s}",
     "policy: {reserve_after: 3600, stale_grace: 1m}",

@@ -25,6 +25,13 @@ NOT_YET: Final = {
 """By name: what a set field would ask for."""
 
 
+def _asks_for_nothing(meant: object) -> bool:
+    """Unset, empty, or made of nothing else."""
+    if isinstance(meant, dict):
+        return all(map(_asks_for_nothing, meant.values()))
+    return meant is None or meant == ()
+
+
 class NotYet(Generic[T]):
     """Reads like `shape`, then refuses what it read, unless that is empty or `unless`."""
 
@@ -36,7 +43,7 @@ class NotYet(Generic[T]):
     def read(self, value: object) -> T:
         """What the shape makes of it, where that asks for nothing."""
         meant = self._shape.read(value)
-        if meant is None or meant == {} or meant == self._unless:
+        if _asks_for_nothing(meant) or meant == self._unless:
             return meant
         raise wrong(value, f"nothing here yet: this version does not honour {self._what}")
 

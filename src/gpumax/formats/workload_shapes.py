@@ -164,7 +164,11 @@ _CHECKPOINT: Final = Object(
     "Checkpoint",
     {
         "path": Field(Then(_PATH, _inside), "Where the program keeps what it needs to go on."),
-        "every": Field(Duration(least_ms=1), "How often it writes that.", to="every_ms"),
+        "every": Field(
+            Duration(least_ms=1),
+            "How often it writes that, for people to know: what an eviction costs is counted from the last write that is seen.",
+            to="every_ms",
+        ),
     },
     _checkpoint,
 )
