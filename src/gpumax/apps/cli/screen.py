@@ -34,12 +34,13 @@ class Screen:
 
     def show(self, picture: str) -> None:
         """Draw this one."""
+        # First, because Ctrl-C may come while it is drawn.
+        before, self._last = self._last, picture
         if not self.live:
-            click.echo(f"\n{picture}" if self._last else picture)
+            click.echo(f"\n{picture}" if before else picture)
         else:
             lines = fitted(picture.splitlines(), os.get_terminal_size(sys.stdout.fileno()).lines)
             click.echo("\x1b[H" + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J", nl=False)
-        self._last = picture
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
