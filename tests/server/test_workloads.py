@@ -301,8 +301,9 @@ def test_a_start_that_the_machine_refuses_is_told_at_once(there: Served) -> None
     """The answer to the submit, the list and `why` carry the engine's words; it is tried again."""
     there.engine.refuse = "no such directory: /nope"
     (item,) = there.submit({"name": "a", "run": "x", "workdir": "/nope"})
-    assert (item["state"], item["reason"]) == ("pending", "no such directory: /nope")
-    assert there.get("/workloads")["items"][0]["reason"] == "no such directory: /nope"
+    assert item["state"] == "pending"
+    assert "no such directory: /nope" in item["reason"]
+    assert there.get("/workloads")["items"][0]["reason"] == item["reason"]
     assert any(
         "no such directory: /nope" in sentence for sentence in there.get("/workloads/a/why")["sentences"]
     )
