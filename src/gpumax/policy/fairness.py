@@ -6,7 +6,6 @@ from typing import Final
 
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.victims import Part, Tally
-from gpumax.policy.world import World
 
 NOTHING_TO_LOSE: Final = 1e18
 """How high a queue without a share ends: there is nothing that it could fall below."""
@@ -18,16 +17,13 @@ class Fairness:
     crowded: the lowest queue above the asker that would come over its share or limit; work below it has to make way.
     """
 
-    def __init__(self, world: World, asker: Account, asked: Vector) -> None:
+    def __init__(self, asker: Account, asked: Vector) -> None:
         self.asker = asker
         self.asked = asked
         self.resources = [resource for resource in range(3) if asked[resource] > 0]
         self.crowded = next((account for account in asker.path[1:] if self.excess(account, Tally())), None)
-        self._now_ms = world.snapshot.now_ms
         self._sides: dict[int, tuple[Account, Account]] = {}
-        self._runtimes: dict[int, int] = {}
         self._in_quota: dict[int, bool] = {}
-        self._open: dict[tuple[int, tuple[int, ...]], bool] = {}
 
     def key(self) -> tuple[int, tuple[int, ...], int, tuple[bool, ...]]:
         """Equal for attempts that may take from the same parts by the same rules."""
@@ -47,18 +43,17 @@ class Fairness:
             for r in self.resources
         )
 
-    def may_be_asked(self, part: Part) -> bool:
-        """Whether a part could go at all: another queue's, past its minimum runtime, above its share."""
-        if part.gone or (part.core and self._now_ms < part.started_ms + self._min_runtime(part.account)):
-            return False
-        key = (part.account.index, part.kinds)
-        known = self._open.get(key)
-        if known is None:
-            account = part.account
-            known = self._open[key] = account is not self.asker and self._may_give(
-                account, Tally(), part.kinds
-            )
-        return known
+    def may_be_asked(self, account: Account, kinds: tuple[int, ...]) -> bool:
+        """Whether work of a queue that frees these resources could go at all: another queue's, above its share."""
+        return account is not self.asker and self._may_give(account, Tally(), kinds)
+
+    def protected_ms(self, victim: Account) -> int:
+        """A victim's minimum runtime: set one step below the common ancestor, or else at the nearest queue above."""
+        if victim is self.asker:
+            return 0
+        _, side = self._diverge(victim)
+        written = (account.queue.reclaim_min_runtime_ms for account in side.path)
+        return next((runtime for runtime in written if runtime is not None), 0)
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the giver is still above its share, or above its quota, after what was given."""
@@ -111,11 +106,3 @@ class Fairness:
             mine = next(account for account in self.asker.path if account.parent is theirs.parent)
             known = self._sides[victim.index] = (mine, theirs)
         return known
-
-    def _min_runtime(self, victim: Account) -> int:
-        """A victim's minimum runtime: set one step below the common ancestor, or else at the nearest queue above."""
-        if victim.index not in self._runtimes:
-            _, side = self._diverge(victim)
-            written = (account.queue.reclaim_min_runtime_ms for account in side.path)
-            self._runtimes[victim.index] = next((runtime for runtime in written if runtime is not None), 0)
-        return self._runtimes[victim.index]

@@ -191,6 +191,25 @@ class Room:
             np.subtract.at(self.gpus, device_rows, millis)
         self._touched += np.unique(rows).tolist()
 
+    def give(self, rows: Ints, cpu: Ints, memory: Ints) -> None:
+        """Count many tasks as left: where, and what they held besides devices and extended resources."""
+        np.add.at(self.cpu, rows, cpu)
+        np.add.at(self.memory, rows, memory)
+        np.add.at(self.tasks, rows, 1)
+
+    def give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
+        """Count many parts of devices as left."""
+        millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
+        np.add.at(self.devices, (rows, columns), millis)
+        np.add.at(self.gpus, rows, millis)
+        self._touched += np.unique(rows).tolist()
+
+    def give_extended(self, held: Held) -> None:
+        """Count the extended resources of a task as left."""
+        for name, amount in held.extended:
+            if name in self.extended:
+                self.extended[name][held.row] += amount
+
     def drain(self, row: int) -> None:
         """Count all devices of a node as taken."""
         self.devices[row] = 0

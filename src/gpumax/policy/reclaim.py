@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gpumax.model.decision import Eviction
 from gpumax.policy.admit import over_quota
 from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Gang, Spot, Want, total
-from gpumax.policy.ledger import Ledger
+from gpumax.policy.ledger import Bools, Ledger
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
-from gpumax.policy.room import Candidates, make_room, move, spare
-from gpumax.policy.search import search
+from gpumax.policy.pool import Pool
+from gpumax.policy.room import Candidates, Touched, make_room, move, spare
+from gpumax.policy.search import MOST_PARTS, search
 from gpumax.policy.tree import Account
-from gpumax.policy.victims import Part, Tally, Trial, parts
+from gpumax.policy.victims import Part, Tally, Trial
 from gpumax.policy.world import World
 
 
@@ -35,13 +38,13 @@ class _Reclaim:
     def __init__(self, world: World) -> None:
         self.world = world
         self.placer = Placer(world.fits, world.scores)
-        self.touched: list[int] = []
-        self._pool: list[Part] | None = None
+        self.touched = Touched()
+        self._pool: Pool | None = None
         self.going: dict[
             Part, tuple[Account, list[Spot]]
         ] = {}  # for whose work, and the places of what is moved
         self.looked = 0  # how much was searched, against search_steps
-        self._givers: dict[object, list[Part]] = {}
+        self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
         self._hopeless: set[tuple[int, bool, tuple[Ask, ...]]] = set()
 
@@ -102,7 +105,7 @@ class _Reclaim:
 
     def _serve(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk, with the evictions that it takes; None where it can't be served."""
-        fairness = Fairness(self.world, gang.account, total(gang.chunk()))
+        fairness = Fairness(gang.account, total(gang.chunk()))
         if not self._eligible(gang, fairness):
             return None
         self.placer.forget()
@@ -110,7 +113,6 @@ class _Reclaim:
         found = search(self.world, self.placer, self._useful(givers, fairness, wants), fairness, wants)
         self.looked += found.looked
         if found.trial is not None:
-            self.touched += sorted({held.row for part in found.trial.gone for held in part.helds})
             return self._commit(gang, fairness, found.trial, list(found.spots))
         if found.sure:
             return None
@@ -122,14 +124,16 @@ class _Reclaim:
 
     def _greedily(self, gang: Gang, fairness: Fairness, crowded: Account | None) -> list[Spot] | None:
         """Task by task, on the node where it costs least; victims from below `crowded` only, where that is set."""
-        key = (fairness.key(), -1 if crowded is None else crowded.index)
+        inside = self._givers_for(fairness)
+        if crowded is not None:
+            inside = inside & np.array([crowded in part.account.path for part in self.pool().parts], np.bool_)
+        # Askers of whom the same may be taken share what was learnt; rules are looked at again for each.
+        key = (inside.tobytes(), fairness.resources[0])
         candidates = self._candidates.get(key)
         if candidates is None:
-            givers = self._givers_for(fairness)
-            inside = givers if crowded is None else [part for part in givers if crowded in part.account.path]
-            candidates = self._candidates[key] = Candidates(self.world, inside, fairness, self.touched)
-        candidates.rules, before = fairness, candidates.looked
-        found = make_room(self.world, self.placer, candidates, gang.chunk())
+            candidates = self._candidates[key] = Candidates(self.pool(), inside, self.touched, self.world)
+        before = candidates.looked
+        found = make_room(self.world, self.placer, candidates, fairness, gang.chunk())
         self.looked += candidates.looked - before
         if found is not None:
             trial, spots = found
@@ -140,17 +144,17 @@ class _Reclaim:
         candidates.reset()
         return None
 
-    def _givers_for(self, fairness: Fairness) -> list[Part]:
-        """All parts that could go for work like this, best to lose first."""
+    def _givers_for(self, fairness: Fairness) -> Bools:
+        """Which parts of the pool could go for work like this."""
         key = fairness.key()
         if key not in self._givers:
-            self._givers[key] = [part for part in self.pool() if fairness.may_be_asked(part)]
+            self._givers[key] = self.pool().givers(fairness)
         return self._givers[key]
 
-    def _useful(self, givers: list[Part], fairness: Fairness, wants: list[Want]) -> list[Part]:
+    def _useful(self, givers: Bools, fairness: Fairness, wants: list[Want]) -> list[Part]:
         """Those on nodes that could serve; all, where queues above the asker have to come down, too."""
-        here = [part for part in givers if not part.gone]
-        if fairness.crowded is not None:
+        here = [part for part in map(self.pool().parts.__getitem__, np.flatnonzero(givers)) if not part.gone]
+        if fairness.crowded is not None or len(here) > MOST_PARTS:
             return here
         masks = [
             self.world.fits.possible(ask, at)
@@ -159,10 +163,10 @@ class _Reclaim:
         ]
         return [part for part in here if any(mask[held.row] for mask in masks for held in part.helds)]
 
-    def pool(self) -> list[Part]:
+    def pool(self) -> Pool:
         """Everything that could go for anybody."""
         if self._pool is None:
-            self._pool = parts(self.world)
+            self._pool = Pool(self.world)
         return self._pool
 
     def _eligible(self, gang: Gang, fairness: Fairness) -> bool:
@@ -190,7 +194,8 @@ class _Reclaim:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
             world.evictions += _evictions(world, part, moved[part], gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
-            self.touched += [held.row for held in part.helds] + [spot.held.row for spot in moved[part]]
+            self.touched.add([held.row for held in part.helds] + [spot.held.row for spot in moved[part]])
+        self.touched.add(spot.held.row for spot in spots)
         world.ledger = trial.ledger
         return _waiting_anew(trial.ledger, spots, spared)
 
@@ -232,9 +237,8 @@ def _relieve(fairness: Fairness, trial: Trial, candidates: Candidates) -> bool:
         while fairness.excess(account, trial.tally):
             usable = [
                 part
-                for part in candidates.parts
-                if not part.gone
-                and part not in trial.gone
+                for part in candidates.parts()
+                if part not in trial.gone
                 and account in part.account.path
                 and all(extra.gone or extra in trial.gone for extra in part.rest)
                 and fairness.may_go(trial.tally, part)

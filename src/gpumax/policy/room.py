@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
+import numpy as np
+
 from gpumax.policy.ask import Ask
+from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Room
+from gpumax.policy.ledger import Bools
 from gpumax.policy.place import Choices, Placer, promise, settle, size, ways
-from gpumax.policy.victims import Cost, Opening, Part, Rules, Trial, opening
+from gpumax.policy.pool import Pool, costs
+from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
 
+class Touched:
+    """The nodes on which room changed while a pass went on, in that order; candidates look at them anew."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._last: dict[int, int] = {}
+
+    def add(self, rows: Iterable[int]) -> None:
+        """Room on these nodes has changed."""
+        for row in sorted(set(rows)):
+            self._last[row] = len(self.rows)
+            self.rows.append(row)
+
+    def since(self, row: int, stamp: int) -> bool:
+        """Whether a node changed after so many changes."""
+        return self._last.get(row, -1) >= stamp
+
+
 class Candidates:
-    """The parts that may go for one queue's work, by node, and for each ask the nodes by what room there would cost.
+    """The parts that may go for somebody's work, and for each ask the nodes by what room there would cost.
 
     Costs only rise as parts go, but on nodes where room changed otherwise. So a node's cost is looked at again when it
     is about to be chosen, and nodes in `touched`, which all candidates of a pass share, are put back in.
     """
 
-    def __init__(self, world: World, parts: list[Part], rules: Rules, touched: list[int]) -> None:
-        self.parts = parts
-        self.rules = rules
-        self.looked = 0  # nodes looked at so far
+    def __init__(self, pool: Pool, givers: Bools, touched: Touched, world: World) -> None:
+        self.pool = pool
+        self.looked = 0  # parts looked at so far
+        self._givers = givers
+        self._asked: list[bool] = givers.tolist()
         self._world = world
         self._touched = touched
-        self._by_row: dict[int, list[Part]] = {}
-        for part in parts:
-            for row in {held.row: None for held in part.helds}:
-                self._by_row.setdefault(row, []).append(part)
+        self._openings: dict[tuple[Ask, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, list[tuple[Cost, int]]]] = {}
+        self._saved: dict[tuple[Ask, int], tuple[int, list[tuple[Cost, int]]]] = {}
+
+    def begin(self, rules: Fairness) -> None:
+        """A trial begins under these rules."""
+        self.rules = rules
+        self._saved = {key: (seen, heap.copy()) for key, (seen, heap) in self._heaps.items()}
+
+    def reset(self) -> None:
+        """The trial failed, and with it what was learnt on it."""
+        self._heaps = self._saved
+
+    def parts(self) -> list[Part]:
+        """Those who may go and have not gone."""
+        return [part for part in self.pool.parts if self._asked[part.rank] and not part.gone]
 
     def cheapest(self, trial: Trial, ask: Ask, choice: int) -> tuple[int, Opening] | None:
         """The node on which room for the ask costs least, and what has to go there."""
@@ -45,55 +79,60 @@ class Candidates:
                 heappush(heap, (found.cost, row))
         return None
 
-    def reset(self) -> None:
-        """A trial failed, and with it what was learnt on it."""
-        self._heaps.clear()
-
     def _heap(self, trial: Trial, ask: Ask, choice: int) -> list[tuple[Cost, int]]:
+        """Nodes with what room there costs at least."""
         seen, heap = self._heaps.get((ask, choice), (-1, []))
         if seen < 0:
-            enough = self._world.fits.fitting(self._freed(trial), ask, choice)
-            rows = [row for row in self._by_row if enough[row]]
-        else:
-            rows = sorted(set(self._touched[seen:]))
-        for row in rows:
-            found = self._open(trial, ask, choice, row)
-            if found is not None:
-                heap.append((found.cost, row))
-        if rows:
+            left = self.pool.present(self._givers)
+            for part in trial.gone:
+                left[part.rank] = False
+            room = trial.ledger.later
+            # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
+            enough = self._world.fits.fitting(self.pool.freed(room, left), ask, choice)
+            heap = costs(self.pool.bounds(left, self.rules, room, ask, choice), np.flatnonzero(enough))
             heapify(heap)
-        self._heaps[ask, choice] = (len(self._touched), heap)
+        else:
+            for row in sorted(set(self._touched.rows[seen:])):
+                found = self._open(trial, ask, choice, row)
+                if found is not None:
+                    heappush(heap, (found.cost, row))
+        self._heaps[ask, choice] = (len(self._touched.rows), heap)
         return heap
 
-    def _freed(self, trial: Trial) -> Room:
-        """Room as if everyone who may be asked had gone: where that isn't enough, nothing is."""
-        room = trial.ledger.later.copy()
-        room.take_all(
-            [held for part in self.parts if not part.gone and part not in trial.gone for held in part.helds],
-            -1,
-        )
-        return room
-
-    def touch(self, rows: set[int]) -> None:
-        """Room on these nodes has changed."""
-        self._touched += sorted(rows)
-
     def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
+        """What has to go on a node, as it was found before if nothing has changed there but what queues give."""
         if not self._world.fits.possible(ask, choice)[row]:
             return None
-        self.looked += 1
-        return opening(trial, self.rules, ask, choice, row, self._by_row.get(row, ()))
+        stamp, parts = self._openings.get((ask, choice, row), (-1, []))
+        if parts and not self._touched.since(row, stamp):
+            self.looked += len(parts)
+            found = again(trial, self.rules, parts)
+            if found is not None:
+                return found
+        asked = self._asked
+        here = [part for part in self.pool.by_row.get(row, ()) if asked[part.rank]]
+        self.looked += len(here)
+        found = opening(trial, self.rules, ask, choice, row, here)
+        if found is not None:
+            self._openings[ask, choice, row] = (len(self._touched.rows), found.parts)
+        return found
+
+    def touch(self, rows: Iterable[int]) -> None:
+        """Room on these nodes has changed."""
+        self._touched.add(rows)
 
 
 def make_room(
-    world: World, placer: Placer, candidates: Candidates, wants: list[Want]
+    world: World, placer: Placer, candidates: Candidates, rules: Fairness, wants: list[Want]
 ) -> tuple[Trial, list[Spot]] | None:
     """A trial in which all wants are placed and what had to go has gone; None where no way was found."""
     for choices in ways(wants):
+        candidates.begin(rules)
         trial = Trial(world.ledger)
         spots = _place_all(placer, candidates, trial, wants, choices)
         if spots is not None:
             return trial, spots
+        candidates.reset()
     return None
 
 

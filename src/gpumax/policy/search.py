@@ -30,6 +30,8 @@ class Found(NamedTuple):
 
 def search(world: World, placer: Placer, parts: list[Part], rules: Rules, wants: list[Want]) -> Found:
     """The best set of parts that makes room for all wants, with the trial in which they went. parts: best to lose first."""
+    if len(parts) > MOST_PARTS or len({held.row for part in parts for held in part.helds}) > MOST_ROWS:
+        return Found(sure=False, looked=0)
     sure, looked = True, 0
     for choices in ways(wants):
         found = _Search(world, placer, parts, rules).run(wants, choices)
@@ -52,11 +54,6 @@ class _Search:
 
     def run(self, wants: list[Want], choices: Choices) -> Found:
         """The first set in the order of cost that makes room."""
-        if (
-            len(self._parts) > MOST_PARTS
-            or len({h.row for part in self._parts for h in part.helds}) > MOST_ROWS
-        ):
-            return Found(sure=False, looked=0)
         frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
         seen: set[frozenset[int]] = set()
         self._grow((), frontier, seen)

@@ -189,6 +189,16 @@ def opening(
     return Opening(cost_of(rules, tally, chosen), chosen)
 
 
+def again(trial: Trial, rules: Rules, parts: list[Part]) -> Opening | None:
+    """The same parts after others have gone; None where they may not go any more."""
+    tally = trial.tally.copy()
+    for part in parts:
+        if part.gone or part in trial.gone or not rules.may_go(tally, part):
+            return None
+        tally.count(part)
+    return Opening(cost_of(rules, tally, parts), parts)
+
+
 def _next(
     trial: Trial,
     rules: Rules,

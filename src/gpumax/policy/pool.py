@@ -1,0 +1,215 @@
+"""Everything that could go, as columns: who may be asked, what would be free then, and at least how bad a node would be.
+
+Thousands of parts stand on a thousand nodes. Which node costs least is found by opening few of them: those whose bound
+is below the best that was found.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gpumax.policy.ask import Ask
+from gpumax.policy.fairness import NOTHING_TO_LOSE, Fairness
+from gpumax.policy.ledger import Bools, Ints, Room
+from gpumax.policy.victims import Cost, Part, parts
+from gpumax.policy.world import World
+from gpumax.units import MILLI
+
+Floats = npt.NDArray[np.float64]
+
+NEVER: Final = np.inf
+
+
+class _Prices(NamedTuple):
+    """What rule 6 compares, one number a part; smaller is better. amounts: by resource, what the queue would give."""
+
+    priority: Floats
+    cores: Floats
+    tasks: Floats
+    lost: Floats
+    age: Floats
+
+
+class Pool:
+    """The parts of a world. A part's rank is its place in `parts` and in every column."""
+
+    def __init__(self, world: World) -> None:
+        self.parts = parts(world)
+        self.by_row: dict[int, list[Part]] = {}
+        self._world = world
+        groups: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._groups: list[Part] = []  # one part of each queue and kind
+        group = []
+        for part in self.parts:
+            key = (part.account.index, part.kinds)
+            if key not in groups:
+                groups[key] = len(groups)
+                self._groups.append(part)
+            group.append(groups[key])
+            for row in {held.row: None for held in part.helds}:
+                self.by_row.setdefault(row, []).append(part)
+        self._group: Ints = np.array(group, np.int64)
+        self._core: Bools = np.array([part.core for part in self.parts], np.bool_)
+        self._account: Ints = np.array([part.account.index for part in self.parts], np.int64)
+        self._amounts: Ints = np.array([part.amounts for part in self.parts], np.int64).reshape(-1, 3)
+        self._prices = _Prices(*np.array([_price(part) for part in self.parts], np.float64).reshape(-1, 5).T)
+        holds = [(part.rank, held.row, held.cpu, held.memory) for part in self.parts for held in part.helds]
+        self._holds: Ints = np.array(holds, np.int64).reshape(-1, 4).T
+        devices = [
+            (part.rank, held.row, column, milli, len(held.devices))
+            for part in self.parts for held in part.helds for column, milli in held.devices
+        ]  # fmt: skip
+        self._devices: Ints = np.array(devices, np.int64).reshape(-1, 5).T
+        self._extended = [held for part in self.parts for held in part.helds if held.extended]
+
+    def givers(self, fairness: Fairness) -> Bools:
+        """Which parts could go for the asker, as far as its rules and their minimum runtimes say."""
+        if not self.parts:
+            return np.zeros(0, np.bool_)
+        allowed = np.array(
+            [fairness.may_be_asked(part.account, part.kinds) for part in self._groups], np.bool_
+        )
+        until = np.array([fairness.protected_ms(part.account) for part in self._groups], np.float64)
+        # `age` is the negative start.
+        young = self._core & (-self._prices.age + until[self._group] > self._world.snapshot.now_ms)
+        mask: Bools = allowed[self._group] & ~young
+        return mask
+
+    def present(self, mask: Bools) -> Bools:
+        """Those of a mask that have not gone yet."""
+        gone = np.array([part.gone for part in self.parts], np.bool_)
+        left: Bools = mask & ~gone
+        return left
+
+    def freed(self, room: Room, mask: Bools) -> Room:
+        """A copy of the room as if all these parts had left it."""
+        other = room.copy()
+        rank, row, cpu, memory = self._holds
+        here = mask[rank]
+        other.give(row[here], cpu[here], memory[here])
+        rank, row, column, milli, _ = self._devices
+        here = mask[rank]
+        other.give_devices(row[here], column[here], milli[here])
+        if self._extended:
+            for part in self.parts:
+                if mask[part.rank]:
+                    for held in part.helds:
+                        other.give_extended(held)
+        return other
+
+    def bounds(self, mask: Bools, fairness: Fairness, room: Room, ask: Ask, choice: int) -> list[Floats]:
+        """For every node and each number of a Cost, a bound below what any room for the ask there costs.
+
+        room: as it will be; NEVER where no such parts help.
+        """
+        size = len(room.cpu)
+        rank, row = self._holds[0], self._holds[1]
+        rank, row = rank[mask[rank]], row[mask[rank]]
+        ends = self._ends(fairness, self._amounts[:, fairness.resources[0]].astype(np.float64))
+        least = [_least(size, row, prices[rank]) for prices in (ends, *self._prices)]
+        gpu = ask.gpu[choice]
+        if gpu is None:
+            return least
+        lack = gpu.devices - room.view(gpu).fitting
+        usable, need = room.nodes.usable(gpu)
+        whole = not gpu.memory_mib and gpu.milli == MILLI
+        rank, row, column, milli, beside = self._devices[:, mask[self._devices[0]]]
+        cell = row * usable.shape[1] + column
+        # A part is met once a device; where it holds more than are lacking, no more often than that.
+        beside = np.minimum(beside, np.maximum(lack[row], 1))
+        shape = usable.shape
+        gives = _total(shape, cell, milli.astype(np.float64))
+        opens = usable & (room.devices < need) & (room.devices + gives >= need)
+        amount = gives if whole else _spread(shape, cell, milli.astype(np.float64), largest=False)
+        columns = []
+        for number, price in enumerate(self._prices):
+            if number in (0, 4):
+                columns.append(_spread(shape, cell, price[rank], largest=whole))
+            elif whole:
+                columns.append(_total(shape, cell, price[rank] / beside))
+            else:
+                columns.append(_spread(shape, cell, price[rank] / beside, largest=False))
+        found = [
+            _nth(np.where(opens, value, NEVER), lack, together=number in (1, 2, 3))
+            for number, value in enumerate(columns)
+        ]
+        bound = [np.where(lack > 0, value, base) for value, base in zip(found, least[1:], strict=True)]
+        given = _nth(np.where(opens, amount, NEVER), lack, together=True)
+        return [self._first(fairness, least[0], given, row, self._account[rank], lack), *bound]
+
+    def _first(
+        self, fairness: Fairness, least: Floats, given: Floats, row: Ints, account: Ints, lack: Ints
+    ) -> Floats:
+        """The bound on how low givers end: exact in what is given where one queue alone holds a node's devices."""
+        if fairness.resources[0] != 0:
+            return least
+        low = np.full(least.shape, np.iinfo(np.int64).max, np.int64)
+        high = np.full(least.shape, -1, np.int64)
+        np.minimum.at(low, row, account)
+        np.maximum.at(high, row, account)
+        alone = (low == high) & (lack > 0) & np.isfinite(given)
+        held, share = self._held(0)
+        owner = np.where(alone, high, 0)
+        ends = _quotient(held[owner] - np.where(alone, given, 0.0), share[owner])
+        return np.where(alone, -ends, np.where((lack > 0) & ~np.isfinite(given), NEVER, least))
+
+    def _held(self, resource: int) -> tuple[Floats, Floats]:
+        """What each queue holds, and its share, by the queue's index."""
+        accounts = sorted(self._world.tree.accounts.values(), key=lambda account: account.index)
+        held = np.array([account.allocated[resource] for account in accounts], np.float64)
+        share = np.array([account.share[resource] for account in accounts], np.float64)
+        return held, share
+
+    def _ends(self, fairness: Fairness, amounts: Floats) -> Floats:
+        """How bad it is for its queue if a part goes alone."""
+        held, share = self._held(fairness.resources[0])
+        return -_quotient(held[self._account] - amounts, share[self._account])
+
+
+def _price(part: Part) -> tuple[float, float, float, float, float]:
+    tasks = len(part.tasks)
+    return (part.workload.priority, tasks if part.core else 0, tasks, part.cost[3], -part.started_ms)
+
+
+def costs(bounds: list[Floats], rows: Ints) -> list[tuple[Cost, int]]:
+    """Bounds of these rows as costs that compare with those of openings; rows that can't help are left out."""
+    columns = [bound[rows] for bound in bounds]
+    fine = np.all([np.isfinite(column) for column in columns], axis=0)
+    numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
+    return list(zip(numbers, rows[fine].tolist(), strict=True))
+
+
+def _quotient(held: Floats, share: Floats) -> Floats:
+    parts: Floats = np.where(share > 0, held / np.where(share > 0, share, 1.0), NOTHING_TO_LOSE)
+    return parts
+
+
+def _least(size: int, at: Ints, values: Floats) -> Floats:
+    least = np.full(size, NEVER)
+    np.minimum.at(least, at, values)
+    return least
+
+
+def _total(shape: tuple[int, ...], cell: Ints, values: Floats) -> Floats:
+    total = np.bincount(cell, values, shape[0] * shape[1]).astype(np.float64)
+    spread: Floats = total.reshape(shape)
+    return spread
+
+
+def _spread(shape: tuple[int, ...], cell: Ints, values: Floats, *, largest: bool) -> Floats:
+    flat = np.full(shape[0] * shape[1], -NEVER if largest else NEVER)
+    (np.maximum if largest else np.minimum).at(flat, cell, values)
+    return flat.reshape(shape)
+
+
+def _nth(values: Floats, count: Ints, *, together: bool) -> Floats:
+    """Of each row the `count`-th smallest value, or the sum of so many smallest."""
+    ordered = np.sort(values, axis=1)
+    if together:
+        ordered = np.cumsum(ordered, axis=1)
+    at = np.clip(count - 1, 0, values.shape[1] - 1)
+    picked: Floats = np.where(count > values.shape[1], NEVER, ordered[np.arange(len(values)), at])
+    return picked
