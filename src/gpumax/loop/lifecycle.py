@@ -164,7 +164,8 @@ class _Run:
         )
         lost = seen.state == "lost"
         words = f"lost: {seen.message}" if lost else f"exit code {seen.exit_code}"
-        self._tell("Lost" if lost else "Exited", f"{words}; {reason}" if reason and not lost else words, task)
+        more = "" if lost or reason in ("", words) else f"; {reason}"
+        self._tell("Lost" if lost else "Exited", words + more, task)
 
     def _outcome(self, task: TaskRecord, seen: AttemptSeen) -> tuple[TaskState, str]:
         """What an ended task is now, and why."""
