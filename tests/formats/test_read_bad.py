@@ -228,6 +228,16 @@ def test_files_that_can_not_be_read_are_faults(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_path_is_read_as_a_file(tmp_path: Path) -> None:
+    """Its faults name it."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text("nodes: [{name: a, cpu: x}]")
+    with pytest.raises(BadFile, match=r"cluster\.yaml: line 1: nodes\[0\]\.cpu"):
+        load_snapshot(path)
+    path.write_text("now: 5")
+    assert load_snapshot(path).now_ms == 5000
+
+
 def test_an_endless_file_is_read_no_further_than_the_limit() -> None:
     """A device has no size to look at."""
     with pytest.raises(BadFile, match="65 MiB"):

@@ -145,12 +145,12 @@ DECISION: Final = Object(
 
 
 def load_decision(obj: object, *, source: str = "", line_of: LineOf | None = None) -> Decision:
-    """The decision of a document, or of the bytes or text of a file. BadFile with every fault that it has."""
+    """The decision of a document, or of a file: its bytes, its text, or its Path. BadFile with every fault that it has."""
     parsed = one_document(obj, source, line_of)
     try:
         return DECISION.read(parsed.document)
     except Bad as bad:
-        raise bad_file(bad, source, parsed.line_of) from None
+        raise bad_file(bad, parsed.source, parsed.line_of) from None
 
 
 def dump_decision(decision: Decision) -> Document:

@@ -71,12 +71,12 @@ _ROWS: Final = ("nodes", "queues", "workloads")
 
 
 def load_snapshot(obj: object, *, source: str = "", line_of: LineOf | None = None) -> Snapshot:
-    """The snapshot of a document, or of the bytes or text of a file. BadFile with every fault that it has."""
+    """The snapshot of a document, or of a file: its bytes, its text, or its Path. BadFile with every fault that it has."""
     parsed = one_document(obj, source, line_of)
     wrongs = Wrongs()
     snapshot = _read(parsed.document, wrongs)
     if wrongs.kept:
-        raise bad_file(Bad(wrongs.kept, wrongs.more), source, parsed.line_of)
+        raise bad_file(Bad(wrongs.kept, wrongs.more), parsed.source, parsed.line_of)
     return snapshot
 
 

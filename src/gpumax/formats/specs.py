@@ -80,26 +80,23 @@ def _groups(row: Row, wrongs: Wrongs) -> tuple[GroupSpec, ...]:
 
 def dump_spec(spec: WorkloadSpec) -> Document:
     """The workload file of a workload, every default written out; loading it gives an equal workload."""
+    alone = len(spec.groups) == 1 and not spec.groups[0].name
     document: Document = {
         "name": spec.name,
         "kind": spec.kind,
         "project": spec.project,
         "priority": spec.priority,
         "preemptible": spec.preemptible,
+        **(_dump_group(spec.groups[0]) if alone else {}),
+        "workdir": spec.workdir,
     }
-    alone = len(spec.groups) == 1 and not spec.groups[0].name
-    if alone:
-        document.update(_dump_group(spec.groups[0]))
-    document["workdir"] = spec.workdir
-    if spec.image:
-        document["image"] = spec.image
-    env = {**spec.env, **spec.groups[0].env} if alone else spec.env
-    if env:
-        document["env"] = dict(sorted(env.items()))
-    if spec.secrets:
-        document["secrets"] = list(spec.secrets)
-    if spec.setup:
-        document["setup"] = spec.setup
+    unset: Document = {
+        "image": spec.image,
+        "env": dict(sorted({**spec.env, **(spec.groups[0].env if alone else {})}.items())),
+        "secrets": list(spec.secrets),
+        "setup": spec.setup,
+    }
+    document.update({key: value for key, value in unset.items() if value})
     if spec.max_duration_ms is not None:
         document["max_duration"] = write_duration(spec.max_duration_ms)
     document["grace"] = write_duration(spec.grace_ms)

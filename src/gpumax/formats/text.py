@@ -86,7 +86,9 @@ def _parse_yaml(data: bytes, source: str) -> list[Parsed]:
 
 
 def one_document(obj: object, source: str = "", line_of: LineOf | None = None) -> Parsed:
-    """A document as it is, or the only one in the bytes or text of a file."""
+    """A document as it is, or the only one in a file: its bytes, its text, or its path."""
+    if isinstance(obj, Path):
+        obj, source = read_file(obj), source or str(obj)
     if not isinstance(obj, str | bytes):
         return Parsed(obj, line_of or no_lines, source)
     documents = parse_text(obj.encode("utf-8", "surrogatepass") if isinstance(obj, str) else obj, source)
