@@ -318,5 +318,6 @@ def test_no_nodes_at_all_is_answered() -> None:
 def test_a_gang_larger_than_the_cluster_is_held_and_says_so() -> None:
     sketch = one_queue("n1: ....").wait("A", "q", tasks=10_000)
     (hold,) = decide(sketch.snapshot()).holds
-    assert hold.code == "NoNodeMatches"
+    assert hold.code == "GangNoRoom"
     assert hold.short == {"gpu": 9_996_000}
+    assert "can never start" in hold.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from board import Sketch, gpus, queue
 from gpumax.model.decision import HOLD_CODES, Hold
 from gpumax.model.node import Device, Taint
+from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceAsk, Request, Task
 from gpumax.policy.decide import decide
 from gpumax.policy.explain import explain
@@ -116,3 +117,31 @@ def test_an_explanation_says_whom_it_waits_for_or_makes_way_for() -> None:
     assert "as soon as b-2, b-3 have left" in placed.sentences[0]
     assert "make way for A (reclaim)" in victim.sentences[0]
     assert explain(snapshot, decision, "nobody") is None
+
+
+def test_what_can_never_start_is_said_before_what_only_waits() -> None:
+    sketch = Sketch("n1: bb..").with_queues(queue("q", 9, limit=4)).run("b", "q").wait("A", "q", gpu=4)
+    assert hold_of(sketch).code == "OverLimit"
+    sketch = Sketch("n1: bb..").with_queues(queue("q", 9, limit=5)).run("b", "q").wait("A", "q", gpu=5)
+    assert hold_of(sketch).code == "NoNodeMatches"
+
+
+def test_one_task_of_a_gang_that_no_node_can_take_is_named() -> None:
+    sketch = (
+        Sketch("n1: ....").with_queues(queue("q", 99)).wait("A", "q", gpu=1).wait("A", "q", tasks=1, gpu=6)
+    )
+    hold = hold_of(sketch)
+    assert (hold.code, hold.short) == ("NoNodeMatches", {"gpu": 2000})
+    assert "needs 6 GPUs" in hold.message
+
+
+def test_the_alternative_that_lacks_least_counts() -> None:
+    sketch = Sketch("n1: bbb.").with_queues(queue("q", 9)).run("b", "q").wait("A", "q")
+    request = Request(gpu=(DeviceAsk(4), DeviceAsk(2)))
+    sketch.change("A", tasks=(Task(name="A-0", request=request),))
+    assert hold_of(sketch).short == {"gpu": 1000}
+
+
+def test_a_bound_on_evictions_is_named() -> None:
+    sketch = Sketch("n1: bb", Policy(max_evictions=1)).with_queues(queue("a", 2), queue("b", 0, weight=0))
+    assert "max_evictions" in hold_of(sketch.run("b", "b").wait("A", "a", gpu=2)).message

@@ -24,7 +24,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
     "OverQuotaNonPreemptible": "non-preemptible work must fit the quota of its queue and of every queue above",
     "NoNodeMatches": "no node could take one of its tasks even if it were empty",
     "NoRoom": "nodes match, but none has room now",
-    "GangNoRoom": "some of its tasks would fit now, but not the gang's minimum together",
+    "GangNoRoom": "the tasks of the gang's minimum have no room together",
     "Topology": "no domain of the required topology level has room for it",
     "WaitsForEvictions": "an earlier decision is freeing room for it",
     "Reserved": "the room that it would fit in is kept for a gang that has waited for longer",

@@ -41,7 +41,11 @@ class Fits:
             mask = np.array([reason is None for reason in self.refusals(ask.filter)], np.bool_)
             nodes = self.nodes.nodes
             mask &= np.array(
-                [node.cpu_milli >= ask.cpu and node.memory_mib >= ask.memory for node in nodes], np.bool_
+                [
+                    node.cpu_milli >= ask.cpu and node.memory_mib >= ask.memory and node.tasks != 0
+                    for node in nodes
+                ],
+                np.bool_,
             )
             for name, amount in ask.extended:
                 mask &= np.array([node.extended.get(name, 0) >= amount for node in nodes], np.bool_)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpumax.model.amounts import RESOURCES
-from gpumax.model.decision import Hold
+from gpumax.model.decision import Hold, HoldCode
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.ask import Ask
@@ -27,13 +27,18 @@ def holds(world: World) -> tuple[Hold, ...]:
 
 
 class _NoRoom(NamedTuple):
-    """What a chunk lacks. fitting: how many of its tasks fit now; nearest: the node that lacks least, if any matches."""
+    """What a chunk lacks. matches: each task fits some node that is empty; possible: all fit together if all nodes are.
 
+    fitting: how many tasks fit now; nearest: the node that lacks least, if any may take it; left: one that doesn't fit.
+    """
+
+    matches: bool
     possible: bool
     fitting: int
     nearest: str
     nodes: dict[str, int]
     short: dict[str, int]
+    left: list[Want]
 
 
 class _Reasons:
@@ -51,72 +56,106 @@ class _Reasons:
             return Hold(name, "GangIncomplete", _incomplete(gang.incomplete))
         amounts = total(chunk)
         found = barrier(gang.account, amounts, preemptible=gang.workload.preemptible)
-        if found is not None:
+        if found is not None and amounts[found.resource] > found.bound:
             return Hold(name, found.code, _barred(found, amounts), short=found.excess)
         asks = tuple(want.ask for want in chunk)
         lack = self._known.get(asks)
         if lack is None:
             lack = self._known[asks] = self._no_room(chunk)
-        if not lack.possible:
+        if not lack.matches:
             return Hold(name, "NoNodeMatches", _impossible(chunk, lack), lack.nodes, lack.short)
+        code: HoldCode = "NoRoom" if len(chunk) == 1 else "GangNoRoom"
+        if not lack.possible:
+            return Hold(name, code, _too_large(chunk, lack), lack.nodes, lack.short)
+        if found is not None:
+            return Hold(name, found.code, _barred(found, amounts), short=found.excess)
         message = f"{_crowded(chunk, lack)}; {self._why_not_taken(gang, amounts)}"
-        return Hold(name, "NoRoom" if len(chunk) == 1 else "GangNoRoom", message, lack.nodes, lack.short)
+        return Hold(name, code, message, lack.nodes, lack.short)
 
     def _no_room(self, chunk: list[Want]) -> _NoRoom:
         """Place what fits on a ledger of its own, and measure what the others lack."""
         if self._empty is None:
             self._empty = Ledger(self.world.nodes)
-        fits, placer = self.world.fits, Placer(self.world.fits, self.world.scores)
-        if len(chunk) == 1:
-            ask = chunk[0].ask
-            possible = any(fits.possible(ask, choice).any() for choice in range(len(ask.gpu)))
-            ledger, left = self.world.ledger if possible else self._empty, chunk
+        fits = self.world.fits
+        asks = {want.ask: want for want in chunk}
+        unmatched = [
+            want
+            for ask, want in asks.items()
+            if not any(fits.possible(ask, at).any() for at in range(len(ask.gpu)))
+        ]
+        possible = not unmatched and (
+            len(chunk) == 1 or Placer(fits, self.world.scores).place(self._empty.copy(), chunk) is not None
+        )
+        if unmatched:
+            ledger, left, fitting = self._empty, unmatched[:1], 0
+        elif len(chunk) == 1:
+            ledger, left, fitting = self.world.ledger, chunk, 0
         else:
-            possible = placer.place(self._empty.copy(), chunk) is not None
-            ledger = self.world.ledger.copy() if possible else self._empty.copy()
-            order = sorted(chunk, key=lambda want: size(want.ask, 0), reverse=True)
-            left = [
-                want for want in order if placer.spot(ledger, want, tuple(range(len(want.ask.gpu)))) is None
-            ]
+            ledger = (self.world.ledger if possible else self._empty).copy()
+            left = self._left(ledger, chunk)
+            fitting = len(chunk) - len(left)
         nodes = fits.reasons(ledger.later, (left or chunk)[0].ask)
-        short: dict[str, int] = {}
-        nearest = ""
-        room = ledger.later if len(left) <= 1 else ledger.later.copy()
-        # A chunk can fail as a whole though each task finds a spot by itself, in another order; then nothing is short.
-        for want in left:
-            row, lacks = _nearest(self.world, room, want.ask)
-            if row is not None:
-                nearest = nearest or self.world.nodes.names[row]
-                if len(left) > 1:
-                    _drain(room, row, want.ask)
-            for resource, amount in lacks.items():
-                short[resource] = short.get(resource, 0) + amount
-        return _NoRoom(possible, len(chunk) - len(left), nearest, nodes, short)
+        nearest, short = _shortfall(self.world, ledger.later, left)
+        return _NoRoom(not unmatched, possible, fitting, nearest, nodes, short, left[:1])
+
+    def _left(self, ledger: Ledger, chunk: list[Want]) -> list[Want]:
+        """The wants for which the ledger has no spot when all others took theirs; they stay on it."""
+        placer, left = Placer(self.world.fits, self.world.scores), []
+        hopeless: set[Ask] = set()
+        for want in sorted(chunk, key=lambda want: size(want.ask, 0), reverse=True):
+            choices = tuple(range(len(want.ask.gpu)))
+            if want.ask in hopeless or placer.spot(ledger, want, choices) is None:
+                hopeless.add(want.ask)
+                left.append(want)
+        return left
 
     def _why_not_taken(self, gang: Gang, amounts: Vector) -> str:
         """Why reclaim did not help."""
         if gang.workload.name in self.world.unsearched:
             return "this decision's search_steps were used up before its turn; a later one goes on"
+        if gang.workload.name in self.world.bounded:
+            return f"more would have to go for it than the {self.world.snapshot.policy.max_evictions} of max_evictions"
         for account in gang.account.path:
             for position, resource in enumerate(RESOURCES):
-                if (
-                    amounts[position]
-                    and account.allocated[position] + amounts[position] > account.share[position]
-                ):
+                held, share = account.allocated[position], account.share[position]
+                if amounts[position] and held + amounts[position] > share:
                     say = format_memory if resource == "memory" else format_count
                     return (
-                        f"queue {account.name} holds {say(account.allocated[position])} {_noun(resource)} of its share of "
-                        f"{say(account.share[position])} and takes nothing back beyond that"
+                        f"queue {account.name} holds {say(held)} {_noun(resource)} of its share of {say(share)} "
+                        "and takes nothing back beyond that"
                     )
         return "within its share, but no others that may be evicted for it hold enough"
 
 
+def _shortfall(world: World, room: Room, left: list[Want]) -> tuple[str, dict[str, int]]:
+    """The node that lacks least for the first of these, and what all of them lack, each on a node of its own."""
+    short: dict[str, int] = {}
+    nearest = ""
+    if len(left) > 1:
+        room = room.copy()
+    # Where the nodes are used up, every further task of an ask lacks all of it.
+    drained: dict[Ask, dict[str, int]] = {}
+    for want in left:
+        lacks = drained.get(want.ask)
+        if lacks is None:
+            row, lacks = _nearest(world, room, want.ask)
+            if row is not None:
+                nearest = nearest or world.nodes.names[row]
+                if len(left) > 1:
+                    _drain(room, row, want.ask)
+                if lacks.get("gpu", 0) >= want.amounts[0] > 0 or row is None:
+                    drained[want.ask] = lacks
+        for resource, amount in lacks.items():
+            short[resource] = short.get(resource, 0) + amount
+    return nearest, short
+
+
 def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, int]]:
-    """The row of the matching node that lacks least, and what it lacks."""
+    """The row of the matching node that lacks least, and what it lacks; of its alternatives the one that lacks least."""
     rows = np.array([row for row, why in enumerate(world.fits.refusals(ask.filter)) if why is None], np.int64)
     if rows.size == 0:
         return None, {}
-    lacks = {"gpu": _gpu_lack(world.nodes, room, ask.gpu[0], rows)}
+    lacks = {"gpu": np.min([_gpu_lack(world.nodes, room, gpu, rows) for gpu in ask.gpu], axis=0)}
     lacks["cpu"] = np.maximum(ask.cpu - room.cpu[rows], 0)
     lacks["memory"] = np.maximum(ask.memory - room.memory[rows], 0)
     for name, amount in ask.extended:
@@ -166,22 +205,29 @@ def _barred(found: Barrier, amounts: Vector) -> str:
 
 
 def _impossible(chunk: list[Want], lack: _NoRoom) -> str:
-    if lack.nearest:
-        return f"needs {_words(chunk)}; even empty, {_where(chunk)} lack {_lacks(lack.short)}"
+    what = _words(lack.left) if len({want.ask for want in chunk}) > 1 else _words(chunk)
+    if lack.nearest and lack.short:
+        return f"needs {what}; even empty, the largest nodes lack {_lacks(lack.short)}, so it can never start"
     reasons = ", ".join(f"{reason} on {count}" for reason, count in lack.nodes.items())
-    return f"needs {_words(chunk)}; no node may take it ({reasons or 'there are no nodes'})"
+    return f"needs {what}; no node may take it ({reasons or 'there are no nodes'})"
 
 
-def _where(chunk: list[Want]) -> str:
-    return "all nodes together" if len(chunk) > 1 else "the largest nodes"
+def _too_large(chunk: list[Want], lack: _NoRoom) -> str:
+    lacks = f"all nodes together lack {_lacks(lack.short)}" if lack.short else "they don't fit together"
+    return f"needs {_words(chunk)} together; even empty, {lacks}, so it can never start"
 
 
 def _crowded(chunk: list[Want], lack: _NoRoom) -> str:
     if len(chunk) == 1:
+        if not lack.short:
+            return f"needs {_words(chunk)}; there is room, but no pass gave it out"
         return f"needs {_words(chunk)}; {lack.nearest} comes nearest and lacks {_lacks(lack.short)}"
+    needs = f"needs {_words(chunk)} together"
     if not lack.short:
-        return f"needs {_words(chunk)} together; each fits by itself, but not all at once"
-    return f"needs {_words(chunk)} together; {lack.fitting} of {len(chunk)} fit now, the rest lacks {_lacks(lack.short)}"
+        return f"{needs}; each fits by itself, but not all at once"
+    if lack.fitting == len(chunk) - 1:
+        return f"{needs}; {lack.fitting} fit now, for the last {lack.nearest} comes nearest and lacks {_lacks(lack.short)}"
+    return f"{needs}; {lack.fitting} of {len(chunk)} fit now, the rest lacks {_lacks(lack.short)}"
 
 
 def _lacks(short: dict[str, int]) -> str:
