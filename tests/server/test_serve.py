@@ -230,6 +230,17 @@ def test_another_server_s_short_socket_is_another_one(host: Host) -> None:
     assert max(len(os.fsencode(path)) for path in paths) <= home.LONGEST_SOCKET
 
 
+@pytest.mark.parametrize("runtime", ["", "relative", "/missing/directory", "/tmp/" + "r" * 120])
+def test_a_runtime_directory_that_is_of_no_use_is_passed_over(
+    host: Host, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unset, not there, or too long itself."""
+    data = host.folder / ("d" * 120)
+    data.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    assert home.socket_path(data).parent == Path(f"/tmp/gpumax-{os.geteuid()}")
+
+
 def test_a_short_path_that_others_may_change_is_not_used(host: Host) -> None:
     """Whoever may write there could take the socket's place."""
     data = host.folder / ("d" * 120)

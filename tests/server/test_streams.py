@@ -64,6 +64,15 @@ def test_a_watch_is_picked_up_where_it_broke_off(there: Served) -> None:
         assert [json.loads(next(stream).data) for _ in events[1:]] == events[1:]
 
 
+@pytest.mark.parametrize("last", ["", "x", "-1", "9" * 40])
+def test_an_id_that_no_stream_gave_does_no_harm(there: Served, last: str) -> None:
+    """The stream is there all the same."""
+    for path in ("/watch?after=0", "/workloads/a/tasks/0/log?follow=1"):
+        there.ask("POST", "/workloads", body={"name": "a", "run": "x"})
+        with there.client.stream("GET", f"/api/v1{path}", headers={"Last-Event-ID": last}) as response:
+            assert response.status_code in (200, 422)
+
+
 def test_a_watch_of_one_workload_passes_others_over(there: Served) -> None:
     """Only its events come."""
     with there.stream("/watch", after=0, workload="b") as stream:

@@ -116,8 +116,15 @@ def socket_path(data: Path) -> Path:
     path = data / "gpumax.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET:
         return path
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    short = Path(runtime) / "gpumax" if os.path.isabs(runtime) else Path(f"/tmp/gpumax-{os.geteuid()}")  # noqa: S108 - owner and mode are checked
+    number = data.stat()
+    name = f"{number.st_dev:x}-{number.st_ino:x}.sock"
+    short = Path(os.environ.get("XDG_RUNTIME_DIR", "")) / "gpumax"
+    if (
+        not short.is_absolute()
+        or not short.parent.is_dir()
+        or len(os.fsencode(short / name)) > LONGEST_SOCKET
+    ):
+        short = Path(f"/tmp/gpumax-{os.geteuid()}")  # noqa: S108 - owner and mode are checked
     with plainly(f"make {short} for the socket"):
         short.mkdir(mode=0o700, exist_ok=True)
         about = short.lstat()
@@ -125,8 +132,7 @@ def socket_path(data: Path) -> Path:
         raise Refused(
             f"{short}, where the socket would go, is not yours alone; remove it, or name a shorter --data"
         )
-    number = data.stat()
-    return short / f"{number.st_dev:x}-{number.st_ino:x}.sock"
+    return short / name
 
 
 @contextmanager

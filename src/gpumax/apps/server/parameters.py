@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Path, Query
 
 from gpumax.apps.server.shapes import Error
-
-MOST_SEQ: Final = (1 << 63) - 1
+from gpumax.apps.server.sse import MOST_ID
 
 Name = Annotated[str, Path(description="The workload's name.", max_length=253)]
 QueueName = Annotated[str, Path(description="The queue's name.", max_length=253)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Rows at most.")]
 After = Annotated[str, Query(description="`next` of the page before.", max_length=200)]
-AfterSeq = Annotated[int, Query(ge=0, le=MOST_SEQ, description="Events behind this seq.")]
+AfterSeq = Annotated[int, Query(ge=0, le=MOST_ID, description="Events behind this seq.")]
 LastEventId = Annotated[
     str | None,
     Header(description="What a stream's reader has already; wins over `after` and `tail`.", max_length=40),

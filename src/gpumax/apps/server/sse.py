@@ -16,6 +16,9 @@ KEEP_ALIVE_S: Final = 15.0
 
 COMMENT: Final = b": still here\n\n"
 
+MOST_ID: Final = (1 << 63) - 1
+"""Ids are seqs or byte offsets: neither gets any larger."""
+
 TYPE: Final = "text/event-stream"
 
 _log: Final = logging.getLogger("gpumax.server")
@@ -60,5 +63,5 @@ async def _to_the_first_failure(messages: AsyncIterator[bytes]) -> AsyncIterator
 def resumed(last_event_id: str | None, otherwise: int) -> int:
     """Where a stream begins: behind the last event that its reader has, or where it was asked to."""
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdecimal():
-        return int(last_event_id)
+        return min(int(last_event_id), MOST_ID)
     return otherwise

@@ -9,10 +9,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from gpumax.apps.server.logs import follow_log, log_path, read_log, tail_offset
-from gpumax.apps.server.parameters import MOST_SEQ, LastEventId, Name, refusals
+from gpumax.apps.server.parameters import LastEventId, Name, refusals
 from gpumax.apps.server.routes.workloads import find
 from gpumax.apps.server.site import Here
-from gpumax.apps.server.sse import TYPE, resumed, stream
+from gpumax.apps.server.sse import MOST_ID, TYPE, resumed, stream
 from gpumax.errors import NotFound
 from gpumax.model.records import FINISHED
 
@@ -36,8 +36,8 @@ router = APIRouter(prefix="/workloads", tags=["workloads"])
 async def get_log(
     site: Here,
     name: Name,
-    index: Annotated[int, Path(ge=0, le=MOST_SEQ, description="The task's rank.")],
-    tail: Annotated[int | None, Query(ge=0, le=MOST_SEQ, description="Begin with the last so many lines.")] = None,
+    index: Annotated[int, Path(ge=0, le=MOST_ID, description="The task's rank.")],
+    tail: Annotated[int | None, Query(ge=0, le=MOST_ID, description="Begin with the last so many lines.")] = None,
     follow: Annotated[bool, Query(description="Go on until the workload is finished.")] = False,
     last_event_id: LastEventId = None,
 ) -> Response:  # fmt: skip
