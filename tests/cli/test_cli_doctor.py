@@ -76,6 +76,20 @@ def test_read_only_directory(data: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert next(checks_data.directory(data)).state == "fail"
 
 
+def test_directory_that_may_not_be_entered(cli: Cli, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing may be looked at, that is what is told, once."""
+
+    def deny(self: Path, **_how: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    (data / "gpumax.db").touch()
+    where = Where(data_option=str(data))
+    monkeypatch.setattr(Path, "stat", deny)
+    rows = [check for check in checks.checks(where) if check.name in ("data", "disk", "socket", "database")]
+    assert [(check.name, check.state) for check in rows] == [("data", "fail")]
+    assert "permission denied" in rows[0].found
+
+
 class Disk(NamedTuple):
     """What statvfs says."""
 
@@ -163,6 +177,8 @@ def test_server_that_is_gone(cli: Cli, data: Path, api: FakeApi) -> None:
     (data / "server.json").write_text(json.dumps({"pid": 2**22 + 1, "socket": str(api.socket)}))
     rows = found(cli)["server"][0]
     assert (rows["state"], "`gpumax up`" in rows["wish"]) == ("warn", True)
+    (data / "server.json").write_text("garbage")
+    assert found(cli)["server"][0]["state"] == "fail"
 
 
 def test_server_elsewhere(data: Path) -> None:

@@ -136,8 +136,10 @@ def _silent(where: Where, error: Unreachable) -> Check:
         import json
 
         pid = int(json.loads((where.data / "server.json").read_bytes())["pid"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
         return Check("server", "ok", "not running; `gpumax up` starts it")
+    except (OSError, ValueError, LookupError, TypeError):
+        return Check("server", "fail", str(error), "ask its owner, or choose another directory with --data")
     if _alive(pid):
         wish = f"see {where.data / 'server.log'}; `kill {pid}` and `gpumax up` are safe, tasks run on"
         return Check("server", "fail", f"pid {pid} lives but does not answer", wish)

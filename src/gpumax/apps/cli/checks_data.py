@@ -133,11 +133,13 @@ def socket_file(data: Path) -> Iterator[Check]:
 def database(data: Path) -> Iterator[Check]:
     """The database can be read and is whole."""
     path = data / "gpumax.db"
-    if not path.exists():
+    try:
+        about = path.stat()
+    except OSError:
         return
-    if path.stat().st_uid != os.geteuid():
+    if about.st_uid != os.geteuid():
         # Opening it would leave files of ours beside it, which its owner then can't write.
-        yield Check("database", "warn", f"{path} belongs to {_user(path.stat().st_uid)}", "ask as its owner")
+        yield Check("database", "warn", f"{path} belongs to {_user(about.st_uid)}", "ask as its owner")
         return
     import sqlite3
     from contextlib import closing
@@ -155,7 +157,7 @@ def database(data: Path) -> Iterator[Check]:
     if told == "database is locked":
         yield Check("database", "ok", f"{path}, in use by the server")
     elif told == "ok":
-        yield Check("database", "ok", f"{path}, {path.stat().st_size / (1 << 20):.1f} MiB, whole")
+        yield Check("database", "ok", f"{path}, {about.st_size / (1 << 20):.1f} MiB, whole")
     else:
         wish = "stop the server, keep a copy of the directory, and bring back a backup"
         yield Check("database", "fail", f"{path}: {told}", wish)
