@@ -29,7 +29,7 @@ def words(error_text: str) -> str:
     return error_text
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("decide", "replay")])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(cli: Cli, name: str) -> None:
     """Each command of the table exists and describes itself, and none of its lines is wider than a terminal."""
     result = cli(name, "--help")
