@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from gpumax.apps.server.app import create_app
+from gpumax.apps.server.gate import Gate
 from gpumax.ports.store_fake import MemoryStore
 from server.harness import TOKEN, Served, served
 
@@ -61,8 +63,6 @@ def test_an_internal_error_is_told_without_a_traceback(there: Served) -> None:
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.get("/api/v1/status")
-
-    import asyncio
 
     response = asyncio.run(ask())
     assert response.status_code == 500
@@ -155,3 +155,37 @@ def test_no_page_asks_another_host_for_scripts(there: Served) -> None:
     """There are no pages that browse the API."""
     for path in ("/docs", "/redoc", "/api/v1/docs"):
         assert there.client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("server", "open_"),
+    [
+        (("/run/us.sock", None), True), (("/run/us.sock", 80), False), (("/run/them.sock", None), False), (("", None), False),
+        (("127.0.0.1", 80), False), (("127.0.0.1", None), False), (None, False),
+    ],
+)  # fmt: skip
+def test_only_our_own_socket_needs_no_token(server: tuple[str, int | None] | None, open_: bool) -> None:
+    """What the connection's own end is decides; a doubt closes the gate, and so does a token that is empty."""
+    passed = []
+
+    async def app(*_: object) -> None:
+        passed.append(True)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(_: object) -> None:
+        pass
+
+    for gate in (Gate(app, socket="/run/us.sock", token=TOKEN), Gate(app, socket="/run/us.sock", token="")):
+        for header in ([], [(b"authorization", b"Bearer ")], [(b"authorization", b"Bearer wrong")]):
+            passed.clear()
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": "/api/v1/status",
+                "headers": header,
+                "server": server,
+            }
+            asyncio.run(gate(scope, receive, send))
+            assert bool(passed) == open_
