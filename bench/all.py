@@ -1,0 +1,36 @@
+"""Every figure, one table: `python bench/all.py [--data DIR]`; each script by itself has flags for sizes and repeats."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cli
+import decide
+import idle
+import latency
+import openb
+import reclaim
+from measure import Row, show
+
+
+def main() -> None:
+    """Read the flags, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of the openb trace, where it is at hand")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a measurement")
+    flags = parser.parse_args()
+    few = flags.quick
+    rows: list[Row] = [
+        *latency.figures(20 if few else 100),
+        *cli.figures(5 if few else 20),
+        *decide.figures(1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
+        *reclaim.figures([50, 100, 200, 500], repeat=3 if few else 9),
+        *openb.figures(flags.data, repeat=2 if few else 5),
+        *idle.figures(5.0 if few else 20.0),
+    ]
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
