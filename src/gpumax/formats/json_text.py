@@ -13,15 +13,15 @@ from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key, format_path, quote, split_path
 from gpumax.formats.text import MOST_DEPTH, NotJson, Parsed, refuse
 
-MOST_VALUES: Final = 4_000_000
-"""How many values a JSON document may hold: four times what 10,000 nodes with 90,000 tasks take."""
+MOST_VALUES: Final = 2_000_000
+"""How many values a JSON document may hold: half as many again as 10,000 nodes with 90,000 tasks take."""
 
 _MOST_DUPLICATES: Final = 50
 _KEY_END: Final = re.compile(rb'"\s*:')
 _OFFSET: Final = re.compile(r" \(byte (\d+)\)$")
 _LONE_HIGH: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 # Strings are taken whole, so that what looks like a bracket in one is none.
-_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|\n')
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],\n]')
 
 
 def read_json(data: bytes, source: str) -> Parsed:
@@ -37,8 +37,8 @@ def read_json(data: bytes, source: str) -> Parsed:
         raise _broken(data, source, str(error)) from None
     # The decoder keeps the last of two equal keys and says nothing. Colons after quotes are counted first, because
     # looking for the second key takes a hundred times longer.
-    if len(_KEY_END.findall(data)) > _count_keys(document, source):
-        _refuse_duplicates(data, source)
+    if len(_KEY_END.findall(data)) > _count_keys(document, source) and (faults := _duplicates(data.decode())):
+        raise BadFile(faults, source)
     return Parsed(document, _LateLines(data), source)
 
 
@@ -154,48 +154,35 @@ class _LateLines:
         return line
 
 
-def _refuse_duplicates(data: bytes, source: str) -> None:
-    scan = _Scan(data.decode())
-    if scan.duplicates:
-        raise BadFile(scan.duplicates, source)
-
-
-class _Scan:
-    """Walks over the parts of valid JSON and finds the keys that stand twice."""
-
-    def __init__(self, text: str) -> None:
-        self.duplicates: list[Fault] = []
-        self._lines: list[dict[str, int]] = []  # of the keys of each open container
-        self._path: list[Key] = []  # the key under which the next value of each open container goes
-        self._line = 1
-        self._colon = False  # whether the next text is a value of an object, rather than its next key
-        for part in _TOKEN.findall(text):
-            self._take(part)
-
-    def _take(self, part: str) -> None:
+def _duplicates(text: str) -> list[Fault]:
+    """The keys of valid JSON that stand twice. One long loop, because large files come through here, too."""
+    faults: list[Fault] = []
+    path: list[Key] = []  # the key under which the next value of each open container goes
+    keys: list[dict[str, int]] = []  # the keys of each open container, with their lines
+    line, due = 1, False  # due: whether the next text is a key
+    for part in _TOKEN.findall(text):
         if part == ",":
-            last = self._path[-1]
-            self._path[-1] = last + 1 if isinstance(last, int) else ""
-            self._colon = False
-        elif part == ":":
-            self._colon = True
+            last = path[-1]
+            if isinstance(last, int):
+                path[-1] = last + 1
+            else:
+                due = True
         elif part == "\n":
-            self._line += 1
-        elif part in "{[":
-            self._path.append("" if part == "{" else 0)
-            self._lines.append({})
-            self._colon = False
-        elif part in "}]":
-            self._path.pop()
-            self._lines.pop()
-        elif self._path and not self._colon and isinstance(self._path[-1], str):
-            self._key(msgspec.json.decode(part, type=str))
-
-    def _key(self, key: str) -> None:
-        self._path[-1] = key
-        lines = self._lines[-1]
-        if key not in lines:
-            lines[key] = self._line
-        elif len(self.duplicates) < _MOST_DUPLICATES:
-            found = f"key {quote(key)} twice, first on line {lines[key]}"
-            self.duplicates.append(Fault(format_path(self._path), self._line, found, "each key once"))
+            line += 1
+        elif part == "{" or part == "[":
+            due = part == "{"
+            path.append("" if due else 0)
+            keys.append({})
+        elif part == "}" or part == "]":
+            path.pop()
+            keys.pop()
+            due = False
+        elif due:
+            due = False
+            path[-1] = key = msgspec.json.decode(part, type=str) if "\\" in part else part[1:-1]
+            if key not in keys[-1]:
+                keys[-1][key] = line
+            elif len(faults) < _MOST_DUPLICATES:
+                found = f"key {quote(key)} twice, first on line {keys[-1][key]}"
+                faults.append(Fault(format_path(path), line, found, "each key once"))
+    return faults
