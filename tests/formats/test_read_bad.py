@@ -14,7 +14,7 @@ from gpumax.formats.text import MOST_BYTES, MOST_YAML_BYTES, parse_text, read_fi
 from gpumax.formats.yaml_text import MOST_ALIASED
 
 
-def _told(text: str | bytes, source: str = "") -> str:
+def _told(text: object, source: str = "") -> str:
     """The faults of a text, one a line, as a user sees them."""
     return "\n".join(str(fault) for fault in faults_of(load_snapshot, text, source=source))
 
@@ -251,6 +251,7 @@ def test_what_a_terminal_would_act_on_is_written_out() -> None:
     assert '"\\u001b[31mred\\u0007\\u202e"' in told
     assert '["\\u001b[2J"]: found an unknown field' in told
     assert len(_told(f"nodes: [{{name: '{'a!' * 5000}'}}]")) < 300
+    assert len(_told({"a" * 5000: 1})) < 300
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -30,7 +30,7 @@ def format_path(path: Iterable[Key]) -> str:
     for key in path:
         if isinstance(key, int):
             text += f"[{key}]"
-        elif _PLAIN.fullmatch(key):
+        elif len(key) <= LONGEST_SHOWN and _PLAIN.fullmatch(key):
             text += f".{key}" if text else key
         else:
             text += f"[{quote(key)}]"

@@ -146,10 +146,10 @@ def check_tree(queues: Mapping[int, Queue], names: frozenset[str], wrongs: Wrong
                 (*outer, key, "parent"), show(queue.parent), "a queue that exists", queue.parent, names
             )
             continue
-        chain = [queue.name]
+        chain = {queue.name: None}  # in its order
         above: str | None = queue.parent
         while above is not None and above not in chain and len(chain) <= MOST_DEEP:
-            chain.append(above)
+            chain[above] = None
             above = parents.get(above)
         if above == queue.name:
             wrongs.add((*outer, key, "parent"), f"a cycle: {' > '.join([*chain, queue.name][:8])}", "a tree")
