@@ -14,6 +14,7 @@ import pytest
 
 import gpumax
 from engine_kit import Machine, alive, eventually, machine_on
+from gpumax.engines.local.spawn import spawn
 
 VICTIM = Path(__file__).parent / "victim.py"
 ONCE = "echo begun >> $GPUMAX_ATTEMPT.runs; "
@@ -180,6 +181,20 @@ def test_killed_at_any_moment(tmp_path: Path, round: int) -> None:
         for name in names:
             assert machine.until(name, "exited").exit_code == 3
         assert {name: runs(tmp_path, name) for name in names} == dict.fromkeys(names, 1)
+
+
+def test_stopped_before_the_supervisor_looks(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order to stop that is there before the supervisor is: the task never begins."""
+
+    def late(directory: Path, launch: bytes, lock: int, up: int) -> int:
+        (directory / "stop").write_bytes(b"kill_at=0\0")
+        return spawn(directory, launch, lock, up)
+
+    monkeypatch.setattr("gpumax.engines.local.attempt.spawn", late)
+    machine.start("a1", ONCE)
+    seen = machine.until("a1", "exited")
+    assert (seen.exit_code, seen.message) == (143, "stopped before it started")
+    assert runs(machine.data, "a1") == 0
 
 
 def test_half_made_attempts(machine: Machine) -> None:

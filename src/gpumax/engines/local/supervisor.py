@@ -62,7 +62,7 @@ class Supervisor:
         self.log = TaskLog(files.first(launch, "log"), files.number(launch, "log_most") or 0)
         self.output, self.input = os.pipe()
         os.set_blocking(self.output, False)
-        # Opened for both ways, so that it never reports an end: servers come and go.
+        # Before the first look for an order, so that none is missed; for both ways, so that it never reports an end.
         self.down = os.open(f"{directory}/down", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.main: int | None = None
         self.code: int | None = None
@@ -111,7 +111,6 @@ class Supervisor:
         poll = select.poll()
         for source in (ended, self.down, self.output):
             poll.register(source, select.POLLIN)
-        self._obey()  # an order may have come before there was anyone to look
         while self._reap():
             self._serve(poll, {ended: self._nothing, self.down: self._obey, self.output: self._nothing})
 
