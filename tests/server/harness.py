@@ -9,9 +9,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import httpx
 
@@ -63,7 +64,6 @@ class Served:
         self.client = client
         self.url = url
         self.data = site.about.data
-        self._promised: Item | None = None
 
     def ask(
         self,
@@ -82,7 +82,7 @@ class Served:
         told = response.headers.get("content-type", "") == "application/json"
         answer = Answer(response.status_code, response.json() if told else response.content, response.headers)
         if told:
-            conforms(self.promised(), method, f"/api/v1{path}", answer)
+            conforms(promised(), method, f"/api/v1{path}", answer)
         return answer
 
     def get(self, path: str, **query: Any) -> Any:
@@ -106,12 +106,6 @@ class Served:
             assert response.status_code == 200, response.read()
             yield messages(line.encode() + b"\n" for line in response.iter_lines())
 
-    def promised(self) -> Item:
-        """The OpenAPI document."""
-        if self._promised is None:
-            self._promised = self.client.get("/api/v1/openapi.json").json()
-        return self._promised
-
     def eventually(self, true: Callable[[], bool], what: str) -> None:
         """Wait until something is true."""
         deadline = time.monotonic() + PATIENCE_S
@@ -128,6 +122,12 @@ class Served:
         with path.open("ab") as file:
             file.write(data)
         return path
+
+
+@cache
+def promised() -> Item:
+    """The OpenAPI document, which says the same of every server."""
+    return create_app(cast(Site, None)).openapi()
 
 
 def _words(query: dict[str, object]) -> dict[str, str]:
@@ -172,28 +172,28 @@ def served(nodes: Sequence[Node] | None = None) -> Iterator[Served]:
         yield Served(site, engine, clock, client, home.url_of(sockets[1]))
 
 
-def conforms(promised: Item, method: str, path: str, answer: Answer) -> None:
+def conforms(document: Item, method: str, path: str, answer: Answer) -> None:
     """Hold an answer against what the OpenAPI document says of it."""
     plain = path.partition("?")[0]
-    for pattern, operations in promised["paths"].items():
+    for pattern, operations in document["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), plain) and method.lower() in operations:
             responses = operations[method.lower()]["responses"]
             assert str(answer.status) in responses, (
                 f"{method} {path} answers {answer.status}, which it doesn't promise"
             )
             schema = responses[str(answer.status)]["content"]["application/json"]["schema"]
-            _check(schema, answer.body, promised, f"{method} {path}")
+            _check(schema, answer.body, document, f"{method} {path}")
             return
 
 
-def _check(schema: Item, value: Any, promised: Item, at: str) -> None:
+def _check(schema: Item, value: Any, document: Item, at: str) -> None:
     if "$ref" in schema:
-        _check(promised["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, promised, at)
+        _check(document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, document, at)
     elif "anyOf" in schema:
         faults = []
         for option in schema["anyOf"]:
             try:
-                return _check(option, value, promised, at)
+                return _check(option, value, document, at)
             except AssertionError as error:
                 faults.append(str(error))
         raise AssertionError(f"{at}: fits none: {faults}")
@@ -202,7 +202,7 @@ def _check(schema: Item, value: Any, promised: Item, at: str) -> None:
     elif "const" in schema:
         assert value == schema["const"], f"{at}: {value!r}"
     else:
-        _check_type(schema, value, promised, at)
+        _check_type(schema, value, document, at)
     return None
 
 
@@ -212,7 +212,7 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-def _check_type(schema: Item, value: Any, promised: Item, at: str) -> None:
+def _check_type(schema: Item, value: Any, document: Item, at: str) -> None:
     kind = schema.get("type")
     if kind is None:
         return
@@ -220,7 +220,7 @@ def _check_type(schema: Item, value: Any, promised: Item, at: str) -> None:
     assert fits, f"{at}: {value!r} is no {kind}"
     if kind == "array":
         for index, item in enumerate(value):
-            _check(schema.get("items", {}), item, promised, f"{at}[{index}]")
+            _check(schema.get("items", {}), item, document, f"{at}[{index}]")
     elif kind == "object":
         known = schema.get("properties", {})
         assert set(schema.get("required", ())) <= value.keys(), (
@@ -229,4 +229,4 @@ def _check_type(schema: Item, value: Any, promised: Item, at: str) -> None:
         more = schema.get("additionalProperties", not known)
         for name, part in value.items():
             assert name in known or more, f"{at}: has {name}, which isn't promised"
-            _check(known.get(name, more if isinstance(more, dict) else {}), part, promised, f"{at}.{name}")
+            _check(known.get(name, more if isinstance(more, dict) else {}), part, document, f"{at}.{name}")

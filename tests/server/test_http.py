@@ -14,7 +14,7 @@ import pytest
 from gpumax.apps.server.app import create_app
 from gpumax.apps.server.gate import Gate
 from gpumax.ports.store_fake import MemoryStore
-from server.harness import TOKEN, Served, served
+from server.harness import TOKEN, Served, promised, served
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_an_internal_error_is_told_without_a_traceback(there: Served) -> None:
 
 def test_tcp_wants_the_token_everywhere(there: Served, over_tcp: httpx.Client) -> None:
     """401 on every route of the API and beside it, and nothing is told."""
-    for path, operations in there.promised()["paths"].items():
+    for path, operations in promised()["paths"].items():
         if path != "/api/v1/healthz":
             for method in operations:
                 response = over_tcp.request(method, path.replace("{index}", "0").replace("{name}", "a"))
@@ -132,11 +132,12 @@ def test_only_its_owner_may_open_the_socket(there: Served) -> None:
 
 def test_every_route_is_described(there: Served) -> None:
     """A summary, a description, a tag, an operation id of its own, and the shape of its errors."""
-    promised = there.promised()
-    assert "HTTPValidationError" not in promised["components"]["schemas"]
+    document = there.client.get("/api/v1/openapi.json").json()
+    assert document == promised()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
     operations = [
         (f"{method} {path}", operation)
-        for path, methods in promised["paths"].items()
+        for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
     assert len(operations) >= 20
