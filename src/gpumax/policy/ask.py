@@ -19,47 +19,55 @@ class Filter(NamedTuple):
     tolerations: tuple[Toleration, ...]
 
 
-class Ask(NamedTuple):
-    """One task's wish: amounts in millicores and MiB, devices as alternatives in order (never empty; None: no device)."""
+class Ask:
+    """One task's wish: amounts in millicores and MiB, devices as alternatives in order (never empty; None: no device).
 
-    cpu: int
-    memory: int
-    extended: tuple[tuple[str, int], ...]
-    gpu: tuple[DeviceAsk | None, ...]
-    filter: Filter
+    There is one object for all equal asks of a decision, so that it is its own key.
+    """
+
+    __slots__ = ("cpu", "extended", "filter", "gpu", "memory")
+
+    def __init__(
+        self,
+        cpu: int,
+        memory: int,
+        extended: tuple[tuple[str, int], ...],
+        gpu: tuple[DeviceAsk | None, ...],
+        wanted: Filter,
+    ) -> None:
+        self.cpu = cpu
+        self.memory = memory
+        self.extended = extended
+        self.gpu = gpu
+        self.filter = wanted
 
 
 class Asks:
     """Hands out one Ask object for all equal asks."""
 
     def __init__(self) -> None:
-        self._interned: dict[Ask, Ask] = {}
+        self._interned: dict[object, Ask] = {}
         self._plain: dict[tuple[int, str], Ask] = {}
 
     def of(self, workload: Workload, task: Task) -> Ask:
         """The ask of a task."""
         if task.selector or task.affinity is not None or task.tolerations:
-            return self._intern(_ask(task.request, _filter(workload, task)))
+            return self._intern(task.request, _filter(workload, task))
         # The key is an object's identity: the snapshot that is being decided keeps every request alive.
         key = (id(task.request), workload.pool)
         known = self._plain.get(key)
         if known is None:
-            known = self._plain[key] = self._intern(_ask(task.request, Filter(workload.pool, (), None, ())))
+            known = self._plain[key] = self._intern(task.request, Filter(workload.pool, (), None, ()))
         return known
 
-    def _intern(self, ask: Ask) -> Ask:
-        return self._interned.setdefault(ask, ask)
+    def _intern(self, request: Request, wanted: Filter) -> Ask:
+        extended = tuple(sorted((name, amount) for name, amount in request.extended.items() if amount))
+        key = (request.cpu_milli, request.memory_mib, extended, request.gpu or (None,), wanted)
+        known = self._interned.get(key)
+        if known is None:
+            known = self._interned[key] = Ask(*key)
+        return known
 
 
 def _filter(workload: Workload, task: Task) -> Filter:
     return Filter(workload.pool, tuple(sorted(task.selector.items())), task.affinity, task.tolerations)
-
-
-def _ask(request: Request, wanted: Filter) -> Ask:
-    return Ask(
-        request.cpu_milli,
-        request.memory_mib,
-        tuple(sorted((name, amount) for name, amount in request.extended.items() if amount)),
-        request.gpu or (None,),
-        wanted,
-    )

@@ -64,8 +64,7 @@ class Order:
             level.stamp += 1
             if head is not None:
                 heappush(
-                    above.offers,
-                    (sibling_key(account, total(head.chunk())), level.stamp, account.index, level),
+                    above.offers, (level.key(account, total(head.chunk())), level.stamp, account.index, level)
                 )
             account = account.parent
 
@@ -73,13 +72,20 @@ class Order:
 class _Level:
     """One queue's side: its own gangs, last is next, or its children's offers; stale offers are dropped when met."""
 
-    __slots__ = ("account", "gangs", "offers", "stamp")
+    __slots__ = ("_known", "account", "gangs", "offers", "stamp")
 
     def __init__(self, account: Account | None) -> None:
         self.account = account
         self.gangs: list[tuple[tuple[int, int, int, str], Gang]] = []
         self.offers: list[tuple[SiblingKey, int, int, _Level]] = []
         self.stamp = 0
+        self._known: tuple[Vector, Vector, SiblingKey] | None = None
+
+    def key(self, account: Account, head: Vector) -> SiblingKey:
+        """Its place among its siblings with this head; looked up where neither has changed."""
+        if self._known is None or self._known[0] != account.allocated or self._known[1] != head:
+            self._known = (account.allocated.copy(), head, sibling_key(account, head))
+        return self._known[2]
 
     def best(self) -> _Level | None:
         """The child whose offer is first."""
@@ -111,29 +117,23 @@ def _insert(gangs: list[tuple[tuple[int, int, int, str], Gang]], gang: Gang) -> 
 
 def sibling_key(account: Account, head: Vector) -> SiblingKey:
     """The order among siblings, first difference wins (policy.md, "Who is next")."""
-    asked = [resource for resource in range(3) if head[resource] > 0]
-    allocated, allowed = account.allocated, [account.allowed(resource) for resource in range(3)]
+    over = beyond = shareless = False
+    added = alone = 0.0
     share = account.share
+    for resource in (0, 1, 2):
+        held, asked, cap = account.allocated[resource], head[resource], account.allowed(resource)
+        if asked > 0:
+            over = over or held > share[resource]
+            beyond = beyond or held + asked > account.quota[resource]
+            shareless = shareless or cap == 0
+        added = max(added, _part(held + asked, cap))
+        alone = max(alone, _part(held, cap))
+    queue = account.queue
     return (
-        any(allocated[resource] > share[resource] for resource in asked),
-        any(allocated[resource] + head[resource] > account.quota[resource] for resource in asked),
-        -account.queue.priority,
-        any(allowed[resource] == 0 for resource in asked),
-        _dominant(allocated, allowed, head),
-        _dominant(allocated, allowed, (0, 0, 0)),
-        share[0],
-        share[1],
-        share[2],
-        account.queue.created_ms,
-        account.name,
-    )
+        over, beyond, -queue.priority, shareless, added, alone, share[0], share[1], share[2], queue.created_ms, queue.name
+    )  # fmt: skip
 
 
-def _dominant(allocated: list[int], allowed: list[int], head: Vector) -> float:
-    """The largest part of what is allowed that is in use. A quotient of integers: equal parts are equal floats."""
-    largest = 0.0
-    for resource in range(3):
-        used, cap = allocated[resource] + head[resource], allowed[resource]
-        part = used / cap if cap > 0 else float(used * NO_SHARE_WEIGHT)
-        largest = max(largest, part)
-    return largest
+def _part(used: int, cap: int) -> float:
+    """What part of what is allowed is in use. A quotient of integers: equal parts are equal floats."""
+    return used / cap if cap > 0 else float(used * NO_SHARE_WEIGHT)

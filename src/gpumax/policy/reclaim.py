@@ -27,9 +27,25 @@ def reclaim(world: World) -> None:
     A gang that goes may leave more room than was asked for: whoever fits there is placed, too.
     """
     if world.waiting:
-        _Reclaim(world).run()
+        going = _Reclaim(world)
+        going.run()
         if world.evictions:
-            allocate(world)
+            _give_out(world, sorted(set(going.touched.rows)))
+
+
+def _give_out(world: World, rows: list[int]) -> None:
+    """Place whoever fits on these nodes, where reclaim has changed the room; the others were tried already."""
+    room = world.ledger.later
+
+    def fits(ask: Ask) -> bool:
+        return any(world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu)))
+
+    able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
+    others = [gang for gang in world.waiting if not any(able[want.ask] for want in gang.chunk())]
+    world.waiting = [gang for gang in world.waiting if any(able[want.ask] for want in gang.chunk())]
+    if world.waiting:
+        allocate(world)
+    world.waiting += others
 
 
 class _Reclaim:

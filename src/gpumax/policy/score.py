@@ -20,6 +20,7 @@ class Scores:
         placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
         self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)
         self._spreads_cpu: Bools = np.array([placement.cpu == "spread" for placement in placements], np.bool_)
+        self._packs = not (self._spreads_gpu.any() or self._spreads_cpu.any())
         self._all_cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
 
     def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
@@ -39,6 +40,8 @@ class Scores:
             if gpu.memory_mib or gpu.milli < MILLI:
                 rows = _least(rows, room.view(gpu).fullest[rows])
             free, total, spreads = room.gpus, self._fits.nodes.gpus, self._spreads_gpu
+        if self._packs:
+            return int(rows[free[rows].argmin()])
         return int(rows[_strategy(free[rows], total[rows], spreads[rows])])
 
 

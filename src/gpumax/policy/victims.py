@@ -7,6 +7,7 @@ only with everything above it. Which part goes first is rule 6 of policy.md.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from gpumax.model.names import natural
@@ -46,18 +47,31 @@ class Part:
 
 
 def parts(world: World) -> list[Part]:
-    """Every part of preemptible running work, the least bad to lose first."""
+    """Every part of preemptible running work of queues above their share or quota, the least bad to lose first."""
     found: list[Part] = []
+    giving = {name: account for name, account in world.tree.accounts.items() if _above(account)}
     for workload in world.snapshot.workloads:
-        account = world.tree.accounts.get(workload.queue)
+        account = giving.get(workload.queue)
         if workload.preemptible and account is not None:
             found += _parts(world, workload, account)
-    # Stable sorts. A workload's own extras come last task first already; later names come first among equals.
-    found.sort(key=lambda part: natural(part.workload.name), reverse=True)
     found.sort(key=lambda part: part.cost)
-    for rank, part in enumerate(found):
+    # Later names come first among equals; a workload's own extras are last task first already, and sorts are stable.
+    ordered: list[Part] = []
+    for _, equals in groupby(found, key=lambda part: part.cost):
+        alike = list(equals)
+        if len(alike) > 1:
+            alike.sort(key=lambda part: natural(part.workload.name), reverse=True)
+        ordered += alike
+    for rank, part in enumerate(ordered):
         part.rank = rank
-    return found
+    return ordered
+
+
+def _above(account: Account) -> bool:
+    return any(
+        held > min(share, quota)
+        for held, share, quota in zip(account.allocated, account.share, account.quota, strict=True)
+    )
 
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
