@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from gpumax.engines.local import cgroups, files, tree
 from gpumax.engines.local.checkpoints import newest_ms
@@ -21,6 +22,9 @@ STOPPED = 143
 """The exit code of what was stopped before it started."""
 
 LONGEST_PAUSE_S = 1.0
+
+ENDS: Final[tuple[AttemptState, ...]] = ("exited", "lost")
+"""How an attempt can have ended; each is also the name of the record of it."""
 
 
 class Attempt:
@@ -64,9 +68,8 @@ class Attempt:
             files.write(self._path("stop"), [("kill_at", str(kill_at))])
             with suppress(OSError):
                 files.reserve(self._path("stop"))  # for the next
-        with suppress(
-            OSError
-        ):  # no reader: it isn't there yet, and will look for an order first; or it is gone
+        # Without a reader, the supervisor isn't there yet, and will look for an order first; or it is gone.
+        with suppress(OSError):
             door = os.open(self._path("down"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(door, "wb", buffering=0) as file:
                 file.write(b"!")
@@ -120,11 +123,9 @@ class Attempt:
         return f"{self.directory}/{name}"
 
     def _ended(self) -> AttemptSeen | None:
-        started = files.read(self._path("started")) or {}
-        if (end := files.read(self._path("exited"))) is not None:
-            return self._seen("exited", started, end)
-        if (end := files.read(self._path("lost"))) is not None:
-            return self._seen("lost", started, end)
+        for state in ENDS:
+            if (end := files.read(self._path(state))) is not None:
+                return self._seen(state, files.read(self._path("started")) or {}, end)
         return None
 
     def _seen(self, state: AttemptState, started: Record, end: Record | None = None) -> AttemptSeen:

@@ -12,7 +12,7 @@ from typing import Final
 
 from gpumax.engines.local import attempt as attempts
 from gpumax.engines.local import cgroups, files
-from gpumax.engines.local.attempt import Attempt
+from gpumax.engines.local.attempt import ENDS, Attempt
 from gpumax.engines.local.environment import environment, missing_devices
 from gpumax.engines.local.machine import node
 from gpumax.engines.local.tasklog import MOST_BYTES
@@ -21,7 +21,6 @@ from gpumax.errors import Refused
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Forget, Launch, Observation, Order, Refusal, Start, Stop
 
-OVER: Final = ("exited", "lost")
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
 
 
@@ -153,12 +152,12 @@ class LocalEngine:
                 with self._lock:
                     self._attempts[name] = attempts.tombstone(self._directory, name)
             return
-        if attempt.seen().state not in OVER:
+        if attempt.seen().state not in ENDS:
             attempt.stop(grace_ms)
 
     def _forget(self, name: str) -> None:
         attempt = self._attempts.get(name)
-        if attempt is None or attempt.seen().state not in OVER:
+        if attempt is None or attempt.seen().state not in ENDS:
             return
         # Its supervisor may still be ending; that is listened for, so that it is waited for.
         with self._lock:
