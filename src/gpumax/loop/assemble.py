@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from gpumax.loop.lifecycle import may_start
-from gpumax.model.node import Node
+from gpumax.model.node import Device, Node
 from gpumax.model.records import FINISHED, Live, TaskRecord, WorkloadRecord
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import HOLDING, Group, Request, Task, Workload
@@ -25,25 +27,38 @@ def assemble(
     """The snapshot of a moment.
 
     checkpointed: by attempt, when its checkpoint last changed. barred: ids of workloads that are not to be placed now;
-    their waiting tasks are gated. Tasks on a node that is not in `nodes` hold room on one that is not ready.
+    their waiting tasks are gated. What tasks hold and the engine no longer has is there all the same: nodes that are
+    not ready, devices that are not healthy.
     """
     workloads = [
         _workload(record, tasks, checkpointed, record.id in barred)
         for record, tasks in live.workloads
         if record.state not in FINISHED
     ]
-    known = {node.name for node in nodes}
-    lost = {task.node for _, tasks in live.workloads for task in tasks if task.state in HOLDING and task.node}
-    lost -= known
     return Snapshot(
         now_ms=now_ms,
-        nodes=tuple(
-            sorted((*nodes, *(Node(name, ready=False) for name in lost)), key=lambda node: node.name)
-        ),
+        nodes=_whole(nodes, live),
         queues=tuple(sorted(live.queues, key=lambda queue: queue.name)),
         workloads=tuple(sorted(workloads, key=lambda workload: workload.name)),
         policy=policy,
     )
+
+
+def _whole(nodes: tuple[Node, ...], live: Live) -> tuple[Node, ...]:
+    found = {node.name: node for node in nodes}
+    held: dict[str, set[int]] = {}
+    for _, tasks in live.workloads:
+        for task in tasks:
+            if task.state in HOLDING and task.node is not None:
+                held.setdefault(task.node, set()).update(share.index for share in task.devices)
+    for name, indexes in held.items():
+        node = found.get(name, Node(name, ready=False))
+        lost = indexes - {device.index for device in node.devices}
+        if lost or name not in found:
+            gone = (Device(index, healthy=False) for index in lost)
+            devices = sorted((*node.devices, *gone), key=lambda device: device.index)
+            found[name] = replace(node, devices=tuple(devices))
+    return tuple(found[name] for name in sorted(found))
 
 
 def _workload(
