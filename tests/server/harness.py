@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 import httpx
 
 from gpumax.apps.cli.stream import Message, messages
-from gpumax.apps.server import home
+from gpumax.apps.server import doors
 from gpumax.apps.server.app import create_app
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
@@ -150,10 +150,10 @@ def served(nodes: Sequence[Node] | None = None) -> Iterator[Served]:
             loop.wake()
 
         engine.wake = wake
-        path = home.socket_path(data)
+        path = doors.socket_path(data)
         sockets = [
-            stack.enter_context(home.unix_socket(path)),
-            stack.enter_context(home.tcp_socket("127.0.0.1:0")),
+            stack.enter_context(doors.unix_socket(path)),
+            stack.enter_context(doors.tcp_socket("127.0.0.1:0")),
         ]
         about = About(data, 1, str(path), None, START_MS, "fake", ("a note",), True)
         site = Site(store, loop, clock, feed, about)
@@ -169,7 +169,7 @@ def served(nodes: Sequence[Node] | None = None) -> Iterator[Served]:
         client = stack.enter_context(
             httpx.Client(transport=transport, base_url="http://here", timeout=PATIENCE_S)
         )
-        yield Served(site, engine, clock, client, home.url_of(sockets[1]))
+        yield Served(site, engine, clock, client, doors.url_of(sockets[1]))
 
 
 def conforms(document: Item, method: str, path: str, answer: Answer) -> None:

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from gpumax.apps.cli.stream import messages
-from gpumax.apps.server import home
+from gpumax.apps.server import doors, home
 from gpumax.errors import Conflict, GpumaxError, Refused
 
 PATIENCE_S = 60.0
@@ -225,9 +225,9 @@ def test_another_server_s_short_socket_is_another_one(host: Host) -> None:
         data.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_RUNTIME_DIR", str(host.folder))
-            paths.add(home.socket_path(data))
+            paths.add(doors.socket_path(data))
     assert len(paths) == 2
-    assert max(len(os.fsencode(path)) for path in paths) <= home.LONGEST_SOCKET
+    assert max(len(os.fsencode(path)) for path in paths) <= doors.LONGEST_SOCKET
 
 
 @pytest.mark.parametrize("runtime", ["", "relative", "/missing/directory", "/tmp/" + "r" * 120])
@@ -238,7 +238,7 @@ def test_a_runtime_directory_that_is_of_no_use_is_passed_over(
     data = host.folder / ("d" * 120)
     data.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-    assert home.socket_path(data).parent == Path(f"/tmp/gpumax-{os.geteuid()}")
+    assert doors.socket_path(data).parent == Path(f"/tmp/gpumax-{os.geteuid()}")
 
 
 def test_a_short_path_that_others_may_change_is_not_used(host: Host) -> None:
@@ -250,7 +250,7 @@ def test_a_short_path_that_others_may_change_is_not_used(host: Host) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(host.folder))
         with pytest.raises(Refused, match="not yours alone"):
-            home.socket_path(data)
+            doors.socket_path(data)
 
 
 def test_a_directory_with_other_things_in_it_is_not_closed_to_others(tmp_path: Path) -> None:
@@ -307,19 +307,22 @@ def test_a_token_that_is_none_is_refused(tmp_path: Path) -> None:
 )
 def test_addresses_are_read(listen: str, host_and_port: tuple[str, int]) -> None:
     """HOST:PORT, [V6]:PORT, or :PORT for every address."""
-    assert home.read_address(listen) == host_and_port
+    assert doors.read_address(listen) == host_and_port
 
 
 @pytest.mark.parametrize("listen", ["", "80", "h:", "h:x", "h:65536", "h:-1", "http://h:80", "h:٣"])
 def test_what_is_no_address_is_refused(listen: str) -> None:
     """With an example of one."""
     with pytest.raises(Refused, match=r"127\.0\.0\.1:8080"):
-        home.read_address(listen)
+        doors.read_address(listen)
 
 
 def test_an_address_that_others_reach_comes_with_a_warning() -> None:
     """The token travels as it is."""
     assert (
-        home.notes_on(None) == home.notes_on("http://127.0.0.1:80") == home.notes_on("http://[::1]:80") == ()
+        doors.notes_on(None)
+        == doors.notes_on("http://127.0.0.1:80")
+        == doors.notes_on("http://[::1]:80")
+        == ()
     )
-    assert "TLS" in home.notes_on("http://gpu-box:80")[0]
+    assert "TLS" in doors.notes_on("http://gpu-box:80")[0]

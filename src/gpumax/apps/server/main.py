@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ from typing import Final
 
 from gpumax.apps.server import home
 from gpumax.apps.server.app import create_app
+from gpumax.apps.server.doors import doors, notes_on
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
 from gpumax.apps.server.site import About, Site
@@ -25,7 +27,10 @@ from gpumax.engines.local.engine import LocalEngine
 from gpumax.errors import Broken, Refused
 from gpumax.loop.cycle import Loop
 from gpumax.loop.journal import FileJournal
-from gpumax.ports.clock import SystemClock
+from gpumax.ports.clock import Clock, SystemClock
+from gpumax.ports.devices import Devices
+from gpumax.ports.engine import Engine
+from gpumax.ports.store import Store
 from gpumax.stores.sql import SqlStore
 
 END_S: Final = 10.0
@@ -40,46 +45,47 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
     this node; None: the host's. Conflict where another server has the directory; GpumaxError for all else that is in the way.
     """
-    data = data.absolute()
+    data, node = data.absolute(), _node(name)
     _log_to_stderr()
     with ExitStack() as stack:
-        node = _node(name)
         found = open_devices(devices)
         home.prepare(data)
         stack.enter_context(home.locked(data))
-        path = home.socket_path(data)
-        listeners = [stack.enter_context(home.unix_socket(path))]
-        token, url = "", None
-        if listen is not None:
-            listeners.append(stack.enter_context(home.tcp_socket(listen)))
-            token, url = home.token_of(data), home.url_of(listeners[-1])
+        ways = stack.enter_context(doors(data, listen))
         feed, clock = Feed(), SystemClock()
         store = TellingStore(SqlStore(data / "gpumax.db"), feed)
         stack.callback(store.close)
         make_first_queue(store, clock)
-        journal = FileJournal(data / "journal")
-        stack.callback(journal.close)
-        # The engine may see something before there is a loop to wake.
-        loops: list[Loop] = []
-
-        def wake() -> None:
-            for loop in loops:
-                loop.wake()
-
-        engine = LocalEngine(data, node, found, wake)
-        stack.callback(engine.close)
-        loop = Loop(store, engine, journal, clock, data)
-        loops.append(loop)
-        notes = (*engine.notes(), *home.notes_on(url))
-        about = About(data, os.getpid(), str(path), url, clock.now_ms(), engine.name, notes, found.virtual)
-        app = Gate(create_app(Site(store, loop, clock, feed, about)), socket=str(path), token=token)
-        web = Web(app, feed, lambda: stack.enter_context(home.announced(data, path, url)))
-        _run(stack, loop, web, listeners)
+        engine, loop = _engine_and_loop(stack, data, node, found, store, clock)
+        notes = (*engine.notes(), *notes_on(ways.url))
+        about = About(
+            data, os.getpid(), str(ways.path), ways.url, clock.now_ms(), engine.name, notes, found.virtual
+        )
+        app = Gate(create_app(Site(store, loop, clock, feed, about)), socket=about.socket, token=ways.token)
+        web = Web(app, feed, lambda: stack.enter_context(home.announced(data, ways.path, ways.url)))
+        _run(stack, loop, web, ways.listeners)
 
 
-def _run(stack: ExitStack, loop: Loop, web: Web, listeners: list[socket.socket]) -> None:
+def _engine_and_loop(
+    stack: ExitStack, data: Path, node: str, devices: Devices, store: Store, clock: Clock
+) -> tuple[Engine, Loop]:
+    """Each needs the other: the engine wakes the loop, which it may do before there is one."""
+    loops: list[Loop] = []
+
+    def wake() -> None:
+        for loop in loops:
+            loop.wake()
+
+    journal = FileJournal(data / "journal")
+    stack.callback(journal.close)
+    engine = LocalEngine(data, node, devices, wake)
+    stack.callback(engine.close)
+    loops.append(Loop(store, engine, journal, clock, data))
+    return engine, loops[0]
+
+
+def _run(stack: ExitStack, loop: Loop, web: Web, listeners: Sequence[socket.socket]) -> None:
     """Loop and server side by side, until one of them ends."""
-
     broken: list[BaseException] = []
 
     def cycles() -> None:
