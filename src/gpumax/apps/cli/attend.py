@@ -51,8 +51,10 @@ def _tell(api: Api, name: str) -> None:
         after = api.get("/events", {"workload": name, "limit": 1, "newest": 1}).get("next") or 0
         for message in follow(api, "/watch", {"after": after}):
             event = json.loads(message.data)
-            if event.get("workload") == name and event.get("kind") not in _QUIET:
-                say(clean(f"{name}: {event.get('message') or event.get('kind')}"))
+            kind = event.get("kind")
+            if event.get("workload") == name and kind not in _QUIET:
+                waits = "waits: " if kind == "Held" else ""
+                say(clean(f"{name}: {waits}{event.get('message') or kind}"))
     except GpumaxError:
         # The log's own stream tells of a server that is gone.
         return

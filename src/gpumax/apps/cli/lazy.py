@@ -38,7 +38,7 @@ SECTIONS: Final[Sections] = {
         "why": Entry("look:why", "Why a workload waits, in sentences."),
         "logs": Entry("logs:logs", "What tasks print."),
         "board": Entry("board:board", "The cluster as a picture."),
-        "events": Entry("look:events", "What happened."),
+        "events": Entry("events:events", "What happened."),
     },
     "Act": {
         "stop": Entry("act:stop", "End workloads for good."),

@@ -1,14 +1,13 @@
-"""ps, show, why, events."""
+"""ps, show, why."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import click
 
-from gpumax.apps.cli.client import Api, Item, segment
+from gpumax.apps.cli.client import Item, segment
 from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import (
     Where,
@@ -24,12 +23,10 @@ from gpumax.apps.cli.output import (
     age,
     clean,
     clock,
-    emit,
     emit_document,
     fields,
     listed,
     number,
-    say,
     span,
     table,
 )
@@ -260,70 +257,3 @@ def why(where: Where, name: str, output: str) -> None:
     click.echo(clean(f"{found.get('workload', name)}: {found.get('state', '')}"))
     for sentence in found.get("sentences") or ():
         click.echo(clean(str(sentence)))
-
-
-EVENTS = (
-    Column("AT", lambda item: clock(item.get("at"))),
-    Column("SEQ", _text("seq"), wide=True),
-    Column("EVENT", _text("kind")),
-    Column("WORKLOAD", _text("workload")),
-    Column("TASK", _text("task"), wide=True),
-    Column("MESSAGE", _text("message")),
-)
-
-
-@click.command()
-@click.argument("name", required=False, shell_complete=complete_workload)
-@click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    help="At most so many, the newest.",
-)
-@watch_option
-@output_option
-@server_options
-@click.pass_obj
-def events(where: Where, name: str | None, limit: int, watch: bool, output: str) -> None:
-    """What happened, oldest first; of one workload, or of all."""
-    api = where.api()
-    answer = api.get("/events", {"workload": name, "limit": limit, "newest": 1})
-    if not watch:
-        emit(answer, EVENTS, output, empty="no events")
-        return
-    show_event = (
-        _as_lines if output in ("json", "yaml") else _as_rows(answer.get("items", []), output == "wide")
-    )
-    for item in answer.get("items", []):
-        show_event(item)
-    for item in _coming(api, name, answer.get("next") or 0):
-        show_event(item)
-
-
-def _coming(api: Api, name: str | None, after: int) -> Iterator[Item]:
-    """Events from now on; of one workload, or of all."""
-    from gpumax.apps.cli.stream import follow
-
-    for message in follow(api, "/watch", {"after": after}, notice=say):
-        item = json.loads(message.data)
-        if name is None or item.get("workload") == name:
-            yield item
-
-
-def _as_lines(item: Item) -> None:
-    click.echo(json.dumps(item, ensure_ascii=False))
-
-
-def _as_rows(items: Sequence[Item], wide: bool) -> Callable[[Item], None]:
-    """Prints events as rows of one table, whose columns are as wide as these need them."""
-    shown = [column for column in EVENTS if wide or not column.wide]
-    sizes = [max([8, *(len(column.value(item)) for item in items)]) for column in shown[:-1]]
-
-    def show_row(item: Item) -> None:
-        cells = [clean(column.value(item)) or "-" for column in shown]
-        padded = [cell.ljust(size) for cell, size in zip(cells, [*sizes, 0], strict=True)]
-        click.echo("  ".join(padded).rstrip())
-
-    return show_row
