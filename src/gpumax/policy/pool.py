@@ -49,7 +49,8 @@ class Pool:
                 groups[key] = len(groups)
                 self._groups.append(part)
             group.append(groups[key])
-            for row in {held.row: None for held in part.helds}:
+            rows = [part.helds[0].row] if len(part.helds) == 1 else sorted({held.row for held in part.helds})
+            for row in rows:
                 self.by_row.setdefault(row, []).append(part)
         self._group: Ints = np.array(group, np.int64)
         self._core: Bools = np.array([part.core for part in self.parts], np.bool_)

@@ -181,16 +181,21 @@ def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
 
 def move(world: World, trial: Trial, part: Part) -> list[Spot]:
     """New places, on room that is free now, for all tasks of a part that has to go; empty where they don't all fit."""
-    ledger = trial.ledger.copy()
+    asks = [world.asks.of(part.workload, task) for task in part.tasks]
+    # Free room only shrinks while parts are moved: where an ask found none, it will find none.
+    if not trial.homeless.isdisjoint(asks):
+        return []
+    ledger = trial.ledger if len(asks) == 1 else trial.ledger.copy()
     spots: list[Spot] = []
-    for task in part.tasks:
-        ask = world.asks.of(part.workload, task)
+    for task, ask in zip(part.tasks, asks, strict=True):
         for choice in range(len(ask.gpu)):
             row = world.scores.best(ledger.now, ask, choice, world.fits.fitting(ledger.now, ask, choice))
             if row is not None:
                 spots.append(settle(ledger, Want(task, ask, ()), choice, row))
                 break
         else:
+            if not spots:
+                trial.homeless.add(ask)
             return []
     trial.ledger = ledger
     return spots

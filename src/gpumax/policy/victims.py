@@ -131,6 +131,7 @@ class Trial:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger.copy()
         self.gone: dict[Part, None] = {}  # in the order in which they go
+        self.homeless: set[Ask] = set()  # asks for which no node has free room
         self.tally = Tally()
 
     def evict(self, part: Part) -> None:

@@ -85,9 +85,9 @@ class World:
     def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
         column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
         if len(task.devices) == 1:
-            ((index, milli),) = [(share.index, share.milli) for share in task.devices]
-            column = column_of.get(index)
-            return () if column is None else ((column, milli),)
+            share = task.devices[0]
+            column = column_of.get(share.index)
+            return () if column is None else ((column, share.milli),)
         return tuple(
             [(column_of[share.index], share.milli) for share in task.devices if share.index in column_of]
         )
