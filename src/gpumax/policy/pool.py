@@ -6,6 +6,8 @@ is below the best that was found.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -55,15 +57,18 @@ class Pool:
         self._group: Ints = np.array(group, np.int64)
         self._core: Bools = np.array([part.core for part in self.parts], np.bool_)
         self._account: Ints = np.array([part.account.index for part in self.parts], np.int64)
-        self._amounts: Ints = np.array([part.amounts for part in self.parts], np.int64).reshape(-1, 3)
-        self._prices = _Prices(*np.array([_price(part) for part in self.parts], np.float64).reshape(-1, 5).T)
-        holds = [(part.rank, held.row, held.cpu, held.memory) for part in self.parts for held in part.helds]
-        self._holds: Ints = np.array(holds, np.int64).reshape(-1, 4).T
-        devices = [
-            (part.rank, held.row, column, milli, len(held.devices))
-            for part in self.parts for held in part.helds for column, milli in held.devices
-        ]  # fmt: skip
-        self._devices: Ints = np.array(devices, np.int64).reshape(-1, 5).T
+        self._amounts: Ints = _table((part.amounts for part in self.parts), 3)
+        self._prices = _Prices(*_table((_price(part) for part in self.parts), 5).T.astype(np.float64))
+        self._holds: Ints = _table(
+            ((part.rank, held.row, held.cpu, held.memory) for part in self.parts for held in part.helds), 4
+        ).T
+        self._devices: Ints = _table(
+            (
+                (part.rank, held.row, column, milli, len(held.devices))
+                for part in self.parts for held in part.helds for column, milli in held.devices
+            ),
+            5,
+        ).T  # fmt: skip
         self._extended = [held for part in self.parts for held in part.helds if held.extended]
 
     def givers(self, fairness: Fairness) -> Bools:
@@ -170,7 +175,13 @@ class Pool:
         return -_quotient(held[self._account] - amounts, share[self._account])
 
 
-def _price(part: Part) -> tuple[float, float, float, float, float]:
+def _table(rows: Iterable[Sequence[int]], width: int) -> Ints:
+    """Rows of integers as an array; flat first, which is several times faster than row by row."""
+    table: Ints = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, width)
+    return table
+
+
+def _price(part: Part) -> tuple[int, int, int, int, int]:
     tasks = len(part.tasks)
     return (part.workload.priority, tasks if part.core else 0, tasks, part.cost[3], -part.started_ms)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gpumax.model.names import natural
 from gpumax.model.workload import Task, Workload
@@ -18,6 +18,10 @@ from gpumax.policy.ledger import Ledger, summed
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.world import World
+
+KINDS: Final = tuple(
+    tuple(resource for resource in range(3) if mask >> resource & 1) for mask in range(8)
+)  # the resources of which something is held, by mask
 
 
 class Part:
@@ -38,12 +42,12 @@ class Part:
         self.gone = False  # whether the decision has it go already
         self.helds = [world.held[task.name] for task in tasks]
         self.amounts: Vector = self.helds[0].amounts if len(tasks) == 1 else summed(self.helds)
-        self.kinds = tuple([resource for resource in range(3) if self.amounts[resource] > 0])
+        gpu, cpu, memory = self.amounts
+        self.kinds = KINDS[(gpu > 0) + 2 * (cpu > 0) + 4 * (memory > 0)]
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
-        since = max(self.started_ms, workload.checkpointed_ms or 0)
-        lost = self.amounts[0] * max(0, world.snapshot.now_ms - since)
-        self.cost = (workload.priority, core, len(tasks), lost, -self.started_ms)
+        since = world.snapshot.now_ms - max(self.started_ms, workload.checkpointed_ms or 0)
+        self.cost = (workload.priority, core, len(tasks), gpu * since if since > 0 else 0, -self.started_ms)
 
 
 def parts(world: World) -> list[Part]:
