@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +14,9 @@ from gpumax.apps.cli.client import Api, Item, segment
 from gpumax.apps.cli.options import Where, data_option, output_option, server_options
 from gpumax.apps.cli.output import age, emit_document, fields, number, say
 from gpumax.errors import GpumaxError, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from threading import Event
 
 START_S: Final = 60.0
 """How long a server may take to answer."""
@@ -52,24 +55,27 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
         options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
         _detach(where, [part for option, value in options.items() if value for part in (option, value)])
         return
-    from threading import Thread
+    from threading import Event, Thread
 
     from gpumax.apps.server.main import serve
 
-    Thread(target=_announce, args=(where,), daemon=True).start()
-    serve(where.data, devices=devices, listen=listen, name=name)
+    over = Event()
+    Thread(target=_announce, args=(where, over), daemon=True).start()
+    try:
+        serve(where.data, devices=devices, listen=listen, name=name)
+    finally:
+        over.set()
 
 
-def _announce(where: Where) -> None:
-    """Tell on stderr what this process manages, as soon as it answers."""
+def _announce(where: Where, over: Event) -> None:
+    """Tell on stderr what this process manages, as soon as it answers; not when it is over before that."""
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not over.wait(_POLL_S):
         status = _answer(where.data)
         if status is not None and status.get("pid") == os.getpid():
             say(_banner(status, where))
             say("Ctrl-C stops the server; tasks run on.")
             return
-        time.sleep(_POLL_S)
 
 
 def _answer(data: Path) -> Item | None:
