@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpumax.apps.cli.client import Api, find_door
-from gpumax.apps.cli.output import Column, clear_screen, on_terminal, table, terminal_width, use_color
+from gpumax.apps.cli.output import Column, on_terminal, table, terminal_width, use_color
 from gpumax.apps.cli.paging import all_items
+from gpumax.apps.cli.screen import Screen
 from gpumax.errors import GpumaxError
 from gpumax.formats.board import draw_board
 from gpumax.formats.decision import load_decision
@@ -58,14 +59,15 @@ class Demo:
 
     def until(self, done: Callable[[], bool], what: str) -> None:
         """Show the cluster until something is true; Broken where it takes too long."""
-        while not done():
-            if time.monotonic() - self._begun > LONGEST_S:
-                raise Broken(f"after {LONGEST_S:.0f} s still waiting for {what}")
-            self.look()
-            time.sleep(LOOK_S)
-        self.look()
+        with Screen() as screen:
+            while not done():
+                if time.monotonic() - self._begun > LONGEST_S:
+                    raise Broken(f"after {LONGEST_S:.0f} s still waiting for {what}")
+                self.look(screen)
+                time.sleep(LOOK_S)
+            self.look(screen)
 
-    def look(self) -> None:
+    def look(self, screen: Screen) -> None:
         """Take note of what happened, check that no GPU is held twice, and draw."""
         board = self.api.get("/board")
         snapshot = load_snapshot(board["snapshot"])
@@ -86,10 +88,9 @@ class Demo:
         fresh = self.api.get("/events", {"after": self._seen, "limit": 500})
         self._seen = fresh.get("next") or self._seen
         self.events += fresh["items"]
-        if on_terminal():
-            clear_screen()
+        if screen.live:
             picture = draw_board(snapshot, decision, width=terminal_width(), color=use_color())
-            print(picture, "", *map(self._line, self.events[-8:]), sep="\n", flush=True)
+            screen.show("\n".join([picture, "", *map(self._line, self.events[-8:])]))
         else:
             for event in fresh["items"]:
                 print(self._line(event), flush=True)
@@ -204,7 +205,7 @@ def play(demo: Demo) -> None:
     demo.until(lambda: demo.running("vision"), "team vision to run on all GPUs")
     demo.picture("vision runs on all eight GPUs")
     _train_for(demo, 4.0)
-    print("\nTeam language asks for its 4 GPUs. The youngest trainings of vision save, and make way.")
+    print("\nTeam language asks for its 4 GPUs. Those of vision who lose least by it save, and make way.")
     _say(demo.data, "apply", "-f", "language.yaml")
     demo.until(lambda: demo.running("language"), "team language to get its quota back")
     demo.picture("language has its four GPUs back; what made way waits, with its checkpoint")
