@@ -65,9 +65,13 @@ class Fairness:
 
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
         """What part of its share a queue still holds after what it gave and gives."""
+        return self.height(tally, account, more[self.resources[0]])
+
+    def height(self, tally: Tally, account: Account, more: float) -> float:
+        """The same for an amount of the first resource that is asked for, by which queues are compared."""
         resource = self.resources[0]
         share = account.share[resource]
-        held = account.allocated[resource] - tally.of(account)[resource] - more[resource]
+        held = account.allocated[resource] - tally.of(account)[resource] - more
         return held / share if share else NOTHING_TO_LOSE
 
     def _may_give(self, account: Account, tally: Tally, kinds: tuple[int, ...]) -> bool:

@@ -23,6 +23,11 @@ from gpumax.units import MILLI
 Floats = npt.NDArray[np.float64]
 
 NEVER: Final = np.inf
+MIXED: Final = -1
+"""In place of a queue: several queues give."""
+
+Heaps = dict[int, list[tuple[Cost, int]]]
+"""By the queue that alone gives, or MIXED: costs, with what it gives in place of how high it ends; and the node."""
 
 
 class _Prices(NamedTuple):
@@ -33,6 +38,32 @@ class _Prices(NamedTuple):
     tasks: Floats
     lost: Floats
     age: Floats
+
+
+class Bounds(NamedTuple):
+    """A row a node. first: of the first number of a Cost, where queues mix; else the owner, and at least what it gives.
+
+    rest: of the other numbers of a Cost.
+    """
+
+    first: Floats
+    owner: Ints
+    given: Floats
+    rest: list[Floats]
+
+    def heaps(self, rows: Ints) -> Heaps:
+        """These nodes as unordered heaps; those that can't help are left out."""
+        owner = self.owner[rows]
+        columns = [
+            np.where(owner == MIXED, self.first[rows], self.given[rows]),
+            *(bound[rows] for bound in self.rest),
+        ]
+        fine = np.all([np.isfinite(column) for column in columns], axis=0)
+        numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
+        heaps: Heaps = {}
+        for queue, key, row in zip(owner[fine].tolist(), numbers, rows[fine].tolist(), strict=True):
+            heaps.setdefault(queue, []).append((key, row))
+        return heaps
 
 
 class Pool:
@@ -106,8 +137,8 @@ class Pool:
                         other.give_extended(held)
         return other
 
-    def bounds(self, mask: Bools, fairness: Fairness, room: Room, ask: Ask, choice: int) -> list[Floats]:
-        """For every node and each number of a Cost, a bound below what any room for the ask there costs.
+    def bounds(self, mask: Bools, fairness: Fairness, room: Room, ask: Ask, choice: int) -> Bounds:
+        """For every node, bounds below what any room for the ask there costs.
 
         room: as it will be; NEVER where no such parts help.
         """
@@ -118,7 +149,7 @@ class Pool:
         least = [_least(size, row, prices[rank]) for prices in (ends, *self._prices)]
         gpu = ask.gpu[choice]
         if gpu is None:
-            return least
+            return Bounds(least[0], np.full(size, MIXED, np.int64), least[0], least[1:])
         lack = gpu.devices - room.view(gpu).fitting
         usable, need = room.nodes.usable(gpu)
         whole = not gpu.memory_mib and gpu.milli == MILLI
@@ -144,23 +175,11 @@ class Pool:
         ]
         bound = [np.where(lack > 0, value, base) for value, base in zip(found, least[1:], strict=True)]
         given = _nth(np.where(opens, amount, NEVER), lack, together=True)
-        return [self._first(fairness, least[0], given, row, self._account[rank], lack), *bound]
-
-    def _first(
-        self, fairness: Fairness, least: Floats, given: Floats, row: Ints, account: Ints, lack: Ints
-    ) -> Floats:
-        """The bound on how low givers end: exact in what is given where one queue alone holds a node's devices."""
-        if fairness.resources[0] != 0:
-            return least
-        low = np.full(least.shape, np.iinfo(np.int64).max, np.int64)
-        high = np.full(least.shape, -1, np.int64)
-        np.minimum.at(low, row, account)
-        np.maximum.at(high, row, account)
-        alone = (low == high) & (lack > 0) & np.isfinite(given)
-        held, share = self._held(0)
-        owner = np.where(alone, high, 0)
-        ends = _quotient(held[owner] - np.where(alone, given, 0.0), share[owner])
-        return np.where(alone, -ends, np.where((lack > 0) & ~np.isfinite(given), NEVER, least))
+        first = np.where((lack > 0) & ~np.isfinite(given), NEVER, least[0])
+        owner = np.full(size, MIXED, np.int64)
+        if fairness.resources[0] == 0:
+            owner = np.where((lack > 0) & np.isfinite(given), _alone(size, row, self._account[rank]), MIXED)
+        return Bounds(first, owner, given, bound)
 
     def _held(self, resource: int) -> tuple[Floats, Floats]:
         """What each queue holds, and its share, by the queue's index."""
@@ -186,12 +205,14 @@ def _price(part: Part) -> tuple[int, int, int, int, int]:
     return (part.workload.priority, tasks if part.core else 0, tasks, part.cost[3], -part.started_ms)
 
 
-def costs(bounds: list[Floats], rows: Ints) -> list[tuple[Cost, int]]:
-    """Bounds of these rows as costs that compare with those of openings; rows that can't help are left out."""
-    columns = [bound[rows] for bound in bounds]
-    fine = np.all([np.isfinite(column) for column in columns], axis=0)
-    numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
-    return list(zip(numbers, rows[fine].tolist(), strict=True))
+def _alone(size: int, row: Ints, account: Ints) -> Ints:
+    """The queue whose parts alone hold devices of a node; MIXED where several do."""
+    low = np.full(size, np.iinfo(np.int64).max, np.int64)
+    high = np.full(size, MIXED, np.int64)
+    np.minimum.at(low, row, account)
+    np.maximum.at(high, row, account)
+    owner: Ints = np.where(low == high, high, MIXED)
+    return owner
 
 
 def _quotient(held: Floats, share: Floats) -> Floats:

@@ -12,7 +12,7 @@ from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
 from gpumax.policy.place import Choices, Placer, promise, settle, size, ways
-from gpumax.policy.pool import Pool, costs
+from gpumax.policy.pool import MIXED, Heaps, Pool
 from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
@@ -38,7 +38,8 @@ class Touched:
 class Candidates:
     """The parts that may go for somebody's work, and for each ask the nodes by what room there would cost.
 
-    Costs only rise as parts go, but on nodes where room changed otherwise. So a node's cost is looked at again when it
+    Nodes on which one queue alone gives are kept by queue and by how much it gives: their order stays the same however
+    much the queue gave elsewhere. Costs only rise as parts go, but on nodes where room changed otherwise. So a node's cost is looked at again when it
     is about to be chosen, and nodes in `touched`, which all candidates of a pass share, are put back in.
     """
 
@@ -50,13 +51,17 @@ class Candidates:
         self._world = world
         self._touched = touched
         self._openings: dict[tuple[Ask, int, int], tuple[int, list[Part]]] = {}
-        self._heaps: dict[tuple[Ask, int], tuple[int, list[tuple[Cost, int]]]] = {}
-        self._saved: dict[tuple[Ask, int], tuple[int, list[tuple[Cost, int]]]] = {}
+        self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
+        self._saved: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
+        self._accounts = list(world.tree.accounts.values())
 
     def begin(self, rules: Fairness) -> None:
         """A trial begins under these rules."""
         self.rules = rules
-        self._saved = {key: (seen, heap.copy()) for key, (seen, heap) in self._heaps.items()}
+        self._saved = {
+            key: (seen, {owner: heap.copy() for owner, heap in heaps.items()})
+            for key, (seen, heaps) in self._heaps.items()
+        }
 
     def reset(self) -> None:
         """The trial failed, and with it what was learnt on it."""
@@ -68,20 +73,39 @@ class Candidates:
 
     def cheapest(self, trial: Trial, ask: Ask, choice: int) -> tuple[int, Opening] | None:
         """The node on which room for the ask costs least, and what has to go there."""
-        heap = self._heap(trial, ask, choice)
-        while heap:
-            cost, row = heap[0]
+        heaps = self._heaps_of(trial, ask, choice)
+        while heaps:
+            cost, owner = min((self._cost(trial, owner, heap[0][0]), owner) for owner, heap in heaps.items())
+            row = heaps[owner][0][1]
             found = self._open(trial, ask, choice, row)
             if found is not None and found.cost <= cost:
                 return row, found
-            heappop(heap)
+            heappop(heaps[owner])
+            if not heaps[owner]:
+                del heaps[owner]
             if found is not None:
-                heappush(heap, (found.cost, row))
+                self._push(heaps, found, row)
         return None
 
-    def _heap(self, trial: Trial, ask: Ask, choice: int) -> list[tuple[Cost, int]]:
+    def _cost(self, trial: Trial, owner: int, key: Cost) -> Cost:
+        """What a key of a queue's own heap means as long as its queue holds what it holds now."""
+        if owner == MIXED:
+            return key
+        ends = self.rules.height(trial.tally, self._accounts[owner], key[0])
+        return (-ends, *key[1:])
+
+    def _push(self, heaps: Heaps, found: Opening, row: int) -> None:
+        owners = {part.account.index for part in found.parts}
+        if len(owners) == 1:
+            (owner,) = owners
+            given = float(sum(part.amounts[self.rules.resources[0]] for part in found.parts))
+            heappush(heaps.setdefault(owner, []), ((given, *found.cost[1:]), row))
+        else:
+            heappush(heaps.setdefault(MIXED, []), (found.cost, row))
+
+    def _heaps_of(self, trial: Trial, ask: Ask, choice: int) -> Heaps:
         """Nodes with what room there costs at least."""
-        seen, heap = self._heaps.get((ask, choice), (-1, []))
+        seen, heaps = self._heaps.get((ask, choice), (-1, {}))
         if seen < 0:
             left = self.pool.present(self._givers)
             for part in trial.gone:
@@ -89,15 +113,16 @@ class Candidates:
             room = trial.ledger.later
             # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
             enough = self._world.fits.fitting(self.pool.freed(room, left), ask, choice)
-            heap = costs(self.pool.bounds(left, self.rules, room, ask, choice), np.flatnonzero(enough))
-            heapify(heap)
+            heaps = self.pool.bounds(left, self.rules, room, ask, choice).heaps(np.flatnonzero(enough))
+            for heap in heaps.values():
+                heapify(heap)
         else:
             for row in sorted(set(self._touched.rows[seen:])):
                 found = self._open(trial, ask, choice, row)
                 if found is not None:
-                    heappush(heap, (found.cost, row))
-        self._heaps[ask, choice] = (len(self._touched.rows), heap)
-        return heap
+                    self._push(heaps, found, row)
+        self._heaps[ask, choice] = (len(self._touched.rows), heaps)
+        return heaps
 
     def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
         """What has to go on a node, as it was found before if nothing has changed there but what queues give."""

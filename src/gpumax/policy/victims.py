@@ -82,7 +82,7 @@ def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
     active = world.active(workload)
     if not active:
         return []
-    if len(active) == 1 and len(workload.groups) == 1 and workload.groups[0].min > 0:
+    if len(workload.groups) == 1 and len(active) <= workload.groups[0].min:
         return [Part(world, workload, account, active, core=True)]
     core: list[Task] = []
     extras: list[Task] = []
@@ -169,7 +169,8 @@ class Rules(Protocol):
         ...
 
 
-Cost = tuple[float, int, int, int, int, int]
+Cost = tuple[float, float, float, float, float, float]
+"""Numbers in the order of rule 6, smaller is better; whole but for bounds."""
 
 
 class Opening(NamedTuple):
