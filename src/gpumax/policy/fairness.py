@@ -59,6 +59,10 @@ class Fairness:
         """Whether the giver is still above its share, or above its quota, after what was given."""
         return self._may_give(part.account, tally, part.kinds)
 
+    def may_give(self, tally: Tally, account: Account) -> bool:
+        """Whether a queue has anything left to give, whatever kind of part it is."""
+        return self._may_give(account, tally, (0, 1, 2))
+
     def enough(self, tally: Tally) -> bool:
         """Whether all queues above the asker are within share and limit once this is given."""
         return not any(self.excess(account, tally) for account in self.asker.path[1:])

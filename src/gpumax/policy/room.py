@@ -76,6 +76,9 @@ class Candidates:
         heaps = self._heaps_of(trial, ask, choice)
         while heaps:
             cost, owner = min((self._cost(trial, owner, heap[0][0]), owner) for owner, heap in heaps.items())
+            if owner != MIXED and not self.rules.may_give(trial.tally, self._accounts[owner]):
+                self._close(trial, ask, choice, heaps, owner)
+                continue
             row = heaps[owner][0][1]
             found = self._open(trial, ask, choice, row)
             if found is not None and found.cost <= cost:
@@ -86,6 +89,14 @@ class Candidates:
             if found is not None:
                 self._push(heaps, found, row)
         return None
+
+    def _close(self, trial: Trial, ask: Ask, choice: int, heaps: Heaps, owner: int) -> None:
+        """A queue has nothing more to give: of its nodes only those are left where others hold something, too."""
+        for _, row in heaps.pop(owner):
+            holders = {part.account.index for part in self.pool.by_row.get(row, ()) if self._asked[part.rank]}
+            found = self._open(trial, ask, choice, row) if len(holders) > 1 else None
+            if found is not None:
+                self._push(heaps, found, row)
 
     def _cost(self, trial: Trial, owner: int, key: Cost) -> Cost:
         """What a key of a queue's own heap means as long as its queue holds what it holds now."""
@@ -136,7 +147,7 @@ class Candidates:
                 return found
         asked = self._asked
         here = [part for part in self.pool.by_row.get(row, ()) if asked[part.rank]]
-        self.looked += len(here)
+        self.looked += 2 * len(here)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here)
         if found is not None:
             self._openings[ask, choice, row] = (len(self._touched.rows), found.parts)
