@@ -43,9 +43,7 @@ class VirtualDevices:
 
     def notes(self) -> tuple[str, ...]:
         """That they are made up."""
-        return (
-            f"its {len(self._devices)} devices are virtual: tasks are placed on them, no program can compute on them",
-        )
+        return ("its GPUs are virtual: tasks are placed on them, no program can compute on them",)
 
 
 def parse_spec(spec: str) -> Devices:

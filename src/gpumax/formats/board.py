@@ -232,7 +232,7 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         workload = workloads.get(names[0])
         told = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
         if workload is not None and len(names) == 1:
-            told += f" ({workload.queue}, {format_duration(max(0, snapshot.now_ms - workload.submitted_ms))})"
+            told += f" ({workload.queue}, {format_duration(_whole_seconds(snapshot.now_ms - workload.submitted_ms))})"
         yield from wrap(
             f"  {told}: {code}: {message}",
             width,
@@ -243,6 +243,10 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         )
     if rest := sum(len(names) for names in list(alike.values())[MOST_WAITING:]):
         yield f"  and {rest:,} more"
+
+
+def _whole_seconds(ms: int) -> int:
+    return max(0, ms) // 1000 * 1000
 
 
 def _round(milli: int) -> str:

@@ -77,7 +77,7 @@ class LocalEngine:
         return (
             *lacks,
             *self._devices.notes(),
-            "requests of cpu and memory are counted, not enforced; `image` is ignored: tasks run on this machine as it is",
+            "requests of cpu and memory are counted, not enforced; `image` and `shm` are ignored: tasks run on this machine as it is",
         )
 
     def close(self) -> None:
