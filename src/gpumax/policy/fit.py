@@ -11,7 +11,7 @@ from gpumax.model.decision import NodeReason
 from gpumax.model.node import Node, Taint
 from gpumax.model.workload import Affinity, Expression, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
-from gpumax.policy.ledger import Bools, Ints, Nodes, Room
+from gpumax.policy.ledger import FEW, Bools, Ints, Nodes, Room
 from gpumax.units import MILLI
 
 SOFT_TAINT: Final = 1 << 20
@@ -23,6 +23,7 @@ class Fits:
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
+        self._nowhere: Bools = np.zeros(len(nodes.nodes), np.bool_)
         self._refusals: dict[Filter, list[NodeReason | None]] = {}
         self._open: dict[tuple[Ask, int], Bools] = {}
         self._wishes: dict[Filter, Ints | None] = {}
@@ -56,7 +57,26 @@ class Fits:
         return known
 
     def fitting(self, room: Room, ask: Ask, choice: int) -> Bools:
-        """The nodes that have room for the ask."""
+        """The nodes that have room for the ask; only nodes that changed since the last look are looked at again.
+
+        Not to be written on.
+        """
+        seen, mask = room.masks.get((ask, choice), (-1, self._nowhere))
+        changes = len(room.touched)
+        if seen == changes:
+            return mask
+        rows = list(dict.fromkeys(room.touched[seen:])) if seen >= 0 else []
+        if 0 < len(rows) <= FEW:
+            mask = mask.copy()
+            possible = self.possible(ask, choice)
+            for row in rows:
+                mask[row] = possible[row] and _fits_on(room, ask, choice, row)
+        else:
+            mask = self._look(room, ask, choice)
+        room.masks[ask, choice] = (changes, mask)
+        return mask
+
+    def _look(self, room: Room, ask: Ask, choice: int) -> Bools:
         mask = self.possible(ask, choice) & (room.tasks >= 1)
         if ask.cpu:
             mask &= room.cpu >= ask.cpu
@@ -106,6 +126,17 @@ class Fits:
         return dict(
             sorted(((why, n) for why, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
         )
+
+
+def _fits_on(room: Room, ask: Ask, choice: int, row: int) -> bool:
+    gpu = ask.gpu[choice]
+    return bool(
+        room.tasks[row] >= 1
+        and room.cpu[row] >= ask.cpu
+        and room.memory[row] >= ask.memory
+        and (gpu is None or room.view(gpu).fitting[row] >= gpu.devices)
+        and all(name in room.extended and room.extended[name][row] >= amount for name, amount in ask.extended)
+    )
 
 
 def _refusal(node: Node, wanted: Filter) -> NodeReason | None:

@@ -8,6 +8,7 @@ others to leave is nobody else's.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -128,7 +129,8 @@ class Room:
         }
         self._views: dict[DeviceAsk, tuple[int, View]] = {}
         self._own: set[DeviceAsk] = set()  # views that no copy shares
-        self._touched: list[int] = []
+        self.touched: list[int] = []  # rows whose room changed, in that order
+        self.masks: dict[tuple[object, int], tuple[int, Bools]] = {}  # `Fits.fitting`, as of so many changes
 
     def copy(self) -> Room:
         """A room of its own that starts like this one."""
@@ -137,8 +139,8 @@ class Room:
         other.cpu, other.memory, other.tasks = self.cpu.copy(), self.memory.copy(), self.tasks.copy()
         other.devices, other.gpus = self.devices.copy(), self.gpus.copy()
         other.extended = {name: free.copy() for name, free in self.extended.items()}
-        other._views, other._touched = dict(self._views), self._touched.copy()
-        other._own = set()
+        other._views, other.touched = dict(self._views), self.touched.copy()
+        other._own, other.masks = set(), dict(self.masks)
         self._own.clear()
         return other
 
@@ -150,11 +152,11 @@ class Room:
             view = _look(self.devices, usable, need)
         else:
             seen, view = known
-            if seen == len(self._touched):
+            if seen == len(self.touched):
                 return view
             if ask not in self._own:
                 view = View(view.fitting.copy(), view.fullest.copy())
-            rows = list(dict.fromkeys(self._touched[seen:]))
+            rows = list(dict.fromkeys(self.touched[seen:]))
             if len(rows) <= FEW:
                 for row in rows:
                     view.fitting[row], view.fullest[row] = _look_at(self.devices[row], usable[row], need[row])
@@ -162,7 +164,7 @@ class Room:
                 part = _look(self.devices[rows], usable[rows], need[rows])
                 view.fitting[rows], view.fullest[rows] = part.fitting, part.fullest
         self._own.add(ask)
-        self._views[ask] = (len(self._touched), view)
+        self._views[ask] = (len(self.touched), view)
         return view
 
     def take(self, held: Held, sign: int = 1) -> None:
@@ -178,38 +180,42 @@ class Room:
             if self.nodes.healthy[row, column]:
                 self.devices[row, column] -= sign * milli
                 self.gpus[row] -= sign * milli
-        self._touched.append(row)
+        self.touched.append(row)
 
     def take_all(self, helds: list[Held], sign: int = 1) -> None:
         """`take` for many tasks at once."""
-        rows = np.array([held.row for held in helds], np.int64)
-        np.subtract.at(self.cpu, rows, sign * np.array([held.cpu for held in helds], np.int64))
-        np.subtract.at(self.memory, rows, sign * np.array([held.memory for held in helds], np.int64))
+        flat = chain.from_iterable((held.row, held.cpu, held.memory) for held in helds)
+        rows, cpu, memory = np.fromiter(flat, np.int64).reshape(-1, 3).T
+        np.subtract.at(self.cpu, rows, sign * cpu)
+        np.subtract.at(self.memory, rows, sign * memory)
         np.subtract.at(self.tasks, rows, sign)
         for held in helds:
             for name, amount in held.extended:
                 if name in self.extended:
                     self.extended[name][held.row] -= sign * amount
-        shares = [(held.row, column, milli) for held in helds for column, milli in held.devices]
-        if shares:
-            device_rows, columns, millis = np.array(shares, np.int64).T
+        flat = chain.from_iterable(
+            (held.row, column, milli) for held in helds for column, milli in held.devices
+        )
+        device_rows, columns, millis = np.fromiter(flat, np.int64).reshape(-1, 3).T
+        if device_rows.size:
             millis = np.where(self.nodes.healthy[device_rows, columns], sign * millis, 0)
             np.subtract.at(self.devices, (device_rows, columns), millis)
             np.subtract.at(self.gpus, device_rows, millis)
-        self._touched += np.unique(rows).tolist()
+        self.touched += np.unique(rows).tolist()
 
     def give(self, rows: Ints, cpu: Ints, memory: Ints) -> None:
         """Count many tasks as left: where, and what they held besides devices and extended resources."""
         np.add.at(self.cpu, rows, cpu)
         np.add.at(self.memory, rows, memory)
         np.add.at(self.tasks, rows, 1)
+        self.touched += np.unique(rows).tolist()
 
     def give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
         """Count many parts of devices as left."""
         millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
         np.add.at(self.devices, (rows, columns), millis)
         np.add.at(self.gpus, rows, millis)
-        self._touched += np.unique(rows).tolist()
+        self.touched += np.unique(rows).tolist()
 
     def give_extended(self, held: Held) -> None:
         """Count the extended resources of a task as left."""
@@ -221,7 +227,7 @@ class Room:
         """Count all devices of a node as taken."""
         self.devices[row] = 0
         self.gpus[row] = 0
-        self._touched.append(row)
+        self.touched.append(row)
 
     def cap(self, row: int, other: Room) -> None:
         """Let no amount of a node exceed the other room's."""
@@ -232,7 +238,7 @@ class Room:
             free[row] = min(free[row], other.extended[name][row])
         np.minimum(self.devices[row], other.devices[row], out=self.devices[row])
         self.gpus[row] = self.devices[row].sum()
-        self._touched.append(row)
+        self.touched.append(row)
 
 
 def _look(devices: Ints, usable: Bools, need: Ints) -> View:

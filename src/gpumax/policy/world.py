@@ -35,6 +35,9 @@ class World:
         self.bounded: set[str] = (
             set()
         )  # workloads for which more would have to go than one decision may evict
+        self._sums: dict[
+            tuple[int, bool], list[int]
+        ] = {}  # by queue and whether it is preemptible, what runs
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
         self._settle()
         self._read_waiting()
@@ -73,14 +76,19 @@ class World:
             self.ledger.settle([held], [held] if going else [])
             if not going:
                 self._count(workload, [held])
+        accounts = list(self.tree.accounts.values())
+        for (index, preemptible), sums in self._sums.items():
+            self.tree.add(accounts[index], sums, fixed=not preemptible)
+            self.tree.want(accounts[index], sums)
 
     def _count(self, workload: Workload, helds: list[Held]) -> None:
         """Count what a workload holds in its queue."""
         account = self.tree.accounts.get(workload.queue)
         if account is not None:
             amounts = helds[0].amounts if len(helds) == 1 else summed(helds)
-            self.tree.add(account, amounts, fixed=not workload.preemptible)
-            self.tree.want(account, amounts)
+            sums = self._sums.setdefault((account.index, workload.preemptible), [0, 0, 0])
+            for resource in (0, 1, 2):
+                sums[resource] += amounts[resource]
 
     def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
         column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
