@@ -25,7 +25,7 @@ class Scores:
 
     def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
         """The row of the best node among the fitting ones; None where there is none."""
-        rows = np.flatnonzero(fitting)
+        rows = fitting.nonzero()[0]
         if rows.size == 0:
             return None
         likes = self._fits.wishes(ask.filter)
@@ -71,8 +71,12 @@ def pick_devices(room: Room, now: Room, ask: Ask, choice: int, row: int) -> tupl
     if gpu is None:
         return ()
     usable, need = room.nodes.usable(gpu)
-    needed, free, free_now = need[row].tolist(), room.devices[row].tolist(), now.devices[row].tolist()
-    columns = [column for column in np.flatnonzero(usable[row]).tolist() if free[column] >= needed[column]]
+    needed, free, can = need[row].tolist(), room.devices[row].tolist(), usable[row].tolist()
+    columns = [column for column, fits in enumerate(can) if fits and free[column] >= needed[column]]
     index = room.nodes.index[row].tolist()
-    columns.sort(key=lambda column: (free_now[column] < needed[column], free[column], index[column]))
-    return tuple((column, needed[column]) for column in columns[: gpu.devices])
+    if room is now:
+        columns.sort(key=lambda column: (free[column], index[column]))
+    else:
+        free_now = now.devices[row].tolist()
+        columns.sort(key=lambda column: (free_now[column] < needed[column], free[column], index[column]))
+    return tuple([(column, needed[column]) for column in columns[: gpu.devices]])

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final, NamedTuple, Protocol
 
 from gpumax.model.names import natural
-from gpumax.model.workload import Task, Workload
+from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import task_key
 from gpumax.policy.ledger import Ledger, summed
@@ -79,7 +79,7 @@ def _above(account: Account) -> bool:
 
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
-    active = world.active(workload)
+    active = [task for task in workload.tasks if task.state in ACTIVE]
     if not active:
         return []
     if len(workload.groups) == 1 and len(active) <= workload.groups[0].min:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpumax.model.decision import Eviction, Hold
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import ACTIVE, HOLDING, DeviceAsk, Task, Workload
+from gpumax.model.workload import HOLDING, DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
@@ -87,15 +87,12 @@ class World:
         if account is not None:
             amounts = helds[0].amounts if len(helds) == 1 else summed(helds)
             sums = self._sums.setdefault((account.index, workload.preemptible), [0, 0, 0])
-            for resource in (0, 1, 2):
-                sums[resource] += amounts[resource]
+            sums[0] += amounts[0]
+            sums[1] += amounts[1]
+            sums[2] += amounts[2]
 
     def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
         column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
-        if len(task.devices) == 1:
-            share = task.devices[0]
-            column = column_of.get(share.index)
-            return () if column is None else ((column, share.milli),)
         return tuple(
             [(column_of[share.index], share.milli) for share in task.devices if share.index in column_of]
         )
@@ -113,8 +110,8 @@ class World:
         """What a task holds."""
         request = task.request
         extended = tuple(request.extended.items()) if request.extended else ()
+        gpu = sum([milli for _, milli in devices])
         row = self.nodes.row_of[task.node or ""]
-        gpu = devices[0][1] if len(devices) == 1 else sum([milli for _, milli in devices])
         held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices)
         self.held[task.name] = held
         return held
@@ -171,7 +168,3 @@ class World:
             self.tree.add(gang.account, spot.held.amounts, fixed=fixed)
         self.placed.setdefault(gang.workload.name, gang)
         return gang.advance(spots)
-
-    def active(self, workload: Workload) -> list[Task]:
-        """The tasks that count for the gang and were not evicted in this decision."""
-        return [task for task in workload.tasks if task.state in ACTIVE and task.name not in self.evicted]
