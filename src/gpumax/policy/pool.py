@@ -69,7 +69,6 @@ class Pool:
 
     def __init__(self, world: World) -> None:
         self.parts = parts(world)
-        self.by_row: dict[int, list[Part]] = {}
         self._world = world
         self._groups: list[Part] = []  # one part of each queue and kind
         self._extended: list[Held] = []
@@ -92,9 +91,6 @@ class Pool:
             priority, core, tasks, lost, age = part.cost
             prices += (priority, tasks if core else 0, tasks, lost, age)
             for held in part.helds:
-                here = self.by_row.setdefault(held.row, [])
-                if not here or here[-1] is not part:
-                    here.append(part)
                 holds += (rank, held.row, held.cpu, held.memory)
                 for column, milli in held.devices:
                     devices += (rank, held.row, column, milli, len(held.devices))
@@ -106,6 +102,14 @@ class Pool:
         self._prices = _Prices(*np.array(prices, np.float64).reshape(-1, 5).T)
         self._holds: Ints = np.array(holds, np.int64).reshape(-1, 4).T
         self._devices: Ints = np.array(devices, np.int64).reshape(-1, 5).T
+        by_row = np.argsort(self._holds[1], kind="stable")
+        self._on = self._holds[0][by_row]
+        self._starts = np.searchsorted(self._holds[1][by_row], np.arange(len(self._world.nodes.nodes) + 1))
+
+    def on(self, row: int) -> list[Part]:
+        """The parts with tasks on a node, the least bad to lose first."""
+        ranks = self._on[self._starts[row] : self._starts[row + 1]].tolist()
+        return [self.parts[rank] for rank in dict.fromkeys(ranks)]
 
     def givers(self, fairness: Fairness) -> Bools:
         """Which parts could go for the asker, as far as its rules and their minimum runtimes say."""

@@ -93,7 +93,7 @@ class Candidates:
     def _close(self, trial: Trial, ask: Ask, choice: int, heaps: Heaps, owner: int) -> None:
         """A queue has nothing more to give: of its nodes only those are left where others hold something, too."""
         for _, row in heaps.pop(owner):
-            holders = {part.account.index for part in self.pool.by_row.get(row, ()) if self._asked[part.rank]}
+            holders = {part.account.index for part in self.pool.on(row) if self._asked[part.rank]}
             found = self._open(trial, ask, choice, row) if len(holders) > 1 else None
             if found is not None:
                 self._push(heaps, found, row)
@@ -146,7 +146,7 @@ class Candidates:
             if found is not None:
                 return found
         asked = self._asked
-        here = [part for part in self.pool.by_row.get(row, ()) if asked[part.rank]]
+        here = [part for part in self.pool.on(row) if asked[part.rank]]
         self.looked += 2 * len(here)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here)
         if found is not None:
