@@ -52,6 +52,9 @@ class Held(NamedTuple):
 
 def summed(helds: list[Held]) -> tuple[int, int, int]:
     """What tasks count together."""
+    if len(helds) == 1:
+        (held,) = helds
+        return (held.gpu, held.cpu, held.memory)
     return (
         sum([held.gpu for held in helds]),
         sum([held.cpu for held in helds]),

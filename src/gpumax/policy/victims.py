@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from gpumax.model.names import natural
@@ -41,8 +42,7 @@ class Part:
         self.rest: list[Part] = []  # the extras that must have gone before a core goes
         self.gone = False  # whether the decision has it go already
         self.helds = [world.held[task.name] for task in tasks]
-        self.amounts: Vector = self.helds[0].amounts if len(tasks) == 1 else summed(self.helds)
-        gpu, cpu, memory = self.amounts
+        self.amounts = gpu, cpu, memory = summed(self.helds)
         self.kinds = KINDS[(gpu > 0) + 2 * (cpu > 0) + 4 * (memory > 0)]
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
@@ -58,10 +58,11 @@ def parts(world: World) -> list[Part]:
         account = giving.get(workload.queue)
         if workload.preemptible and account is not None:
             found += _parts(world, workload, account)
-    found.sort(key=lambda part: part.cost)
+    cost = attrgetter("cost")
+    found.sort(key=cost)
     # Later names come first among equals; a workload's own extras are last task first already, and sorts are stable.
     ordered: list[Part] = []
-    for _, equals in groupby(found, key=lambda part: part.cost):
+    for _, equals in groupby(found, key=cost):
         alike = list(equals)
         if len(alike) > 1:
             alike.sort(key=lambda part: natural(part.workload.name), reverse=True)

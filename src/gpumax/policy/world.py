@@ -85,7 +85,7 @@ class World:
         """Count what a workload holds in its queue."""
         account = self.tree.accounts.get(workload.queue)
         if account is not None:
-            amounts = helds[0].amounts if len(helds) == 1 else summed(helds)
+            amounts = summed(helds)
             sums = self._sums.setdefault((account.index, workload.preemptible), [0, 0, 0])
             sums[0] += amounts[0]
             sums[1] += amounts[1]
