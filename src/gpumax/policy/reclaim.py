@@ -15,7 +15,7 @@ from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Pool
 from gpumax.policy.room import Candidates, Touched, make_room, move, spare
-from gpumax.policy.search import MOST_PARTS, search
+from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, search
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally, Trial
 from gpumax.policy.world import World
@@ -126,7 +126,10 @@ class _Reclaim:
             return None
         self.placer.forget()
         wants, givers = gang.chunk(), self._givers_for(fairness)
-        found = search(self.world, self.placer, self._useful(givers, fairness, wants), fairness, wants)
+        found = NOT_SEARCHED
+        # Half of the steps at most: what is left over still finds an answer for the others.
+        if self.looked <= self.world.snapshot.policy.search_steps // 2:
+            found = search(self.world, self.placer, self._useful(givers, fairness, wants), fairness, wants)
         self.looked += found.looked
         if found.trial is not None:
             return self._commit(gang, fairness, found.trial, list(found.spots))

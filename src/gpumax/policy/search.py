@@ -13,14 +13,14 @@ from gpumax.policy.place import Choices, Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
 from gpumax.policy.world import World
 
-MOST_ROWS: Final = 16
-MOST_PARTS: Final = 64
+MOST_ROWS: Final = 32
+MOST_PARTS: Final = 128
 MOST_SETS: Final = 400
 """Beyond these the search gives up and leaves it to `room`."""
 
 
 class Found(NamedTuple):
-    """What a search came to, and how many sets it looked at. sure: without a trial, whether there can be none."""
+    """What a search came to, and how many steps it took, about one a set. sure: without a trial, whether there can be none."""
 
     sure: bool
     looked: int
@@ -28,14 +28,18 @@ class Found(NamedTuple):
     spots: tuple[Spot, ...] = ()
 
 
+NOT_SEARCHED: Final = Found(sure=False, looked=0)
+
+
 def search(world: World, placer: Placer, parts: list[Part], rules: Rules, wants: list[Want]) -> Found:
     """The best set of parts that makes room for all wants, with the trial in which they went. parts: best to lose first."""
     if len(parts) > MOST_PARTS or len({held.row for part in parts for held in part.helds}) > MOST_ROWS:
         return Found(sure=False, looked=0)
-    sure, looked = True, 0
+    # A set costs more where there are more parts by which it could grow.
+    sure, looked, weight = True, 0, 1 + len(parts) // 32
     for choices in ways(wants):
         found = _Search(world, placer, parts, rules).run(wants, choices)
-        looked += found.looked
+        looked += weight * found.looked
         if found.trial is not None:
             return found._replace(looked=looked)
         sure = sure and found.sure
