@@ -30,19 +30,26 @@ def reclaim(world: World) -> None:
         going = _Reclaim(world)
         going.run()
         if world.evictions:
-            _give_out(world, sorted(set(going.touched.rows)))
+            _give_out(world, sorted(set(going.touched.rows)), going.ended)
 
 
-def _give_out(world: World, rows: list[int]) -> None:
-    """Place whoever fits on these nodes, where reclaim has changed the room; the others were tried already."""
+def _give_out(world: World, rows: list[int], ended: set[str]) -> None:
+    """Place whoever fits on these nodes, where reclaim has changed the room; the others were tried already.
+
+    ended: workloads whose run ends in this decision; what they have waiting starts with the next run.
+    """
     room = world.ledger.later
 
     def fits(ask: Ask) -> bool:
         return any(world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu)))
 
     able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
-    others = [gang for gang in world.waiting if not any(able[want.ask] for want in gang.chunk())]
-    world.waiting = [gang for gang in world.waiting if any(able[want.ask] for want in gang.chunk())]
+
+    def may(gang: Gang) -> bool:
+        return gang.workload.name not in ended and any(able[want.ask] for want in gang.chunk())
+
+    others = [gang for gang in world.waiting if not may(gang)]
+    world.waiting = [gang for gang in world.waiting if may(gang)]
     if world.waiting:
         allocate(world)
     world.waiting += others
@@ -59,6 +66,8 @@ class _Reclaim:
         self.going: dict[
             Part, tuple[Account, list[Spot]]
         ] = {}  # for whose work, and the places of what is moved
+        self.ended: set[str] = set()  # workloads that lose their minimum and are not moved
+        self._cores: dict[str, Part] = {}  # by workload, its minimum
         self.looked = 0  # how much was searched, against search_steps
         self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
@@ -75,6 +84,7 @@ class _Reclaim:
                 left.append(gang)
             else:
                 more = self.world.place(gang, spots)
+                self._keep(gang.workload.name)
             order.done(gang, again=more)
         self.world.waiting = left
         self._spare()
@@ -95,6 +105,8 @@ class _Reclaim:
             if not moved:
                 world.tree.add(part.account, part.amounts, fixed=False)
             part.gone = False
+            if part.core:
+                self.ended.discard(part.workload.name)
             tied.difference_update(part.rest)
             spared.update(task.name for task in part.tasks)
         if not spared:
@@ -105,7 +117,7 @@ class _Reclaim:
             gang.placed = _waiting_anew(world.ledger, gang.placed, spared)
 
     def _try(self, gang: Gang) -> list[Spot] | None:
-        if gang.incomplete:
+        if gang.incomplete or gang.workload.name in self.ended:
             return None
         key = (gang.account.index, gang.workload.preemptible, tuple(want.ask for want in gang.chunk()))
         if key in self._hopeless:
@@ -186,7 +198,16 @@ class _Reclaim:
         """Everything that could go for anybody."""
         if self._pool is None:
             self._pool = Pool(self.world)
+            self._cores = {part.workload.name: part for part in self._pool.parts if part.core}
+            for name in self.world.placed:
+                self._keep(name)
         return self._pool
+
+    def _keep(self, name: str) -> None:
+        """A workload that was placed in this decision keeps its minimum: the rest of its gang was counted on."""
+        core = self._cores.get(name)
+        if core is not None:
+            core.gone = True
 
     def _eligible(self, gang: Gang, fairness: Fairness) -> bool:
         """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
@@ -211,6 +232,8 @@ class _Reclaim:
             self.going[part] = (gang.account, moved[part])
             if not moved[part]:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+                if part.core:
+                    self.ended.add(part.workload.name)
             world.evictions += _evictions(world, part, moved[part], gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
             self.touched.add([held.row for held in part.helds] + [spot.held.row for spot in moved[part]])
