@@ -219,3 +219,16 @@ def test_evictions_are_named_in_an_order_in_which_each_may_go() -> None:
     sketch.run("g", "b", priority=40).run("h", "b", priority=60).wait("A", "a", gpu=2)
     decision = decide(sketch.snapshot())
     assert [eviction.task for eviction in decision.evictions] == ["g-0", "g-1"]
+
+
+def test_work_whose_gang_has_to_go_gets_no_extras_in_the_same_decision() -> None:
+    sketch = Sketch("n1: bbb").with_queues(queue("a", 1), queue("b", 0)).run("b", "b")
+    sketch.wait("b", "b", tasks=1, min=3).wait("A", "a")
+    check(sketch, "n1: A..", held="b", evicted=3)
+
+
+def test_work_that_just_got_an_extra_keeps_its_minimum() -> None:
+    sketch = Sketch("n1: bbb.").with_queues(queue("a", 2), queue("b", 0)).run("b", "b")
+    sketch.wait("b", "b", tasks=1, min=3).wait("A", "a", gpu=2)
+    decision = decide(sketch.snapshot())
+    assert bool(decision.evictions) != any(place.task == "b-3" for place in decision.places)
