@@ -194,11 +194,6 @@ def test_work_within_quota_reclaims_from_above_quota_when_quotas_exceed_what_the
     check(sketch.wait("A", "a"), "n1: bbbA", evicted=1)
 
 
-def test_the_order_of_rows_changes_nothing() -> None:
-    sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=3)
-    assert decide(sketch.snapshot()) == decide(sketch.snapshot())
-
-
 def test_a_used_up_search_budget_ends_the_pass_and_is_said() -> None:
     sketch = two_queues("n1: bbbb\nn2: bbbb", policy=Policy(search_steps=1)).run("b", "b", min=1)
     sketch.wait("A", "a", tasks=2).wait("C", "a", tasks=1, submitted=9)

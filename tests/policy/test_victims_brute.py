@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from board import MINUTE_MS, Sketch, after, queue
 from brute import Brute
+from gpumax.formats.snapshot import dump_snapshot, load_snapshot
 from gpumax.model.decision import Decision
 from gpumax.policy.decide import decide
 
@@ -67,3 +71,16 @@ def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Ske
     else:
         assert set(chosen) in [set(legal) for legal in brute.legal()], shown(sketch, decision)
         assert brute.cost(chosen) == best.cost, shown(sketch, decision)
+
+
+@settings(max_examples=50, deadline=None)
+@given(contests(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_no_byte_of_the_answer(sketch: Sketch, chance: random.Random) -> None:
+    """Nodes, queues, workloads and their tasks may stand in any order in the file."""
+    document: Any = dump_snapshot(sketch.snapshot())
+    straight = decide(load_snapshot(document))
+    for rows in (document["nodes"], document["queues"], document["workloads"]):
+        chance.shuffle(rows)
+    for workload in document["workloads"]:
+        chance.shuffle(workload["tasks"])
+    assert decide(load_snapshot(document)) == straight
