@@ -96,3 +96,8 @@ def test_parts_of_two_gpus_need_two_gpus_of_one_node() -> None:
 def test_equal_nodes_are_taken_in_the_order_of_their_names_whatever_the_strategy() -> None:
     for policy in (Policy(), SPREAD):
         check(one_queue("n2: ..\nn1: ..", policy).wait("A", "q"), "n1: A.\nn2: ..")
+
+
+def test_a_gang_of_parts_of_two_gpus_is_laid_out_so_that_all_of_it_fits() -> None:
+    sketch = one_queue("n1: ...").wait("A", "q", tasks=3)
+    check(ask(sketch, "A", Request(gpu=(DeviceAsk(2, 500),))), "n1: AAA")

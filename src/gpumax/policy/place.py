@@ -61,17 +61,25 @@ class Placer:
             return None if spot is None else (ledger, [spot])
         if not self._enough(ledger.later if later else ledger.now, wants, choices):
             return None
-        for order in self._orders(ledger.later if later else ledger.now, wants, choices):
-            trial = ledger.copy()
-            spots: list[Spot] = []
-            for want in order:
-                spot = self.spot(trial, want, choices, later=later)
-                if spot is None:
-                    break
-                spots.append(spot)
-            else:
-                return trial, spots
+        room = ledger.later if later else ledger.now
+        for order in self._orders(room, wants, choices):
+            for loose in (False, True) if _shares_several(wants) else (False,):
+                trial = ledger.copy()
+                spots = self._in_order(trial, order, choices, later=later, loose=loose)
+                if spots is not None:
+                    return trial, spots
         return None
+
+    def _in_order(
+        self, trial: Ledger, order: list[Want], choices: Choices, *, later: bool, loose: bool
+    ) -> list[Spot] | None:
+        spots: list[Spot] = []
+        for want in order:
+            spot = self.spot(trial, want, choices, later=later, loose=loose)
+            if spot is None:
+                return None
+            spots.append(spot)
+        return spots
 
     def _orders(self, room: Room, wants: list[Want], choices: Choices) -> Iterator[list[Want]]:
         """Largest first: a small task that is placed early can cut the only hole that a large one fits.
@@ -105,20 +113,34 @@ class Placer:
             return int((room.view(gpu).fitting[fitting] // gpu.devices).sum())
         return count if fitting.any() else 0
 
-    def spot(self, ledger: Ledger, want: Want, choices: Choices, *, later: bool = True) -> Spot | None:
-        """Place one task on the ledger, now where that is possible, else, if `later`, for when others have left."""
+    def spot(
+        self, ledger: Ledger, want: Want, choices: Choices, *, later: bool = True, loose: bool = False
+    ) -> Spot | None:
+        """Place one task on the ledger, now where that is possible, else, if `later`, for when others have left.
+
+        loose: on the emptiest devices of the node, instead of the fullest.
+        """
         ask = want.ask
         for at in _of(ask, choices):
             row = self._scores.best(ledger.now, ask, at, self._fits.fitting(ledger.now, ask, at))
             if row is not None:
-                return settle(ledger, want, at, row)
+                return settle(ledger, want, at, row, loose=loose)
         if not later or ledger.later is ledger.now:
             return None
         for at in _of(ask, choices):
             row = self._scores.best(ledger.later, ask, at, self._fits.fitting(ledger.later, ask, at))
             if row is not None:
-                return promise(ledger, want, at, row)
+                return promise(ledger, want, at, row, loose=loose)
         return None
+
+
+def _shares_several(wants: list[Want]) -> bool:
+    """Whether a task wants parts of several devices: which ones the first takes then decides what the next can have."""
+    return any(
+        gpu is not None and gpu.devices > 1 and (gpu.milli < MILLI or gpu.memory_mib > 0)
+        for ask in dict.fromkeys(want.ask for want in wants)
+        for gpu in ask.gpu
+    )
 
 
 def _of(ask: Ask, choices: Choices) -> Iterator[int]:
@@ -126,23 +148,23 @@ def _of(ask: Ask, choices: Choices) -> Iterator[int]:
     return iter(dict.fromkeys(min(choice, last) for choice in choices))
 
 
-def settle(ledger: Ledger, want: Want, choice: int, row: int) -> Spot:
+def settle(ledger: Ledger, want: Want, choice: int, row: int, *, loose: bool = False) -> Spot:
     """Place a task on a node that has room for it now."""
-    spot = _spot(ledger, want, choice, row, later=False)
+    spot = _spot(ledger, want, choice, row, later=False, loose=loose)
     ledger.hold(spot.held)
     return spot
 
 
-def promise(ledger: Ledger, want: Want, choice: int, row: int) -> Spot:
+def promise(ledger: Ledger, want: Want, choice: int, row: int, *, loose: bool = False) -> Spot:
     """Place a task on a node that has room for it once others have left."""
-    spot = _spot(ledger, want, choice, row, later=True)
+    spot = _spot(ledger, want, choice, row, later=True, loose=loose)
     ledger.promise(spot.held)
     return spot._replace(after=awaited(ledger, spot.held))
 
 
-def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool) -> Spot:
+def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool, loose: bool) -> Spot:
     room = ledger.later if later else ledger.now
-    devices = pick_devices(room, ledger.now, want.ask, choice, row)
+    devices = pick_devices(room, ledger.now, want.ask, choice, row, loose=loose)
     gpu = sum([milli for _, milli in devices])
     held = Held(want.task.name, row, gpu, want.ask.cpu, want.ask.memory, want.ask.extended, devices)
     return Spot(want, held, ())
@@ -184,11 +206,13 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def size(ask: Ask, choice: int) -> tuple[int, int, int]:
-    """How hard a task is to place: milli-devices, then cores, then memory."""
+def size(ask: Ask, choice: int) -> tuple[int, int, int, int]:
+    """How hard a task is to place: milli-devices, on how many devices, then cores, then memory."""
     gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
-    milli = 0 if gpu is None else gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
-    return (milli, ask.cpu, ask.memory)
+    if gpu is None:
+        return (0, 0, ask.cpu, ask.memory)
+    milli = gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
+    return (milli, gpu.devices, ask.cpu, ask.memory)
 
 
 def _signature(wants: list[Want]) -> tuple[tuple[Ask, int], ...]:

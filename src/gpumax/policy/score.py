@@ -62,10 +62,12 @@ def _strategy(free: Ints, total: Ints, spreads: Bools) -> int:
     return int(keys.argmin())
 
 
-def pick_devices(room: Room, now: Room, ask: Ask, choice: int, row: int) -> tuple[tuple[int, int], ...]:
+def pick_devices(
+    room: Room, now: Room, ask: Ask, choice: int, row: int, *, loose: bool = False
+) -> tuple[tuple[int, int], ...]:
     """The devices of a node that a task takes, as (column, milli): the fullest that fit, lowest index first.
 
-    Devices that are free now come before devices that others have yet to leave.
+    loose: the emptiest first. Devices that are free now come before devices that others have yet to leave.
     """
     gpu = ask.gpu[choice]
     if gpu is None:
@@ -74,6 +76,8 @@ def pick_devices(room: Room, now: Room, ask: Ask, choice: int, row: int) -> tupl
     needed, free, can = need[row].tolist(), room.devices[row].tolist(), usable[row].tolist()
     columns = [column for column, fits in enumerate(can) if fits and free[column] >= needed[column]]
     index = room.nodes.index[row].tolist()
+    if loose:
+        free = [-left for left in free]
     if room is now:
         columns.sort(key=lambda column: (free[column], index[column]))
     else:
