@@ -183,25 +183,29 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
         for column, milli in other.devices:
             freed[column] = freed.get(column, 0) + milli
     lacking = {column for column, _ in held.devices if later.devices[row, column] < freed.get(column, 0)}
-    amounts = [other.sized(held) for other in leaving]
+    names = [other.task for other in leaving if not lacking.isdisjoint(column for column, _ in other.devices)]
     free = [
         later.cpu[row],
         later.memory[row],
         later.tasks[row],
         *(later.extended[name][row] for name, _ in held.extended),
     ]
+    amounts = [other.sized(held) for other in leaving]
     short = [sum(column) - int(left) for column, left in zip(zip(*amounts, strict=True), free, strict=True)]
     asked = held.sized(held)
-    names = []
-    rows = sorted(zip(leaving, amounts, strict=True), key=lambda pair: pair[0].task)
-    rows.sort(key=lambda pair: lacking.isdisjoint(column for column, _ in pair[0].devices))
+    if not any(lack > 0 and ask for lack, ask in zip(short, asked, strict=True)):
+        return tuple(sorted(names))
+    # Those on its devices count first.
+    rows = sorted(
+        zip(leaving, amounts, strict=True), key=lambda pair: (pair[0].task not in names, pair[0].task)
+    )
     for other, amount in rows:
-        on_devices = not lacking.isdisjoint(column for column, _ in other.devices)
         helps = any(
             lack > 0 and gain > 0 and ask for lack, gain, ask in zip(short, amount, asked, strict=True)
         )
-        if on_devices or helps:
+        if helps and other.task not in names:
             names.append(other.task)
+        if other.task in names:
             short = [lack - gain for lack, gain in zip(short, amount, strict=True)]
     return tuple(sorted(names))
 

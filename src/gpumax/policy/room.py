@@ -146,7 +146,13 @@ class Candidates:
             if found is not None:
                 return found
         asked = self._asked
-        here = [part for part in self.pool.on(row) if asked[part.rank]]
+        here = [
+            part
+            for part in self.pool.on(row)
+            if asked[part.rank] and not part.gone and part not in trial.gone
+        ]
+        if not here:
+            return None
         self.looked += 2 * len(here)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here)
         if found is not None:

@@ -41,8 +41,14 @@ class Part:
         self.core = core
         self.rest: list[Part] = []  # the extras that must have gone before a core goes
         self.gone = False  # whether the decision has it go already
-        self.helds = [world.held[task.name] for task in tasks]
-        self.amounts = gpu, cpu, memory = summed(self.helds)
+        if len(tasks) == 1:
+            held = world.held[tasks[0].name]
+            self.helds = [held]
+            _, _, gpu, cpu, memory, _, _ = held
+        else:
+            self.helds = [world.held[task.name] for task in tasks]
+            gpu, cpu, memory = summed(self.helds)
+        self.amounts = (gpu, cpu, memory)
         self.kinds = KINDS[(gpu > 0) + 2 * (cpu > 0) + 4 * (memory > 0)]
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
@@ -186,15 +192,14 @@ def opening(
 ) -> Opening | None:
     """The cheapest parts found whose going lets the ask fit on a node; None where nothing does.
 
-    candidates: the parts with tasks on the node, least bad first.
+    candidates: the parts with tasks on the node that have not gone, least bad first.
     """
     node = OneNode(trial.ledger, ask, choice, row)
     tally = trial.tally.copy()
     chosen: list[Part] = []
     by_queue: dict[int, list[Part]] = {}
     for part in candidates:
-        if not part.gone and part not in trial.gone:
-            by_queue.setdefault(part.account.index, []).append(part)
+        by_queue.setdefault(part.account.index, []).append(part)
     while not node.fits():
         bundle = _next(trial, rules, tally, chosen, by_queue, node)
         if not bundle:
