@@ -24,6 +24,7 @@ from gpumax.loop.sweep import Sweep
 from gpumax.loop.upcoming import next_decision_ms
 from gpumax.loop.verify import Violation, sound, verify
 from gpumax.loop.whatif import Ground, imagine
+from gpumax.loop.yielding import yielding
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue
 from gpumax.model.records import Changes, Event, EventKind, Live
@@ -159,10 +160,14 @@ class Loop:
             for attempt in observation.attempts
             if attempt.checkpointed_ms is not None
         }
-        barred = self._backoff.barred(now_ms)
+        decided = None if self._seen is None else self._seen.decision
+        barred = self._backoff.barred(now_ms) | yielding(live, decided)
         snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred)
         if self._says_something_new(snapshot):
             live = self._answer(snapshot, live)
+            if self._seen is not None and yielding(live, decided) - yielding(live, self._seen.decision):
+                # Somebody has the room that was freed for it: its victims may look for other room now.
+                self._pulse.wake()
         elif self._seen is not None:
             self._seen = Seen(snapshot, self._seen.decision, live)
         self._ground = Ground(live, observation.nodes, self._policy, saved, barred)

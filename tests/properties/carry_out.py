@@ -1,0 +1,112 @@
+"""A decision carried out on a snapshot, as a simulated engine would."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from gpumax.model.decision import Decision, Place
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import ACTIVE, Task, Workload
+
+
+class Chain:
+    """One decision after the other, as the loop makes them.
+
+    victims: for whom each task that was evicted, and has not run since, made way. barred: tasks that ask for nothing
+    while those whom their workload made way for still wait for their room.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.victims: dict[str, str] = {}
+        self.barred: set[str] = set()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether anybody holds room that it is about to leave, or waits for another to be served."""
+        states = (task.state for workload in self.snapshot.workloads for task in workload.tasks)
+        return bool(self.barred) or "releasing" in states
+
+    def carry_out(self, decision: Decision) -> None:
+        """The next state: whoever was leaving has left and waits, victims are leaving, those with room now run."""
+        places = {place.task: place for place in decision.places if not place.after}
+        leaves = {eviction.task: eviction.beneficiary for eviction in decision.evictions}
+
+        def after(task: Task) -> Task:
+            if task.name in leaves:
+                return replace(task, state="releasing")
+            if task.state == "releasing" or task.name in self.barred:
+                return replace(task, state="pending", node=None, devices=())
+            if task.name in places:
+                self.victims.pop(task.name, None)
+            return _placed(task, places)
+
+        now_ms = self.snapshot.now_ms
+        rows = [_started(w, tuple(map(after, w.tasks)), now_ms) for w in self.snapshot.workloads]
+        self.victims.update(leaves)
+        self._bar(rows, decision)
+
+    def _bar(self, rows: list[Workload], decision: Decision) -> None:
+        owner = {task.name: w.name for w in rows for task in w.tasks}
+        awaited = {owner[place.task] for place in decision.places if place.after}
+        self.barred = {
+            task.name
+            for w in rows
+            if any(self._yields(task, awaited) for task in w.tasks)
+            for task in w.tasks
+            if task.state == "pending"
+        }
+        self.snapshot = _with(self.snapshot, [_gated(w, self.barred) for w in rows])
+
+    def _yields(self, task: Task, awaited: set[str]) -> bool:
+        return task.state in ("pending", "releasing") and self.victims.get(task.name) in awaited
+
+
+def _gated(workload: Workload, barred: set[str]) -> Workload:
+    tasks = (replace(task, state="gated") if task.name in barred else task for task in workload.tasks)
+    return replace(workload, tasks=tuple(tasks))
+
+
+def done(snapshot: Snapshot, decision: Decision) -> Snapshot:
+    """The state when all of the decision has come true. Who made way is gone, and asks for nothing in its workload."""
+    places = {place.task: place for place in decision.places}
+    evictions = {eviction.task: eviction for eviction in decision.evictions}
+    lost = {
+        workload.name
+        for workload in snapshot.workloads
+        for task in workload.tasks
+        if task.name in evictions and evictions[task.name].restarts_on is None
+    }
+
+    def after(workload: Workload, task: Task) -> Task:
+        eviction = evictions.get(task.name)
+        if eviction is not None and eviction.restarts_on is not None:
+            return replace(task, node=eviction.restarts_on, devices=eviction.devices)
+        if task.state == "releasing" or eviction is not None:
+            return replace(task, state="gated", node=None, devices=())
+        if task.state == "pending" and task.name not in places and workload.name in lost:
+            return replace(task, state="gated")
+        return _placed(task, places)
+
+    rows = [
+        _started(w, tuple(after(w, task) for task in w.tasks), snapshot.now_ms) for w in snapshot.workloads
+    ]
+    return _with(snapshot, rows)
+
+
+def _placed(task: Task, places: dict[str, Place]) -> Task:
+    place = places.get(task.name)
+    if place is None:
+        return task
+    return replace(task, state="running", node=place.node, devices=place.devices)
+
+
+def _started(workload: Workload, tasks: tuple[Task, ...], now_ms: int) -> Workload:
+    """A run begins with its first task, and is over when none is left."""
+    began = workload.started_ms if any(task.state in ACTIVE for task in workload.tasks) else now_ms
+    runs = any(task.state in ACTIVE for task in tasks)
+    return replace(workload, tasks=tasks, started_ms=began if runs else None)
+
+
+def _with(snapshot: Snapshot, workloads: list[Workload]) -> Snapshot:
+    return replace(snapshot, workloads=tuple(workloads))
