@@ -18,6 +18,12 @@ from gpumax.formats.snapshot import load_snapshot
 from gpumax.policy.decide import decide
 from measure import Figure, Row, seconds, show
 
+Goals = tuple[float | None, float | None]
+GOALS: Final[dict[tuple[int, int, int], Goals]] = {
+    (1000, 10_000, 2_000): (0.25, 1.0),
+    (10_000, 80_000, 10_000): (3.0, None),
+}
+"""Seconds, by nodes, running and waiting tasks: of decide(), and from JSON text to the decision."""
 KINDS: Final = {"fits": (0.8, "abcd"), "blocked": (1.0, "abcd"), "reclaim": (1.0, "ab")}
 
 
@@ -35,6 +41,7 @@ def document(kind: str, nodes: int, running: int, waiting: int, seed: int) -> Do
 def figures(nodes: int, running: int, waiting: int, seed: int, repeat: int) -> list[Row]:
     """Two rows a situation."""
     rows: list[Row] = []
+    goal, whole_goal = GOALS.get((nodes, running, waiting), (None, None))
     size = f"{nodes} nodes, {running} running, {waiting} waiting"
     for kind in KINDS:
         text = json.dumps(document(kind, nodes, running, waiting, seed)).encode()
@@ -42,10 +49,10 @@ def figures(nodes: int, running: int, waiting: int, seed: int, repeat: int) -> l
         decision = decide(snapshot)
         said = f"{len(decision.places)} placed, {len(decision.evictions)} evicted, {len(decision.holds)} held"
         rows.append(
-            Figure(f"decide, {kind}: {size}; {said}", "s", seconds(partial(decide, snapshot), repeat), 0.25)
+            Figure(f"decide, {kind}: {size}; {said}", "s", seconds(partial(decide, snapshot), repeat), goal)
         )
         whole = seconds(lambda text=text: decide(load_snapshot(text)), repeat)  # type: ignore[misc]
-        rows.append(Figure(f"JSON text to decision, {kind}", "s", whole, 1.0))
+        rows.append(Figure(f"JSON text to decision, {kind}", "s", whole, whole_goal))
     return rows
 
 
