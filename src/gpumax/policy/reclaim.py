@@ -183,8 +183,13 @@ class _Reclaim:
         return self._givers[key]
 
     def _useful(self, givers: Bools, fairness: Fairness, wants: list[Want]) -> list[Part]:
-        """Those on nodes that could serve; all, where queues above the asker have to come down, too."""
-        here = [part for part in map(self.pool().parts.__getitem__, np.flatnonzero(givers)) if not part.gone]
+        """Those on nodes that could serve; all, where queues above the asker have to come down, too.
+
+        A minimum is among them with its extras, wherever those are, or not at all.
+        """
+        asked = [part for part in map(self.pool().parts.__getitem__, np.flatnonzero(givers)) if not part.gone]
+        able = set(asked)
+        here = [part for part in asked if all(extra.gone or extra in able for extra in part.rest)]
         if fairness.crowded is not None or len(here) > MOST_PARTS:
             return here
         masks = [
@@ -192,7 +197,9 @@ class _Reclaim:
             for ask in {want.ask for want in wants}
             for at in range(len(ask.gpu))
         ]
-        return [part for part in here if any(mask[held.row] for mask in masks for held in part.helds)]
+        useful = {part for part in here if any(mask[held.row] for mask in masks for held in part.helds)}
+        useful |= {extra for part in useful for extra in part.rest}
+        return [part for part in here if part in useful]
 
     def pool(self) -> Pool:
         """Everything that could go for anybody."""
