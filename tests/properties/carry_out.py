@@ -49,10 +49,11 @@ class Chain:
     def _bar(self, rows: list[Workload], decision: Decision) -> None:
         owner = {task.name: w.name for w in rows for task in w.tasks}
         awaited = {owner[place.task] for place in decision.places if place.after}
+        leaving = {owner[name] for place in decision.places for name in place.after}
         self.barred = {
             task.name
             for w in rows
-            if any(self._yields(task, awaited) for task in w.tasks)
+            if w.name in leaving or any(self._yields(task, awaited) for task in w.tasks)
             for task in w.tasks
             if task.state == "pending"
         }

@@ -11,22 +11,26 @@ from gpumax.model.records import Live
 
 
 def yielding(live: Live, decision: Decision | None) -> frozenset[str]:
-    """Ids of workloads with tasks that went, or are going, for one which by the last decision still waits for its room."""
+    """Ids of workloads whose room is meant for one that, by the last decision, still waits: it was freed for that one,
+    or that one waits for tasks of theirs to leave.
+    """
     if decision is None or not any(place.after for place in decision.places):
         return frozenset()
     owner = {task.name: record.name for record, tasks in live.workloads for task in tasks}
-    awaited = {owner.get(place.task) for place in decision.places if place.after}
-    made_way = {
-        record.name: {
-            task.beneficiary
-            for task in tasks
-            if task.state in ("pending", "releasing") and task.cause is not None
-        }
-        for record, tasks in live.workloads
-    }
+    for_whom: dict[str, set[str]] = {record.name: set() for record, _ in live.workloads}
+    waits = {owner[place.task] for place in decision.places if place.after and place.task in owner}
+    for place in decision.places:
+        for task in place.after:
+            if task in owner and place.task in owner:
+                for_whom[owner[task]].add(owner[place.task])
+    for record, tasks in live.workloads:
+        made_way = (
+            t.beneficiary for t in tasks if t.state in ("pending", "releasing") and t.cause is not None
+        )
+        for_whom[record.name].update(name for name in made_way if name in waits)
     return frozenset(
         record.id
         for record, _ in live.workloads
         # Two that made way for each other would wait for each other.
-        if any(record.name not in made_way.get(name, ()) for name in made_way[record.name] & awaited)
+        if any(record.name not in for_whom[name] for name in for_whom[record.name])
     )
