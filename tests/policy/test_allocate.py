@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from board import NOW_MS, Sketch, check, gpus, queue
 from gpumax.errors import BadFile
@@ -321,3 +322,28 @@ def test_a_gang_larger_than_the_cluster_is_held_and_says_so() -> None:
     assert hold.code == "GangNoRoom"
     assert hold.short == {"gpu": 9_996_000}
     assert "can never start" in hold.message
+
+
+def mixed(limit: float, nodes: str = "n1: ..\nn2: ..") -> Sketch:
+    """Two nodes of different models; a workload that takes one H100, or two A100."""
+    sketch = Sketch(nodes).with_queues(queue("q", 1, limit=limit)).wait("A", "q")
+    for node, model in {"n1": "H100", "n2": "A100"}.items():
+        sketch.node(node, devices=tuple(Device(index, model, 80 * 1024) for index in range(2)))
+    request = Request(gpu=(DeviceAsk(1, model="H100"), DeviceAsk(2, model="A100")))
+    rows = tuple(replace(task, request=request) for task in sketch.workloads["A"].tasks)
+    return sketch.change("A", tasks=rows)
+
+
+def test_an_alternative_that_its_queue_allows_is_taken_though_a_larger_one_is_over_the_limit() -> None:
+    """Each alternative counts with its own size."""
+    check(mixed(limit=1), "n1: A.\nn2: ..")
+
+
+def test_an_alternative_beyond_the_limit_is_not_taken_though_a_smaller_one_was_asked_first() -> None:
+    """The first alternative would be allowed, but has no room; the second has room, but is too large for the limit."""
+    sketch = mixed(limit=1, nodes="n1: bb\nn2: ..").with_queues(queue("other", 4)).run("b", "other")
+    check(sketch, "n1: bb\nn2: ..", held="A")
+    check(
+        mixed(limit=2, nodes="n1: bb\nn2: ..").with_queues(queue("other", 4)).run("b", "other"),
+        "n1: bb\nn2: AA",
+    )

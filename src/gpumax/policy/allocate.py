@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpumax.policy.admit import barrier
-from gpumax.policy.gang import total
+from gpumax.policy.gang import Gang, Spot, total
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer
 from gpumax.policy.world import World
@@ -15,14 +16,8 @@ def allocate(world: World) -> None:
     order = Order(world.waiting)
     left = []
     while (gang := order.pop()) is not None:
-        chunk = gang.chunk()
         more = False
-        found = None
-        if (
-            not gang.incomplete
-            and barrier(gang.account, total(chunk), preemptible=gang.workload.preemptible) is None
-        ):
-            found = placer.place(world.ledger, chunk)
+        found = None if gang.incomplete else _find(world, placer, gang)
         if found is None:
             left.append(gang)
         else:
@@ -30,3 +25,13 @@ def allocate(world: World) -> None:
             more = world.place(gang, spots)
         order.done(gang, again=more)
     world.waiting = left
+
+
+def _find(world: World, placer: Placer, gang: Gang) -> tuple[Ledger, list[Spot]] | None:
+    """Places for the gang's next chunk that its queue, and those above, allow."""
+    for wants in world.variants(gang.chunk()):
+        if barrier(gang.account, total(wants), preemptible=gang.workload.preemptible) is None:
+            found = placer.place(world.ledger, wants)
+            if found is not None:
+                return found
+    return None

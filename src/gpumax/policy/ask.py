@@ -60,9 +60,18 @@ class Asks:
             known = self._plain[key] = self._intern(task.request, Filter(workload.pool, (), None, ()))
         return known
 
+    def narrowed(self, ask: Ask, choice: int) -> Ask:
+        """The ask with one of its device alternatives, or its last one where it has fewer."""
+        gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
+        return self._keep((ask.cpu, ask.memory, ask.extended, (gpu,), ask.filter))
+
     def _intern(self, request: Request, wanted: Filter) -> Ask:
         extended = tuple(sorted((name, amount) for name, amount in request.extended.items() if amount))
-        key = (request.cpu_milli, request.memory_mib, extended, request.gpu or (None,), wanted)
+        return self._keep((request.cpu_milli, request.memory_mib, extended, request.gpu or (None,), wanted))
+
+    def _keep(
+        self, key: tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...], Filter]
+    ) -> Ask:
         known = self._interned.get(key)
         if known is None:
             known = self._interned[key] = Ask(*key)

@@ -133,11 +133,18 @@ class _Reclaim:
 
     def _serve(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk, with the evictions that it takes; None where it can't be served."""
-        fairness = Fairness(gang.account, total(gang.chunk()))
-        if not self._eligible(gang, fairness):
-            return None
+        for wants in self.world.variants(gang.chunk()):
+            fairness = Fairness(gang.account, total(wants))
+            if self._eligible(gang, fairness):
+                spots = self._serve_as(gang, fairness, wants)
+                if spots is not None:
+                    return spots
+        return None
+
+    def _serve_as(self, gang: Gang, fairness: Fairness, wants: list[Want]) -> list[Spot] | None:
+        """The same, with the chunk counted in one way."""
         self.placer.forget()
-        wants, givers = gang.chunk(), self._givers_for(fairness)
+        givers = self._givers_for(fairness)
         found = NOT_SEARCHED
         # Half of the steps at most: what is left over still finds an answer for the others.
         if self.looked <= self.world.snapshot.policy.search_steps // 2:
@@ -148,12 +155,14 @@ class _Reclaim:
         if found.sure:
             return None
         for crowded in dict.fromkeys((fairness.crowded, None)):
-            spots = self._greedily(gang, fairness, crowded)
+            spots = self._greedily(gang, fairness, wants, crowded)
             if spots is not None:
                 return spots
         return None
 
-    def _greedily(self, gang: Gang, fairness: Fairness, crowded: Account | None) -> list[Spot] | None:
+    def _greedily(
+        self, gang: Gang, fairness: Fairness, wants: list[Want], crowded: Account | None
+    ) -> list[Spot] | None:
         """Task by task, on the node where it costs least; victims from below `crowded` only, where that is set."""
         inside = self._givers_for(fairness)
         if crowded is not None:
@@ -164,7 +173,7 @@ class _Reclaim:
         if candidates is None:
             candidates = self._candidates[key] = Candidates(self.pool(), inside, self.touched, self.world)
         before = candidates.looked
-        found = make_room(self.world, self.placer, candidates, fairness, gang.chunk())
+        found = make_room(self.world, self.placer, candidates, fairness, wants)
         self.looked += candidates.looked - before
         if found is not None:
             trial, spots = found

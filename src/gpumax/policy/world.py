@@ -138,28 +138,49 @@ class World:
 
     def _want(self, workload: Workload, task: Task) -> Want:
         ask = self.asks.of(workload, task)
-        return Want(task, ask, (self._asked_milli(ask), ask.cpu, ask.memory))
+        return Want(task, ask, (self._milli_of(ask.gpu[0], ask.filter.pool), ask.cpu, ask.memory))
 
-    def _asked_milli(self, ask: Ask) -> int:
+    def _milli_of(self, gpu: DeviceAsk | None, pool: str) -> int:
         """Until it is placed, a request by memory counts in milli of the smallest healthy device of its pool."""
-        gpu = ask.gpu[0]
         if gpu is None:
             return 0
         if not gpu.memory_mib:
             return gpu.devices * gpu.milli
-        key = (ask.filter.pool, gpu)
+        key = (pool, gpu)
         known = self._smallest.get(key)
         if known is None:
             sizes = [
                 device.memory_mib
                 for node in self.snapshot.nodes
-                if not ask.filter.pool or node.pool == ask.filter.pool
+                if not pool or node.pool == pool
                 for device in node.devices
                 if device.healthy and device.memory_mib
             ]
             smallest = min(sizes, default=gpu.memory_mib)
             known = self._smallest[key] = -(-MILLI * gpu.memory_mib // smallest)
         return gpu.devices * known
+
+    def variants(self, chunk: list[Want]) -> list[list[Want]]:
+        """The chunk as it may be counted: once, where all device alternatives are of one size.
+
+        Otherwise first with all of them, each task counted with its largest, and then with those of one size at a time.
+        """
+        if all(len(want.ask.gpu) < 2 for want in chunk):
+            return [chunk]
+        sizes = [{self._milli_of(gpu, want.ask.filter.pool) for gpu in want.ask.gpu} for want in chunk]
+        if all(len(each) == 1 for each in sizes):
+            return [chunk]
+        largest = [self._counted(want, want.ask, max(each)) for want, each in zip(chunk, sizes, strict=True)]
+        most = max(len(want.ask.gpu) for want in chunk)
+        alone = [[self._narrowed(want, choice) for want in chunk] for choice in range(most)]
+        return [largest, *alone]
+
+    def _narrowed(self, want: Want, choice: int) -> Want:
+        ask = self.asks.narrowed(want.ask, choice)
+        return self._counted(want, ask, self._milli_of(ask.gpu[0], ask.filter.pool))
+
+    def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
+        return Want(want.task, ask, (milli, ask.cpu, ask.memory))
 
     def place(self, gang: Gang, spots: list[Spot]) -> bool:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
