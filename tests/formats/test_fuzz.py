@@ -16,8 +16,9 @@ from formats.test_read_snapshot import EVERYTHING as SNAPSHOT
 from formats.test_read_workload import EVERYTHING as WORKLOAD
 from gpumax.errors import BadFile
 from gpumax.formats.decision import load_decision
+from gpumax.formats.parsed import Parsed, no_lines
 from gpumax.formats.snapshot import dump_snapshot, load_snapshot
-from gpumax.formats.text import Parsed, no_lines, parse_text
+from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
 from gpumax.policy.decide import decide
 

@@ -19,11 +19,11 @@ from formats.test_read_snapshot import EVERYTHING as SNAPSHOT
 from formats.test_read_workload import EVERYTHING as WORKLOAD
 from gpumax.errors import BadFile, NotFound
 from gpumax.formats.decision import dump_decision
+from gpumax.formats.parsed import Parsed, no_lines
 from gpumax.formats.queues import dump_queue
 from gpumax.formats.schema import NAMES, schema
 from gpumax.formats.snapshot import dump_snapshot, load_snapshot
 from gpumax.formats.specs import dump_spec
-from gpumax.formats.text import Parsed, no_lines
 from gpumax.formats.workload import load_workloads
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gpumax.apps.server.naming import name_of_command, with_names
-from gpumax.formats.text import Parsed, no_lines, parse_text
+from gpumax.formats.parsed import Parsed, no_lines
+from gpumax.formats.text import parse_text
 
 
 @pytest.mark.parametrize(

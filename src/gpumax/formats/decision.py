@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from gpumax.formats.parsed import LineOf
 from gpumax.formats.scalars import (
     GROUP_NAME,
     KEY,
@@ -22,7 +23,7 @@ from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Schema, Then, Wr
 from gpumax.formats.snapshot import VERSION
 from gpumax.formats.snapshot_shapes import SHARES
 from gpumax.formats.snapshot_workloads import dump_share
-from gpumax.formats.text import LineOf, one_document
+from gpumax.formats.text import one_document
 from gpumax.model.amounts import RESOURCES, Resource
 from gpumax.model.decision import HOLD_CODES, Cause, Decision, Eviction, Hold, NodeReason, Place, Share
 from gpumax.model.workload import Document

@@ -11,7 +11,7 @@ import msgspec
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key, format_path, quote, split_path
-from gpumax.formats.text import MOST_DEPTH, NotJson, Parsed, refuse
+from gpumax.formats.parsed import MOST_DEPTH, NotJson, Parsed, refuse
 
 MOST_VALUES: Final = 2_000_000
 """How many values a JSON document may hold: half as many again as 10,000 nodes with 90,000 tasks take."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key, format_path, quote
-from gpumax.formats.text import LineOf, no_lines
+from gpumax.formats.parsed import LineOf, no_lines
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -8,12 +8,13 @@ from typing import Final, TypeVar
 from gpumax.formats.lines import Key, format_path
 from gpumax.formats.nodes import NODE, dump_node
 from gpumax.formats.options import POLICY, dump_policy
+from gpumax.formats.parsed import LineOf
 from gpumax.formats.queues import QUEUE, check_tree, dump_queue
 from gpumax.formats.scalars import KEY, NAME, Choice, Time, write_time
 from gpumax.formats.shape import Bad, Field, Object, Rows, Then, Wrongs, bad_file, show
 from gpumax.formats.snapshot_shapes import CLASSES, PRIORITIES, WORKLOAD, Row
 from gpumax.formats.snapshot_workloads import Context, build_workload, check_devices, dump_workload
-from gpumax.formats.text import LineOf, one_document
+from gpumax.formats.text import one_document
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot

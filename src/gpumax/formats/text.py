@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
-from gpumax.errors import BadFile, Fault
+from gpumax.errors import BadFile
+from gpumax.formats.parsed import LineOf, NotJson, Parsed, no_lines, refuse
 from gpumax.units import MIB
 
 MOST_BYTES: Final = 64 << 20
@@ -16,30 +16,6 @@ MOST_BYTES: Final = 64 << 20
 
 MOST_YAML_BYTES: Final = 8 << 20
 """The largest YAML file that is read; JSON is read many times faster."""
-
-MOST_DEPTH: Final = 100
-"""How deep a document may be nested."""
-
-LineOf = Callable[[str], int | None]
-"""The line of a path like `workloads[3].request.gpu`; None where the document has no lines."""
-
-
-class Parsed(NamedTuple):
-    """One document of a file: dicts, lists, text, numbers, booleans and None."""
-
-    document: object
-    line_of: LineOf
-    source: str = ""
-
-
-class Written:
-    """A number that was not written as Python would: `text` is how it was, like 1.10 or 007."""
-
-    text: str
-
-
-def no_lines(_path: str) -> None:
-    """The lines of a document that was never text."""
 
 
 def parse_text(data: bytes, source: str = "") -> list[Parsed]:
@@ -66,10 +42,6 @@ def parse_text(data: bytes, source: str = "") -> list[Parsed]:
             if source.endswith((".yaml", ".yml")):
                 raise
             raise broken from None
-
-
-class NotJson(BadFile):
-    """Text that starts like JSON and is none."""
 
 
 def _parse_yaml(data: bytes, source: str) -> list[Parsed]:
@@ -113,11 +85,6 @@ def read_file(path: str | Path) -> bytes:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise refuse(source, None, f"a file that can't be read ({why})", "a readable file") from None
-
-
-def refuse(source: str, line: int | None, found: str, wanted: str) -> BadFile:
-    """A BadFile with one fault of the file as a whole."""
-    return BadFile([Fault("", line, found, wanted)], source)
 
 
 def _read(file: BinaryIO, source: str) -> bytes:

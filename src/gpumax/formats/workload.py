@@ -9,10 +9,10 @@ from typing import Final
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key
+from gpumax.formats.parsed import Parsed, refuse
 from gpumax.formats.queues import check_tree, dump_queue
 from gpumax.formats.shape import MOST_FAULTS, Bad, Wrongs, bad_file, more_faults, show
 from gpumax.formats.specs import build_spec, dump_spec
-from gpumax.formats.text import Parsed, refuse
 from gpumax.formats.workload_shapes import FILE_QUEUE, FILE_WORKLOAD, KINDS, RUNS
 from gpumax.model.queue import Queue
 from gpumax.model.spec import WorkloadSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gpumax.formats.not_yet import NotYet
+from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
 from gpumax.formats.requests import REQUEST_FIELDS, make_request
 from gpumax.formats.scalars import LABEL_NAME, NAME, QUEUE_NAME, Amount, Choice, Duration, Flag, Text, Whole
@@ -23,7 +24,6 @@ from gpumax.formats.shape import (
     wrong,
 )
 from gpumax.formats.snapshot_shapes import MOST_TASKS, TOPOLOGY, WORKLOAD_PRIORITY, Row
-from gpumax.formats.text import Written
 from gpumax.model.spec import Checkpoint
 from gpumax.model.workload import Request
 

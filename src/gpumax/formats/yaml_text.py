@@ -13,7 +13,7 @@ import yaml
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import Key, Lines, format_path, quote
-from gpumax.formats.text import MOST_DEPTH, Parsed, Written, refuse
+from gpumax.formats.parsed import MOST_DEPTH, Parsed, Written, refuse
 
 MOST_ALIASED: Final = 100_000
 """How many values the aliases of a file may stand for."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Final
 
-from gpumax.formats.text import Parsed
+from gpumax.formats.parsed import Parsed
 
 _LONGEST: Final = 57
 """Leaves room for a number behind it; a name has at most 63 characters."""

@@ -13,7 +13,8 @@ from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
 from gpumax.apps.server.site import Site
 from gpumax.apps.server.views import devices, hold, reason_of
 from gpumax.errors import BadFile, Conflict, Fault
-from gpumax.formats.text import Parsed, parse_text
+from gpumax.formats.parsed import Parsed
+from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
 from gpumax.loop.cycle import Seen
 from gpumax.model.decision import Decision

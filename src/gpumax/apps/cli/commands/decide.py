@@ -108,7 +108,7 @@ def _stream(file: str, passes: list[str]) -> None:
     if file == "-":
         _answer_lines(sys.stdin.buffer, passes)
         return
-    from gpumax.formats.text import refuse
+    from gpumax.formats.parsed import refuse
 
     try:
         with Path(file).open("rb") as lines:
@@ -139,7 +139,7 @@ def _answer(line: bytes | None, number: int, passes: list[str]) -> bytes:
     import msgspec
 
     from gpumax.formats.decision import encode_decision
-    from gpumax.formats.text import refuse
+    from gpumax.formats.parsed import refuse
     from gpumax.policy.decide import decide
 
     try:
