@@ -3,6 +3,7 @@
     n1: aaaa....        eight GPUs of node n1, four of them held by workload a
     n1: [a5.5]......    one GPU shared: a holds half of it
     n1: xaa             an unhealthy GPU
+    n1: (a1b3)          an A100 that is cut (MIG): a holds a slice of one compute part, b one of three
 
 Every letter is a workload of one-GPU tasks unless `Sketch.run` says otherwise; a dot is a free GPU.
 """
@@ -27,7 +28,8 @@ from gpumax.units import MILLI, UNLIMITED
 NOW_MS = 1_000_000_000_000
 MINUTE_MS = 60_000
 T = TypeVar("T")
-_CELL = re.compile(r"\[([^\]]*)\]|(.)")
+_CELL = re.compile(r"\[([^\]]*)\]|\([^)]*\)|(.)")
+SLICES = {"1g.5gb": 7, "2g.10gb": 3, "3g.20gb": 2, "4g.20gb": 1, "7g.40gb": 1}
 _OF_TASKS = ("selector", "tolerations", "affinity")
 _PART = re.compile(r"([A-Za-z.])(\d)")
 
@@ -80,9 +82,9 @@ class Sketch:
         """A workload that the picture shows running. min: its gang's minimum; unset: every task by itself."""
         return self._add(letter, queue, "running", **changes)
 
-    def wait(self, letter: str, queue: str, tasks: int = 1, gpu: float = 1, **changes: Any) -> Sketch:
+    def wait(self, letter: str, queue: str, tasks: int = 1, gpu: float = 1, request: Request | None = None, **changes: Any) -> Sketch:  # fmt: skip
         """A workload that waits with so many tasks of so many GPUs each; a gang unless min says otherwise."""
-        return self._add(letter, queue, "pending", tasks=tasks, request=gpus(gpu), **changes)
+        return self._add(letter, queue, "pending", tasks=tasks, request=request or gpus(gpu), **changes)
 
     def change(self, letter: str, **changes: Any) -> Sketch:
         """Fields of a workload that was added."""
@@ -123,6 +125,12 @@ class Sketch:
         found: list[Task] = []
         for name, cells in self._lines():
             for index, cell in enumerate(cells):
+                for owner, share in _sliced(index, cell):
+                    if owner == letter:
+                        request = Request(slices=share.slices)
+                        found.append(
+                            Task(f"{letter}-{len(found)}", "", state, name, (share,), request=request)
+                        )
                 for owner, milli in _holders(cell):
                     if owner == letter:
                         request = gpus(1 if milli == MILLI else milli / MILLI)
@@ -148,7 +156,10 @@ class Sketch:
                 Node(
                     name=name, cpu_milli=1_000_000, memory_mib=1 << 30,
                     devices=tuple(
-                        Device(index, "H100", self.memory_mib, healthy=cell != "x") for index, cell in enumerate(cells)
+                        Device(index, "A100", 40 * 1024, slices=SLICES)
+                        if cell.startswith("(")
+                        else Device(index, "H100", self.memory_mib, healthy=cell != "x")
+                        for index, cell in enumerate(cells)
                     ),
                 ),
                 self.extra.get(name, {}),
@@ -168,7 +179,28 @@ def _changed(thing: T, changes: dict[str, Any]) -> T:
     return msgspec.structs.replace(thing, **changes) if changes else thing  # type: ignore[type-var]
 
 
+def slices(*parts: int) -> Request:
+    """A request of slices of an A100-40GB, by their compute parts."""
+    asked: dict[str, int] = {}
+    for part in parts:
+        asked[_profile(part)] = asked.get(_profile(part), 0) + 1
+    return Request(slices=asked)
+
+
+def _profile(part: int) -> str:
+    return next(profile for profile in SLICES if profile.startswith(f"{part}g"))
+
+
+def _sliced(index: int, cell: str) -> list[tuple[str, DeviceShare]]:
+    """Who holds which slice of a device that is cut."""
+    if not cell.startswith("("):
+        return []
+    return [(letter, DeviceShare(index, 0, {_profile(int(part)): 1})) for letter, part in _PART.findall(cell)]
+
+
 def _holders(cell: str) -> list[tuple[str, int]]:
+    if cell.startswith("("):
+        return []
     if cell.startswith("["):
         return [(letter, int(tenths) * 100) for letter, tenths in _PART.findall(cell) if letter != "."]
     return [] if cell in ".x" else [(cell, MILLI)]
@@ -186,7 +218,10 @@ def after(snapshot: Snapshot, decision: Decision) -> str:
     def hold(task: str, node: str, devices: tuple[DeviceShare, ...]) -> None:
         for share in devices:
             held = cells[node][share.index]
-            held[owner[task]] = held.get(owner[task], 0) + share.milli
+            for profile, count in share.slices.items():
+                held[f"{owner[task]}{profile[0]}"] = held.get(f"{owner[task]}{profile[0]}", 0) + count
+            if share.milli:
+                held[owner[task]] = held.get(owner[task], 0) + share.milli
 
     for workload in snapshot.workloads:
         for task in workload.tasks:
@@ -197,10 +232,16 @@ def after(snapshot: Snapshot, decision: Decision) -> str:
             hold(eviction.task, eviction.restarts_on, eviction.devices)
     for place in decision.places:
         hold(place.task, place.node, place.devices)
-    return "\n".join(f"{name}: {''.join(map(_cell, devices.values()))}" for name, devices in cells.items())
+    cut = {node.name: {device.index for device in node.devices if device.slices} for node in snapshot.nodes}
+    return "\n".join(
+        f"{name}: {''.join(_cell(held, cut=index in cut[name]) for index, held in devices.items())}"
+        for name, devices in cells.items()
+    )
 
 
-def _cell(held: dict[str, int]) -> str:
+def _cell(held: dict[str, int], *, cut: bool) -> str:
+    if cut:
+        return f"({''.join(name * count for name, count in sorted(held.items()))})"
     if not held:
         return "."
     if list(held.values()) == [MILLI]:

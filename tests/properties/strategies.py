@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from gpumax.loop.verify.slices import can_hold
 from gpumax.model.amounts import Amounts
 from gpumax.model.node import Device, Node, Taint
 from gpumax.model.queue import Queue
@@ -13,6 +14,7 @@ from gpumax.model.snapshot import Placement, Policy, Snapshot, Strategy
 from gpumax.model.workload import (
     Affinity,
     DeviceAsk,
+    DeviceLimit,
     DeviceShare,
     Expression,
     Group,
@@ -45,10 +47,22 @@ devices = st.builds(
 )
 
 
+CUT = {"1g.5gb": 7, "1g.10gb": 4, "2g.10gb": 3, "3g.20gb": 2, "4g.20gb": 1, "7g.40gb": 1}
+cut_devices = st.builds(
+    Device,
+    index=st.just(0),
+    model=st.sampled_from(("A100", "A100", "unheard-of")),
+    memory_mib=st.just(40 * GIB),
+    healthy=st.sampled_from((True,) * 9 + (False,)),
+    slices=st.just(CUT),
+)
+
+
 @st.composite
 def nodes(draw: st.DrawFn, name: str) -> Node:
     """A machine of up to four devices."""
-    drawn = draw(st.lists(devices, min_size=draw(st.sampled_from((0, 1, 2, 2))), max_size=4))
+    kinds = devices if draw(st.integers(0, 4)) else devices | cut_devices
+    drawn = draw(st.lists(kinds, min_size=draw(st.sampled_from((0, 1, 2, 2))), max_size=4))
     rare = draw(st.integers(0, 29))
     return Node(
         name=name,
@@ -56,7 +70,7 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
         cpu_milli=draw(st.sampled_from((16_000, 16_000, 4_000))),
         memory_mib=draw(st.sampled_from((128 * GIB, 128 * GIB, 16 * GIB))),
         tasks=3 if rare == 0 else None,
-        devices=tuple(Device(i, d.model, d.memory_mib, d.healthy) for i, d in enumerate(drawn)),
+        devices=tuple(Device(i, d.model, d.memory_mib, d.healthy, d.slices) for i, d in enumerate(drawn)),
         extended={"nic": 1} if rare in (1, 2, 3) else {},
         labels={"zone": draw(st.sampled_from(ZONES))},
         taints=(_HARD,) if rare == 4 else (_SOFT,) if rare == 5 else (),
@@ -109,7 +123,8 @@ def _depth(tree: list[Queue], queue: Queue) -> int:
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
     """Whole devices, parts, memory of a device, alternatives, or none at all."""
-    match draw(st.integers(0, 9)):
+    slices: dict[str, int] = {}
+    match draw(st.integers(0, 10)):
         case 0 | 1 | 2:
             gpu: tuple[DeviceAsk, ...] = (DeviceAsk(draw(st.integers(1, 3))),)
         case 3 | 4:
@@ -123,6 +138,11 @@ def requests(draw: st.DrawFn) -> Request:
             )
         case 7:
             gpu = ()
+        case 10:
+            gpu = ()
+            slices = draw(
+                st.dictionaries(st.sampled_from(sorted(CUT)), st.integers(1, 2), min_size=1, max_size=2)
+            )
         case _:
             gpu = (DeviceAsk(1),)
     return Request(
@@ -130,6 +150,8 @@ def requests(draw: st.DrawFn) -> Request:
         cpu_milli=draw(st.sampled_from((0, 0, 1_000, 3_000))),
         memory_mib=draw(st.sampled_from((0, 0, 8 * GIB))),
         extended={"nic": 1} if draw(st.integers(0, 19)) == 0 else {},
+        slices=slices,
+        limit=DeviceLimit(MILLI, 70 * GIB) if gpu and draw(st.integers(0, 9)) == 0 else None,
     )  # fmt: skip
 
 
@@ -142,7 +164,12 @@ class _Room:
         self.memory = {node.name: node.memory_mib for node in rows}
         self.tasks = {node.name: 99 if node.tasks is None else node.tasks for node in rows}
         self.extended = {node.name: dict(node.extended) for node in rows}
-        self.devices = {(node.name, device.index): MILLI for node in rows for device in node.devices}
+        self.devices = {
+            (node.name, device.index): 0 if device.slices else MILLI
+            for node in rows
+            for device in node.devices
+        }
+        self.slices: dict[tuple[str, int], dict[str, int]] = {}
 
     def take(self, name: str, request: Request) -> tuple[DeviceShare, ...] | None:
         """Put a task on a node, on the first devices that fit; None where it doesn't fit."""
@@ -166,7 +193,20 @@ class _Room:
             self.extended[name][key] -= amount
         return shares
 
+    def _cut(self, name: str, request: Request) -> tuple[DeviceShare, ...] | None:
+        """All slices on the first device that can take them."""
+        for device in self.nodes[name].devices:
+            held = dict(self.slices.get((name, device.index), {}))
+            for profile, count in request.slices.items():
+                held[profile] = held.get(profile, 0) + count
+            if can_hold(device, held):
+                self.slices[name, device.index] = held
+                return (DeviceShare(device.index, 0, request.slices),)
+        return None
+
     def _shares(self, name: str, request: Request) -> tuple[DeviceShare, ...] | None:
+        if request.slices:
+            return self._cut(name, request)
         if not request.gpu:
             return ()
         ask = request.gpu[0]

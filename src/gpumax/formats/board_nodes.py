@@ -8,6 +8,7 @@ from itertools import product
 from string import ascii_letters
 from typing import Final, Literal, NamedTuple
 
+from gpumax.model import slices
 from gpumax.model.decision import Decision
 from gpumax.model.names import natural
 from gpumax.model.node import Node
@@ -93,7 +94,9 @@ def _devices(snapshot: Snapshot, decision: Decision | None) -> dict[str, dict[in
     for name, node, shares in _planned(decision):
         for share in shares:
             device = found[node][share.index]
-            if name in owner and sum(device.values()) + milli_of(share) <= MILLI:
+            # Sevenths are rounded up: all of a device may cost a little more than the device.
+            most = MILLI + slices.PARTS if share.slices else MILLI
+            if name in owner and sum(device.values()) + milli_of(share) <= most:
                 device[owner[name], "+"] = device.get((owner[name], "+"), 0) + milli_of(share)
     return {
         node: {
@@ -115,12 +118,8 @@ def _planned(decision: Decision | None) -> Iterator[tuple[str, str, tuple[Device
 
 
 def milli_of(share: DeviceShare) -> int:
-    """What a share costs of its device; a slice with g of 7 compute parts costs g sevenths, rounded up."""
-    total = share.milli
-    for profile, count in share.slices.items():
-        parts = profile.partition("g")[0]
-        total += count * -(-MILLI * (int(parts) if parts.isdecimal() else 7) // 7)
-    return total
+    """What a share costs of its device."""
+    return share.milli + slices.milli_of(share.slices)
 
 
 def _used(snapshot: Snapshot) -> dict[str, Used]:
@@ -209,7 +208,7 @@ def remark(row: Row, used: dict[str, Used], room: int) -> str:
 
 def _kind(node: Node) -> str:
     kinds = dict.fromkeys(
-        f"{device.model} {format_memory(device.memory_mib) if device.memory_mib else ''}".strip()
+        f"{device.model} {format_memory(device.memory_mib) if device.memory_mib else ''}{' in slices' if device.slices else ''}".strip()
         for device in node.devices
     )
     return " + ".join(kind for kind in kinds if kind)

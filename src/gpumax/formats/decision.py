@@ -9,7 +9,6 @@ import msgspec
 from gpumax.formats.parsed import LineOf
 from gpumax.formats.scalars import (
     GROUP_NAME,
-    KEY,
     NAME,
     Amount,
     Choice,
@@ -33,6 +32,7 @@ _SENTENCE: Final = Text(r"[^\x00\ud800-\udfff]*", "a sentence", most=10_000)
 _NAMES: Final = Rows(NAME)
 _AMOUNTS: Final = {name: Amount(name, "up", unlimited=True, most=UNLIMITED) for name in RESOURCES}
 _COUNT: Final = Whole(0, UNLIMITED)
+_LACKING: Final = Text(r"[A-Za-z0-9][A-Za-z0-9._/+-]*", "a resource, or a slice profile", most=317)
 
 
 class _AsWritten:
@@ -103,7 +103,7 @@ _HOLD: Final = Object(
         "message": Field(_SENTENCE, "Why, in a sentence.", required=True),
         "nodes": Field(Map(Choice(get_args(NodeReason)), Whole()), "How many nodes fail for which reason."),
         "short": Field(
-            Then(Map(KEY, _AsWritten()), _short),
+            Then(Map(_LACKING, _AsWritten()), _short),
             "What is missing: GPUs, cores, bytes of memory, counts of other resources.",
         ),
         "forecast": Field(

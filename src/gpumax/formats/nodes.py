@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gpumax.formats.affinity import TAINTS, dump_taint
-from gpumax.formats.not_yet import NotYet
 from gpumax.formats.requests import EXTENDED, SLICES
 from gpumax.formats.scalars import KEY, MODEL, NAME, VALUE, Amount, Flag, Whole, write_number
 from gpumax.formats.shape import ByType, Field, Map, Object, Rows, Shape, Shared, Then, Wrongs
@@ -23,7 +22,7 @@ _COMMON: Final[dict[str, Field]] = {
     "model": Field(MODEL, "The model, like H100."),
     "memory": Field(Amount("memory", "down"), "Its memory.", to="memory_mib"),
     "healthy": Field(Flag(), "false: it takes nothing new."),
-    "slices": Field(NotYet("slices", SLICES), "Hardware partitions by profile; it then takes slices only.", keep=False),
+    "slices": Field(SLICES, "Hardware partitions by profile, and at most how many; it then takes slices only."),
 }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 NOT_YET: Final = {
     "topology": "topology constraints",
-    "slices": "hardware slices (MIG)",
-    "request.limit": "limits above the request (burst)",
+    "slices": "hardware slices (MIG) in workload files",
+    "request.limit": "limits above the request (burst) in workload files",
     "podAffinity": "affinity between tasks",
     "podAntiAffinity": "anti-affinity between tasks",
     "stale_since": "the time below a gang's minimum",

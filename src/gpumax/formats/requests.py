@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final
 
-from gpumax.formats.not_yet import NotYet
 from gpumax.formats.scalars import KEY, MODEL, Amount, Text, Whole, write_number
 from gpumax.formats.shape import (
     Bad,
@@ -19,10 +18,11 @@ from gpumax.formats.shape import (
     Shared,
     Then,
     Wrong,
+    Wrongs,
     show,
     wrong,
 )
-from gpumax.model.workload import DeviceAsk, Document, Request
+from gpumax.model.workload import DeviceAsk, DeviceLimit, Document, Request
 from gpumax.units import LARGEST, MILLI, ceil, format_count, format_memory, parse_quantity
 
 MOST_DEVICES: Final = LARGEST // MILLI
@@ -168,24 +168,59 @@ _GPU: Final[Shape[tuple[DeviceAsk, ...]]] = ByType(
     list=Rows(_ENTRY, least=1, most=100),
 )
 
-_LIMIT: Final[Object[Document]] = Object(
+
+def _limit(gpu: DeviceAsk | None = None, gpu_memory: int = 0) -> DeviceLimit | None:
+    """Whole devices are as many as the request's: `make_request` checks that."""
+    if gpu is not None and gpu.model:
+        raise Bad([Wrong(("gpu",), gpu.model, "no model; the request names it")])
+    limit = DeviceLimit(gpu.devices * gpu.milli if gpu is not None else 0, gpu_memory)
+    return limit if limit != DeviceLimit() else None
+
+
+LIMIT: Final = Object(
     "RequestLimit",
     {
-        "gpu": Field(_GPU, "How much of the devices it may use at most."),
-        "gpu_memory": Field(_DEVICE_MEMORY, "How much memory of each device it may use at most."),
+        "gpu": Field(_Number(), "How much it may use of each of its devices: 0.5 up to 1."),
+        "gpu_memory": Field(_DEVICE_MEMORY, "How much memory of each device it may use."),
     },
-    dict,
+    _limit,
 )
+"""Limits above the request: what a task may use while nobody else does."""
+
+
+def _check_limit(limit: DeviceLimit | None, gpu: tuple[DeviceAsk, ...]) -> DeviceLimit | None:
+    """The limit of each device. Bad where it is below what is asked for, or above a device."""
+    if limit is None:
+        return None
+    if not gpu:
+        raise Bad([Wrong(("limit",), "a limit", "gpu or gpu_memory beside it")])
+    wrongs = Wrongs()
+    for ask in gpu:
+        whole = ask.milli == MILLI and not ask.memory_mib
+        if limit.memory_mib and limit.memory_mib < ask.memory_mib:
+            found = f"{format_memory(limit.memory_mib)} for a request of {format_memory(ask.memory_mib)}"
+            wrongs.add(("limit", "gpu_memory"), found, "no less than the request")
+        if not limit.milli or limit.milli == (ask.devices * MILLI if whole else MILLI):
+            continue
+        if limit.milli > MILLI:
+            found = f"{format_count(limit.milli)} of each device"
+            wrongs.add(("limit", "gpu"), found, "at most 1, all of each device; it is given no more devices")
+        elif limit.milli < ask.milli and not ask.memory_mib:
+            found = f"{format_count(limit.milli)} for a request of {format_count(ask.milli)}"
+            wrongs.add(("limit", "gpu"), found, "no less than the request")
+    wrongs.check()
+    return DeviceLimit(min(limit.milli, MILLI), limit.memory_mib)
+
 
 REQUEST_FIELDS: Final[dict[str, Field]] = {
     "gpu": Field(_GPU, "Whole GPUs (2), a fraction of one (0.5), a model with either (H100:2), or a list of alternatives in order."),
     "gpu_memory": Field(_DEVICE_MEMORY, "Memory of each device, instead of gpu."),
     "devices": Field(_COUNT, "On how many different devices of one node; goes with a fraction or gpu_memory."),
-    "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
+    "slices": Field(SLICES, "Hardware slices of one node by profile, instead of gpu."),
     "cpu": Field(Amount("cpu", "up"), "Cores.", to="cpu_milli"),
     "memory": Field(Amount("memory", "up"), "Host memory.", to="memory_mib"),
     "extended": Field(EXTENDED, "Other countable resources."),
-    "limit": Field(NotYet("request.limit", _LIMIT), "Up to what it may burst.", keep=False),
+    "limit": Field(LIMIT, "Up to what it may use of its devices while nobody else does."),
 }  # fmt: skip
 """The fields that every request has."""
 
@@ -197,8 +232,12 @@ def make_request(
     cpu_milli: int = 0,
     memory_mib: int = 0,
     extended: dict[str, int] | None = None,
+    slices: dict[str, int] | None = None,
+    limit: DeviceLimit | None = None,
 ) -> Request:
     """A request of its fields. Bad where they contradict each other."""
+    if slices and (gpu or gpu_memory or devices):
+        raise Bad([Wrong(("slices",), show(slices), "no gpu, gpu_memory or devices beside slices")])
     if gpu_memory:
         if gpu:
             raise Bad(
@@ -209,7 +248,7 @@ def make_request(
         raise Bad([Wrong(("devices",), show(devices), "gpu or gpu_memory beside it")])
     elif devices:
         gpu = tuple(_times(ask, devices) for ask in gpu)
-    return Request(gpu, cpu_milli, memory_mib, extended or {})
+    return Request(gpu, cpu_milli, memory_mib, extended or {}, slices or {}, _check_limit(limit, gpu))
 
 
 REQUEST: Final = Shared(Object("Request", REQUEST_FIELDS, make_request, about="What one task asks for."))
@@ -219,12 +258,25 @@ REQUEST: Final = Shared(Object("Request", REQUEST_FIELDS, make_request, about="W
 def dump_request(request: Request) -> Document:
     """As it is read."""
     document = _dump_gpu(request.gpu)
+    if request.slices:
+        document["slices"] = dict(sorted(request.slices.items()))
     if request.cpu_milli:
         document["cpu"] = write_number(request.cpu_milli)
     if request.memory_mib:
         document["memory"] = format_memory(request.memory_mib)
     if request.extended:
         document["extended"] = dict(sorted(request.extended.items()))
+    if request.limit is not None:
+        document["limit"] = _dump_limit(request.limit)
+    return document
+
+
+def _dump_limit(limit: DeviceLimit) -> Document:
+    document: Document = {}
+    if limit.milli:
+        document["gpu"] = write_number(limit.milli)
+    if limit.memory_mib:
+        document["gpu_memory"] = format_memory(limit.memory_mib)
     return document
 
 

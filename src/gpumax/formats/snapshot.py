@@ -102,7 +102,7 @@ def _read(document: object, wrongs: Wrongs) -> Snapshot:
         workload = build_workload(row, context, wrongs, index)
         if workload is not None:
             workloads[index] = workload
-    check_devices(workloads, wrongs)
+    check_devices(workloads, known, wrongs)
     return Snapshot(
         rest.get("now", 0), _sorted(nodes), _sorted(queues), _sorted(workloads), rest.get("policy", Policy())
     )

@@ -10,7 +10,7 @@ from gpumax.formats.not_yet import NotYet
 from gpumax.formats.queues import PRIORITY
 from gpumax.formats.requests import REQUEST, SLICES
 from gpumax.formats.scalars import GROUP_NAME, KEY, NAME, Choice, Duration, Flag, Time, Whole
-from gpumax.formats.shape import ByType, Field, Map, Object, Rows, Shared, Then, Wrongs
+from gpumax.formats.shape import ByType, Field, Map, Object, Rows, Shared, Then, Wrongs, wrong
 from gpumax.model.workload import DeviceShare
 from gpumax.units import MILLI
 
@@ -48,8 +48,10 @@ TOPOLOGY: Final[Object[Row]] = Object(
 )
 
 
-def _share(index: int, milli: int = MILLI) -> DeviceShare:
-    return DeviceShare(index, milli)
+def _share(index: int, milli: int = 0, slices: dict[str, int] | None = None) -> DeviceShare:
+    if slices and milli:
+        raise wrong(f"{milli} milli beside slices", "only one of the two")
+    return DeviceShare(index, 0, slices) if slices else DeviceShare(index, milli or MILLI)
 
 
 def _distinct(shares: tuple[DeviceShare, ...]) -> tuple[DeviceShare, ...]:
@@ -71,9 +73,7 @@ SHARES: Final = Shared(
                 {
                     "index": Field(Whole(0, 4095), "Which device of the node.", required=True),
                     "milli": Field(Whole(1, MILLI), "Thousandths of the device; unset: all of it."),
-                    "slices": Field(
-                        NotYet("slices", SLICES), "Slices by profile, instead of milli.", keep=False
-                    ),
+                    "slices": Field(SLICES, "Slices by profile, instead of milli."),
                 },
                 _share,
                 about="What a task holds of one device.",

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from gpumax.formats.affinity import dump_affinity, dump_toleration
+from gpumax.formats.lines import Key
 from gpumax.formats.queues import MOST_DEEP
 from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration, write_time
 from gpumax.formats.shape import Bad, Wrongs, show
 from gpumax.formats.snapshot_shapes import Row
 from gpumax.model.names import natural
-from gpumax.model.node import Node
+from gpumax.model.node import Device, Node
 from gpumax.model.workload import (
     HOLDING,
     NON_PREEMPTIBLE_FROM,
@@ -35,16 +36,16 @@ class Context:
     def __init__(self, nodes: Mapping[str, Node | None], classes: Mapping[str, int]) -> None:
         self.nodes = nodes
         self.classes = classes
-        self._indexes: dict[str, frozenset[int]] = {
-            name: frozenset(device.index for device in node.devices)
+        self._devices: dict[str, dict[int, Device]] = {
+            name: {device.index: device for device in node.devices}
             for name, node in nodes.items()
             # Nobody knows the devices of a node that is gone while tasks hold room on it.
             if node is not None and (node.devices or node.ready)
         }
 
-    def indexes(self, node: str) -> frozenset[int] | None:
-        """The indexes of a node's devices; None where nobody knows them."""
-        return self._indexes.get(node)
+    def devices(self, node: str) -> dict[int, Device] | None:
+        """A node's devices by index; None where nobody knows them."""
+        return self._devices.get(node)
 
 
 def build_workload(row: Row, context: Context, wrongs: Wrongs, index: int) -> Workload | None:
@@ -92,12 +93,26 @@ def _task(row: Row, request: Request, only: str | None, context: Context, wrongs
     elif node not in context.nodes:
         wrongs.add(("tasks", index, "node"), show(node), "a node that exists", node, context.nodes)
     elif "devices" in row:
-        known = context.indexes(node)
-        for position, share in enumerate(row["devices"]):
-            if known is not None and share.index not in known:
-                path = ("tasks", index, "devices", position, "index")
-                wrongs.add(path, str(share.index), f"a device of node {node}, which has {len(known)}")
+        known = context.devices(node)
+        for position, share in enumerate(row["devices"] if known is not None else ()):
+            _check_share(share, node, known or {}, wrongs, ("tasks", index, "devices", position))
     return Task(**row)
+
+
+def _check_share(
+    share: DeviceShare, node: str, known: Mapping[int, Device], wrongs: Wrongs, path: tuple[Key, ...]
+) -> None:
+    """A share of a device that is there; slices of a sliced one, milli of another."""
+    device = known.get(share.index)
+    if device is None:
+        wrongs.add((*path, "index"), str(share.index), f"a device of node {node}, which has {len(known)}")
+    elif device.slices and not share.slices:
+        wrongs.add(
+            path, f"{share.milli} milli", f"slices: device {share.index} of node {node} takes them only"
+        )
+    for profile in sorted(share.slices.keys() - device.slices.keys() if device is not None else ()):
+        offered = ", ".join(sorted(device.slices)) if device is not None and device.slices else "none"
+        wrongs.add((*path, "slices"), profile, f"a profile that the device offers: {offered}")
 
 
 def _check_groups(rows: tuple[Row, ...], wrongs: Wrongs) -> str | None:
@@ -163,16 +178,36 @@ def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> t
     return tuple(sorted(groups, key=lambda group: group.name))
 
 
-def check_devices(workloads: Mapping[int, Workload], wrongs: Wrongs) -> None:
+def check_devices(
+    workloads: Mapping[int, Workload], nodes: Mapping[str, Node | None], wrongs: Wrongs
+) -> None:
     """Faults of devices of which more is held than there is. `workloads`: by the index of their row."""
     held: dict[tuple[str, int], int] = {}
+    slices: dict[tuple[str, int, str], int] = {}
     for workload in workloads.values():
         for task in workload.tasks:
             for share in task.devices:
                 key = (task.node or "", share.index)
                 held[key] = held.get(key, 0) + share.milli
+                for profile, count in share.slices.items():
+                    slices[*key, profile] = slices.get((*key, profile), 0) + count
+    if slices:
+        _check_slices(slices, nodes, wrongs)
     if any(milli > MILLI for milli in held.values()):
         _name_holders({key: milli for key, milli in held.items() if milli > MILLI}, workloads, wrongs)
+
+
+def _check_slices(
+    slices: Mapping[tuple[str, int, str], int], nodes: Mapping[str, Node | None], wrongs: Wrongs
+) -> None:
+    """Faults of devices of which more slices are held than they offer."""
+    for (name, index, profile), count in sorted(slices.items()):
+        node = nodes.get(name)
+        for device in node.devices if node is not None else ():
+            most = device.slices.get(profile, 0)
+            if device.index == index and 0 < most < count:
+                found = f"{count} slices {profile} of device {index} of node {name}"
+                wrongs.add(("workloads",), found, f"at most {most}")
 
 
 def _name_holders(

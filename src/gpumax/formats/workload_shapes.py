@@ -7,7 +7,7 @@ from typing import Any, Final
 from gpumax.formats.not_yet import NotYet
 from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
-from gpumax.formats.requests import REQUEST_FIELDS, make_request
+from gpumax.formats.requests import LIMIT, REQUEST_FIELDS, SLICES, make_request
 from gpumax.formats.scalars import LABEL_NAME, NAME, QUEUE_NAME, Amount, Choice, Duration, Flag, Text, Whole
 from gpumax.formats.shape import (
     Bad,
@@ -138,6 +138,8 @@ _RESOURCES: Final = Object(
     "Resources",
     {
         **REQUEST_FIELDS,
+        "limit": Field(NotYet("request.limit", LIMIT), "Up to what it may burst.", keep=False),
+        "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
         "shm": Field(
             Amount("memory", "up"),
             "Shared memory (/dev/shm) on Kubernetes; on one machine tasks share the machine's own.",

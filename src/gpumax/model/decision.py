@@ -32,7 +32,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
 
 NodeReason = Literal[
     "NotReady", "Cordoned", "WrongPool", "TaintNotTolerated", "SelectorMismatch", "AffinityMismatch", "ModelMismatch",
-    "NotEnoughGpu", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
+    "NotEnoughGpu", "NotEnoughSlices", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
 ]  # fmt: skip
 
 NODE_REASONS: Final[dict[NodeReason, str]] = {
@@ -44,6 +44,7 @@ NODE_REASONS: Final[dict[NodeReason, str]] = {
     "AffinityMismatch": "it is none of the nodes that the task's affinity requires",
     "ModelMismatch": "none of its devices is of a model that the task asks for",
     "NotEnoughGpu": "too few of its devices have room for what the task asks of each",
+    "NotEnoughSlices": "its sliced devices can't take all the slices that the task asks for",
     "NotEnoughCpu": "it has too few cores left",
     "NotEnoughMemory": "it has too little host memory left",
     "NotEnoughExtended": "it has too little of another resource left",

@@ -67,13 +67,28 @@ class Toleration(msgspec.Struct, frozen=True):
     effect: str = ""
 
 
+class DeviceLimit(msgspec.Struct, frozen=True):
+    """Up to what a task may use of each of its devices, in milli and in MiB of its memory; 0: no more than it asks for.
+
+    Placement counts what is asked for alone: limits may exceed a device together.
+    """
+
+    milli: int = 0
+    memory_mib: int = 0
+
+
 class Request(msgspec.Struct, frozen=True):
-    """What one task asks for. gpu: alternatives, tried in order; empty: no device."""
+    """What one task asks for. gpu: alternatives, tried in order; empty: no device.
+
+    slices: of sliced devices of one node, by profile, instead of gpu.
+    """
 
     gpu: tuple[DeviceAsk, ...] = ()
     cpu_milli: int = 0
     memory_mib: int = 0
     extended: dict[str, int] = {}
+    slices: dict[str, int] = {}
+    limit: DeviceLimit | None = None
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gpumax.model.workload import Affinity, DeviceAsk, Request, Task, Toleration, Workload
+from gpumax.policy.slices import Asked
 
 
 class Filter(NamedTuple):
@@ -22,10 +23,11 @@ class Filter(NamedTuple):
 class Ask:
     """One task's wish: amounts in millicores and MiB, devices as alternatives in order (never empty; None: no device).
 
+    slices: of devices that are cut, by profile; who asks for them asks for no device.
     There is one object for all equal asks of a decision, so that it is its own key.
     """
 
-    __slots__ = ("cpu", "extended", "filter", "gpu", "memory")
+    __slots__ = ("cpu", "extended", "filter", "gpu", "memory", "slices")
 
     def __init__(
         self,
@@ -33,13 +35,19 @@ class Ask:
         memory: int,
         extended: tuple[tuple[str, int], ...],
         gpu: tuple[DeviceAsk | None, ...],
+        slices: Asked,
         wanted: Filter,
     ) -> None:
         self.cpu = cpu
         self.memory = memory
         self.extended = extended
         self.gpu = gpu
+        self.slices = slices
         self.filter = wanted
+
+
+_Key = tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...], Asked, Filter]
+"""What an Ask is made of, in the order of its arguments."""
 
 
 class Asks:
@@ -63,15 +71,15 @@ class Asks:
     def narrowed(self, ask: Ask, choice: int) -> Ask:
         """The ask with one of its device alternatives, or its last one where it has fewer."""
         gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
-        return self._keep((ask.cpu, ask.memory, ask.extended, (gpu,), ask.filter))
+        return self._keep((ask.cpu, ask.memory, ask.extended, (gpu,), ask.slices, ask.filter))
 
     def _intern(self, request: Request, wanted: Filter) -> Ask:
         extended = tuple(sorted((name, amount) for name, amount in request.extended.items() if amount))
-        return self._keep((request.cpu_milli, request.memory_mib, extended, request.gpu or (None,), wanted))
+        slices = tuple(sorted(request.slices.items())) if request.slices else ()
+        gpu = request.gpu or (None,)
+        return self._keep((request.cpu_milli, request.memory_mib, extended, gpu, slices, wanted))
 
-    def _keep(
-        self, key: tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...], Filter]
-    ) -> Ask:
+    def _keep(self, key: _Key) -> Ask:
         known = self._interned.get(key)
         if known is None:
             known = self._interned[key] = Ask(*key)

@@ -12,6 +12,7 @@ from gpumax.model.node import Node, Taint
 from gpumax.model.workload import Affinity, Expression, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.ledger import FEW, Bools, Ints, Nodes, Room
+from gpumax.policy.slices import Asked, State
 from gpumax.units import MILLI
 
 SOFT_TAINT: Final = 1 << 20
@@ -50,6 +51,8 @@ class Fits:
             )
             for name, amount in ask.extended:
                 mask &= np.array([node.extended.get(name, 0) >= amount for node in nodes], np.bool_)
+            if ask.slices:
+                mask &= _with_slices(self.nodes, self.nodes.sliced.empty(), ask.slices)
             gpu = ask.gpu[choice]
             if gpu is not None:
                 mask &= self.nodes.usable(gpu)[0].sum(axis=1) >= gpu.devices
@@ -84,6 +87,8 @@ class Fits:
             mask &= room.memory >= ask.memory
         for name, amount in ask.extended:
             mask &= room.extended[name] >= amount if name in room.extended else False
+        if ask.slices:
+            mask &= _with_slices(self.nodes, room.slices, ask.slices)
         gpu = ask.gpu[choice]
         if gpu is not None:
             mask &= room.view(gpu).fitting >= gpu.devices
@@ -101,7 +106,8 @@ class Fits:
         counts: Counter[NodeReason] = Counter(why for why in self.refusals(ask.filter) if why is not None)
         left = np.array([why is None for why in self.refusals(ask.filter)], np.bool_)
         missing = left if ask.gpu[0] is not None else np.zeros_like(left)
-        fits_by_count = np.zeros_like(left)
+        nothing = np.zeros_like(left)
+        fits_by_count = nothing.copy()
         for gpu in ask.gpu:
             if gpu is not None:
                 missing = missing & (room.view(gpu).fitting < gpu.devices)
@@ -112,6 +118,10 @@ class Fits:
         tests: list[tuple[NodeReason, Bools]] = [
             ("ModelMismatch", missing & fits_by_count),
             ("NotEnoughGpu", missing),
+            (
+                "NotEnoughSlices",
+                ~_with_slices(self.nodes, room.slices, ask.slices) if ask.slices else nothing,
+            ),
             ("NotEnoughCpu", room.cpu < ask.cpu),
             ("NotEnoughMemory", room.memory < ask.memory),
         ]
@@ -128,6 +138,14 @@ class Fits:
         )
 
 
+def _with_slices(nodes: Nodes, states: dict[int, tuple[State, ...]], asked: Asked) -> Bools:
+    """The nodes whose devices have these slices left."""
+    mask = np.zeros(len(nodes.nodes), np.bool_)
+    for row, held in states.items():
+        mask[row] = nodes.sliced.layout(row, held, asked) is not None
+    return mask
+
+
 def _fits_on(room: Room, ask: Ask, choice: int, row: int) -> bool:
     gpu = ask.gpu[choice]
     return bool(
@@ -135,6 +153,7 @@ def _fits_on(room: Room, ask: Ask, choice: int, row: int) -> bool:
         and room.cpu[row] >= ask.cpu
         and room.memory[row] >= ask.memory
         and (gpu is None or room.view(gpu).fitting[row] >= gpu.devices)
+        and (not ask.slices or room.layout(row, ask.slices) is not None)
         and all(name in room.extended and room.extended[name][row] >= amount for name, amount in ask.extended)
     )
 

@@ -14,6 +14,7 @@ from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Gang, Want, total
 from gpumax.policy.ledger import Held, Ints, Ledger, Nodes, Room
 from gpumax.policy.place import Placer, size
+from gpumax.policy.slices import lacking
 from gpumax.policy.tree import Vector
 from gpumax.policy.world import World
 from gpumax.units import MILLI, format_count, format_memory
@@ -161,9 +162,22 @@ def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, 
     for name, amount in ask.extended:
         free = room.extended[name][rows] if name in room.extended else np.zeros(rows.size, np.int64)
         lacks[name] = np.maximum(amount - free, 0)
+    if ask.slices:
+        lacks.update(_slices_lack(world.nodes, room, ask, rows))
     lacks["tasks"] = np.maximum(1 - room.tasks[rows], 0)
     best = int(np.lexsort(list(reversed(lacks.values())))[0])
     return int(rows[best]), {resource: int(lack[best]) for resource, lack in lacks.items() if lack[best] > 0}
+
+
+def _slices_lack(nodes: Nodes, room: Room, ask: Ask, rows: Ints) -> dict[str, Ints]:
+    """By profile: how many slices find no place on each node."""
+    short = [
+        lacking(nodes.sliced.by_row.get(row, ()), room.slices.get(row, ()), ask.slices)
+        for row in rows.tolist()
+    ]
+    return {
+        profile: np.array([lack.get(profile, 0) for lack in short], np.int64) for profile, _ in ask.slices
+    }
 
 
 def _drain(room: Room, row: int, ask: Ask) -> None:
@@ -240,8 +254,13 @@ def _lacks(short: dict[str, int]) -> str:
         elif resource == "memory":
             words.append(f"{format_memory(amount)} of memory")
         else:
-            words.append(f"{amount} {resource}")
+            words.append(f"{amount} {_slice(resource)}")
     return ", ".join(words)
+
+
+def _slice(name: str) -> str:
+    """The name of a slice profile as one; other names as they are."""
+    return f"{name} slice" if name[:1].isdigit() and name[1:3] == "g." else name
 
 
 def _gpus(milli: int) -> str:
@@ -267,6 +286,7 @@ def one(ask: Ask) -> str:
     words = (
         [" or ".join(_device(gpu) for gpu in ask.gpu if gpu is not None)] if ask.gpu[0] is not None else []
     )
+    words += [f"{count} {_slice(profile)}" for profile, count in ask.slices]
     words += [f"{format_count(ask.cpu)} cores"] if ask.cpu else []
     words += [f"{format_memory(ask.memory)} of memory"] if ask.memory else []
     words += [f"{amount} {name}" for name, amount in ask.extended]

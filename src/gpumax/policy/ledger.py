@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gpumax.model.node import Node
 from gpumax.model.workload import DeviceAsk, DeviceShare
+from gpumax.policy.slices import Asked, Layout, Sliced, State, added, all_fit
 from gpumax.units import MILLI, UNLIMITED
 
 Ints = npt.NDArray[np.int64]
@@ -30,7 +31,10 @@ FEW: Final = 6
 
 
 class Held(NamedTuple):
-    """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together."""
+    """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together.
+
+    slices: of sliced devices, (column, profile, count); what they cost stands in `devices`, too.
+    """
 
     task: str
     row: int
@@ -39,6 +43,7 @@ class Held(NamedTuple):
     memory: int
     extended: tuple[tuple[str, int], ...]
     devices: tuple[tuple[int, int], ...]
+    slices: tuple[tuple[int, str, int], ...] = ()
 
     @property
     def amounts(self) -> tuple[int, int, int]:
@@ -93,6 +98,7 @@ class Nodes:
                 self.model[row, column] = self.models.setdefault(device.model, len(self.models))
         self.open: Bools = np.array([node.open for node in nodes], np.bool_)
         self.gpus: Ints = self.healthy.sum(axis=1) * MILLI
+        self.sliced = Sliced(nodes)
         self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
         self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
 
@@ -130,6 +136,7 @@ class Room:
             name: np.array([node.extended.get(name, 0) for node in nodes.nodes], np.int64)
             for name in sorted({name for node in nodes.nodes for name in node.extended})
         }
+        self.slices: dict[int, tuple[State, ...]] = nodes.sliced.empty()  # of nodes with sliced devices
         self._views: dict[DeviceAsk, tuple[int, View]] = {}
         self._own: set[DeviceAsk] = set()  # views that no copy shares
         self.touched: list[int] = []  # rows whose room changed, in that order
@@ -142,6 +149,7 @@ class Room:
         other.cpu, other.memory, other.tasks = self.cpu.copy(), self.memory.copy(), self.tasks.copy()
         other.devices, other.gpus = self.devices.copy(), self.gpus.copy()
         other.extended = {name: free.copy() for name, free in self.extended.items()}
+        other.slices = dict(self.slices)
         other._views, other.touched = dict(self._views), self.touched.copy()
         other._own, other.masks = set(), dict(self.masks)
         self._own.clear()
@@ -183,7 +191,14 @@ class Room:
             if self.nodes.healthy[row, column]:
                 self.devices[row, column] -= sign * milli
                 self.gpus[row] -= sign * milli
+        if held.slices:
+            self.nodes.sliced.count(self.slices, row, held.slices, sign)
         self.touched.append(row)
+
+    def layout(self, row: int, asked: Asked) -> Layout | None:
+        """Where on a node slices go; None where they don't all fit."""
+        states = self.slices.get(row)
+        return None if states is None else self.nodes.sliced.layout(row, states, asked)
 
     def take_all(self, helds: list[Held], sign: int = 1) -> None:
         """`take` for many tasks at once."""
@@ -196,6 +211,8 @@ class Room:
             for name, amount in held.extended:
                 if name in self.extended:
                     self.extended[name][held.row] -= sign * amount
+            if held.slices:
+                self.nodes.sliced.count(self.slices, held.row, held.slices, sign)
         flat = chain.from_iterable(
             (held.row, column, milli) for held in helds for column, milli in held.devices
         )
@@ -220,16 +237,21 @@ class Room:
         np.add.at(self.gpus, rows, millis)
         self.touched += np.unique(rows).tolist()
 
-    def give_extended(self, held: Held) -> None:
-        """Count the extended resources of a task as left."""
+    def give_rest(self, held: Held) -> None:
+        """Count the extended resources and the slices of a task as left."""
         for name, amount in held.extended:
             if name in self.extended:
                 self.extended[name][held.row] += amount
+        if held.slices:
+            self.nodes.sliced.count(self.slices, held.row, held.slices, -1)
 
     def drain(self, row: int) -> None:
         """Count all devices of a node as taken."""
         self.devices[row] = 0
         self.gpus[row] = 0
+        if row in self.slices:
+            full = self.nodes.sliced.by_row[row]
+            self.slices[row] = tuple([kind.caps for _, kind in full])
         self.touched.append(row)
 
     def cap(self, row: int, other: Room) -> None:
@@ -241,6 +263,9 @@ class Room:
             free[row] = min(free[row], other.extended[name][row])
         np.minimum(self.devices[row], other.devices[row], out=self.devices[row])
         self.gpus[row] = self.devices[row].sum()
+        if row in self.slices:
+            pairs = zip(self.slices[row], other.slices[row], strict=True)
+            self.slices[row] = tuple([tuple(map(max, here, there)) for here, there in pairs])
         self.touched.append(row)
 
 
@@ -332,11 +357,22 @@ class Ledger:
                 for column, milli in held.devices
                 if self.nodes.healthy[row, column]
             )
+            and (not held.slices or self._slices_fit(held))
         )
+
+    def _slices_fit(self, held: Held) -> bool:
+        """Whether slices still fit on the devices that they are on."""
+        devices = self.nodes.sliced.by_row.get(held.row, ())
+        return all_fit(devices, added(devices, self.later.slices.get(held.row, ()), held.slices))
 
     def shares(self, held: Held) -> tuple[DeviceShare, ...]:
         """A task's devices as an answer names them."""
         index = self.nodes.index
+        if held.slices:
+            found: dict[int, dict[str, int]] = {}
+            for column, profile, count in held.slices:
+                found.setdefault(int(index[held.row, column]), {})[profile] = count
+            return tuple(DeviceShare(number, 0, slices) for number, slices in sorted(found.items()))
         return tuple(
             sorted(DeviceShare(int(index[held.row, column]), milli) for column, milli in held.devices)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpumax.policy.ask import Ask
 from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.slices import added
 
 
 class OneNode:
@@ -19,6 +20,9 @@ class OneNode:
             name: int(room.extended[name][row]) - amount if name in room.extended else -amount
             for name, amount in ask.extended
         }
+        self._sliced = ledger.nodes.sliced
+        self._asked = ask.slices
+        self._states = room.slices.get(row, ()) if ask.slices else ()
         gpu = ask.gpu[choice]
         # What each usable device has beyond the need.
         self._devices: dict[int, int] = {}
@@ -37,7 +41,11 @@ class OneNode:
             and self._memory >= 0
             and self._tasks >= 0
             and (not self._extended or all(free >= 0 for free in self._extended.values()))
+            and (not self._asked or self._slices_fit())
         )
+
+    def _slices_fit(self) -> bool:
+        return bool(self._states) and self._sliced.layout(self._row, self._states, self._asked) is not None
 
     def helps(self, helds: list[Held]) -> bool:
         """Whether these tasks free something here that is still short."""
@@ -49,6 +57,8 @@ class OneNode:
             if (self._cpu < 0 and held.cpu) or (self._memory < 0 and held.memory) or self._tasks < 0:
                 return True
             if any(self._extended.get(name, 0) < 0 and amount for name, amount in held.extended):
+                return True
+            if self._asked and held.slices and not self._slices_fit():
                 return True
         return False
 
@@ -65,6 +75,8 @@ class OneNode:
         for name, amount in held.extended:
             if name in self._extended:
                 self._extended[name] += sign * amount
+        if self._asked and held.slices and self._states:
+            self._states = added(self._sliced.by_row[self._row], self._states, held.slices, -sign)
         for column, milli in held.devices:
             before = self._devices.get(column)
             if before is not None:

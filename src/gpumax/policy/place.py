@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpumax.model.slices import milli
 from gpumax.policy.ask import Ask
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Held, Ledger, Room
 from gpumax.policy.score import Scores, pick_devices
+from gpumax.policy.slices import added, all_fit, costs
 from gpumax.units import MILLI
 
 Choices = tuple[int, ...]
@@ -164,9 +166,12 @@ def promise(ledger: Ledger, want: Want, choice: int, row: int, *, loose: bool = 
 
 def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool, loose: bool) -> Spot:
     room = ledger.later if later else ledger.now
-    devices = pick_devices(room, ledger.now, want.ask, choice, row, loose=loose)
-    gpu = sum([milli for _, milli in devices])
-    held = Held(want.task.name, row, gpu, want.ask.cpu, want.ask.memory, want.ask.extended, devices)
+    ask = want.ask
+    layout = room.layout(row, ask.slices) if ask.slices else None
+    slices = layout.slices if layout is not None else ()
+    devices = costs(slices) if slices else pick_devices(room, ledger.now, ask, choice, row, loose=loose)
+    gpu = sum([part for _, part in devices])
+    held = Held(want.task.name, row, gpu, ask.cpu, ask.memory, ask.extended, devices, slices)
     return Spot(want, held, ())
 
 
@@ -180,10 +185,12 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
         return ()
     freed: dict[int, int] = {}
     for other in leaving:
-        for column, milli in other.devices:
-            freed[column] = freed.get(column, 0) + milli
+        for column, part in other.devices:
+            freed[column] = freed.get(column, 0) + part
     lacking = {column for column, _ in held.devices if later.devices[row, column] < freed.get(column, 0)}
     names = [other.task for other in leaving if not lacking.isdisjoint(column for column, _ in other.devices)]
+    if held.slices:
+        names = _slices_in_the_way(ledger, held, leaving)
     free = [
         later.cpu[row],
         later.memory[row],
@@ -210,13 +217,29 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def _slices_in_the_way(ledger: Ledger, held: Held, leaving: tuple[Held, ...]) -> list[str]:
+    """Those, by name as many as are needed, whose slices can't stand beside all that will be on these devices."""
+    mine = {column for column, _, _ in held.slices}
+    devices, states = ledger.nodes.sliced.by_row[held.row], ledger.later.slices[held.row]
+    names = []
+    for other in sorted(leaving, key=lambda other: other.task, reverse=True):
+        here = tuple(part for part in other.slices if part[0] in mine)
+        beside = added(devices, states, here)
+        if all_fit(devices, beside):
+            states = beside
+        else:
+            names.append(other.task)
+    return names
+
+
 def size(ask: Ask, choice: int) -> tuple[int, int, int, int]:
     """How hard a task is to place: milli-devices, on how many devices, then cores, then memory."""
     gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
     if gpu is None:
-        return (0, 0, ask.cpu, ask.memory)
-    milli = gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
-    return (milli, gpu.devices, ask.cpu, ask.memory)
+        cost = sum(count * milli(profile) for profile, count in ask.slices)
+        return (cost, len(ask.slices), ask.cpu, ask.memory)
+    whole = gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
+    return (whole, gpu.devices, ask.cpu, ask.memory)
 
 
 def _signature(wants: list[Want]) -> tuple[tuple[Ask, int], ...]:

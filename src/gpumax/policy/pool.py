@@ -71,7 +71,7 @@ class Pool:
         self.parts = parts(world)
         self._world = world
         self._groups: list[Part] = []  # one part of each queue and kind
-        self._extended: list[Held] = []
+        self._counted: list[Held] = []  # who hold what is no column
         self._read()
 
     def _read(self) -> None:
@@ -94,8 +94,8 @@ class Pool:
                 holds += (rank, held.row, held.cpu, held.memory)
                 for column, milli in held.devices:
                     devices += (rank, held.row, column, milli, len(held.devices))
-                if held.extended:
-                    self._extended.append(held)
+                if held.extended or held.slices:
+                    self._counted.append(held)
         self._group, core_column, self._account, *amounts = np.array(facts, np.int64).reshape(-1, 6).T
         self._core: Bools = core_column.astype(np.bool_)
         self._amounts: Ints = np.stack(amounts, axis=1)
@@ -139,11 +139,11 @@ class Pool:
         rank, row, column, milli, _ = self._devices
         here = mask[rank]
         other.give_devices(row[here], column[here], milli[here])
-        if self._extended:
+        if self._counted:
             for part in self.parts:
                 if mask[part.rank]:
                     for held in part.helds:
-                        other.give_extended(held)
+                        other.give_rest(held)
         return other
 
     def bounds(self, mask: Bools, fairness: Fairness, room: Room, ask: Ask, choice: int) -> Bounds:

@@ -32,6 +32,13 @@ class Scores:
         if likes is not None:
             rows = _least(rows, -likes[rows])
         gpu = ask.gpu[choice]
+        if ask.slices:
+            # Slices go where they leave the most, as parts go to the fullest device.
+            layouts = [room.layout(row, ask.slices) for row in rows.tolist()]
+            lost = np.array([0 if found is None else found.lost for found in layouts], np.int64)
+            rows = _least(rows, lost)
+            free, total, spreads = self._slices_left(room, rows)
+            return int(rows[_strategy(free, total, spreads)])
         if gpu is None:
             # Devices stay free for those who need them.
             rows = _least(rows, self._fits.nodes.has_gpus[rows].astype(np.int64))
@@ -43,6 +50,14 @@ class Scores:
         if self._packs:
             return int(rows[free[rows].argmin()])
         return int(rows[_strategy(free[rows], total[rows], spreads[rows])])
+
+    def _slices_left(self, room: Room, rows: Ints) -> tuple[Ints, Ints, Bools]:
+        """What sliced devices can still take, and could if nothing ran, on these nodes."""
+        sliced = self._fits.nodes.sliced
+        empty = sliced.empty()
+        free = np.array([sliced.worth(row, room.slices[row]) for row in rows.tolist()], np.int64)
+        total = np.array([sliced.worth(row, empty[row]) for row in rows.tolist()], np.int64)
+        return free, total, self._spreads_gpu[rows]
 
 
 def _least(rows: Ints, keys: Ints) -> Ints:

@@ -134,7 +134,14 @@ def _kind(part: Part) -> object:
         return part
     whole = all(milli == 1000 for held in part.helds for _, milli in held.devices)
     frees = tuple(
-        (held.row, held.cpu, held.memory, held.extended, len(held.devices) if whole else held.devices)
+        (
+            held.row,
+            held.cpu,
+            held.memory,
+            held.extended,
+            len(held.devices) if whole and not held.slices else held.devices,
+            held.slices,
+        )
         for held in part.helds
     )
     return (part.account.index, part.workload.priority, part.core, frees, whole)

@@ -44,7 +44,7 @@ class Part:
         if len(tasks) == 1:
             held = world.held[tasks[0].name]
             self.helds = [held]
-            _, _, gpu, cpu, memory, _, _ = held
+            _, _, gpu, cpu, memory, *_ = held
         else:
             self.helds = [world.held[task.name] for task in tasks]
             gpu, cpu, memory = summed(self.helds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpumax.model.decision import Eviction, Hold
+from gpumax.model.slices import milli, milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
@@ -10,6 +11,7 @@ from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.ledger import Held, Ledger, Nodes, summed
 from gpumax.policy.score import Scores
+from gpumax.policy.slices import costs, lowest
 from gpumax.policy.tree import Tree, Vector
 from gpumax.units import MILLI
 
@@ -49,6 +51,10 @@ class World:
         """What open nodes have in all, healthy devices only."""
         nodes = [node for node in self.snapshot.nodes if node.open]
         gpus = int(self.nodes.gpus[self.nodes.open].sum()) if nodes else 0
+        sliced = sum(
+            len(devices) for row, devices in self.nodes.sliced.by_row.items() if self.nodes.open[row]
+        )
+        gpus += MILLI * sliced
         return (gpus, sum(node.cpu_milli for node in nodes), sum(node.memory_mib for node in nodes))
 
     def _settle(self) -> None:
@@ -61,7 +67,7 @@ class World:
             for task in workload.tasks:
                 if task.state not in HOLDING or task.node is None:
                     continue
-                if task.request.gpu and not task.devices:
+                if (task.request.gpu or task.request.slices) and not task.devices:
                     guessed.append((workload, task))
                     continue
                 held = self._held(task, self._columns(task))
@@ -94,10 +100,31 @@ class World:
     def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
         column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
         return tuple(
-            [(column_of[share.index], share.milli) for share in task.devices if share.index in column_of]
+            [
+                (column_of[share.index], share.milli or milli_of(share.slices))
+                for share in task.devices
+                if share.index in column_of
+            ]
+        )
+
+    def _slices(self, task: Task) -> tuple[tuple[int, str, int], ...]:
+        """The slices that a task holds; where a file leaves them out, the lowest devices that can take them."""
+        row = self.nodes.row_of[task.node or ""]
+        if not task.devices:
+            devices = self.nodes.sliced.by_row.get(row, ())
+            asked = tuple(sorted(task.request.slices.items()))
+            return lowest(devices, self.ledger.now.slices.get(row, ()), asked)
+        column_of = self.nodes.column_of[row]
+        return tuple(
+            (column_of[share.index], profile, count)
+            for share in task.devices
+            if share.index in column_of
+            for profile, count in sorted(share.slices.items())
         )
 
     def _guess(self, task: Task) -> tuple[tuple[int, int], ...]:
+        if not task.request.gpu:
+            return ()
         gpu, row = task.request.gpu[0], self.nodes.row_of[task.node or ""]
         usable, need = self.nodes.usable(gpu)
         free = self.ledger.now.devices[row]
@@ -110,9 +137,11 @@ class World:
         """What a task holds."""
         request = task.request
         extended = tuple(request.extended.items()) if request.extended else ()
+        slices = self._slices(task) if self.nodes.sliced.by_row else ()
+        devices = costs(slices) if slices else devices
         gpu = sum([milli for _, milli in devices])
         row = self.nodes.row_of[task.node or ""]
-        held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices)
+        held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices)
         self.held[task.name] = held
         return held
 
@@ -138,14 +167,15 @@ class World:
 
     def _want(self, workload: Workload, task: Task) -> Want:
         ask = self.asks.of(workload, task)
-        return Want(task, ask, (self._milli_of(ask.gpu[0], ask.filter.pool), ask.cpu, ask.memory))
+        return Want(task, ask, (self._milli_of(ask.gpu[0], ask), ask.cpu, ask.memory))
 
-    def _milli_of(self, gpu: DeviceAsk | None, pool: str) -> int:
+    def _milli_of(self, gpu: DeviceAsk | None, ask: Ask) -> int:
         """Until it is placed, a request by memory counts in milli of the smallest healthy device of its pool."""
         if gpu is None:
-            return 0
+            return sum(count * milli(profile) for profile, count in ask.slices)
         if not gpu.memory_mib:
             return gpu.devices * gpu.milli
+        pool = ask.filter.pool
         key = (pool, gpu)
         known = self._smallest.get(key)
         if known is None:
@@ -167,7 +197,7 @@ class World:
         """
         if all(len(want.ask.gpu) < 2 for want in chunk):
             return [chunk]
-        sizes = [{self._milli_of(gpu, want.ask.filter.pool) for gpu in want.ask.gpu} for want in chunk]
+        sizes = [{self._milli_of(gpu, want.ask) for gpu in want.ask.gpu} for want in chunk]
         if all(len(each) == 1 for each in sizes):
             return [chunk]
         largest = [self._counted(want, want.ask, max(each)) for want, each in zip(chunk, sizes, strict=True)]
@@ -177,7 +207,7 @@ class World:
 
     def _narrowed(self, want: Want, choice: int) -> Want:
         ask = self.asks.narrowed(want.ask, choice)
-        return self._counted(want, ask, self._milli_of(ask.gpu[0], ask.filter.pool))
+        return self._counted(want, ask, self._milli_of(ask.gpu[0], ask))
 
     def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
         return Want(want.task, ask, (milli, ask.cpu, ask.memory))

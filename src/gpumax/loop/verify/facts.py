@@ -10,6 +10,7 @@ from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Decision, Eviction
 from gpumax.model.names import natural
 from gpumax.model.queue import Queue
+from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, HOLDING, DeviceShare, Task, Workload
 
@@ -17,6 +18,11 @@ Vector = tuple[int, int, int]
 """Milli-devices, millicores, MiB."""
 
 NOTHING: Vector = (0, 0, 0)
+
+
+def _milli(shares: tuple[DeviceShare, ...]) -> int:
+    """What shares of devices count in a queue."""
+    return sum([share.milli + milli_of(share.slices) if share.slices else share.milli for share in shares])
 
 
 class Newcomer(NamedTuple):
@@ -34,7 +40,7 @@ class Newcomer(NamedTuple):
     def amounts(self) -> Vector:
         """What it counts in its queue."""
         request = self.task.request
-        return (sum([share.milli for share in self.devices]), request.cpu_milli, request.memory_mib)
+        return (_milli(self.devices), request.cpu_milli, request.memory_mib)
 
 
 class Facts:
@@ -77,7 +83,8 @@ class Facts:
     def amounts(self, task: Task) -> Vector:
         """What a task that holds room counts in its queue."""
         request = task.request
-        gpu = sum([share.milli for share in self.devices(task)]) if request.gpu or task.devices else 0
+        some = request.gpu or request.slices or task.devices
+        gpu = _milli(self.devices(task)) if some else 0
         return (gpu, request.cpu_milli, request.memory_mib)
 
     def allocated(self, *, fixed: bool = False) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gpumax.loop.verify.devices import serve
 from gpumax.loop.verify.facts import Facts, Newcomer
+from gpumax.loop.verify.slices import add, can_hold
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.node import Node
 from gpumax.model.workload import DeviceShare, Request, Task
@@ -22,6 +23,7 @@ class Fill:
         self.cpu = self.memory = self.tasks = 0
         self.extended: dict[str, int] = {}
         self.devices: dict[int, int] = {}
+        self.slices: dict[int, dict[str, int]] = {}
 
     def take(self, request: Request, devices: tuple[DeviceShare, ...]) -> None:
         """Count what a task holds."""
@@ -32,6 +34,8 @@ class Fill:
             self.extended[name] = self.extended.get(name, 0) + amount
         for share in devices:
             self.devices[share.index] = self.devices.get(share.index, 0) + share.milli
+            if share.slices:
+                self.slices[share.index] = add(self.slices.get(share.index, {}), share)
 
     def give(self, request: Request, devices: tuple[DeviceShare, ...]) -> None:
         """Count what a task held as free again."""
@@ -42,6 +46,8 @@ class Fill:
             self.extended[name] -= amount
         for share in devices:
             self.devices[share.index] -= share.milli
+            if share.slices:
+                self.slices[share.index] = add(self.slices.get(share.index, {}), share, -1)
 
     def excess(self, request: Request, devices: tuple[DeviceShare, ...], *, stays: bool = False) -> str:
         """What a task would be too much for, in words; empty where it fits. stays: it is there already, devices as they are."""
@@ -63,6 +69,12 @@ class Fill:
             used = self.devices.get(share.index, 0) + share.milli
             if used > MILLI and share.index not in closed:
                 return f"{used} of {MILLI} milli of device {share.index}"
+            if share.slices and share.index not in closed:
+                held = add(self.slices.get(share.index, {}), share)
+                device = next(device for device in node.devices if device.index == share.index)
+                if not can_hold(device, held):
+                    words = ", ".join(f"{count} {profile}" for profile, count in sorted(held.items()))
+                    return f"{words}, more than device {share.index} can hold,"
         return ""
 
 
@@ -72,7 +84,10 @@ def check_room(facts: Facts) -> Iterator[Violation]:
     for new in facts.newcomers:
         by_node.setdefault(new.node, []).append(new)
         if not serve(new.task.request, facts.nodes[new.node], new.devices):
-            held = ", ".join(f"{share.milli} milli of device {share.index}" for share in new.devices)
+            held = ", ".join(
+                f"{share.slices or share.milli} {'' if share.slices else 'milli '}of device {share.index}"
+                for share in new.devices
+            )
             found = f"gets {held or 'no device'} on {new.node}, which is not what it asks for"
             yield Violation(9, found, new.blame, new.task.name)
     holders = facts.holders(frozenset(by_node))
