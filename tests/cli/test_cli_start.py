@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,31 @@ def test_start_is_light(api: FakeApi, command: list[str]) -> None:
     assert sorted(loaded & set(HEAVY)) == []
 
 
-def test_reader_that_goes_away(api: FakeApi) -> None:
-    """`gpumax ps | head` ends in silence, with the code that shells know."""
+def lines(said: str = "") -> Iterator[bytes]:
+    """More lines than a pipe holds, each within `said`, which is part of a stream."""
+    return (said.replace("LINE", f"{'x' * 99}\\n").encode() or b"x" * 99 + b"\n" for _ in range(9999))
+
+
+@pytest.mark.parametrize(
+    "command", [["ps"], ["logs", "a"], ["logs", "-f", "a"], ["run", "-q", "-f", "--", "true"]]
+)
+def test_reader_that_goes_away(api: FakeApi, command: list[str]) -> None:
+    """`gpumax ps | head` ends in silence, with the code that shells know; so does all else that prints much."""
     api.on("GET /workloads", page(*(workload(f"w{n}") for n in range(5000))))
+    api.on("GET /workloads/a", ok({**workload("a"), "tasks": [{"index": 0, "name": "a-0"}]}))
+    api.on("POST /workloads", ok({"items": [{"kind": "workload", "name": "a", "created": True}]}, 201))
+    api.on(
+        "GET /workloads/a/tasks/0/log",
+        lambda request: (
+            Answer(200, lines('data: "LINE"\n\n'), "text/event-stream")
+            if "follow" in request.query
+            else Answer(200, lines(), "text/plain")
+        ),
+    )
     # Without buffers Python does not notice that a write was cut short.
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     with subprocess.Popen(
-        [*PROGRAM, "ps"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+        [*PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
     ) as child:
         assert child.stdout is not None
         assert child.stderr is not None
@@ -77,9 +96,25 @@ def test_full_disk(api: FakeApi) -> None:
 def test_output_that_is_closed(api: FakeApi) -> None:
     """Without stdout and stdin a command still does its work."""
     api.on("POST /workloads/a/stop", ok({}))
-    line = 'exec "$0" -m gpumax.apps.cli.main stop -q a <&- >&-'
-    assert subprocess.run(["/bin/sh", "-c", line, sys.executable], check=False).returncode == 0
+    api.on("GET /workloads", page(workload("a")))
+    for command in ("stop -q a", "ps -a", "ps -w -o json --help"):
+        line = f'exec "$0" -m gpumax.apps.cli.main {command} <&- >&-'
+        done = subprocess.run(["/bin/sh", "-c", line, sys.executable], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
     assert len(api.asked("POST /workloads/a/stop")) == 1
+
+
+def test_interrupt_while_it_starts(tmp_path: Path) -> None:
+    """Ctrl-C while the program is still being imported ends it without a traceback."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise AssertionError('still here')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "gpumax.apps.cli.entry", "ps"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == b""
+    assert done.returncode == -signal.SIGINT
 
 
 def test_letters_that_the_terminal_does_not_have(api: FakeApi) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import click
 import pytest
@@ -268,6 +270,23 @@ def test_silent_server_is_four(data: Path) -> None:
             api.get("/status")
 
 
+def test_slow_server_is_told_of(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a server reads so once, and the answer is still waited for."""
+    monkeypatch.setattr("gpumax.apps.cli.client.NOTICE_S", 0.0)
+    path, told = data / "s", Queue[str]()
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as pool:
+        listener.bind(str(path))
+        listener.listen()
+        api = Api(lambda: Door("here", path=str(path)), retry_s=(), notice=told.put)
+        answer = pool.submit(api.get, "/status")
+        line, _ = listener.accept()
+        assert "waiting for the server (here)" in told.get(timeout=60)
+        with line:
+            line.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+            assert answer.result(timeout=60) == {}
+    assert told.empty()
+
+
 def test_options_win_over_environment(cli: Cli, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """--data names the server even where the environment names another."""
     monkeypatch.setenv("GPUMAX_SERVER", "http://127.0.0.1:1")
@@ -277,14 +296,53 @@ def test_options_win_over_environment(cli: Cli, api: FakeApi, monkeypatch: pytes
     assert cli("--data", str(api.data), "ps", "-q").out == "a\n"
 
 
-def test_token_comes_from_environment_or_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The token of a server elsewhere: GPUMAX_TOKEN, else the file in the data directory."""
+def test_token_goes_to_its_own_server_only(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of the data directory is told to the address in its server.json, and to nobody else; GPUMAX_TOKEN to all."""
     (data / "token").write_text("from-file\n")
+    assert find_door(data, "host:8080").token == ""
+    (data / "server.json").write_text(json.dumps({"pid": 1, "socket": "s", "url": "http://host:8080"}))
     assert find_door(data, "host:8080").token == "from-file"
+    assert find_door(data, "http://HOST:8080/").token == "from-file"
+    for other in ("host:8081", "other:8080", "https://host:8080", "http://host"):
+        assert find_door(data, other).token == ""
     monkeypatch.setenv("GPUMAX_TOKEN", "from-variable")
     assert find_door(data, "https://host/base/") == Door(
         "https://host/base/", host="host", port=443, tls=True, token="from-variable", base="/base"
     )
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a b", "\xe9\u0394", "a\x7f"])
+def test_token_that_is_none(cli: Cli, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """What can't be a token is refused in words that don't repeat it."""
+    monkeypatch.setenv("GPUMAX_TOKEN", token)
+    result = cli("--server", "http://127.0.0.1:1", "ps")
+    assert result.code == 2
+    assert "GPUMAX_TOKEN" in words(result.err)
+    assert token not in result.err
+
+
+@pytest.mark.parametrize(
+    ("door", "exposed"),
+    [
+        (Door("", host="host", port=80, token="t"), True),
+        (Door("", host="host", port=80), False),
+        (Door("", host="host", port=443, tls=True, token="t"), False),
+        (Door("", host="127.0.0.1", port=80, token="t"), False),
+        (Door("", host="localhost", port=80, token="t"), False),
+        (Door("", path="/socket", token="t"), False),
+    ],
+)
+def test_token_in_clear(door: Door, exposed: bool) -> None:
+    """Plain HTTP to another machine shows the token to whoever listens on the way."""
+    assert door.exposed is exposed
+
+
+def test_token_in_clear_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a token in clear to another machine reads so, before anything else."""
+    monkeypatch.setenv("GPUMAX_TOKEN", "secret")
+    err = cli("--server", "http://host.invalid:1", "ps").err
+    assert "not encrypted" in err.splitlines()[0]
+    assert "secret" not in err
 
 
 def test_our_own_mistakes_are_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

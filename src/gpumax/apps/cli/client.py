@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,15 @@ PREFIX: Final = "/api/v1"
 RETRY_S: Final = (0.1, 0.3, 1.0, 2.0, 3.0)
 """Waits before a request whose connection was lost is sent again; a server that restarts is back by then."""
 
+ANSWER_S: Final = 10.0
+"""How long a server may take to begin its answer."""
+
+TAKE_S: Final = 30.0
+"""The same where it was sent something, which it may have to write down first."""
+
+NOTICE_S: Final = 2.0
+"""Before this long nobody needs to be told that it is waited for."""
+
 
 class Door(NamedTuple):
     """Where a server answers. Either `path`, its Unix socket, or `host` and `port`."""
@@ -34,6 +44,12 @@ class Door(NamedTuple):
     tls: bool = False
     token: str = ""
     base: str = ""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether who sees the traffic sees the token."""
+        here = self.host in ("", "localhost", "::1") or self.host.startswith("127.")
+        return bool(self.token) and not self.tls and not here
 
 
 def find_door(data: Path, server: str | None = None) -> Door:
@@ -63,13 +79,25 @@ def _address(server: str, data: Path) -> Door:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
         raise Refused(f"{server!r} is no address of a server; wanted one like http://host:8080")
     tls = parts.scheme == "https"
-    token = os.environ.get("GPUMAX_TOKEN", "")
+    port = port or (443 if tls else 80)
+    token = _token(data, (tls, parts.hostname, port))
+    return Door(server, "", parts.hostname, port, tls, token, parts.path.rstrip("/"))
+
+
+def _token(data: Path, address: tuple[bool, str, int]) -> str:
+    """GPUMAX_TOKEN; without it that of the data directory, for its own server only: nobody else is to learn it."""
+    source, token = "GPUMAX_TOKEN", os.environ.get("GPUMAX_TOKEN", "")
     if not token:
         try:
-            token = (data / "token").read_text().strip()
-        except OSError:
-            token = ""
-    return Door(server, "", parts.hostname, port or (443 if tls else 80), tls, token, parts.path.rstrip("/"))
+            told = urlsplit(json.loads((data / "server.json").read_bytes())["url"])
+            if (told.scheme == "https", told.hostname, told.port) == address:
+                source, token = str(data / "token"), (data / "token").read_text("ascii", "replace")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return ""
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise Refused(f"{source} holds characters that no token has; wanted the line in DATA/token")
+    return token
 
 
 def absent(about: str) -> Unreachable:
@@ -108,15 +136,22 @@ class _UnixConnection(http.client.HTTPConnection):
 class Api:
     """Requests to one server. Every request has a connection of its own, so an Api may be used by many threads.
 
-    find: tells where the server is; asked for each request, as a restart may move the socket.
+    find: tells where the server is; asked for each request, as a restart may move the socket. timeout_s: how long it may take
+    to begin an answer; None: as long as such a request may take. notice: told once when it takes long.
     """
 
     def __init__(
-        self, find: Callable[[], Door], *, timeout_s: float = 30.0, retry_s: Sequence[float] = RETRY_S
+        self,
+        find: Callable[[], Door],
+        *,
+        timeout_s: float | None = None,
+        retry_s: Sequence[float] = RETRY_S,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self._find = find
         self._timeout_s = timeout_s
         self._retry_s = retry_s
+        self._notice = notice
         self.about = find().about
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Item:
@@ -166,13 +201,15 @@ class Api:
         *,
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
+        silence_s: float | None = None,
     ) -> http.client.HTTPResponse:
         """The response to one request, to be read by the caller within answering(). Raises the error that a status of 400 or
-        more stands for, and Lost where the connection breaks before the answer begins.
+        more stands for, and Lost where the connection breaks before the answer begins. silence_s: how long an answer may
+        pause that has begun; None: as long as it may take to begin.
         """
         door = self._find()
-        connection = _connection(door, timeout_s or self._timeout_s)
+        begin_s = self._timeout_s or (ANSWER_S if body is None else TAKE_S)
+        connection = _connection(door, begin_s)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         content = (
             {}
@@ -186,7 +223,10 @@ class Api:
             _connect(connection, door)
             with answering(door.about):
                 connection.request(method, address, data, sent)
+                line = connection.sock
+                self._tell_if_slow(line, begin_s)
                 response = connection.getresponse()
+                line.settimeout(silence_s or begin_s)
         except BaseException:
             connection.close()
             raise
@@ -194,6 +234,13 @@ class Api:
             with response, answering(door.about):
                 raise refusal(response.status, response.read())
         return response
+
+    def _tell_if_slow(self, line: socket.socket, begin_s: float) -> None:
+        """Say that the server is waited for, where its answer hasn't begun after a while."""
+        notice = self._notice
+        if notice is not None and begin_s > NOTICE_S and not select.select([line], [], [], NOTICE_S)[0]:
+            self._notice = None
+            notice(f"waiting for the server ({self.about}) to answer")
 
 
 def _connect(connection: http.client.HTTPConnection, door: Door) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -41,26 +41,36 @@ def cli() -> None:
     """Schedules and shares GPUs, and says why work waits."""
 
 
-def main() -> NoReturn:
-    """The program."""
+def main() -> int:
+    """The program, to its exit code."""
     if instruction := os.environ.get(COMPLETE):
-        sys.exit(_complete(instruction))
-    sys.exit(run(sys.argv[1:]))
+        return _complete(instruction)
+    return run(sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line. The exit code; everything that goes wrong is told on stderr in a line or two."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     code = _invoke(arguments)
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
         _hush()
         return code or (_GONE if isinstance(error, BrokenPipeError) else _report(error))
     return code
+
+
+def _open_closed() -> None:
+    """Where a shell gave us no stdin, stdout or stderr (`>&-`), nothing is read there, and what is written goes nowhere.
+
+    Else the next file or connection that is opened would take its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as we live
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -149,4 +159,4 @@ def _complete(instruction: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

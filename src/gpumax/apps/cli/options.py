@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,25 @@ class Where:
             return None
         return self.server_option or os.environ.get("GPUMAX_SERVER") or None
 
-    def api(self, *, timeout_s: float = 30.0, retry_s: Sequence[float] | None = None) -> Api:
-        """The way to the server. Unreachable where there is none. retry_s: waits before a lost request is sent again."""
+    def api(
+        self, *, timeout_s: float | None = None, retry_s: Sequence[float] | None = None, silent: bool = False
+    ) -> Api:
+        """The way to the server. Unreachable where there is none. timeout_s: until it begins an answer; retry_s: waits before
+        a lost request is sent again; silent: nobody reads what is said.
+        """
         from gpumax.apps.cli import client
+        from gpumax.apps.cli.output import say
 
         data, server = self.data, self.server
+        if not silent and server and client.find_door(data, server).exposed:
+            say(
+                f"gpumax: {server} is not encrypted: who sees the traffic sees the token; put TLS in front of it"
+            )
         return client.Api(
             lambda: client.find_door(data, server),
             timeout_s=timeout_s,
             retry_s=client.RETRY_S if retry_s is None else retry_s,
+            notice=say if not silent and sys.stderr.isatty() else None,
         )
 
 
@@ -136,7 +147,7 @@ def _names(context: click.Context, path: str, incomplete: str) -> list[Completio
 
     where = context.obj if isinstance(context.obj, Where) else Where()
     try:
-        items = where.api(timeout_s=0.5, retry_s=()).get(path)["items"]
+        items = where.api(timeout_s=0.5, retry_s=(), silent=True).get(path)["items"]
         names = [str(item["name"]) for item in items]
     except (GpumaxError, OSError, LookupError, TypeError):
         return []

@@ -69,7 +69,7 @@ def follow(
     while True:
         try:
             headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-            with api.open("GET", path, query=query, headers=headers, timeout_s=SILENCE_S) as response:
+            with api.open("GET", path, query=query, headers=headers, silence_s=SILENCE_S) as response:
                 if told:
                     back()
                 lost_at, told = None, False

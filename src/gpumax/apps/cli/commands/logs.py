@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -44,12 +45,18 @@ def tasks_of(workload: Item, index: int | None) -> list[Item]:
 def _copy(api: Api, name: str, row: Item, tail: int | None, prefix: str) -> None:
     """A task's log to stdout, byte by byte but for the prefix."""
     out = sys.stdout.buffer
-    path = f"/workloads/{segment(name)}/tasks/{row['index']}/log"
-    with answering(api.about), api.open("GET", path, query={"tail": tail}) as response:
-        if not prefix:
-            while chunk := response.read(CHUNK):
-                out.write(chunk)
-        else:
-            for line in response:
-                out.write(prefix.encode() + line + (b"" if line.endswith(b"\n") else b"\n"))
+    for piece in _pieces(
+        api, f"/workloads/{segment(name)}/tasks/{row['index']}/log", tail, whole=bool(prefix)
+    ):
+        out.write(prefix.encode() + piece + (b"\n" if prefix and not piece.endswith(b"\n") else b""))
     out.flush()
+
+
+def _pieces(api: Api, path: str, tail: int | None, *, whole: bool) -> Iterator[bytes]:
+    """A log in pieces, or in whole lines. What its reader runs into is no fault of the server's."""
+    with answering(api.about), api.open("GET", path, query={"tail": tail}) as response:
+        if whole:
+            yield from response
+        else:
+            while chunk := response.read(CHUNK):
+                yield chunk

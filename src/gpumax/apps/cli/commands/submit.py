@@ -190,8 +190,7 @@ def _apply(where: Where, file: str, project: str | None, *, dry_run: bool, outpu
 def _read(file: str) -> tuple[bytes, str, Path]:
     """A file's bytes, what to call it, and the directory that its relative paths start from."""
     if file == "-":
-        # A closed standard input is None.
-        data = sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin is not None else b""
+        data = sys.stdin.buffer.read(MOST_BYTES + 1)
         source, base = "standard input", Path.cwd()
     else:
         path = Path(file)
