@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -171,14 +172,36 @@ def test_server_of_another_version(cli: Cli, api: FakeApi) -> None:
 
 
 def test_server_that_is_gone(cli: Cli, data: Path, api: FakeApi) -> None:
-    """A server that lives and doesn't answer fails; one that was killed is only to be started again."""
+    """A server that was killed is only to be started again, whoever has its process id by now."""
     api.close()
-    assert found(cli)["server"][0]["state"] == "fail"
-    (data / "server.json").write_text(json.dumps({"pid": 2**22 + 1, "socket": str(api.socket)}))
+    (data / "lock").write_text(f"{os.getpid()}\n")
     rows = found(cli)["server"][0]
     assert (rows["state"], "`gpumax up`" in rows["wish"]) == ("warn", True)
-    (data / "server.json").write_text("garbage")
-    assert found(cli)["server"][0]["state"] == "fail"
+    assert "kill" not in rows["wish"]
+
+
+def test_server_that_does_not_answer(cli: Cli, data: Path, api: FakeApi) -> None:
+    """One that holds its directory and doesn't answer fails; the holder of the lock is named, not who is in server.json."""
+    api.close()
+    (data / "lock").write_text("4321\n")
+    with (data / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for told in ('{"pid": 77, "socket": "s"}', "garbage"):
+            (data / "server.json").write_text(told)
+            rows = found(cli)["server"][0]
+            assert rows["state"] == "fail"
+            assert "kill 4321" in rows["wish"]
+        (data / "server.json").unlink()
+        assert found(cli)["server"][0]["state"] == "fail"
+
+
+def test_trouble_of_the_loop(cli: Cli, api: FakeApi) -> None:
+    """What keeps the server from its work fails, however well it answers."""
+    api.on("GET /status", ok({"pid": 7, "version": __version__, "trouble": ["the journal can't be written"]}))
+    api.socket.chmod(0o600)
+    result = cli("doctor")
+    assert result.code == 1
+    assert "fail  loop        the journal can't be written" in result.out
 
 
 def test_server_elsewhere(data: Path) -> None:

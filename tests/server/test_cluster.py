@@ -138,6 +138,7 @@ def test_the_status_counts_and_notes(there: Served) -> None:
     status = there.get("/status")
     assert (status["counts"]["running"], status["counts"]["pending"], status["counts"]["failed"]) == (1, 1, 0)
     assert status["engine"] == {"name": "fake", "devices": 8, "nodes": 1, "notes": ["a note"]}
+    assert status["trouble"] == []
     assert status["loop"]["cycles"] >= 1
     assert status["started"] == "2026-01-01T00:00:00Z"
 

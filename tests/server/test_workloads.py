@@ -162,6 +162,37 @@ def test_a_submit_that_evicts_says_whom(there: Served) -> None:
     assert (task["cause"], task["for"]) == ("reclaim", "mine")
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_submit_that_evicts_for_a_limit_says_whom(there: Served, stops: bool) -> None:
+    """Where GPUs are free and a limit is full somebody goes, too, however quickly: it is told, also of work that has started."""
+    child = {"kind": "queue", "parent": "p", "quota": {"gpu": 4}}
+    there.submit([
+        {"kind": "queue", "name": "p", "limit": {"gpu": 6}},
+        {**child, "name": "c1"},
+        {**child, "name": "c2"},
+        *({"name": f"w{number}", "project": "c1", **RUN} for number in range(6)),
+    ])  # fmt: skip
+    there.engine.stops = stops
+    (item,) = there.submit({"name": "hi", "project": "c2", **RUN})
+    assert item["places"]
+    assert item["evictions"] == [{"task": "w5-0", "cause": "reclaim", "for": "hi"}]
+
+
+def test_evictions_for_another_of_the_name_are_not_told(there: Served) -> None:
+    """Whom a deleted workload drove away, a new one of its name has nothing to do with."""
+    there.submit([
+        {"kind": "queue", "name": "owner", "quota": {"gpu": 8}},
+        {"name": "guest", "run": "x", "resources": {"gpu": 8}},
+    ])  # fmt: skip
+    there.submit({"name": "mine", "project": "owner", "run": "x", "resources": {"gpu": 8}})
+    there.eventually(lambda: there.get("/workloads/mine")["state"] == "running", "the owner's work runs")
+    there.submit({"name": "last", "project": "owner", "run": "x", "resources": {"gpu": 8}})
+    there.ask("DELETE", "/workloads/mine")
+    there.eventually(lambda: there.get("/workloads/last")["state"] == "running", "the next one runs")
+    (item,) = there.submit({"name": "mine", "project": "owner", **RUN})
+    assert item["evictions"] == []
+
+
 def test_lists_come_in_pages_newest_first(there: Served) -> None:
     """`next` leads through all of them, null at the end."""
     for number in range(5):

@@ -116,6 +116,8 @@ def server(where: Where) -> Iterator[Check]:
         yield Check("server", "fail", str(error), "set GPUMAX_TOKEN, or ask its owner")
         return
     yield _speaks(status)
+    for trouble in status.get("trouble") or ():
+        yield Check("loop", "fail", str(trouble), f"mend that; see {where.data / 'server.log'}")
     for note in (status.get("engine") or {}).get("notes") or ():
         yield Check("engine", "ok", str(note))
 
@@ -133,26 +135,37 @@ def _silent(where: Where, error: Unreachable) -> Check:
     if where.server is not None:
         return Check("server", "fail", str(error), "start it there, or correct --server")
     try:
-        import json
-
-        pid = int(json.loads((where.data / "server.json").read_bytes())["pid"])
-    except (FileNotFoundError, NotADirectoryError):
+        holder = lock_holder(where.data)
+    except OSError as failed:
+        wish = "ask its owner, or choose another directory with --data"
+        return Check("server", "fail", f"{where.data / 'lock'}: {failed.strerror}", wish)
+    if holder is not None:
+        wish = f"if it has not just been started: see {where.data / 'server.log'}; "
+        wish += f"`kill {holder}` and `gpumax up` are safe, tasks run on" if holder else "ask who runs it"
+        return Check("server", "fail", f"pid {holder or 'unknown'} lives but does not answer", wish)
+    # Not Path.exists, which raises where it may not be looked at.
+    if not os.path.exists(where.data / "server.json"):
         return Check("server", "ok", "not running; `gpumax up` starts it")
-    except (OSError, ValueError, LookupError, TypeError):
-        return Check("server", "fail", str(error), "ask its owner, or choose another directory with --data")
-    if _alive(pid):
-        wish = f"see {where.data / 'server.log'}; `kill {pid}` and `gpumax up` are safe, tasks run on"
-        return Check("server", "fail", f"pid {pid} lives but does not answer", wish)
-    return Check(
-        "server", "warn", f"pid {pid} ended without a word", "`gpumax up` starts it again and finds its tasks"
-    )
+    wish = "`gpumax up` starts it again and finds its tasks"
+    return Check("server", "warn", "it ended without a word", wish)
 
 
-def _alive(pid: int) -> bool:
+def lock_holder(data: Path) -> int | None:
+    """The process that has locked the data directory, as a server does for as long as it lives; 0 where it doesn't say which.
+
+    A process id alone proves nothing: it may have become another's. None: nobody has. OSError where that can't be found out.
+    """
+    import fcntl
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        descriptor = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        return int(told) if told.isdecimal() else 0
+    finally:
+        os.close(descriptor)
+    return None

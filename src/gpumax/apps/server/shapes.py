@@ -319,6 +319,7 @@ class Status(BaseModel):
     url: str | None
     started: str
     engine: EngineStatus
+    trouble: list[str] = Field(description="What keeps the server from doing its work.")
     loop: dict[str, Number]
     counts: dict[str, int] = Field(description="Workloads by state.")
 

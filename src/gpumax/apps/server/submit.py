@@ -16,10 +16,9 @@ from gpumax.errors import BadFile, Conflict, Fault
 from gpumax.formats.parsed import Parsed
 from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
-from gpumax.loop.cycle import Seen
-from gpumax.model.decision import Decision
+from gpumax.model.decision import Cause, Decision
 from gpumax.model.queue import Queue
-from gpumax.model.records import TaskRecord, WorkloadRecord
+from gpumax.model.records import Live, TaskRecord, WorkloadRecord
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.spec import WorkloadSpec
 from gpumax.model.workload import HOLDING
@@ -66,11 +65,13 @@ def make_first_queue(store: Store, clock: Clock) -> None:
 def submit(site: Site, submission: Submission) -> list[Fate]:
     """Record all of a file, or nothing, and wait for the cycle that saw it."""
     parsed = parse_text(submission.body, submission.source)
-    now_ms = site.clock.now_ms()
+    now_ms, before = site.clock.now_ms(), frozenset(_going(site.store.live()))
     read, records = _record(site, submission, parsed, now_ms)
     site.settle()
+    repeated = any(record.submitted_ms < now_ms for record in records)
+    going = [row for row in _going(site.store.live()) if repeated or row not in before]
     fates = [_of_queue(queue, read.known) for queue in read.queues]
-    return fates + [_of_workload(site, record, now_ms) for record in records]
+    return fates + [_of_workload(site, record, now_ms, going) for record in records]
 
 
 def _record(
@@ -152,16 +153,19 @@ def _imagined(name: str, snapshot: Snapshot, decision: Decision) -> Fate:
     )
 
 
-def _of_workload(site: Site, submitted: WorkloadRecord, now_ms: int) -> Fate:
-    """What the store knows of it now, and what the cycle decided where that is still to be carried out."""
+def _of_workload(
+    site: Site, submitted: WorkloadRecord, now_ms: int, going: Sequence[tuple[str, Cause, str]]
+) -> Fate:
+    """What the store knows of it now, and what the cycle decided where that is still to be carried out.
+
+    going: who has made way for whom since it was submitted, or does so now.
+    """
     found = site.store.find(submitted.name)
     record, tasks = found if found is not None and found[0].id == submitted.id else (submitted, ())
     seen = site.loop.last
     places = _taken(tasks)
-    evictions: list[EvictionOut] = []
     if record.state == "pending" and seen is not None:
         places = places or _decided({task.name for task in tasks}, seen.decision)
-        evictions = _evictions(record.name, seen.decision, seen)
     # Work whose room is being freed has its places; that it waits for them is no hold.
     held = None if places and record.state == "pending" else record.hold
     return Fate(
@@ -172,7 +176,11 @@ def _of_workload(site: Site, submitted: WorkloadRecord, now_ms: int) -> Fate:
         hold=hold(held),
         reason=reason_of(record, tasks),
         places=places,
-        evictions=evictions,
+        evictions=[
+            EvictionOut(task=task, cause=cause, for_=name)
+            for task, cause, name in going
+            if name == record.name
+        ],
     )
 
 
@@ -192,11 +200,23 @@ def _decided(tasks: set[str], decision: Decision) -> list[PlaceOut]:
     ]
 
 
-def _evictions(name: str, decision: Decision, seen: Seen | None = None) -> list[EvictionOut]:
-    """Tasks that go for a workload: decided just now, or a cycle ago and on their way."""
-    going = {row.task: row.cause for row in decision.evictions if row.beneficiary == name}
-    for _, tasks in seen.live.workloads if seen is not None else ():
-        for task in tasks:
-            if task.beneficiary == name and task.state == "releasing" and task.cause is not None:
-                going.setdefault(task.name, task.cause)
-    return [EvictionOut(task=task, cause=cause, for_=name) for task, cause in going.items()]
+def _evictions(name: str, decision: Decision) -> list[EvictionOut]:
+    """Tasks that would go for a workload."""
+    return [
+        EvictionOut(task=row.task, cause=row.cause, for_=name)
+        for row in decision.evictions
+        if row.beneficiary == name
+    ]
+
+
+def _going(live: Live) -> list[tuple[str, Cause, str]]:
+    """Tasks that make way, or have made it and wait, with the cause and for whom: they know it until they run again.
+
+    The last decision doesn't: it may be a later one than the one that had them evicted.
+    """
+    return [
+        (task.name, task.cause, task.beneficiary)
+        for _, tasks in live.workloads
+        for task in tasks
+        if task.cause is not None and task.state in ("releasing", "pending")
+    ]

@@ -141,6 +141,7 @@ def _banner(status: Item, where: Where) -> str:
     lines = [
         f"gpumax {status.get('version', '')} is up: {_devices(engine)} on {_nodes(engine)}",
         *(f"  note      {note}" for note in engine.get("notes") or ()),
+        *(f"  trouble   {trouble}" for trouble in status.get("trouble") or ()),
         f"  data      {status.get('data', '')}",
         f"  socket    {status.get('socket', '')}",
         *([f"  url       {status['url']}"] if status.get("url") else []),
@@ -270,6 +271,7 @@ def status(where: Where, output: str) -> None:
         ("url", str(found.get("url") or "")),
         ("engine", f"{_devices(engine)} on {_nodes(engine)}"),
         *(("note", str(note)) for note in engine.get("notes") or ()),
+        *(("trouble", str(trouble)) for trouble in found.get("trouble") or ()),
         ("workloads", ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"),
         ("loop", ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in loop.items())),
     ]

@@ -31,8 +31,9 @@ def get_status(site: Here) -> shapes.Status:
             name=about.engine,
             devices=sum(len(node.devices) for node in nodes),
             nodes=len(nodes),
-            notes=[*about.notes, *([loop.trouble] if loop.trouble else [])],
+            notes=list(about.notes),
         ),
+        trouble=[loop.trouble] if loop.trouble else [],
         loop=loop.status,
         counts={str(state): count for state, count in site.store.counts().items()},
     )
