@@ -10,6 +10,7 @@ import decide
 import idle
 import latency
 import openb_trace
+import preempt
 import reclaim
 from measure import Row, show
 
@@ -26,6 +27,7 @@ def main() -> None:
         *cli.figures(5 if few else 20),
         *decide.figures(1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
         *reclaim.figures([50, 100, 200, 500], repeat=3 if few else 9),
+        *preempt.figures([50, 100, 200, 500], repeat=3 if few else 9),
         *openb_trace.figures(flags.data, repeat=2 if few else 5),
         *idle.figures(5.0 if few else 20.0),
     ]

@@ -135,6 +135,16 @@ def _request(gpu: float) -> Document:
     return {"cpu": cores, "memory": f"{cores * 8}Gi", **({"gpu": gpu} if gpu else {})}
 
 
+def hard_preempt(nodes: int) -> Document:
+    """The hard reclaim inside one queue: the gang's priority is higher than that of all who run."""
+    document = hard_reclaim(nodes)
+    document["queues"] = [{"name": "owner", "quota": {"gpu": nodes * DEVICES}}]
+    for workload in document["workloads"]:
+        workload["queue"] = "owner"
+    document["workloads"][-1]["priority"] = 75
+    return document
+
+
 def hard_reclaim(nodes: int) -> Document:
     """Every GPU held by a one-GPU task of a queue without quota; one gang of nodes / 10 tasks of 8 GPUs has the quota for all.
 

@@ -46,14 +46,14 @@ def gpus(count: float, *, memory_mib: int = 0, model: str = "") -> Request:
     )
 
 
-def queue(name: str, quota: float = 0, *, limit: float | None = None, weight: float | None = None, parent: str | None = None, priority: int = 100, created: int = 0, min_runtime_ms: int | None = None) -> Queue:  # fmt: skip
+def queue(name: str, quota: float = 0, *, limit: float | None = None, weight: float | None = None, parent: str | None = None, priority: int = 100, created: int = 0, min_runtime_ms: int | None = None, preempt_ms: int | None = None) -> Queue:  # fmt: skip
     """A queue measured in GPUs; cores and memory are unlimited, as tests about GPUs want them."""
     weight_milli = round((weight if weight is not None else quota or 1) * MILLI)
     return Queue(
         name=name, parent=parent, priority=priority, created_ms=created,
         quota=Amounts(round(quota * MILLI), UNLIMITED, UNLIMITED),
         limit=BOUNDLESS if limit is None else Amounts(round(limit * MILLI), UNLIMITED, UNLIMITED),
-        weight=Amounts(weight_milli, 1000, 1000), reclaim_min_runtime_ms=min_runtime_ms,
+        weight=Amounts(weight_milli, 1000, 1000), reclaim_min_runtime_ms=min_runtime_ms, preempt_min_runtime_ms=preempt_ms,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Reclaim by looking at every set of victims, on clusters small enough for that. Shares no code with the policy.
+"""Reclaim, or preempt, by looking at every set of victims, on clusters small enough for that. Shares no code with the policy.
 
 Knows flat queues, GPUs only, whole or in parts, one waiting workload; its answer is the best victims by rule 6.
 """
@@ -157,3 +157,35 @@ def _choose(items: list[int], count: int) -> Iterator[list[int]]:
     for position in range(len(items) - count + 1):
         for rest in _choose(items[position + 1 :], count - 1):
             yield [items[position], *rest]
+
+
+class BruteInside(Brute):
+    """The same for work of one queue, whose limit counts, too: strictly lower priority goes, and all of that may."""
+
+    def __init__(self, snapshot: Snapshot, decision: Decision) -> None:
+        super().__init__(snapshot, decision)
+        self.units = [unit for unit in units(snapshot) if unit.workload.priority < self.asker.priority]
+        (self.queue,) = snapshot.queues
+
+    def answer(self) -> Answer:
+        """The best of all sets."""
+        if self.fits(()):
+            return Answer(None, free=True)
+        costs = [self.cost(chosen) for chosen in self.legal() if chosen and self.fits(chosen)]
+        return Answer(min(costs, default=None), free=False)
+
+    def fits(self, gone: Iterable[Unit]) -> bool:
+        """Room on nodes, and in the queue."""
+        gone = list(gone)
+        asked = sum(count * milli for count, milli in self.asks)
+        left = self.shares[self.queue.name].allocated - sum(unit.milli for unit in gone)
+        return left + asked <= self.queue.limit.gpu and super().fits(gone)
+
+    def cost(self, gone: Iterable[Unit]) -> Cost:
+        """Rule 6 without the part about queues."""
+        return (Fraction(0), *super().cost(gone)[1:])
+
+    def _may_go(self, chosen: Iterable[int], number: int) -> bool:
+        unit, gone = self.units[number], [self.units[other] for other in chosen]
+        mine = [other for other in self.units if other.workload is unit.workload and not other.core]
+        return not unit.core or all(other in gone for other in mine)

@@ -251,6 +251,15 @@ def test_a_gang_is_not_left_below_its_minimum() -> None:
     assert 2 in rules(snapshot, place, [evict("b-0", "w"), evict("b-1", "w", "n2", 0)])
 
 
+def test_an_extra_is_not_moved_without_its_gang() -> None:
+    """Its minimum stops: it would run alone."""
+    snapshot = two_queues("n1: bbb\nn2: .").run("b", "b", min=2).wait("w", "a", gpu=3).snapshot()
+    place = [on("w-0", "n1", 0, 1, 2, after=["b-0", "b-1", "b-2"])]
+    stops = [evict("b-0", "w"), evict("b-1", "w")]
+    assert 2 in rules(snapshot, place, [evict("b-2", "w", "n2", 0), *stops])
+    assert rules(snapshot, place, [evict("b-2", "w"), *stops]) == []
+
+
 # Rules 3 and 4
 
 

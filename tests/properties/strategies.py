@@ -97,6 +97,7 @@ def queues(draw: st.DrawFn, name: str, parent: str | None) -> Queue:
         ),
         weight=Amounts(draw(st.sampled_from((1000, 2000, 0))), 1000, 1000),
         created_ms=draw(st.integers(0, 2)),
+        preempt_min_runtime_ms=draw(st.sampled_from((None, None, None, 0, 20 * MINUTE_MS))),
         reclaim_min_runtime_ms=draw(st.sampled_from((None, None, None, 0, 20 * MINUTE_MS))),
         usage=Amounts(draw(st.sampled_from((0, 0, 300_000))), 0, 0),
     )

@@ -31,7 +31,11 @@ def _runtimes(queues: Mapping[str, Queue], name: str) -> frozenset[int]:
     """All minimum runtimes that may protect work of a queue: which one does, depends on who asks."""
     found = set()
     queue = queues.get(name)
+    preempt_ms: int | None = None  # the nearest that is set
     while queue is not None:
+        if preempt_ms is None and queue.preempt_min_runtime_ms is not None:
+            preempt_ms = queue.preempt_min_runtime_ms
+            found.add(preempt_ms)
         if queue.reclaim_min_runtime_ms is not None:
             found.add(queue.reclaim_min_runtime_ms)
         queue = queues.get(queue.parent) if queue.parent is not None else None

@@ -17,7 +17,8 @@ def allocate(world: World) -> None:
     left = []
     while (gang := order.pop()) is not None:
         more = False
-        found = None if gang.incomplete else _find(world, placer, gang)
+        may = not gang.incomplete and gang.workload.name not in world.ended
+        found = _find(world, placer, gang) if may else None
         if found is None:
             left.append(gang)
         else:

@@ -12,10 +12,13 @@ from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.allocate import allocate
 from gpumax.policy.hold import holds
+from gpumax.policy.preempt import preempt
 from gpumax.policy.reclaim import reclaim
 from gpumax.policy.world import World
 
-PASSES: Final[dict[str, Callable[[World], None]]] = {"allocate": allocate, "reclaim": reclaim}
+PASSES: Final[dict[str, Callable[[World], None]]] = {
+    "allocate": allocate, "reclaim": reclaim, "preempt": preempt,
+}  # fmt: skip
 """Least disruptive first; this is the order in which they run, whatever the order in which they are named."""
 
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
-from gpumax.policy.tree import Account, Vector
+from gpumax.model.decision import Cause
+from gpumax.policy.admit import over_quota
+from gpumax.policy.gang import Gang, Want
+from gpumax.policy.rights import Rights
+from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally
 
 NOTHING_TO_LOSE: Final = 1e18
 """How high a queue without a share ends: there is nothing that it could fall below."""
 
 
-class Fairness:
-    """The rules of reclaim for work of one queue that counts `asked`.
+class Fairness(Rights):
+    """The rules of reclaim: others give what is above their share to an asker that stays within its own."""
 
-    crowded: the lowest queue above the asker that would come over its share or limit; work below it has to make way.
-    """
+    cause: ClassVar[Cause] = "reclaim"
 
-    def __init__(self, asker: Account, asked: Vector) -> None:
-        self.asker = asker
-        self.asked = asked
-        self.resources = [resource for resource in range(3) if asked[resource] > 0]
-        self.crowded = next((account for account in asker.path[1:] if self.excess(account, Tally())), None)
+    def __init__(self, gang: Gang, wants: list[Want]) -> None:
+        super().__init__(gang, wants, gang.account.path[1:])
         self._sides: dict[int, tuple[Account, Account]] = {}
         self._in_quota: dict[int, bool] = {}
 
-    def key(self) -> tuple[int, tuple[int, ...], int, tuple[bool, ...]]:
+    def eligible(self, gang: Gang) -> bool:
+        """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
+        if self.excess(gang.account, Tally()):
+            return False
+        return gang.workload.preemptible or over_quota(gang.account, self.asked) is None
+
+    def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""
         crowded = -1 if self.crowded is None else self.crowded.index
         return (
@@ -35,13 +41,13 @@ class Fairness:
             tuple(map(self._within_quota, self.asker.path)),
         )
 
-    def excess(self, account: Account, tally: Tally) -> bool:
-        """Whether the asked amounts would bring a queue over its share or limit, though others below it gave."""
-        given = tally.of(account)
-        return any(
-            account.allocated[r] - given[r] + self.asked[r] > min(account.share[r], account.limit[r])
-            for r in self.resources
-        )
+    def bound(self, account: Account, resource: int) -> int:
+        """Its share, within its limit."""
+        return min(account.share[resource], account.limit[resource])
+
+    def narrowed(self) -> tuple[Account | None, ...]:
+        """First below the queue that has to come down anyway."""
+        return (self.crowded, None) if self.crowded is not None else (None,)
 
     def may_be_asked(self, account: Account, kinds: tuple[int, ...]) -> bool:
         """Whether work of a queue that frees these resources could go at all: another queue's, above its share."""
@@ -62,14 +68,6 @@ class Fairness:
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Whether a queue has anything left to give, whatever kind of part it is."""
         return self._may_give(account, tally, (0, 1, 2))
-
-    def enough(self, tally: Tally) -> bool:
-        """Whether all queues above the asker are within share and limit once this is given."""
-        return not any(self.excess(account, tally) for account in self.asker.path[1:])
-
-    def ends(self, tally: Tally, account: Account, more: Vector) -> float:
-        """What part of its share a queue still holds after what it gave and gives."""
-        return self.height(tally, account, more[self.resources[0]])
 
     def height(self, tally: Tally, account: Account, more: float) -> float:
         """The same for an amount of the first resource that is asked for, by which queues are compared."""

@@ -67,6 +67,19 @@ def summed(helds: list[Held]) -> tuple[int, int, int]:
     )
 
 
+def _together(helds: list[Held]) -> Held:
+    """Tasks of one node as if they were one."""
+    extended: dict[str, int] = {}
+    devices: dict[int, int] = {}
+    for held in helds:
+        for name, amount in held.extended:
+            extended[name] = extended.get(name, 0) + amount
+        for column, milli in held.devices:
+            devices[column] = devices.get(column, 0) + milli
+    gpu, cpu, memory = summed(helds)
+    return Held("", helds[0].row, gpu, cpu, memory, tuple(extended.items()), tuple(devices.items()))
+
+
 class View(NamedTuple):
     """For one device ask, a row a node: how many devices fit, and the least that a shared one of them has free."""
 
@@ -342,13 +355,21 @@ class Ledger:
         self.now.cap(held.row, self.later)
         self.leaving[held.row] = tuple(other for other in self.leaving[held.row] if other is not held)
 
-    def could_stay(self, held: Held) -> bool:
-        """Whether the room that a leaving task frees is still free."""
+    def could_stay(self, helds: list[Held]) -> bool:
+        """Whether the room that leaving tasks free is still free, for all of them together."""
+        if len(helds) == 1:
+            return self._has_room(helds[0], 1)
+        by_row: dict[int, list[Held]] = {}
+        for held in helds:
+            by_row.setdefault(held.row, []).append(held)
+        return all(self._has_room(_together(here), len(here)) for here in by_row.values())
+
+    def _has_room(self, held: Held, tasks: int) -> bool:
         row, room = held.row, self.later
         return (
             room.cpu[row] >= held.cpu
             and room.memory[row] >= held.memory
-            and room.tasks[row] >= 1
+            and room.tasks[row] >= tasks
             and all(
                 room.extended[name][row] >= amount for name, amount in held.extended if name in room.extended
             )

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.fairness import NOTHING_TO_LOSE, Fairness
+from gpumax.policy.fairness import NOTHING_TO_LOSE
+from gpumax.policy.gang import Spot
 from gpumax.policy.ledger import Bools, Held, Ints, Room
+from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Part, parts
 from gpumax.policy.world import World
 from gpumax.units import MILLI
@@ -64,12 +66,31 @@ class Bounds(NamedTuple):
         return heaps
 
 
+class Going(NamedTuple):
+    """By whose rights a part goes, and the new places of what is moved."""
+
+    rights: Rights
+    moved: list[Spot]
+
+
+def pool_of(world: World) -> Pool:
+    """The pool that all passes of a decision share."""
+    if world.pool is None:
+        world.pool = Pool(world)
+    return world.pool
+
+
 class Pool:
-    """The parts of a world. A part's rank is its place in `parts` and in every column."""
+    """The parts of a world. A part's rank is its place in `parts` and in every column. going: what a pass has go."""
 
     def __init__(self, world: World) -> None:
         self.parts = parts(world)
+        self.going: dict[Part, Going] = {}
+        self._kept = 0
         self._world = world
+        self._cores = {part.workload.name: part for part in self.parts if part.core}
+        for name in world.placed:
+            self.keep(name)
         self._groups: list[Part] = []  # one part of each queue and kind
         self._counted: list[Held] = []  # who hold what is no column
         self._read()
@@ -106,22 +127,34 @@ class Pool:
         self._on = self._holds[0][by_row]
         self._starts = np.searchsorted(self._holds[1][by_row], np.arange(len(self._world.nodes.nodes) + 1))
 
+    def keep(self, name: str) -> None:
+        """Have a workload keep its minimum: it was placed in this decision, and the rest of its gang was counted on."""
+        core = self._cores.get(name)
+        if core is not None:
+            core.gone = True
+            self._kept += 1
+
+    @property
+    def lost(self) -> int:
+        """At most how many of the parts can't go any more."""
+        return len(self.going) + self._kept
+
     def on(self, row: int) -> list[Part]:
         """The parts with tasks on a node, the least bad to lose first."""
         ranks = self._on[self._starts[row] : self._starts[row + 1]].tolist()
         return [self.parts[rank] for rank in dict.fromkeys(ranks)]
 
-    def givers(self, fairness: Fairness) -> Bools:
+    def givers(self, rights: Rights) -> Bools:
         """Which parts could go for the asker, as far as its rules and their minimum runtimes say."""
         if not self.parts:
             return np.zeros(0, np.bool_)
-        allowed = np.array(
-            [fairness.may_be_asked(part.account, part.kinds) for part in self._groups], np.bool_
-        )
-        until = np.array([fairness.protected_ms(part.account) for part in self._groups], np.float64)
+        allowed = np.array([rights.may_be_asked(part.account, part.kinds) for part in self._groups], np.bool_)
+        until = np.array([rights.protected_ms(part.account) for part in self._groups], np.float64)
         # `age` is the negative start.
         young = self._core & (-self._prices.age + until[self._group] > self._world.snapshot.now_ms)
         mask: Bools = allowed[self._group] & ~young
+        if rights.below < NEVER:
+            mask &= self._prices.priority < rights.below
         return mask
 
     def present(self, mask: Bools) -> Bools:
@@ -146,7 +179,7 @@ class Pool:
                         other.give_rest(held)
         return other
 
-    def bounds(self, mask: Bools, fairness: Fairness, room: Room, ask: Ask, choice: int) -> Bounds:
+    def bounds(self, mask: Bools, rights: Rights, room: Room, ask: Ask, choice: int) -> Bounds:
         """For every node, bounds below what any room for the ask there costs.
 
         room: as it will be; NEVER where no such parts help.
@@ -154,7 +187,7 @@ class Pool:
         size = len(room.cpu)
         rank, row = self._holds[0], self._holds[1]
         rank, row = rank[mask[rank]], row[mask[rank]]
-        ends = self._ends(fairness, self._amounts[:, fairness.resources[0]].astype(np.float64))
+        ends = self._ends(rights)
         least = [_least(size, row, prices[rank]) for prices in (ends, *self._prices)]
         gpu = ask.gpu[choice]
         if gpu is None:
@@ -186,7 +219,7 @@ class Pool:
         given = _nth(np.where(opens, amount, NEVER), lack, together=True)
         first = np.where((lack > 0) & ~np.isfinite(given), NEVER, least[0])
         owner = np.full(size, MIXED, np.int64)
-        if fairness.resources[0] == 0:
+        if rights.weighs and rights.resources[0] == 0:
             owner = np.where((lack > 0) & np.isfinite(given), _alone(size, row, self._account[rank]), MIXED)
         return Bounds(first, owner, given, bound)
 
@@ -197,9 +230,12 @@ class Pool:
         share = np.array([account.share[resource] for account in accounts], np.float64)
         return held, share
 
-    def _ends(self, fairness: Fairness, amounts: Floats) -> Floats:
+    def _ends(self, rights: Rights) -> Floats:
         """How bad it is for its queue if a part goes alone."""
-        held, share = self._held(fairness.resources[0])
+        if not rights.weighs:
+            return np.zeros(len(self.parts))
+        amounts = self._amounts[:, rights.resources[0]].astype(np.float64)
+        held, share = self._held(rights.resources[0])
         return -_quotient(held[self._account] - amounts, share[self._account])
 
 

@@ -8,11 +8,11 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
 from gpumax.policy.place import Choices, Placer, promise, settle, size, ways
 from gpumax.policy.pool import MIXED, Heaps, Pool
+from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
@@ -55,7 +55,7 @@ class Candidates:
         self._saved: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
         self._accounts = list(world.tree.accounts.values())
 
-    def begin(self, rules: Fairness) -> None:
+    def begin(self, rules: Rights) -> None:
         """A trial begins under these rules."""
         self.rules = rules
         self._saved = {
@@ -107,7 +107,7 @@ class Candidates:
 
     def _push(self, heaps: Heaps, found: Opening, row: int) -> None:
         owners = {part.account.index for part in found.parts}
-        if len(owners) == 1:
+        if self.rules.weighs and len(owners) == 1:
             (owner,) = owners
             given = float(sum(part.amounts[self.rules.resources[0]] for part in found.parts))
             heappush(heaps.setdefault(owner, []), ((given, *found.cost[1:]), row))
@@ -165,7 +165,7 @@ class Candidates:
 
 
 def make_room(
-    world: World, placer: Placer, candidates: Candidates, rules: Fairness, wants: list[Want]
+    world: World, placer: Placer, candidates: Candidates, rules: Rights, wants: list[Want]
 ) -> tuple[Trial, list[Spot]] | None:
     """A trial in which all wants are placed and what had to go has gone; None where no way was found."""
     for choices in ways(wants):
@@ -214,7 +214,7 @@ def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
     tied = {extra for part in trial.gone for extra in part.rest}
     stay: set[str] = set()
     for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
-        if part not in tied and all(map(trial.ledger.could_stay, part.helds)) and dispensable(part):
+        if part not in tied and trial.ledger.could_stay(part.helds) and dispensable(part):
             trial.spare(part)
             tied.difference_update(part.rest)
             stay.update(held.task for held in part.helds)

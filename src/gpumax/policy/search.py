@@ -115,12 +115,14 @@ class _Search:
 
 def _before(parts: list[Part]) -> list[set[int]]:
     """For each part those that must be in a set before it: its extras, and one that is alike and less bad to lose."""
+    tied = {extra for part in parts for extra in part.rest}
     number_of = {part: number for number, part in enumerate(parts)}
     last: dict[object, int] = {}
     before = []
     for number, part in enumerate(parts):
         first = {number_of[extra] for extra in part.rest if extra in number_of}
-        kind = _kind(part)
+        # An extra without which its minimum can't go is alike to its own kin alone.
+        kind = (_kind(part), part.workload.name if part in tied else "")
         if kind in last:
             first.add(last[kind])
         last[kind] = number

@@ -57,11 +57,11 @@ class Part:
 
 
 def parts(world: World) -> list[Part]:
-    """Every part of preemptible running work of queues above their share or quota, the least bad to lose first."""
+    """Every part of preemptible running work, the least bad to lose first."""
     found: list[Part] = []
-    giving = {name: account for name, account in world.tree.accounts.items() if _above(account)}
+    accounts = world.tree.accounts
     for workload in world.snapshot.workloads:
-        account = giving.get(workload.queue)
+        account = accounts.get(workload.queue)
         if workload.preemptible and account is not None:
             found += _parts(world, workload, account)
     cost = attrgetter("cost")
@@ -76,13 +76,6 @@ def parts(world: World) -> list[Part]:
     for rank, part in enumerate(ordered):
         part.rank = rank
     return ordered
-
-
-def _above(account: Account) -> bool:
-    return any(
-        held > min(share, quota)
-        for held, share, quota in zip(account.allocated, account.share, account.quota, strict=True)
-    )
 
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gpumax.model.decision import Eviction, Hold
 from gpumax.model.slices import milli, milli_of
 from gpumax.model.snapshot import Snapshot
@@ -14,6 +16,9 @@ from gpumax.policy.score import Scores
 from gpumax.policy.slices import costs, lowest
 from gpumax.policy.tree import Tree, Vector
 from gpumax.units import MILLI
+
+if TYPE_CHECKING:
+    from gpumax.policy.pool import Pool
 
 
 class World:
@@ -33,6 +38,8 @@ class World:
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
+        self.ended: set[str] = set()  # workloads that lose their minimum in this decision and are not moved
+        self.pool: Pool | None = None  # who could go; made when somebody has to
         self.unsearched: set[str] = set()  # workloads whose turn came when the search budget was used up
         self.bounded: set[str] = (
             set()

@@ -54,7 +54,9 @@ def _going(facts: Facts) -> Iterator[Violation]:
         if not gone:
             continue
         active = [task.name for task in workload.tasks if task.state in ACTIVE]
-        left = [task for task in active if task not in facts.evicted]
+        # Where its minimum stops, an extra that is moved is left, too.
+        stops = facts.evicted[gone[0]].restarts_on is None
+        left = [t for t in active if t not in facts.evicted or (stops and facts.evicted[t].restarts_on)]
         blame = facts.evicted[gone[0]].beneficiary
         if left and not _stands(facts, workload):
             found = f"{len(left)} tasks of {name} would be left, below its minimum"

@@ -68,16 +68,19 @@ class _Queues:
         self._coming: dict[str, list[int]] = {}
 
     def allow(self, step: Step) -> bool:
-        """Whether the asker's queues stay within share and limit though the victim goes on holding what it holds."""
+        """Whether the asker's queues stay within bounds though the victim goes on holding what it holds: within limit
+        where it preempts; within share, too, where it reclaims."""
         asker = self._facts.workloads.get(step.beneficiary)
         if asker is None or step.moved:
             return True
         path = self._facts.paths.get(step.workload.queue, ())
+        cause = self._facts.evicted[step.tasks[0]].cause
         above = [name for name in self._facts.paths.get(asker.queue, ()) if name in path]
         for name in above:
             limit = self._facts.queues[name].limit.vector()
             for position in self._asked(asker.name):
-                bound = min(self._rows[name, RESOURCES[position]].share, limit[position])
+                share = self._rows[name, RESOURCES[position]].share
+                bound = limit[position] if cause == "preempt" else min(share, limit[position])
                 if self._held[name][position] + step.amounts[position] > bound:
                     return False
         return True

@@ -1,0 +1,318 @@
+"""Taking room from others: what reclaim and preempt have in common. By whose rules, their `Rights` say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gpumax.model.decision import Cause, Eviction
+from gpumax.policy.allocate import allocate
+from gpumax.policy.ask import Ask
+from gpumax.policy.gang import Gang, Spot, Want
+from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.order import Order
+from gpumax.policy.place import Placer, awaited
+from gpumax.policy.pool import Going, pool_of
+from gpumax.policy.rights import Rights
+from gpumax.policy.room import Candidates, Touched, make_room, move, spare
+from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, search
+from gpumax.policy.tree import Account
+from gpumax.policy.victims import Part, Trial
+from gpumax.policy.world import World
+
+
+def take(world: World, rights: Callable[[Gang, list[Want]], Rights], gangs: list[Gang]) -> None:
+    """Serve these of those who wait by evictions that their rights allow; who stays unserved stays in `world.waiting`.
+
+    A gang that goes may leave more room than was asked for: whoever fits there is placed, too.
+    """
+    if not gangs:
+        return
+    before = len(world.evictions)
+    going = _Taking(world, rights)
+    going.run(gangs)
+    if len(world.evictions) > before:
+        _give_out(world, sorted(set(going.touched.rows)))
+
+
+def _give_out(world: World, rows: list[int]) -> None:
+    """Place whoever fits on these nodes, where room has changed; the others were tried already."""
+    room = world.ledger.later
+
+    def fits(ask: Ask) -> bool:
+        return any(world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu)))
+
+    able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
+
+    def may(gang: Gang) -> bool:
+        return any(able[want.ask] for want in gang.chunk())
+
+    others = [gang for gang in world.waiting if not may(gang)]
+    world.waiting = [gang for gang in world.waiting if may(gang)]
+    if world.waiting:
+        allocate(world)
+    world.waiting += others
+
+
+class _Taking:
+    """One pass. What was learnt for one gang serves the next that asks the same."""
+
+    def __init__(self, world: World, rights: Callable[[Gang, list[Want]], Rights]) -> None:
+        self.world = world
+        self.rights = rights
+        self.placer = Placer(world.fits, world.scores)
+        self.touched = Touched()
+        self.looked = 0  # how much was searched, against search_steps
+        self._givers: dict[object, Bools] = {}
+        self._candidates: dict[object, Candidates] = {}
+        self._hopeless: set[tuple[int, bool, tuple[Ask, ...]]] = set()
+
+    def run(self, gangs: list[Gang]) -> None:
+        """Try every gang in fair order, each chunk once."""
+        asking = set(gangs)
+        left = [gang for gang in self.world.waiting if gang not in asking]
+        order = Order(gangs)
+        while (gang := order.pop()) is not None:
+            more = False
+            spots = self._try(gang)
+            if spots is None:
+                left.append(gang)
+            else:
+                more = self.world.place(gang, spots)
+                pool_of(self.world).keep(gang.workload.name)
+            order.done(gang, again=more)
+        self.world.waiting = left
+        self._spare()
+
+    def _spare(self) -> None:
+        """Let those stay after all whose room turned out not to be needed: what went later has freed enough."""
+        if self.world.pool is None:
+            return
+        world, spared, all_going = self.world, set[str](), self.world.pool.going
+        tied = {extra for part in all_going for extra in part.rest}
+        for part in sorted(all_going, key=lambda part: (part.core, part.rank), reverse=True):
+            rights, moved = all_going[part]
+            too_much = not moved and rights.would_crowd(part)
+            if part in tied or too_much or not world.ledger.could_stay(part.helds):
+                continue
+            del all_going[part]
+            for held in part.helds:
+                world.ledger.stay(held)
+            for spot in moved:
+                world.ledger.free(spot.held)
+            if not moved:
+                world.tree.add(part.account, part.amounts, fixed=False)
+            part.gone = False
+            if part.core:
+                world.ended.discard(part.workload.name)
+            tied.difference_update(part.rest)
+            spared.update(task.name for task in part.tasks)
+        if not spared:
+            return
+        world.evicted -= spared
+        world.evictions = [eviction for eviction in world.evictions if eviction.task not in spared]
+        for gang in world.placed.values():
+            gang.placed = _waiting_anew(world.ledger, gang.placed, spared)
+
+    def _try(self, gang: Gang) -> list[Spot] | None:
+        if gang.incomplete or gang.workload.name in self.world.ended:
+            return None
+        # Inside a queue nobody comes later who may take more.
+        key = (gang.account.index, gang.workload.preemptible, tuple(want.ask for want in gang.chunk()))
+        if key in self._hopeless:
+            return None
+        # Whole attempts only, so that every decision gets at least one done and none ends half way.
+        if self.looked >= self.world.snapshot.policy.search_steps:
+            self.world.unsearched.add(gang.workload.name)
+            return None
+        spots = self._serve(gang)
+        if spots is None:
+            self._hopeless.add(key)
+        return spots
+
+    def _serve(self, gang: Gang) -> list[Spot] | None:
+        """Places for the gang's next chunk, with the evictions that it takes; None where it can't be served."""
+        for wants in self.world.variants(gang.chunk()):
+            rights = self.rights(gang, wants)
+            if rights.eligible(gang):
+                spots = self._serve_as(gang, rights, wants)
+                if spots is not None:
+                    return spots
+        return None
+
+    def _serve_as(self, gang: Gang, rights: Rights, wants: list[Want]) -> list[Spot] | None:
+        """The same, with the chunk counted in one way."""
+        self.placer.forget()
+        givers = self._givers_for(rights)
+        found = NOT_SEARCHED
+        # Half of the steps at most: what is left over still finds an answer for the others.
+        few = int(givers.sum()) <= MOST_PARTS + pool_of(self.world).lost
+        if few and self.looked <= self.world.snapshot.policy.search_steps // 2:
+            found = search(self.world, self.placer, self._useful(givers, rights, wants), rights, wants)
+        self.looked += found.looked
+        if found.trial is not None:
+            return self._commit(gang, rights, found.trial, list(found.spots))
+        if found.sure:
+            return None
+        for below in rights.narrowed():
+            spots = self._greedily(gang, rights, wants, below)
+            if spots is not None:
+                return spots
+        return None
+
+    def _greedily(
+        self, gang: Gang, rights: Rights, wants: list[Want], below: Account | None
+    ) -> list[Spot] | None:
+        """Task by task, on the node where it costs least; victims from below a queue only, where that is set."""
+        inside = self._givers_for(rights)
+        if below is not None:
+            inside = inside & np.array(
+                [below in part.account.path for part in pool_of(self.world).parts], np.bool_
+            )
+        # Askers of whom the same may be taken share what was learnt; rules are looked at again for each.
+        key = (inside.tobytes(), *rights.resources[:1])
+        candidates = self._candidates.get(key)
+        if candidates is None:
+            candidates = self._candidates[key] = Candidates(
+                pool_of(self.world), inside, self.touched, self.world
+            )
+        before = candidates.looked
+        found = make_room(self.world, self.placer, candidates, rights, wants)
+        self.looked += candidates.looked - before
+        if found is not None:
+            trial, spots = found
+            if _relieve(rights, trial, candidates):
+                served = self._commit(gang, rights, trial, spots)
+                if served is not None:
+                    return served
+        candidates.reset()
+        return None
+
+    def _givers_for(self, rights: Rights) -> Bools:
+        """Which parts of the pool could go for work like this."""
+        key = rights.key()
+        if key not in self._givers:
+            self._givers[key] = pool_of(self.world).givers(rights)
+        return self._givers[key]
+
+    def _useful(self, givers: Bools, rights: Rights, wants: list[Want]) -> list[Part]:
+        """Those on nodes that could serve; all, where queues above the asker have to come down, too.
+
+        A minimum is among them with its extras, wherever those are, or not at all.
+        """
+        asked = [
+            part
+            for part in map(pool_of(self.world).parts.__getitem__, np.flatnonzero(givers))
+            if not part.gone
+        ]
+        able = set(asked)
+        here = [part for part in asked if all(extra.gone or extra in able for extra in part.rest)]
+        if rights.crowded is not None:
+            return here
+        masks = [
+            self.world.fits.possible(ask, at)
+            for ask in {want.ask for want in wants}
+            for at in range(len(ask.gpu))
+        ]
+        useful = {part for part in here if any(mask[held.row] for mask in masks for held in part.helds)}
+        useful |= {extra for part in useful for extra in part.rest}
+        return [part for part in here if part in useful]
+
+    def _commit(self, gang: Gang, rights: Rights, trial: Trial, spots: list[Spot]) -> list[Spot] | None:
+        """Have go who is needed and let all others stay; None where that is more than one decision may evict."""
+        world, pool = self.world, pool_of(self.world)
+        spared = spare(trial, lambda part: _has_room_above(rights, trial, part))
+        bound = world.snapshot.policy.max_evictions
+        if bound and len(world.evictions) + sum(len(part.tasks) for part in trial.gone) > bound:
+            world.bounded.add(gang.workload.name)
+            return None
+        # Room to restart is for those whom it would hurt most to stop.
+        moved = _all_moved(world, rights, trial)
+        # In the order in which they may go.
+        for part in trial.gone:
+            part.gone = True
+            pool.going[part] = Going(rights, moved[part])
+            if not moved[part]:
+                world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+                if part.core:
+                    world.ended.add(part.workload.name)
+            elif not part.core:
+                pool.keep(part.workload.name)  # whoever moved once can't go with its gang any more
+            world.evictions += _evictions(world, part, moved[part], rights.cause, gang.workload.name)
+            world.evicted.update(task.name for task in part.tasks)
+            self.touched.add([held.row for held in part.helds] + [spot.held.row for spot in moved[part]])
+        self.touched.add(spot.held.row for spot in spots)
+        world.ledger = trial.ledger
+        return _waiting_anew(trial.ledger, spots, spared)
+
+
+def _waiting_anew(ledger: Ledger, spots: list[Spot], spared: set[str]) -> list[Spot]:
+    """The spots when these tasks stay after all: nobody waits for them."""
+    return [
+        spot if spared.isdisjoint(spot.after) else spot._replace(after=awaited(ledger, spot.held))
+        for spot in spots
+    ]
+
+
+def _evictions(world: World, part: Part, moved: list[Spot], cause: Cause, beneficiary: str) -> list[Eviction]:
+    if not moved:
+        return [Eviction(task.name, cause, beneficiary) for task in part.tasks]
+    return [
+        Eviction(
+            spot.want.task.name, cause, beneficiary,
+            world.nodes.names[spot.held.row], world.ledger.shares(spot.held),
+        )
+        for spot in moved
+    ]  # fmt: skip
+
+
+def _relieve(rights: Rights, trial: Trial, candidates: Candidates) -> bool:
+    """Have more go where queues above would still be over their bounds; False where that isn't possible."""
+    for account in rights.bounded:
+        while rights.excess(account, trial.tally):
+            usable = [
+                part
+                for part in candidates.parts()
+                if part not in trial.gone
+                and account in part.account.path
+                and all(extra.gone or extra in trial.gone for extra in part.rest)
+                and rights.may_go(trial.tally, part)
+            ]
+            part = max(
+                usable,
+                key=lambda part: (rights.ends(trial.tally, part.account, part.amounts), -part.rank),
+                default=None,
+            )
+            if part is None:
+                return False
+            trial.evict(part)
+    return True
+
+
+def _has_room_above(rights: Rights, trial: Trial, part: Part) -> bool:
+    """Whether the queues above the asker stay within bounds though this part goes on holding what it holds."""
+    if not rights.bounded:
+        return True
+    tally = trial.tally.copy()
+    tally.count(part, -1)
+    return rights.enough(tally)
+
+
+def _all_moved(world: World, rights: Rights, trial: Trial) -> dict[Part, list[Spot]]:
+    """New places for those who go. Room to restart is for those whom it would hurt most to stop; no extra restarts alone."""
+    moved: dict[Part, list[Spot]] = {}
+    lost: set[Part] = set()
+    for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
+        moved[part] = [] if part in lost else _moved(world, rights, trial, part)
+        if not moved[part]:
+            lost.update(part.rest)
+    return moved
+
+
+def _moved(world: World, rights: Rights, trial: Trial, part: Part) -> list[Spot]:
+    """New places for a part; none where they don't all fit, or a queue above the asker has no room for it besides."""
+    spots = move(world, trial, part) if _has_room_above(rights, trial, part) else []
+    if spots:
+        trial.tally.count(part, -1)
+    return spots

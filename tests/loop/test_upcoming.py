@@ -1,0 +1,20 @@
+"""Time alone changes decisions; the loop knows when to look again."""
+
+from __future__ import annotations
+
+from board import MINUTE_MS, NOW_MS, Sketch, queue
+from gpumax.loop.upcoming import next_decision_ms
+
+
+def test_the_end_of_a_minimum_runtime_is_waited_for() -> None:
+    """Of reclaim and of preempt, whichever comes first; work began half an hour ago."""
+    for one in (queue("q", 1, min_runtime_ms=40 * MINUTE_MS), queue("q", 1, preempt_ms=40 * MINUTE_MS)):
+        sketch = Sketch("n1: b").with_queues(one).run("b", "q").wait("A", "q", priority=75)
+        assert next_decision_ms(sketch.snapshot()) == NOW_MS + 10 * MINUTE_MS
+
+
+def test_what_is_over_is_not_waited_for() -> None:
+    """Protections that ended change nothing any more; nor do any where nobody waits."""
+    sketch = Sketch("n1: b").with_queues(queue("q", 1, preempt_ms=20 * MINUTE_MS)).run("b", "q")
+    assert next_decision_ms(sketch.snapshot()) is None
+    assert next_decision_ms(sketch.wait("A", "q", priority=75).snapshot()) is None
