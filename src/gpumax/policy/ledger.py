@@ -77,7 +77,8 @@ def _together(helds: list[Held]) -> Held:
         for column, milli in held.devices:
             devices[column] = devices.get(column, 0) + milli
     gpu, cpu, memory = summed(helds)
-    return Held("", helds[0].row, gpu, cpu, memory, tuple(extended.items()), tuple(devices.items()))
+    slices = tuple(chain.from_iterable(held.slices for held in helds))
+    return Held("", helds[0].row, gpu, cpu, memory, tuple(extended.items()), tuple(devices.items()), slices)
 
 
 class View(NamedTuple):
