@@ -1,0 +1,123 @@
+"""What holds say: true, short, and in the words of the person who waits."""
+
+from __future__ import annotations
+
+import pytest
+
+from board import Sketch, gpus, queue
+from gpumax.model.decision import Hold
+from gpumax.model.node import Device, Taint
+from gpumax.model.workload import Request, Task
+from gpumax.policy.decide import decide
+from gpumax.policy.words import amount, amounts, listed, some
+
+
+def hold_of(sketch: Sketch, name: str = "A") -> Hold:
+    return next(hold for hold in decide(sketch.snapshot()).holds if hold.workload == name)
+
+
+def asking(request: Request, nodes: str = "n1: ....") -> Sketch:
+    sketch = Sketch(nodes).with_queues(queue("q", 99)).wait("A", "q")
+    return sketch.change("A", tasks=(Task(name="A-0", request=request),))
+
+
+def test_more_memory_than_any_gpu_has_names_the_largest_gpu() -> None:
+    """Not a number of GPUs, which would not help."""
+    hold = hold_of(asking(gpus(1, memory_mib=100 * 1024)))
+    assert (hold.code, hold.short) == ("NoNodeMatches", {"gpu": 1000})
+    assert hold.message == "needs 100Gi of a GPU; the largest GPU has 80Gi, so it can never start"
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
+    """The next question is which ones there are."""
+    sketch = asking(gpus(2, model="A100"))
+    sketch.node("n1", devices=(Device(0, "H100", 81920), Device(1, "L4", 24576)))
+    assert (
+        hold_of(sketch).message == "needs 2 A100; there is no A100, only H100 and L4, so it can never start"
+    )
+
+
+def test_a_model_on_nodes_that_are_closed_to_the_task_is_not_called_absent() -> None:
+    """`there is no A100` would be wrong where a taint keeps the task away."""
+    sketch = asking(gpus(1, model="A100"), "n1: .\nn2: .")
+    sketch.node("n2", devices=(Device(0, "A100", 40960),), taints=(Taint("team", "b"),))
+    hold = hold_of(sketch)
+    assert "there is no A100 where it may run, only H100" in hold.message
+    assert hold.nodes == {"ModelMismatch": 1, "TaintNotTolerated": 1}
+
+
+def test_the_largest_of_the_model_that_is_asked_for_counts() -> None:
+    """A larger GPU of another model is no help."""
+    sketch = asking(gpus(1, memory_mib=50_000, model="L4"))
+    sketch.node("n1", devices=(Device(0, "H100", 81920), Device(1, "L4", 24 * 1024)))
+    assert "the largest L4 has 24Gi" in hold_of(sketch).message
+
+
+def test_a_cluster_without_gpus_says_so() -> None:
+    """And not that its largest node lacks some."""
+    assert "there is no healthy whole GPU" in hold_of(asking(gpus(1), "n1:")).message
+
+
+def test_one_gpu_is_one_gpu() -> None:
+    """Amounts agree with their nouns."""
+    hold = hold_of(Sketch("n1: ....").with_queues(queue("q", 9, limit=0.5)).wait("A", "q"))
+    assert hold.message.startswith("asks for 1 GPU; the limit of queue q is 0.5")
+
+
+@pytest.mark.parametrize(
+    ("resource", "value", "said"),
+    [
+        ("gpu", 0, "0 GPUs"), ("gpu", 500, "0.5 GPU"), ("gpu", 1000, "1 GPU"), ("gpu", 22_250, "22.25 GPUs"),
+        ("cpu", 1000, "1 core"), ("cpu", 500, "0.5 cores"), ("memory", 80 * 1024, "80Gi of memory"), ("rdma/hca", 3, "3 rdma/hca"),
+    ],
+)  # fmt: skip
+def test_amounts_carry_their_noun(resource: str, value: int, said: str) -> None:
+    """The same words wherever an amount is said."""
+    assert amount(resource, value) == said
+
+
+def test_lists_are_read_aloud() -> None:
+    """The last one after `and`, many cut short with how many more there are."""
+    assert (listed([]), listed(["a"]), listed(["a", "b", "c"])) == ("", "a", "a, b and c")
+    assert (some(["a", "b"]), some(list("abcde"))) == ("a and b", "a, b, c and 2 more")
+    assert amounts({"gpu": 2000, "cpu": 500}) == "2 GPUs and 0.5 cores"
+
+
+def test_a_limit_above_is_told_with_the_share_below_it() -> None:
+    """c2 asks for 4 where its part of p's 6 is 3: that c1 holds all six today is only half of the reason."""
+    sketch = Sketch("n1: cccccc..").with_queues(
+        queue("p", 6, limit=6), queue("c1", 4, parent="p"), queue("c2", 4, parent="p")
+    )
+    hold = hold_of(sketch.run("c", "c1").wait("A", "c2", tasks=4))
+    assert (hold.code, hold.short) == ("OverLimit", {"gpu": 4000})
+    assert hold.message == (
+        "asks for 4 GPUs; queue p uses 6 of its limit of 6; "
+        "the share of queue c2 is 3, so it can't have 4 GPUs while others want theirs"
+    )
+
+
+def test_elastic_work_that_runs_in_part_says_both() -> None:
+    """That it runs, and what the next task waits for."""
+    sketch = Sketch("n1: AAbb").with_queues(queue("q", 4), queue("b", 4)).run("b", "b")
+    sketch.run("A", "q", min=2).wait("A", "q", tasks=2, min=2)
+    hold = hold_of(sketch)
+    assert hold.message.startswith("runs with 2 of 4 tasks; one more needs 1 GPU; n1 comes nearest")
+
+
+def test_a_gang_that_lost_a_task_says_that_it_runs_below_its_minimum() -> None:
+    """It needs that task back; the others still run."""
+    sketch = Sketch("n1: AAb").with_queues(queue("q", 4), queue("b", 4)).run("b", "b")
+    hold = hold_of(sketch.run("A", "q").wait("A", "q", tasks=1))
+    assert hold.message.startswith("runs with 2 of 3 tasks, below its minimum; it needs 1 GPU")
+
+
+def test_work_whose_run_ends_in_the_same_decision_says_for_whom() -> None:
+    """Its waiting tasks are not placed although there is room: they start with the next run."""
+    sketch = Sketch("n1: bbb").with_queues(queue("a", 2), queue("b", 0, weight=0))
+    sketch.run("b", "b", min=3).wait("b", "b", tasks=1, min=3).wait("A", "a", gpu=2)
+    decision = decide(sketch.snapshot())
+    assert {eviction.task for eviction in decision.evictions} == {"b-0", "b-1", "b-2"}
+    (hold,) = decision.holds
+    assert hold.message == (
+        "its run ends in this decision: 3 tasks of it make way for A (reclaim); it starts again as a whole when there is room"
+    )
