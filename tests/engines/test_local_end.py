@@ -75,8 +75,18 @@ def test_exit_of_its_own_choice_when_told(machine: Machine) -> None:
     machine.start("a1", "trap 'echo saved > saved; exit 7' TERM; echo up > up; while :; do sleep 0.01; done")
     machine.file("up")
     machine.stop("a1")
-    assert machine.until("a1", "exited").exit_code == 7
+    seen = machine.until("a1", "exited")
+    assert (seen.exit_code, seen.told) == (7, True)
     assert machine.file("saved") == "saved\n"
+
+
+def test_stop_after_the_main_process_has_ended(machine: Machine) -> None:
+    """A stop that finds only leftovers of a task told its main process nothing: that one had ended by itself."""
+    machine.start("a1", f"({IGNORES}) & while [ ! -s pid ]; do sleep 0.01; done; exit 0")
+    machine.file("told")  # the main process has ended, and the leftovers are being ended for that
+    machine.stop("a1", grace_ms=0)
+    seen = machine.until("a1", "exited")
+    assert (seen.exit_code, seen.told) == (0, False)
 
 
 @pytest.mark.parametrize("round", range(20))

@@ -71,7 +71,7 @@ def test_disk_full(machine: Machine) -> None:
     machine.start("a1", "seq 1 200000 && echo done > done", log=str(log))
     seen = machine.until("a1", "exited")
     assert seen.exit_code == 0
-    assert seen.message == "its log is incomplete: No space left on device"
+    assert seen.note == "its log is incomplete: No space left on device"
     assert machine.file("done") == "done\n"
 
 
@@ -81,4 +81,4 @@ def test_no_log(machine: Machine) -> None:
     directory.mkdir()
     machine.start("a1", "seq 1 200000", log=str(directory))
     seen = machine.until("a1", "exited")
-    assert (seen.exit_code, seen.message) == (0, "it has no log: Is a directory")
+    assert (seen.exit_code, seen.note) == (0, "it has no log: Is a directory")

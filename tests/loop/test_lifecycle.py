@@ -127,13 +127,50 @@ def test_an_evicted_task_that_is_lost_is_evicted_all_the_same() -> None:
     assert (states, record.failures) == (["pending"], 0)
 
 
-def test_work_that_ends_well_while_it_is_evicted_is_done() -> None:
-    """It finished in its grace; unless others of the gang were cut off, who need it to start again."""
+def test_work_that_was_done_before_it_was_told_to_go_is_done() -> None:
+    """It ended by itself; unless others of the gang were cut off, who need it to start again."""
     _, record, states = see(evicted(workload("releasing")), exited(0, 0))
     assert (states, record.state) == (["succeeded"], "succeeded")
     live = evicted(workload("releasing", "releasing"))
     _, record, states = see(live, exited(0, 0), exited(1, 143))
     assert (states, record.state) == (["pending", "pending"], "pending")
+
+
+def test_a_program_that_saves_and_exits_with_0_when_told_to_go_is_not_done() -> None:
+    """Evicted it waits for room, suspended it is put aside, stopped it has ended; an extra of it grows again."""
+    saved = exited(0, 0, told=True)
+    _, record, states = see(evicted(workload("releasing")), saved)
+    assert (states, record.state, record.failures) == (["pending"], "pending", 0)
+    _, record, states = see(workload("releasing", wish="suspend"), saved)
+    assert (states, record.state) == (["gated"], "suspended")
+    _, record, _ = see(workload("releasing", wish="stop"), saved)
+    assert record.state == "stopped"
+    _, record, states = see(evicted(workload("releasing", "running", least=1)), saved, running(1))
+    assert (states, record.state) == (["pending", "running"], "running")
+
+
+def test_whoever_is_told_to_go_by_somebody_else_has_failed() -> None:
+    """As at the machine's shutdown; exit code 0 doesn't make it done."""
+    _, record, _ = see(workload("running"), exited(0, 0, told=True))
+    assert record.state == "failed"
+    assert "told to end from outside" in record.reason
+
+
+def test_a_new_run_is_one_of_all_tasks() -> None:
+    """After an eviction or a resume those that were done start again with the others, who would wait for them."""
+    live = evicted(workload("succeeded", "releasing", "releasing"))
+    _, record, states = see(live, exited(1, 143), exited(2, 143))
+    assert (states, record.state) == (["pending"] * 3, "pending")
+    ((record, tasks),) = workload("succeeded", "gated").workloads
+    _, record, states = see(Live((), ((replace(record, state="suspended"), tasks),)))
+    assert (states, record.state) == (["pending"] * 2, "pending")
+
+
+def test_what_is_done_stays_done_where_only_extras_are_left() -> None:
+    """They need nobody."""
+    live = evicted(workload("succeeded", "releasing", least=1))
+    _, record, states = see(live, exited(1, 143))
+    assert (states, record.state) == (["succeeded", "pending"], "pending")
 
 
 def test_an_extra_goes_and_the_rest_runs_on() -> None:
@@ -142,6 +179,50 @@ def test_an_extra_goes_and_the_rest_runs_on() -> None:
     _, record, states = see(live, running(0), exited(1, 143))
     assert (states, record.state, record.runs) == (["running", "pending"], "running", 1)
     assert record.started_ms == NOW_MS - 10 * MINUTE_MS
+
+
+def failing(record: WorkloadRecord, now_ms: int, lasted_ms: int = 100) -> tuple[Step, WorkloadRecord]:
+    """A run of this workload that fails."""
+    task = replace(workload("running").workloads[0][1][0])
+    live = Live((), ((replace(record, state="running", started_ms=now_ms - lasted_ms), (task,)),))
+    step, record, _ = see(live, exited(0, 1), now_ms=now_ms)
+    return step, record
+
+
+def test_a_pause_before_a_retry_doubles_up_to_a_minute() -> None:
+    """By failures in a row; a run that lasted longer than ten minutes starts the count anew."""
+    record = workload("running", retries=100).workloads[0][0]
+    pauses = []
+    for lasted_ms in (*[100] * 8, 10 * MINUTE_MS + 1, 100):
+        step, record = failing(record, NOW_MS, lasted_ms)
+        assert step.next_ms == record.retry_ms
+        pauses.append(((record.retry_ms or 0) - NOW_MS) // 1000)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]
+    assert "starts again after 2s" in record.reason
+
+
+def test_a_pause_ends_by_itself() -> None:
+    """Its end is known beforehand; until then the record says when it starts again."""
+    _, record = failing(workload("running", retries=1).workloads[0][0], NOW_MS)
+    live = Live((), ((record, workload("pending").workloads[0][1]),))
+    step, record, _ = see(live, now_ms=NOW_MS + 999)
+    assert (step.changes.workloads, step.next_ms) == ((), NOW_MS + 1000)
+    _, record, states = see(live, now_ms=NOW_MS + 1000)
+    assert (record.retry_ms, record.reason, states) == (None, "", ["pending"])
+
+
+def test_an_end_is_told_in_words() -> None:
+    """Signals by name; what the supervisor knows of it; what else went wrong."""
+    for seen, words in (
+        (exited(0, 3), "exit code 3"),
+        (exited(0, 139), "ended by SIGSEGV (exit code 139)"),
+        (exited(0, 127, message="can't run x: no such command"), "can't run x: no such command"),
+        (exited(0, 1, note="its log is incomplete: no room"), "exit code 1; its log is incomplete: no room"),
+    ):
+        step, record, _ = see(workload("running"), seen)
+        assert record.reason == f"w-0: {words}"
+        assert step.changes.tasks[0].reason == words
+        assert step.changes.events[0].message == words
 
 
 def test_a_lost_task_is_a_failure() -> None:
@@ -163,15 +244,27 @@ def test_a_stop_is_repeated_until_the_engine_has_it() -> None:
 
 def test_suspended_work_keeps_its_place_in_line_and_nothing_else() -> None:
     """It is told to go, waits without asking, and asks again when it is resumed."""
-    step, _, states = see(workload("running", wish="suspend"), running(0))
-    assert states == ["releasing"]
+    step, record, states = see(workload("running", wish="suspend"), running(0))
+    assert (states, record.reason) == (["releasing"], "suspending")
+    assert [event.kind for event in step.changes.events] == ["Suspending"]
+    assert see(merge(workload("running", wish="suspend"), step.changes), stopping(0))[0] == Step()
     _, record, states = see(workload("releasing", wish="suspend"), exited(0, 143))
     assert (states, record.state, record.failures) == (["gated"], "suspended", 0)
     ((record, tasks),) = workload("gated").workloads
     live = Live((), ((replace(record, state="suspended", started_ms=None), tasks),))
     _, record, states = see(live)
     assert (states, record.state) == (["pending"], "pending")
-    assert step.changes.workloads == ()
+
+
+def test_a_suspend_may_be_taken_back_while_tasks_are_leaving() -> None:
+    """It is told, and they start again when they have ended."""
+    ((record, tasks),) = workload("releasing").workloads
+    live = Live((), ((replace(record, reason="suspending"), tasks),))
+    step, record, states = see(live, stopping(0))
+    assert [event.kind for event in step.changes.events] == ["Resumed"]
+    assert record.reason.startswith("resumed")
+    _, record, states = see(merge(live, step.changes), exited(0, 143, told=True))
+    assert (states, record.state, record.reason) == (["pending"], "pending", "")
 
 
 def test_stopped_work_is_finished() -> None:

@@ -159,6 +159,7 @@ SUSPEND_AND_RETRY: list[Callable[[Rig], object]] = [
     lambda rig: rig.wish("gang", "run"),
     lambda rig: rig.engine.exit("gang-1", 1),
     leave,
+    lambda rig: rig.clock.advance(1000),
     lambda rig: rig.wish("other", "delete"),
     leave,
     lambda rig: finish(rig, "gang"),

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from gpumax.loop.ends import GANG_REFUSED
 from gpumax.loop.launch import Master, launch
-from gpumax.loop.lifecycle import GANG_REFUSED
 from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.records import Changes, Event, EventKind, Live, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE, HOLDING

@@ -11,11 +11,13 @@ never forgets an end that isn't on record.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from gpumax.loop.ends import how, outcome, pause_ms, quick_failures
 from gpumax.model.records import (
     FINISHED,
     Changes,
@@ -33,8 +35,13 @@ from gpumax.units import format_duration
 ENDED: Final = frozenset(("exited", "lost"))
 """States of an attempt that has nothing running any more."""
 
-GANG_REFUSED: Final = "a task of its gang could not start"
-"""The reason of a task that was started with others of which one was refused: it goes, and starts again with them."""
+_TOLD: Final[dict[str, tuple[EventKind, str]]] = {
+    "suspend": ("Suspending", "suspending"),
+    "stop": ("Stopping", "stopping"),
+    "delete": ("Deleting", "deleting"),
+}
+"""What is said of a wish while the tasks have their grace: an event, and the reason meanwhile."""
+_RESUMED: Final = "resumed; it starts again when its tasks have ended"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -120,6 +127,7 @@ class _Run:
             if task.state in HOLDING:
                 self._look(index, task)
         if self._holding():
+            self._take_wish()
             self._watch_duration()
             if not may_start(self.record, tuple(self.tasks)):
                 self._stop_all()
@@ -146,7 +154,7 @@ class _Run:
             self._tell("Started", f"running on {task.node}", task)
 
     def _end(self, index: int, task: TaskRecord, seen: AttemptSeen) -> None:
-        state, reason = self._outcome(task, seen)
+        state, reason = outcome(self.record, task, seen)
         started_ms = seen.started_ms or task.started_ms
         ended_ms = seen.ended_ms or self.now_ms
         if started_ms is not None:
@@ -162,27 +170,23 @@ class _Run:
             ended_ms=ended_ms,
             exit_code=seen.exit_code,
         )
-        lost = seen.state == "lost"
-        words = f"lost: {seen.message}" if lost else f"exit code {seen.exit_code}"
-        more = "" if lost or reason in ("", words) else f"; {reason}"
-        self._tell("Lost" if lost else "Exited", words + more, task)
+        words = how(seen)
+        more = "" if reason in ("", words) else f"; {reason}"
+        self._tell("Lost" if seen.state == "lost" else "Exited", words + more, task)
 
-    def _outcome(self, task: TaskRecord, seen: AttemptSeen) -> tuple[TaskState, str]:
-        """What an ended task is now, and why."""
-        told_to_go = task.state == "releasing"
-        if told_to_go and self.record.wish in ("stop", "delete"):
-            return "failed", "stopped"
-        if told_to_go and self.record.wish == "suspend":
-            return "gated", "suspended"
-        if told_to_go and task.reason == GANG_REFUSED:
-            return "pending", GANG_REFUSED
-        if seen.exit_code == 0:
-            return "succeeded", ""
-        if told_to_go and task.cause is not None:
-            return "pending", f"evicted for {task.beneficiary} ({task.cause})"
-        if told_to_go:
-            return "pending", "ended with its workload"
-        return "failed", f"exit code {seen.exit_code}" if seen.state == "exited" else f"lost: {seen.message}"
+    def _take_wish(self) -> None:
+        """Say that a wish was heard, or taken back, while the tasks that must go for it have their grace."""
+        wish, reason = self.record.wish, self.record.reason
+        if is_overdue(self.record):
+            return
+        if wish in _TOLD and reason != _TOLD[wish][1]:
+            kind, words = _TOLD[wish]
+            self._change(reason=words)
+            grace = format_duration(self.record.spec.grace_ms)
+            self._tell(kind, f"{words}: its tasks have {grace} to end")
+        elif wish == "run" and reason == "suspending":
+            self._change(reason=_RESUMED)
+            self._tell("Resumed", _RESUMED)
 
     def _watch_duration(self) -> None:
         limit, started_ms = self.record.spec.max_duration_ms, self.record.started_ms
@@ -225,16 +229,19 @@ class _Run:
         """The run failed: all of it again, done tasks included, as long as retries are left."""
         failures, retries = self.record.failures + 1, self.record.spec.retries
         reason = f"{failed.name}: {failed.reason}"
-        self._change(failures=failures)
+        in_a_row = quick_failures(self.record, self.now_ms)
+        self._change(failures=failures, failures_in_a_row=in_a_row)
         if failures > retries:
             self._finish("failed", "Failed", reason)
             return
         self._all_to("pending")
-        self._tell("Retried", f"{reason}; starts again, retry {failures} of {retries}")
+        pause = pause_ms(in_a_row)
+        words = f"{reason}; starts again after {format_duration(pause)}, retry {failures} of {retries}"
+        self._tell("Retried", words)
+        self.due_ms = self.now_ms + pause
+        self._change(state="pending", started_ms=None, retry_ms=self.due_ms, reason=words)
         if self.record.wish == "suspend":
             self._suspend()
-        else:
-            self._change(state="pending", started_ms=None)
 
     def _suspend(self) -> None:
         self.tasks = [
@@ -249,17 +256,28 @@ class _Run:
         """It waits to be placed: new, given back by an eviction, never begun, or resumed."""
         if self.record.state == "suspended":
             self._tell("Resumed", "resumed")
+        if self.record.state == "suspended" or self.record.reason == _RESUMED:
             self._change(reason="")
         if self._never_began():
             self._change(runs=self.record.runs - 1)
-        # Some programs exit with 0 when told to go. Where others of the gang were cut off, the run wasn't finished.
-        cut_off = any(task.state == "pending" and task.cause is not None for task in self.tasks)
+        goes_on = self._goes_on()
         for index, task in enumerate(self.tasks):
             if task.state == "gated":
                 self.tasks[index] = replace(task, state="pending", reason="")
-            elif task.state == "succeeded" and task.cause is not None and cut_off:
+            elif task.state == "succeeded" and not goes_on:
                 self.tasks[index] = _vacate(task, "pending", "starts again with its gang")
         self._change(state="pending", started_ms=None)
+        retry_ms = self.record.retry_ms
+        if retry_ms is not None and retry_ms > self.now_ms:
+            self.due_ms = retry_ms
+        elif retry_ms is not None:
+            self._change(retry_ms=None, reason="")
+
+    def _goes_on(self) -> bool:
+        """Whether what is done stays done. A new run is one of all tasks, or the others of a gang would wait for those that
+        are done; only extras that are left over when every group's minimum is done need nobody."""
+        done = Counter(task.group for task in self.tasks if task.state == "succeeded")
+        return all(done[group.name] >= group.min for group in self.record.spec.groups)
 
     def _never_began(self) -> bool:
         """Whether this step undid a run of which no task had started."""
@@ -271,7 +289,7 @@ class _Run:
             replace(task, state="failed", reason=reason) if task.state in ("pending", "gated") else task
             for task in self.tasks
         ]
-        self._change(state=state, reason=reason, ended_ms=self.now_ms, hold=None)
+        self._change(state=state, reason=reason, ended_ms=self.now_ms, hold=None, retry_ms=None)
         self._tell(kind, reason or state)
 
     def _delete(self) -> None:

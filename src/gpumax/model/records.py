@@ -19,7 +19,7 @@ Wish = Literal["run", "suspend", "stop", "delete"]
 
 EventKind = Literal[
     "Submitted", "Placed", "Started", "Held", "Evicted", "Exited", "Retried", "Lost", "Suspended", "Resumed",
-    "Stopped", "Succeeded", "Failed", "Deleted", "QueueSet", "QueueDeleted", "RuleBroken", "Refused",
+    "Stopping", "Suspending", "Deleting", "Stopped", "Succeeded", "Failed", "Deleted", "QueueSet", "QueueDeleted", "RuleBroken", "Refused",
     "CycleFailed", "JournalFailed",
 ]  # fmt: skip
 
@@ -50,6 +50,8 @@ class WorkloadRecord(msgspec.Struct, frozen=True):
     """A submitted workload. id: stable over restarts (GPUMAX_RUN).
 
     runs: how often it was started; failures: ends of its own fault (evictions never count); started_ms: of this run.
+    failures_in_a_row: since a run that lasted; retry_ms: when it starts again after a failure, None where it waits for
+    nothing but room. objection: what the engine says against a start, wherever it were.
     device_ms: milli-device-milliseconds it has held so far, finished attempts only.
     """
 
@@ -62,6 +64,9 @@ class WorkloadRecord(msgspec.Struct, frozen=True):
     ended_ms: int | None = None
     runs: int = 0
     failures: int = 0
+    failures_in_a_row: int = 0
+    retry_ms: int | None = None
+    objection: str = ""
     evictions: int = 0
     device_ms: int = 0
     hold: Hold | None = None

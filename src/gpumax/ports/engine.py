@@ -61,16 +61,20 @@ AttemptState = Literal["starting", "running", "stopping", "exited", "lost"]
 class AttemptSeen(msgspec.Struct, frozen=True):
     """What the engine knows of an attempt. exit_code: as shells give it (128 + signal); None unless exited.
 
+    told: it was told to go before its main process ended, so that even exit code 0 doesn't say that its work is done.
     checkpointed_ms: when its checkpoint directory last changed, None if it has none or never did.
+    message: why it ended so, or could not start, where the exit code doesn't say it all; note: what went wrong beside that.
     """
 
     attempt: str
     state: AttemptState
     exit_code: int | None = None
+    told: bool = False
     started_ms: int | None = None
     ended_ms: int | None = None
     checkpointed_ms: int | None = None
     message: str = ""
+    note: str = ""
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -98,6 +102,13 @@ class Engine(Protocol):
 
     def apply(self, orders: Sequence[Order]) -> tuple[Refusal, ...]:
         """Carry the orders out, in their order. A start that isn't refused will be seen in the next observe()."""
+        ...
+
+    def objection(self, launch: Launch) -> str:
+        """Why this start would be refused or come to nothing, wherever it were; empty where nothing is known against it.
+
+        Cheap, and asked from any thread, before anybody makes way: of the launch, node, devices and attempt count for nothing.
+        """
         ...
 
     def notes(self) -> tuple[str, ...]:

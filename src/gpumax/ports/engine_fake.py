@@ -18,7 +18,8 @@ OVER: Final = ("exited", "lost")
 class FakeEngine:
     """Starts become true at once where `starts` is set, and so do stops where `stops` is; else when the test says so.
 
-    launches: what every attempt was started with; orders: all that was applied, in order; refuse: why starts are refused.
+    launches: what every attempt was started with; orders: all that was applied, in order; refuse: why starts are refused; object: what is
+    said against starts beforehand.
     An attempt is named by its id, or by the task of which it is the newest attempt.
     """
 
@@ -39,6 +40,7 @@ class FakeEngine:
         self.starts = starts
         self.stops = stops
         self.refuse = ""
+        self.object = ""
         self.launches: dict[str, Launch] = {}
         self.orders: list[Order] = []
         self.said: tuple[str, ...] = ()
@@ -56,6 +58,10 @@ class FakeEngine:
         self.orders += orders
         return tuple(refusal for order in orders if (refusal := self._carry_out(order)) is not None)
 
+    def objection(self, launch: Launch) -> str:
+        """What the test put into `object`; that there is no command."""
+        return self.object or ("" if launch.argv else "it has no command")
+
     def notes(self) -> tuple[str, ...]:
         """What the test put into `said`."""
         return self.said
@@ -68,8 +74,9 @@ class FakeEngine:
         self._see(attempt, state="running", started_ms=self.clock.now_ms())
 
     def exit(self, attempt: str, code: int = 0) -> None:
-        """The attempt ended by itself, or because it was told to."""
-        self._see(attempt, state="exited", exit_code=code, ended_ms=self.clock.now_ms())
+        """The attempt ended: by itself, or, where it is stopping, because it was told to."""
+        told = self._find(attempt).state == "stopping"
+        self._see(attempt, state="exited", exit_code=code, told=told, ended_ms=self.clock.now_ms())
 
     def lose(self, attempt: str, message: str = "its supervisor died") -> None:
         """The attempt's supervisor died, and all its processes are gone."""
@@ -115,14 +122,22 @@ class FakeEngine:
         if seen is None:
             # Remembered, so that a start that comes late finds it.
             self._attempts[attempt] = AttemptSeen(
-                attempt, "exited", 143, ended_ms=self.clock.now_ms(), message="stopped before it started"
+                attempt,
+                "exited",
+                143,
+                told=True,
+                ended_ms=self.clock.now_ms(),
+                message="stopped before it started",
             )
         elif seen.state not in OVER:
             self._see(attempt, state="stopping")
             if self.stops:
                 self.exit(attempt, 143)
 
+    def _find(self, name: str) -> AttemptSeen:
+        return self._attempts[name if name in self._attempts else self.attempt_of(name)]
+
     def _see(self, name: str, **fields: object) -> None:
-        attempt = name if name in self._attempts else self.attempt_of(name)
-        self._attempts[attempt] = replace(self._attempts[attempt], **fields)
+        seen = replace(self._find(name), **fields)
+        self._attempts[seen.attempt] = seen
         self.wake()

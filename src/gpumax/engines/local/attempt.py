@@ -134,10 +134,12 @@ class Attempt:
             self.id,
             state,
             exit_code=number(end, "code"),
+            told=bool(first(end, "told")),
             started_ms=number(started, "at"),
             ended_ms=number(end, "at"),
             checkpointed_ms=newest_ms(self._checkpoint_dir),
             message=first(end, "message"),
+            note=first(end, "note"),
         )
 
     def _end_orphans(self) -> None:
@@ -152,7 +154,7 @@ class Attempt:
     def _write_end(self, name: str, message: str, code: int | None = None) -> None:
         fields = [("at", str(time.time_ns() // 1_000_000)), ("message", message)]
         if code is not None:
-            fields.append(("code", str(code)))
+            fields += [("code", str(code)), ("told", "1")]
         while True:
             try:
                 files.write(self._path(name), fields, durable=True)
@@ -197,7 +199,7 @@ def tombstone(attempts: Path, attempt: str) -> Attempt:
     fresh, directory = attempts / f".{attempt}", attempts / attempt
     with _whole(fresh):
         fresh.mkdir(mode=0o700)
-        fields = [("code", str(STOPPED)), ("at", str(time.time_ns() // 1_000_000))]
+        fields = [("code", str(STOPPED)), ("told", "1"), ("at", str(time.time_ns() // 1_000_000))]
         files.write(f"{fresh}/exited", [*fields, ("message", "stopped before it started")], durable=True)
         os.rename(fresh, directory)
     return Attempt(directory, -1)

@@ -70,19 +70,23 @@ class Supervisor:
         self.message = ""
         self.kill_at: int | None = None  # monotonic ms; set once it has been told to end
         self.told = False  # an order from outside, not the end of the main program
+        self.cut_off = False  # that order came before the main program had ended
 
     def run(self) -> None:
         """Live through the attempt."""
         if self._stop_order() is not None:
-            self._record_end(STOPPED, "stopped before it started")
+            self.cut_off = True
+            self.message = "stopped before it started"
+            self._record_end(STOPPED)
             return
         self._start_next()
         self._watch()
         self._drain()
+        if self.message:
+            self.log.say(self.message)
         self.log.close()
-        words = [text for text in (self.message, self.log.trouble) if text]
         cgroups.remove(self.cgroup)
-        self._record_end(STOPPED if self.code is None else self.code, "; ".join(words))
+        self._record_end(STOPPED if self.code is None else self.code)
 
     def _start_next(self) -> None:
         command = self.commands.pop(0)
@@ -90,7 +94,6 @@ class Supervisor:
         self.main, trouble = program.start(self._record_start)
         if trouble:
             self.message = trouble
-            self.log.say(trouble)
             self.commands.clear()
         self._ring()
 
@@ -150,12 +153,13 @@ class Supervisor:
         if code != 0 or not self.commands:
             self.code = code if code >= 0 else 128 - code
         if code != 0 and self.commands and not self.told:
-            self.message = "its setup failed"
+            self.message = f"its setup failed with exit code {self.code}"
         self._end(LEFTOVER_GRACE_MS, told=False)
 
     def _obey(self) -> None:
         deadline = self._stop_order()
         if deadline is not None:
+            self._reap()  # a main program that has ended by itself was told nothing
             self._end(deadline - _now_ms(), told=True)
 
     def _stop_order(self) -> int | None:
@@ -169,6 +173,7 @@ class Supervisor:
         deadline = _now_ms() + grace_ms
         self.kill_at = deadline if self.kill_at is None else min(self.kill_at, deadline)
         self.told = self.told or told
+        self.cut_off = self.cut_off or (told and self.main is not None)
         if first_time and grace_ms > 0:
             for number in (tree.SIGTERM, tree.SIGCONT):
                 tree.signal_all(self._processes(), number)
@@ -196,9 +201,10 @@ class Supervisor:
             files.write(f"{self.directory}/started", [("pid", str(pid)), ("at", str(_wall_ms()))])
             self.began = True
 
-    def _record_end(self, code: int, message: str) -> None:
+    def _record_end(self, code: int) -> None:
         """The end must get on record, however long the disk refuses."""
-        fields = [("code", str(code)), ("at", str(_wall_ms())), ("message", message)]
+        fields = [("code", str(code)), ("told", "1" if self.cut_off else ""), ("at", str(_wall_ms()))]
+        fields += [("message", self.message), ("note", self.log.trouble)]
         while True:
             try:
                 files.write(f"{self.directory}/exited", fields, durable=True)
