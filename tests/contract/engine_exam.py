@@ -69,7 +69,7 @@ class EngineExam:
         subject.until(A1, "running")
         subject.finish(A1, code)
         seen = subject.until(A1, "exited")
-        assert seen.exit_code == code
+        assert (seen.exit_code, seen.told) == (code, False)
         assert seen.started_ms is not None
         assert seen.ended_ms is not None
         assert seen.started_ms <= seen.ended_ms
@@ -81,7 +81,8 @@ class EngineExam:
         assert subject.engine.apply([Stop(A1, 60_000)]) == ()
         (at_once,) = subject.engine.observe().attempts
         assert at_once.state in ("stopping", "exited")
-        assert subject.until(A1, "exited").exit_code == 143
+        seen = subject.until(A1, "exited")
+        assert (seen.exit_code, seen.told) == (143, True)
 
     def test_repeats(self, subject: Subject) -> None:
         """Orders may be repeated: a start starts once, a stop stops, a forget forgets."""
@@ -109,7 +110,8 @@ class EngineExam:
     def test_stop_before_start(self, subject: Subject) -> None:
         """What is stopped before it was started is never started."""
         assert subject.engine.apply([Stop(A1, 0), Start(subject.launch(A1))]) == ()
-        assert subject.until(A1, "exited").exit_code == 143
+        seen = subject.until(A1, "exited")
+        assert (seen.exit_code, seen.told) == (143, True)
         assert subject.runs(A1) == 0
 
     def test_stop_right_after_start(self, subject: Subject) -> None:
@@ -143,6 +145,13 @@ class EngineExam:
         assert seen.exit_code is None
         assert seen.message
         assert subject.engine.apply([Stop(A1, 0), Start(subject.launch(A1)), Forget(A1)]) == ()
+        assert subject.engine.observe().attempts == ()
+
+    def test_objection(self, subject: Subject) -> None:
+        """What can be known against a start is said without one; of a launch without a place, node and attempt, too."""
+        good = msgspec.structs.replace(subject.launch(A1), attempt="", node="", devices=())
+        assert subject.engine.objection(good) == ""
+        assert subject.engine.objection(msgspec.structs.replace(good, argv=())) == "it has no command"
         assert subject.engine.observe().attempts == ()
 
     def test_unknown_node(self, subject: Subject) -> None:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine_kit import Machine, alive, cmdline
 from gpumax.model.workload import DeviceShare
@@ -116,8 +117,8 @@ def test_setup_fails(machine: Machine) -> None:
     """Where setup fails, the task has failed with its exit code, and the command is never run."""
     machine.start("a1", "echo never", setup="echo broken; exit 9")
     seen = machine.until("a1", "exited")
-    assert (seen.exit_code, seen.message) == (9, "its setup failed")
-    assert machine.log("a1") == "broken\n"
+    assert (seen.exit_code, seen.message) == (9, "its setup failed with exit code 9")
+    assert machine.log("a1") == "broken\ngpumax: its setup failed with exit code 9\n"
 
 
 def test_stop_during_setup(machine: Machine) -> None:
@@ -189,6 +190,36 @@ def test_secret_refused(machine: Machine, name: str) -> None:
     assert name in refusal.why
     assert SECRET not in refusal.why
     assert machine.seen("a1") is None
+
+
+def test_objections(machine: Machine) -> None:
+    """What is known against a start before it: secrets, directories, text that no program can be given."""
+    keep_secret(machine, "TOKEN")
+    keep_secret(machine, "OPEN", mode=0o644)
+    inside = str(machine.data / "a" / "b")
+    good = machine.launch("a1", "true", secrets=("TOKEN",), checkpoint_dir=inside)
+    assert machine.engine.objection(good) == ""
+    for changes, words in (
+        (
+            {"secrets": ("TOKEN", "MISSING")},
+            f"there is no secret MISSING; wanted: its value in {machine.data}/secrets/",
+        ),
+        ({"secrets": ("OPEN",)}, "others may read the secret OPEN; wanted: chmod 600 "),
+        (
+            {"checkpoint_dir": "/etc/passwd"},
+            "its checkpoint directory /etc/passwd can't be made: /etc/passwd is no dir",
+        ),
+        (
+            {"checkpoint_dir": "/etc/passwd/x"},
+            "its checkpoint directory /etc/passwd/x can't be made: /etc/passwd is no",
+        ),
+        ({"workdir": "/no/such"}, "its workdir /no/such is not there"),
+        ({"workdir": "/etc/passwd"}, "its workdir /etc/passwd is no directory"),
+        ({"env": {"A": "a\0b"}}, "its command, paths or environment hold a NUL byte"),
+        ({"argv": ("echo", "\ud800")}, "its command, paths or environment hold a NUL byte or broken text"),
+    ):
+        assert machine.engine.objection(replace(good, **changes)).startswith(words)
+    assert not (machine.data / "a").exists()
 
 
 @pytest.mark.parametrize("word", ["a\0b", "\ud800"])

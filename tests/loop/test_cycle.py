@@ -11,6 +11,7 @@ from gpumax.errors import Stale
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceShare
+from gpumax.ports.engine import Launch, Refusal
 from loop.kit import MINUTE_MS, Rig, machine, queue, spec
 
 
@@ -162,6 +163,95 @@ def test_a_refused_start_is_given_back_and_tried_again_later(tmp_path: Path) -> 
     assert rig.states("w") == ["running"]
 
 
+def test_nobody_makes_way_for_work_that_the_engine_objects_to(tmp_path: Path) -> None:
+    """It waits with the reason, asks for nothing, and starts once that is mended; a plan says it, too."""
+    rig = Rig(tmp_path)
+    rig.submit(spec("lent", "b", 2, 4, least=1))
+    rig.settle()
+    rig.engine.object = "there is no secret X"
+    assert rig.loop.what_if([spec("mine", "a", 4)]).objections == {"mine": "there is no secret X"}
+    rig.submit(spec("mine", "a", 4))
+    for _ in range(20):
+        rig.cycle()
+        rig.clock.advance(MINUTE_MS)
+    record = rig.record("mine")
+    assert (rig.record("lent").evictions, record.objection, record.state) == (
+        0,
+        "there is no secret X",
+        "pending",
+    )
+    assert rig.events("Refused", "mine") == ["there is no secret X"]
+    rig.engine.object = ""
+    rig.clock.advance(10_000)
+    rig.settle()
+    assert rig.states("mine") == ["running"]
+    assert rig.record("mine").objection == ""
+
+
+def test_a_start_that_is_refused_again_and_again_costs_others_little(tmp_path: Path) -> None:
+    """Where only the start shows it, nobody is evicted for it again at once: after a minute, then two, then four."""
+    rig = Rig(tmp_path)
+    rig.submit(spec("lent", "b", 2, 4, least=1))
+    rig.settle()
+    start = rig.engine._start
+
+    def never_mine(launch: Launch) -> Refusal | None:
+        return Refusal(launch.attempt, "not today") if launch.task == "mine-0" else start(launch)
+
+    rig.engine._start = never_mine  # type: ignore[method-assign]
+    rig.submit(spec("mine", "a", 4))
+    evicted = []
+    for second in range(500):
+        before = rig.record("lent").evictions
+        rig.settle()
+        if rig.record("lent").evictions > before:
+            evicted.append(second)
+        rig.clock.advance(1000)
+    assert evicted == [0, 60, 180, 420]
+    assert rig.states("lent") == ["running"] * 4
+
+
+def test_a_refused_start_is_made_on_free_room_before_anybody_makes_way(tmp_path: Path) -> None:
+    """What it may not take from others yet, it takes when it is free."""
+    rig = Rig(tmp_path, (machine(gpus=2),), (queue("a", 1), queue("b", 1)))
+    rig.submit(spec("v", "b"), spec("w", "b"))
+    rig.settle()
+    start = rig.engine._start
+
+    def never_owner(launch: Launch) -> Refusal | None:
+        return Refusal(launch.attempt, "not today") if launch.task == "owner-0" else start(launch)
+
+    rig.engine._start = never_owner  # type: ignore[method-assign]
+    rig.submit(spec("owner", "a"))
+    rig.settle()
+    rig.engine._start = start  # type: ignore[method-assign]
+    rig.clock.advance(2000)
+    rig.settle()
+    assert rig.states("owner") == ["pending"]
+    assert sorted(rig.states("v") + rig.states("w")) == ["running", "running"]
+    rig.engine.exit("v-0")
+    rig.settle()
+    assert rig.states("owner") == ["running"]
+
+
+def test_a_failed_run_pauses_before_it_starts_again(tmp_path: Path) -> None:
+    """Also for a loop that comes anew; its room is for others meanwhile."""
+    rig = Rig(tmp_path, (machine(gpus=1),))
+    rig.submit(spec("w", "a", retries=1000))
+    starts = []
+    for second in range(32):
+        before = len(rig.started())
+        rig.settle()
+        if len(rig.started()) > before:
+            starts.append(second)
+            rig.engine.exit("w-0", 1)
+            rig.settle()
+            assert rig.states("w") == ["pending"]
+        rig.restart()
+        rig.clock.advance(1000)
+    assert starts == [0, 1, 3, 7, 15, 31]
+
+
 def test_a_refused_workload_does_not_stand_in_the_way_of_others(tmp_path: Path) -> None:
     """Its room is for others while it waits to be tried again."""
     rig = Rig(tmp_path, (machine(gpus=1),))
@@ -278,8 +368,11 @@ def test_what_if_shows_the_answer_and_changes_nothing(tmp_path: Path) -> None:
     rig.submit(spec("lent", "b", 1, 8, least=1))
     rig.settle()
     before = rig.store.live()
-    snapshot, decision = rig.loop.what_if([spec("plan", "a", 2), spec("more", "new", 1)], [queue("new", 1)])
+    snapshot, decision, objections = rig.loop.what_if(
+        [spec("plan", "a", 2), spec("more", "new", 1)], [queue("new", 1)]
+    )
     assert {workload.name for workload in snapshot.workloads} == {"lent", "plan", "more"}
+    assert objections == {}
     assert {place.task for place in decision.places} >= {"plan-0"}
     assert len(decision.evictions) >= 2
     assert rig.store.live() == before

@@ -44,6 +44,21 @@ def assemble(
     )
 
 
+def gate(snapshot: Snapshot, names: Collection[str]) -> Snapshot:
+    """The same with the waiting tasks of these workloads gated."""
+    return replace(
+        snapshot,
+        workloads=tuple(
+            replace(row, tasks=tuple(_gated(task) for task in row.tasks)) if row.name in names else row
+            for row in snapshot.workloads
+        ),
+    )
+
+
+def _gated(task: Task) -> Task:
+    return replace(task, state="gated") if task.state == "pending" else task
+
+
 def _whole(nodes: tuple[Node, ...], live: Live) -> tuple[Node, ...]:
     found = {node.name: node for node in nodes}
     held: dict[str, set[int]] = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -13,21 +11,23 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from gpumax.errors import GpumaxError, Stale
-from gpumax.loop.assemble import assemble
+from gpumax.errors import Stale
+from gpumax.loop.assemble import assemble, gate
 from gpumax.loop.backoff import Backoff
 from gpumax.loop.bind import bind, merge, unbind
 from gpumax.loop.gangs import Gangs
 from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.objections import Objections, objection
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.sweep import Sweep
+from gpumax.loop.troubles import Troubles
 from gpumax.loop.upcoming import next_decision_ms
-from gpumax.loop.verify import Violation, sound, verify
-from gpumax.loop.whatif import Ground, imagine
+from gpumax.loop.verify import sound, verify
+from gpumax.loop.whatif import Ground, Imagined, imagine
 from gpumax.loop.yielding import yielding
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue
-from gpumax.model.records import Changes, Event, EventKind, Live
+from gpumax.model.records import Changes, Event, Live
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.spec import WorkloadSpec
 from gpumax.policy.decide import decide
@@ -44,7 +44,6 @@ MOST_PAUSE_S: Final = 5.0
 
 DEFAULTS: Final = Policy()
 NOTHING: Final = Changes()
-_log: Final = logging.getLogger("gpumax.loop")
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -79,6 +78,7 @@ class Loop:
         self._pulse = Pulse()
         self._gangs = Gangs(self._data)
         self._backoff = Backoff()
+        self._objections = Objections(engine, self._data)
         self._sweep = Sweep(self._data)
         self._swept = False
         self._seen: Seen | None = None
@@ -86,11 +86,11 @@ class Loop:
         self._quiet = False  # whether the same snapshot would change nothing
         self._again_ms: int | None = None  # when time alone may change the decision
         self._next_ms: int | None = None  # when time alone may change anything
-        self._broken: frozenset[str] = frozenset()
+        self._asked: tuple[Snapshot, frozenset[str]] | None = None  # what the last decision was asked for
         self._numbers: dict[str, float] = dict.fromkeys(
             ("cycles", "decisions", "failures", "rule_breaks", "last_cycle_ms", "decide_ms", "verify_ms"), 0
         )
-        self._troubles: dict[EventKind, str] = {}
+        self._troubles = Troubles(store, clock)
 
     # What others ask of it
 
@@ -107,7 +107,7 @@ class Loop:
     @property
     def trouble(self) -> str:
         """What keeps the loop from doing its work, in words; empty where nothing does."""
-        return "; ".join(self._troubles.values())
+        return str(self._troubles)
 
     def wake(self) -> int:
         """Ask for a cycle, from any thread. Returns a stamp for `wait_past`."""
@@ -121,15 +121,18 @@ class Loop:
         """Wait until a cycle that began after the wake of this stamp has finished; False where none has in time."""
         return self._pulse.wait_past(stamp, timeout_s)
 
-    def what_if(
-        self, specs: Sequence[WorkloadSpec], queues: Sequence[Queue] = ()
-    ) -> tuple[Snapshot, Decision]:
+    def what_if(self, specs: Sequence[WorkloadSpec], queues: Sequence[Queue] = ()) -> Imagined:
         """What would follow now if these were submitted and set; nothing is changed. Stale before the first cycle."""
         ground = self._ground
         if ground is None:
             raise Stale("the first cycle hasn't finished; try again in a moment")
-        snapshot = imagine(ground, specs, queues, self._clock.now_ms())
-        return snapshot, decide(snapshot)
+        return imagine(
+            ground,
+            specs,
+            queues,
+            self._clock.now_ms(),
+            lambda record, tasks: objection(self._engine, record, tasks, self._data),
+        )
 
     # The work
 
@@ -141,7 +144,7 @@ class Loop:
                 self.cycle()
             except Exception as error:
                 self._numbers["failures"] += 1
-                self._tell_trouble("CycleFailed", error)
+                self._troubles.tell("CycleFailed", error)
                 # Not ended by a wake: a busy engine must not make a broken loop spin.
                 self._pulse.pause(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
@@ -161,19 +164,20 @@ class Loop:
             if attempt.checkpointed_ms is not None
         }
         decided = None if self._seen is None else self._seen.decision
-        barred = self._backoff.barred(now_ms) | yielding(live, decided)
+        barred = self._backoff.barred(now_ms) | yielding(live, decided) | _put_off(live)
+        timid = _names(live, self._backoff.timid(now_ms))
         snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred)
-        if self._says_something_new(snapshot):
-            live = self._answer(snapshot, live)
+        if self._says_something_new(snapshot, timid):
+            live = self._answer(snapshot, live, timid)
             if self._seen is not None and yielding(live, decided) - yielding(live, self._seen.decision):
                 # Somebody has the room that was freed for it: its victims may look for other room now.
                 self._pulse.wake()
         elif self._seen is not None:
-            self._seen = Seen(snapshot, self._seen.decision, live)
+            self._seen = Seen(replace(self._seen.snapshot, now_ms=now_ms), self._seen.decision, live)
         self._ground = Ground(live, observation.nodes, self._policy, saved, barred)
-        moments = (due_ms, self._again_ms, self._backoff.next_ms(now_ms))
+        moments = (due_ms, self._again_ms, self._backoff.next_ms(now_ms), self._objections.next_ms())
         self._next_ms = min((moment for moment in moments if moment is not None), default=None)
-        self._troubles.pop("CycleFailed", None)
+        self._troubles.over("CycleFailed")
         self._numbers["cycles"] += 1
         self._numbers["last_cycle_ms"] = _ms_since(began)
         self._pulse.finish(stamp)
@@ -192,35 +196,40 @@ class Loop:
         if not self._swept:
             self._sweep.strays(self._store)
             self._swept = True
-        return merge(live, step.changes), step.next_ms
+        live = merge(live, step.changes)
+        objected = self._objections.ask(live, now_ms)
+        self._commit(objected)
+        return merge(live, objected), step.next_ms
 
-    def _says_something_new(self, snapshot: Snapshot) -> bool:
+    def _says_something_new(self, snapshot: Snapshot, timid: frozenset[str]) -> bool:
         """Whether the decision could differ from the last one, or that one has not been carried out."""
-        seen = self._seen
-        if seen is None or not self._quiet:
+        if self._asked is None or not self._quiet:
             return True
         if self._again_ms is not None and snapshot.now_ms >= self._again_ms:
             return True
-        return replace(snapshot, now_ms=seen.snapshot.now_ms) != seen.snapshot
+        asked, were_timid = self._asked
+        return timid != were_timid or replace(snapshot, now_ms=asked.now_ms) != asked
 
-    def _answer(self, snapshot: Snapshot, live: Live) -> Live:
+    def _answer(self, snapshot: Snapshot, live: Live, timid: frozenset[str]) -> Live:
         """Decide, check, record, carry out and write down. Returns the records as they are then."""
         began = perf_counter()
-        decision = decide(snapshot)
+        asked = (snapshot, timid)
+        snapshot, decision = _decide(snapshot, timid)
         self._numbers["decide_ms"] = _ms_since(began)
         began = perf_counter()
         violations = verify(snapshot, decision)
         kept = sound(snapshot, decision, violations)
         self._numbers["verify_ms"] = _ms_since(began)
         self._numbers["decisions"] += 1
-        broken = self._tell_broken(violations, snapshot.now_ms)
+        self._numbers["rule_breaks"] += len(violations)
+        broken = self._troubles.broken(violations, snapshot.now_ms)
         try:
             after = self._bind(live, kept, broken, snapshot.now_ms)
         finally:
             self._write_down(snapshot, decision)
         self._again_ms = next_decision_ms(snapshot)
         self._quiet = not kept.evictions and all(place.after for place in kept.places)
-        self._seen = Seen(snapshot, kept, live)
+        self._seen, self._asked = Seen(snapshot, kept, live), asked
         return after
 
     def _bind(self, live: Live, decision: Decision, events: tuple[Event, ...], now_ms: int) -> Live:
@@ -259,33 +268,9 @@ class Loop:
         try:
             self._journal.write(snapshot, decision)
         except Exception as error:
-            self._tell_trouble("JournalFailed", error)
+            self._troubles.tell("JournalFailed", error)
         else:
-            self._troubles.pop("JournalFailed", None)
-
-    def _tell_broken(self, violations: Sequence[Violation], now_ms: int) -> tuple[Event, ...]:
-        """Events for violations that the last decision didn't have."""
-        self._numbers["rule_breaks"] += len(violations)
-        words = frozenset(map(str, violations))
-        fresh = [found for found in violations if str(found) not in self._broken]
-        self._broken = words
-        for found in fresh:
-            _log.error("a decision broke a rule and was not carried out there: %s", found)
-        return tuple(
-            Event(now_ms, "RuleBroken", f"rule {found.rule}: {found.message}", found.workload, found.task)
-            for found in fresh
-        )
-
-    def _tell_trouble(self, kind: EventKind, error: Exception) -> None:
-        """Say once what went wrong, in the log and, where the store takes it, as an event."""
-        words = _in_words(error)
-        if self._troubles.get(kind) == words:
-            return
-        self._troubles[kind] = words
-        expected = isinstance(error, GpumaxError | OSError)
-        _log.error("%s: %s", kind, words, exc_info=None if expected else error)
-        with suppress(Exception):
-            self._store.commit(Changes(events=(Event(self._clock.now_ms(), kind, words),)))
+            self._troubles.over("JournalFailed")
 
     def _patience_s(self) -> float:
         if self._next_ms is None:
@@ -293,12 +278,26 @@ class Loop:
         return min(RESYNC_S, max(0, self._next_ms - self._clock.now_ms()) / 1000)
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, GpumaxError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror.lower()} ({error.filename})" if error.filename else error.strerror.lower()
-    return f"internal error: {type(error).__name__}: {error}".replace("\n", " ")
+def _decide(snapshot: Snapshot, timid: Collection[str]) -> tuple[Snapshot, Decision]:
+    """The decision, and the snapshot that it is for: one in which those who may use free room only ask for nothing, where
+    somebody would have to go for them."""
+    while True:
+        decision = decide(snapshot)
+        in_vain = {row.beneficiary for row in decision.evictions if row.beneficiary in timid}
+        if not in_vain:
+            return snapshot, decision
+        snapshot = gate(snapshot, in_vain)
+
+
+def _put_off(live: Live) -> frozenset[str]:
+    """Those who wait for something else than room: a pause after a failure, or what the engine objects to."""
+    return frozenset(
+        record.id for record, _ in live.workloads if record.objection or record.retry_ms is not None
+    )
+
+
+def _names(live: Live, ids: Collection[str]) -> frozenset[str]:
+    return frozenset(record.name for record, _ in live.workloads if record.id in ids)
 
 
 def _ms_since(began: float) -> float:

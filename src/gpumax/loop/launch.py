@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -17,6 +18,10 @@ class Master(msgspec.Struct, frozen=True):
 
     address: str
     port: int
+
+
+NOWHERE: Final = Master("", 0)
+"""For a launch that is asked about and not carried out."""
 
 
 def launch(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from gpumax.loop.assemble import assemble
+from gpumax.model.decision import Decision
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
-from gpumax.model.records import Live
+from gpumax.model.records import Live, TaskRecord, WorkloadRecord
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.spec import WorkloadSpec
+from gpumax.policy.decide import decide
 from gpumax.ports.store_rules import begin
 
 
@@ -25,9 +28,27 @@ class Ground(msgspec.Struct, frozen=True):
     barred: frozenset[str]
 
 
-def imagine(ground: Ground, specs: Sequence[WorkloadSpec], queues: Sequence[Queue], now_ms: int) -> Snapshot:
-    """The snapshot as it would be with these workloads waiting and these queues set."""
+class Imagined(NamedTuple):
+    """What would follow. objections: by name of a new workload, what the engine says against its start; only where it does."""
+
+    snapshot: Snapshot
+    decision: Decision
+    objections: dict[str, str]
+
+
+def imagine(
+    ground: Ground,
+    specs: Sequence[WorkloadSpec],
+    queues: Sequence[Queue],
+    now_ms: int,
+    objection: Callable[[WorkloadRecord, tuple[TaskRecord, ...]], str],
+) -> Imagined:
+    """What would follow with these workloads waiting and these queues set."""
     tree = {queue.name: queue for queue in (*ground.live.queues, *queues)}
     new = tuple(begin(spec, f"what-if-{number}", now_ms)[:2] for number, spec in enumerate(specs))
     live = Live(tuple(tree.values()), (*ground.live.workloads, *new))
-    return assemble(live, ground.nodes, now_ms, ground.policy, ground.checkpointed, ground.barred)
+    against = {record.id: words for record, tasks in new if (words := objection(record, tasks))}
+    barred = ground.barred | against.keys()
+    snapshot = assemble(live, ground.nodes, now_ms, ground.policy, ground.checkpointed, barred)
+    objections = {record.name: against[record.id] for record, _ in new if record.id in against}
+    return Imagined(snapshot, decide(snapshot), objections)

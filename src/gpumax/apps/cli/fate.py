@@ -41,7 +41,7 @@ def _answer(item: Item, dry_run: bool) -> str:
         return f"{'would start' if dry_run else 'starts'} on {where(places)}"
     if item.get("state") in ("pending", None):
         if item.get("reason"):
-            return f"waits: {item['reason']}"
+            return f"{'would wait' if dry_run else 'waits'}: {item['reason']}"
         return "would wait" if dry_run else "accepted; `gpumax ps` shows what becomes of it"
     return str(item["state"])
 

@@ -16,10 +16,10 @@ from gpumax.errors import BadFile, Conflict, Fault
 from gpumax.formats.parsed import Parsed
 from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
+from gpumax.loop.whatif import Imagined
 from gpumax.model.decision import Cause, Decision
 from gpumax.model.queue import Queue
 from gpumax.model.records import Live, TaskRecord, WorkloadRecord
-from gpumax.model.snapshot import Snapshot
 from gpumax.model.spec import WorkloadSpec
 from gpumax.model.workload import HOLDING
 from gpumax.ports.clock import Clock
@@ -105,9 +105,9 @@ def imagine(site: Site, submission: Submission) -> list[Fate]:
     if taken:
         raise Conflict(f"a workload of this name exists: {', '.join(taken)}; choose another name")
     site.seen()
-    snapshot, decision = site.loop.what_if(read.specs, read.queues)
+    imagined = site.loop.what_if(read.specs, read.queues)
     fates = [_of_queue(queue, read.known) for queue in read.queues]
-    return fates + [_imagined(spec.name, snapshot, decision) for spec in read.specs]
+    return fates + [_imagined(spec.name, imagined) for spec in read.specs]
 
 
 def _read(site: Site, submission: Submission, parsed: Sequence[Parsed]) -> _Read:
@@ -138,7 +138,8 @@ def _of_queue(queue: Queue, known: dict[str, Queue]) -> Fate:
     )
 
 
-def _imagined(name: str, snapshot: Snapshot, decision: Decision) -> Fate:
+def _imagined(name: str, imagined: Imagined) -> Fate:
+    snapshot, decision, objections = imagined
     tasks = {task.name for workload in snapshot.workloads if workload.name == name for task in workload.tasks}
     held = next((row for row in decision.holds if row.workload == name), None)
     return Fate(
@@ -147,7 +148,7 @@ def _imagined(name: str, snapshot: Snapshot, decision: Decision) -> Fate:
         created=False,
         state="pending",
         hold=hold(held),
-        reason="",
+        reason=objections.get(name, ""),
         places=_decided(tasks, decision),
         evictions=_evictions(name, decision),
     )

@@ -124,7 +124,9 @@ def _part(ask: DeviceAsk, smallest_mib: int) -> int:
 
 
 def reason_of(record: WorkloadRecord, tasks: Tasks) -> str:
-    """Why it is in its state; where nothing is said of the whole, why one of its tasks that wait couldn't start or go on."""
+    """Why it is in its state: what the engine has against its start before all else; where nothing is said of the whole, why one of its tasks that wait couldn't start or go on."""
+    if record.objection and record.state in ("pending", "running"):
+        return record.objection
     if record.reason or record.state != "pending" or record.hold is not None:
         return record.reason
     return next((task.reason for task in tasks if task.state == "pending" and task.reason), "")

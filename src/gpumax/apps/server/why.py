@@ -99,8 +99,16 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
     reason = reason_of(record, tasks)
     if record.state == "pending" and reason and evicted is None:
-        sentences.append(f"What was last heard of it: {reason}. It is tried again in a moment.")
+        sentences.append(_heard(record, reason))
     return tuple(sentences)
+
+
+def _heard(record: WorkloadRecord, reason: str) -> str:
+    if record.objection:
+        return f"It can't start: {reason}. That is looked at again every few seconds."
+    if record.retry_ms is not None:
+        return f"{reason[0].upper()}{reason[1:]}."
+    return f"What was last heard of it: {reason}. It is tried again in a moment."
 
 
 def _retries(record: WorkloadRecord) -> str:

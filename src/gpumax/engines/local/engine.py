@@ -13,14 +13,16 @@ from typing import Final
 from gpumax.engines.local import attempt as attempts
 from gpumax.engines.local import cgroups, files
 from gpumax.engines.local.attempt import ENDS, Attempt
-from gpumax.engines.local.environment import environment, missing_devices
+from gpumax.engines.local.environment import environment, missing_devices, read_secret
 from gpumax.engines.local.machine import node
+from gpumax.engines.local.places import make_private, unusable
 from gpumax.engines.local.tasklog import MOST_BYTES
 from gpumax.engines.local.watch import Watch
 from gpumax.errors import Refused
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Forget, Launch, Observation, Order, Refusal, Start, Stop
 
+NO_COMMAND: Final = "it has no command"
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
 
 
@@ -57,7 +59,7 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._closed = False
         self._watch = Watch()
-        _make_private(self._directory)
+        make_private(self._directory)
         self._adopt_all()
         self._watch.start()
 
@@ -70,6 +72,17 @@ class LocalEngine:
     def apply(self, orders: Sequence[Order]) -> tuple[Refusal, ...]:
         """Carry the orders out, in their order."""
         return tuple(refusal for order in orders if (refusal := self._carry_out(order)) is not None)
+
+    def objection(self, launch: Launch) -> str:
+        """What can be known against a start, wherever its devices were."""
+        if not launch.argv:
+            return NO_COMMAND
+        try:
+            secrets = {name: read_secret(self._secrets, name) for name in launch.secrets}
+            _pack(launch, {**launch.env, **secrets}, self._log_most, "")
+        except Refused as error:
+            return str(error)
+        return unusable(launch.workdir, launch.checkpoint_dir)
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know of this engine here."""
@@ -113,9 +126,9 @@ class LocalEngine:
         cgroup = self._cgroup(launch)
         try:
             handed = _pack(launch, env, self._log_most, cgroup)
-            _make_private(Path(launch.log).parent)
+            make_private(Path(launch.log).parent)
             if launch.checkpoint_dir:
-                _make_private(Path(launch.checkpoint_dir))
+                make_private(Path(launch.checkpoint_dir))
             attempt = attempts.begin(self._directory, launch, handed, cgroup)
         except BaseException:
             cgroups.remove(cgroup)
@@ -130,7 +143,7 @@ class LocalEngine:
         if launch.node != self._node:
             raise Refused(f"there is no node {launch.node} here")
         if not launch.argv:
-            raise Refused("it has no command")
+            raise Refused(NO_COMMAND)
         missing = missing_devices(launch, [device.index for device in self._devices.read()])
         if missing:
             raise Refused(f"{self._node} has no device {missing} any more")
@@ -245,10 +258,3 @@ def _cgroup_parent() -> tuple[str, str]:
         )
     cgroups.remove(probe)
     return parent, ""
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory, and those above it that aren't there yet, for this user only."""
-    if not directory.is_dir():
-        for path in (*reversed(directory.parents), directory):
-            path.mkdir(mode=0o700, exist_ok=True)

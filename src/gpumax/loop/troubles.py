@@ -1,0 +1,63 @@
+"""What keeps the loop from doing its work, and rules that decisions broke: told once, in the log and as events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from gpumax.errors import GpumaxError
+from gpumax.loop.verify import Violation
+from gpumax.model.records import Changes, Event, EventKind
+from gpumax.ports.clock import Clock
+from gpumax.ports.store import Store
+
+_log: Final = logging.getLogger("gpumax.loop")
+
+
+class Troubles:
+    """By kind: the trouble there is now."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._now: dict[EventKind, str] = {}
+        self._broken: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return "; ".join(self._now.values())
+
+    def over(self, kind: EventKind) -> None:
+        """This trouble is no more."""
+        self._now.pop(kind, None)
+
+    def tell(self, kind: EventKind, error: Exception) -> None:
+        """Say once what went wrong, in the log and, where the store takes it, as an event."""
+        words = _in_words(error)
+        if self._now.get(kind) == words:
+            return
+        self._now[kind] = words
+        expected = isinstance(error, GpumaxError | OSError)
+        _log.error("%s: %s", kind, words, exc_info=None if expected else error)
+        with suppress(Exception):
+            self._store.commit(Changes(events=(Event(self._clock.now_ms(), kind, words),)))
+
+    def broken(self, violations: Sequence[Violation], now_ms: int) -> tuple[Event, ...]:
+        """Events for violations that the last decision didn't have."""
+        fresh = [found for found in violations if str(found) not in self._broken]
+        self._broken = frozenset(map(str, violations))
+        for found in fresh:
+            _log.error("a decision broke a rule and was not carried out there: %s", found)
+        return tuple(
+            Event(now_ms, "RuleBroken", f"rule {found.rule}: {found.message}", found.workload, found.task)
+            for found in fresh
+        )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, GpumaxError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror.lower()} ({error.filename})" if error.filename else error.strerror.lower()
+    return f"internal error: {type(error).__name__}: {error}".replace("\n", " ")
