@@ -16,7 +16,7 @@ from gpumax.errors import Conflict, GpumaxError, Refused
 
 OURS: Final = frozenset((
     "attempts", "checkpoints", "gangs", "gpumax.db", "gpumax.db-shm", "gpumax.db-wal", "gpumax.sock", "journal", "lock",
-    "logs", "lost+found", "secrets", "server.json", "server.log", "token",
+    "logs", "lost+found", "node", "secrets", "server.json", "server.log", "token",
 ))  # fmt: skip
 """What a data directory holds."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import sys
@@ -19,12 +18,13 @@ from gpumax.apps.server.app import create_app
 from gpumax.apps.server.doors import doors, notes_on
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
+from gpumax.apps.server.node_name import checked, node_name
 from gpumax.apps.server.site import About, Site
 from gpumax.apps.server.submit import make_first_queue
 from gpumax.apps.server.web import Web
 from gpumax.devices import open_devices
 from gpumax.engines.local.engine import LocalEngine
-from gpumax.errors import Broken, Refused
+from gpumax.errors import Broken
 from gpumax.loop.cycle import Loop
 from gpumax.loop.journal import FileJournal
 from gpumax.ports.clock import Clock, SystemClock
@@ -36,16 +36,14 @@ from gpumax.stores.sql import SqlStore
 END_S: Final = 10.0
 """How long the cycle that is running may take when the server ends."""
 
-_NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
 
 def serve(data: Path, *, devices: str | None, listen: str | None, name: str | None) -> None:
     """Run a server on a data directory until SIGTERM or SIGINT; tasks run on.
 
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
-    this node; None: the host's. Conflict where another server has the directory; GpumaxError for all else that is in the way.
+    this node; None: as before, at first the host's. Conflict where another server has the directory; GpumaxError for all else that is in the way.
     """
-    data, node = data.absolute(), _node(name)
+    data, name = data.absolute(), checked(name)
     _log_to_stderr()
     with ExitStack() as stack:
         found = open_devices(devices)
@@ -55,6 +53,7 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
         feed, clock = Feed(), SystemClock()
         store = TellingStore(SqlStore(data / "gpumax.db"), feed)
         stack.callback(store.close)
+        node = node_name(data, name, store.live())
         make_first_queue(store, clock)
         engine, loop = _engine_and_loop(stack, data, node, found, store, clock)
         notes = (*engine.notes(), *notes_on(ways.url))
@@ -106,16 +105,6 @@ def _run(stack: ExitStack, loop: Loop, web: Web, listeners: Sequence[socket.sock
     web.serve_on(listeners)
     if broken:
         raise Broken(f"the loop ended ({type(broken[0]).__name__}); the lines above say more")
-
-
-def _node(name: str | None) -> str:
-    if name is None:
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname()).strip("-.")[:63] or "localhost"
-    if not _NODE.fullmatch(name):
-        raise Refused(
-            f"--name {name}: wanted letters, digits, `.`, `_` and `-`, a letter or digit first, 63 at most"
-        )
-    return name
 
 
 def _log_to_stderr() -> None:

@@ -39,7 +39,7 @@ _PROGRESS_S: Final = 2.0
 @click.option(
     "--listen", metavar="HOST:PORT", help="Listen on TCP, too; callers need the token in DATA/token."
 )
-@click.option("--name", metavar="NODE", help="Name of this node; unset: the host's.")
+@click.option("--name", metavar="NODE", help="Name of this node; unset: as before, at first the host's.")
 @data_option
 @click.pass_obj
 def up(where: Where, devices: str | None, detach: bool, listen: str | None, name: str | None) -> None:
