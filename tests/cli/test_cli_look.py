@@ -238,13 +238,21 @@ def test_nodes_without_gpus(cli: Cli, api: FakeApi) -> None:
 
 def test_gpus(cli: Cli, api: FakeApi) -> None:
     """A bar of what is held, and the holders with their part where it isn't the whole."""
-    api.on("GET /gpus", page(GPU, {**GPU, "index": 1, "used": 0, "holders": [], "healthy": False}))
-    first, second = cli("gpu", "list").out.splitlines()[1:]
+    api.on(
+        "GET /gpus",
+        page(
+            GPU,
+            {**GPU, "index": 1, "used": 0, "holders": [], "healthy": False},
+            {**GPU, "index": 2, "gone": True, "healthy": False},
+        ),
+    )
+    first, second, third = cli("gpu", "list").out.splitlines()[1:]
     assert "H100 (virtual)" in first
     assert "[#####     ]  50%  a 0.5" in first
     assert "unhealthy" in second
+    assert " gone " in third
     assert cli("gpu").out == cli("gpu", "list").out
-    assert cli("gpu", "list", "-q").out == "n1/0\nn1/1\n"
+    assert cli("gpu", "list", "-q").out == "n1/0\nn1/1\nn1/2\n"
 
 
 def test_events_of_one(cli: Cli, api: FakeApi) -> None:

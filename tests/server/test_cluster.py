@@ -150,3 +150,19 @@ def test_a_cluster_of_no_nodes_is_no_error() -> None:
         assert there.get("/nodes")["items"] == there.get("/gpus")["items"] == []
         assert there.submit({"name": "a", "run": "x"})[0]["hold"]["code"] == "NoNodeMatches"
         assert there.get("/status")["engine"]["devices"] == 0
+
+
+def test_what_a_task_holds_and_is_not_there_any_more_is_gone(there: Served) -> None:
+    """It is shown with its holder, as gone, and counted nowhere."""
+    there.submit({"name": "w", "run": "x", "resources": {"gpu": 4}})
+    there.eventually(lambda: there.get("/workloads/w")["state"] == "running", "it runs")
+    there.engine.nodes = (machine(gpus=2),)
+    there.eventually(lambda: there.get("/status")["engine"]["devices"] == 2, "they are not counted")
+    rows = there.get("/gpus")["items"]
+    assert [(row["gone"], row["model"], row["memory"], row["virtual"]) for row in rows] == [
+        *[(False, "H100", "80Gi", True)] * 2, *[(True, "", "", False)] * 2,
+    ]  # fmt: skip
+    assert [row["holders"][0]["workload"] for row in rows] == ["w"] * 4
+    assert there.get("/nodes")["items"][0]["gpu"] == {"total": 2, "free": 0}
+    there.engine.nodes = (machine("other", gpus=2),)
+    there.eventually(lambda: there.get("/status")["engine"]["nodes"] == 1, "the node is not counted")

@@ -67,13 +67,31 @@ def _whole(nodes: tuple[Node, ...], live: Live) -> tuple[Node, ...]:
             if task.state in HOLDING and task.node is not None:
                 held.setdefault(task.node, set()).update(share.index for share in task.devices)
     for name, indexes in held.items():
-        node = found.get(name, Node(name, ready=False))
+        node = found.get(name, _gone_node(name))
         lost = indexes - {device.index for device in node.devices}
         if lost or name not in found:
-            gone = (Device(index, healthy=False) for index in lost)
+            gone = map(_gone_device, lost)
             devices = sorted((*node.devices, *gone), key=lambda device: device.index)
             found[name] = replace(node, devices=tuple(devices))
     return tuple(found[name] for name in sorted(found))
+
+
+def _gone_node(name: str) -> Node:
+    return Node(name, ready=False)
+
+
+def _gone_device(index: int) -> Device:
+    return Device(index, healthy=False)
+
+
+def is_gone(device: Device) -> bool:
+    """Whether the device is here only because a task holds it: nothing else is known of it."""
+    return device == _gone_device(device.index)
+
+
+def is_gone_node(node: Node) -> bool:
+    """Whether the node is here only because tasks hold room on it."""
+    return replace(node, devices=()) == _gone_node(node.name)
 
 
 def _workload(

@@ -18,6 +18,7 @@ from gpumax.apps.server.shapes import (
 )
 from gpumax.formats.queues import dump_queue
 from gpumax.formats.scalars import write_amount, write_duration, write_number
+from gpumax.loop.assemble import is_gone, is_gone_node
 from gpumax.model.amounts import RESOURCES, Amounts
 from gpumax.model.decision import Share
 from gpumax.model.names import natural
@@ -75,14 +76,21 @@ def gpus(all_nodes: Sequence[Node], live: Live, *, virtual: bool) -> list[Gpu]:
                     node=node.name,
                     index=device.index,
                     model=device.model,
-                    memory=format_memory(device.memory_mib),
+                    memory="" if is_gone(device) else format_memory(device.memory_mib),
                     healthy=device.healthy,
+                    gone=is_gone(device),
                     used=sum(row.milli for row in rows) / MILLI,
-                    virtual=virtual,
+                    virtual=virtual and not is_gone(device),
                     holders=rows,
                 )
             )
     return found
+
+
+def count(all_nodes: Sequence[Node]) -> tuple[int, int]:
+    """How many nodes and GPUs there are, without those that are gone."""
+    there = [node for node in all_nodes if not is_gone_node(node)]
+    return len(there), sum(not is_gone(device) for node in there for device in node.devices)
 
 
 def _holding(live: Live) -> Iterator[tuple[str, TaskRecord, Request]]:

@@ -282,6 +282,9 @@ class Gpu(BaseModel):
     model: str
     memory: str
     healthy: bool
+    gone: bool = Field(
+        description="It isn't there any more, but a task holds it; model and memory are empty then."
+    )
     used: float = Field(description="0 to 1.")
     virtual: bool
     holders: list[Holder]

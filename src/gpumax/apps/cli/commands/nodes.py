@@ -94,6 +94,8 @@ def gpu(context: click.Context) -> None:
 
 
 def _state(item: Item) -> str:
+    if item.get("gone"):
+        return "gone"
     return "ok" if item.get("healthy", True) else "unhealthy"
 
 

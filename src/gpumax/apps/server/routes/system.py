@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from gpumax import __version__
-from gpumax.apps.server import shapes
+from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.parameters import refusals
 from gpumax.apps.server.site import Here
 from gpumax.formats.scalars import write_time
@@ -20,6 +20,7 @@ def get_status(site: Here) -> shapes.Status:
     if loop.last is None:
         site.settle()
     nodes = loop.last.snapshot.nodes if loop.last is not None else ()
+    node_count, device_count = cluster.count(nodes)
     return shapes.Status(
         version=__version__,
         pid=about.pid,
@@ -29,8 +30,8 @@ def get_status(site: Here) -> shapes.Status:
         started=write_time(about.started_ms),
         engine=shapes.EngineStatus(
             name=about.engine,
-            devices=sum(len(node.devices) for node in nodes),
-            nodes=len(nodes),
+            devices=device_count,
+            nodes=node_count,
             notes=list(about.notes),
         ),
         trouble=[loop.trouble] if loop.trouble else [],
