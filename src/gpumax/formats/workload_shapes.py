@@ -221,11 +221,15 @@ FILE_WORKLOAD: Final[Object[Row]] = Object(
             Then(Rows(_OWN_VARIABLE, most=100), _different), "Names of secrets; they become variables."
         ),
         "setup": Field(_Word(), "A shell line before `run`, in every task."),
-        "max_duration": Field(Duration(least_ms=1), "After which it ends.", to="max_duration_ms"),
+        "max_duration": Field(
+            Duration(least_ms=1),
+            "After which a run ends for good; every run after an eviction or a failure has all of it again.",
+            to="max_duration_ms",
+        ),
         "grace": Field(Duration(), "Between SIGTERM and SIGKILL; unset: 30s.", to="grace_ms"),
         "retries": Field(
             Object("Retries", {"max": Field(Whole(0, 1000), "How many times.", required=True)}, _retries),
-            "After a failure of its own; evictions never count.",
+            "After a failure of its own, with a pause that doubles from 1s to 60s; evictions never count.",
         ),
         "checkpoint": Field(_CHECKPOINT, "What survives an eviction."),
         "topology": Field(NotYet("topology", TOPOLOGY), "Where the whole gang stands together.", keep=False),
