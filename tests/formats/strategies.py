@@ -146,6 +146,7 @@ def workloads(
         name, draw(NAMES), draw(st.integers(-(1 << 31), (1 << 31) - 1)), draw(st.booleans()), draw(TIMES),
         draw(st.none() | TIMES), draw(st.none() | TIMES), draw(st.none() | DURATIONS), draw(NAMES | st.just("")), draw(MAPS),
         tuple(sorted(rows, key=lambda row: row.name)), tuple(sorted(tasks, key=lambda task: (natural(task.name), task.name))),
+        draw(st.none() | TIMES),
     )  # fmt: skip
 
 

@@ -317,3 +317,15 @@ def test_a_step_without_news_changes_nothing() -> None:
     for live, attempt in ((workload("running"), running(0)), (evicted(workload("releasing")), stopping(0))):
         step, *_ = see(live, attempt)
         assert step == Step()
+
+
+def test_a_gang_below_its_minimum_is_marked_until_it_reaches_it_again() -> None:
+    """A start that was not carried out left it short; the moment is kept from cycle to cycle."""
+    live = workload("running", "pending")
+    _, record, _ = see(live, running(0))
+    assert record.stale_since_ms is not None
+    ((_, tasks),) = live.workloads
+    marked = Live((), ((replace(record, stale_since_ms=5), tasks),))
+    assert see(marked, running(0))[1].stale_since_ms == 5
+    whole = Live((), ((replace(record, stale_since_ms=5), workload("running", "running").workloads[0][1]),))
+    assert see(whole, running(0), running(1))[1].stale_since_ms is None

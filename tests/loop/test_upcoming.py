@@ -13,6 +13,13 @@ def test_the_end_of_a_minimum_runtime_is_waited_for() -> None:
         assert next_decision_ms(sketch.snapshot()) == NOW_MS + 10 * MINUTE_MS
 
 
+def test_the_end_of_a_grace_is_waited_for() -> None:
+    """Though nobody waits: the gang itself goes then."""
+    sketch = Sketch("n1: b").with_queues(queue("q", 1)).run("b", "q", min=2)
+    sketch.change("b", stale_since_ms=NOW_MS - 20_000)
+    assert next_decision_ms(sketch.snapshot()) == NOW_MS + 40_000
+
+
 def test_what_is_over_is_not_waited_for() -> None:
     """Protections that ended change nothing any more; nor do any where nobody waits."""
     sketch = Sketch("n1: b").with_queues(queue("q", 1, preempt_ms=20 * MINUTE_MS)).run("b", "q")

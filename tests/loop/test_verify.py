@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from board import MINUTE_MS, Sketch, gpus, queue
+from board import MINUTE_MS, NOW_MS, Sketch, gpus, queue
 from gpumax.loop.verify import sound, verify
 from gpumax.model.amounts import Amounts
 from gpumax.model.decision import Decision, Eviction, Hold, Place
@@ -455,3 +455,13 @@ def test_a_missing_answer_takes_nothing_from_others() -> None:
     violations = verify(snapshot, decision)
     assert [found.workload for found in violations] == ["w"]
     assert sound(snapshot, decision, violations) == decision
+
+
+def test_what_goes_for_nobody_is_a_gang_below_its_minimum_for_longer_than_its_grace() -> None:
+    """Whole, after the grace, and only below the minimum."""
+    sketch = one_queue("n1: bb").run("b", "q", min=3).change("b", stale_since_ms=NOW_MS - 2 * MINUTE_MS)
+    rows = [Eviction("b-0", "stale", ""), Eviction("b-1", "stale", "")]
+    assert rules(sketch.snapshot(), (), rows) == []
+    assert 4 in rules(sketch.snapshot(), (), rows[:1])
+    assert rules(sketch.change("b", groups=(Group("", 2),)).snapshot(), (), rows) == [4]
+    assert rules(sketch.change("b", groups=(Group("", 3),), stale_since_ms=None).snapshot(), (), rows) == [4]

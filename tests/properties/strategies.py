@@ -256,6 +256,7 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
             Group(role, draw(st.integers(1, count))) for role, count in zip(roles, counts, strict=True)
         ),
         tasks=tuple(tasks),
+        stale_since_ms=draw(st.sampled_from((None, None, NOW_MS - 30_000, NOW_MS - 10 * MINUTE_MS))),
     )
 
 
@@ -315,6 +316,7 @@ def snapshots(draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10) ->
     strategy = st.sampled_from(packs)
     policy = Policy(
         placement=Placement(draw(strategy), draw(strategy)),
+        stale_grace_ms=draw(st.sampled_from((60_000, 60_000, 0, 60 * MINUTE_MS))),
         max_evictions=draw(st.sampled_from((0, 0, 0, 2))),
         pools={"p": Placement("spread")} if draw(st.integers(0, 5)) == 0 else {},
     )

@@ -146,7 +146,8 @@ def _moves(snapshot: Snapshot, decision: Decision) -> Iterator[str]:
             yield f"and {len(pairs) - number:,} more evictions"
             return
         tasks = f"{count} task{_s(count)}"
-        yield f"! {loser}: {tasks} {'moved' if moved else 'evicted'} for {winner} ({cause})"
+        whom = f" for {winner}" if winner else ""
+        yield f"! {loser}: {tasks} {'moved' if moved else 'evicted'}{whom} ({cause})"
 
 
 def held_milli(workload: Workload) -> int:

@@ -17,9 +17,7 @@ NOT_YET: Final = {
     "request.limit": "limits above the request (burst) in workload files",
     "podAffinity": "affinity between tasks",
     "podAntiAffinity": "anti-affinity between tasks",
-    "stale_since": "the time below a gang's minimum",
     "reserve_after": "reservations for gangs that wait",
-    "stale_grace": "the grace of gangs below their minimum",
     "pools": "options of a pool other than placement",
 }
 """By name: what a set field would ask for."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gpumax.formats.not_yet import NOT_YET, NotYet
 from gpumax.formats.queues import MILLION
-from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_number
+from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_duration, write_number
 from gpumax.formats.shape import Bad, Field, Map, Object, Wrong, Wrongs
 from gpumax.model.snapshot import Placement, Policy
 from gpumax.model.workload import Document
@@ -29,9 +29,7 @@ _REST: Final[dict[str, Field]] = {
     ),
     "max_evictions": Field(Whole(), "In one decision; 0 (unset): no bound."),
     "stale_grace": Field(
-        NotYet("stale_grace", Duration(), unless=60_000),
-        "How long a gang may stay below its minimum; 60s.",
-        keep=False,
+        Duration(), "How long a gang may stay below its minimum; unset: 60s.", to="stale_grace_ms"
     ),
     "search_steps": Field(Whole(1), "Budget of a bounded search; unset: 10000."),
 }
@@ -67,7 +65,8 @@ def _check_pools(policy: Policy, pools: dict[str, dict[str, Any]]) -> None:
         for option, value in own.items():
             if value != getattr(policy, option):
                 wanted = f"the same as for all pools: this version does not honour {NOT_YET['pools']}"
-                wrongs.take(Bad([Wrong((), f"{option} of its own", wanted)]), "pools", name, option)
+                field = option.removesuffix("_ms")
+                wrongs.take(Bad([Wrong((), f"{field} of its own", wanted)]), "pools", name, field)
     wrongs.check()
 
 
@@ -89,6 +88,7 @@ def dump_policy(policy: Policy) -> Document:
         "placement": _dump_placement(policy.placement),
         "fairness_k": write_number(policy.fairness_k, MILLION),
         "max_evictions": policy.max_evictions,
+        "stale_grace": write_duration(policy.stale_grace_ms),
         "search_steps": policy.search_steps,
     }
     if policy.pools:

@@ -143,7 +143,11 @@ WORKLOAD: Final[Object[Row]] = Object(
             "The moment to which an eviction throws it back, where it saves its work.",
             to="checkpointed_ms",
         ),
-        "stale_since": Field(NotYet("stale_since", Time()), "When it fell below its minimum.", keep=False),
+        "stale_since": Field(
+            Time(),
+            "When it fell below its minimum; unset on a gang that is below it: now.",
+            to="stale_since_ms",
+        ),
         "max_duration": Field(Duration(least_ms=1), "After which it ends.", to="max_duration_ms"),
         "pool": Field(NAME, "Only nodes of this pool; unset: any."),
         "labels": Field(LABELS, "What affinity between tasks selects."),

@@ -236,6 +236,8 @@ def dump_workload(workload: Workload) -> Document:
         document["started"] = write_time(workload.started_ms)
     if workload.checkpointed_ms is not None:
         document["checkpointed"] = write_time(workload.checkpointed_ms)
+    if workload.stale_since_ms is not None:
+        document["stale_since"] = write_time(workload.stale_since_ms)
     if workload.max_duration_ms is not None:
         document["max_duration"] = write_duration(workload.max_duration_ms)
     if workload.pool:

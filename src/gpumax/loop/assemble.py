@@ -114,6 +114,7 @@ def _workload(
         started_ms=record.started_ms,
         # Its tasks share one checkpoint directory: the latest write is what a restart finds.
         checkpointed_ms=max(saved, default=None),
+        stale_since_ms=record.stale_since_ms,
         max_duration_ms=spec.max_duration_ms,
         groups=tuple(Group(group.name, group.min) for group in spec.groups),
         tasks=tuple(_task(task, requests.get(task.group, NO_REQUEST), gated) for task in tasks),

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from gpumax.loop.ends import GANG_REFUSED
+from gpumax.loop.ends import GANG_REFUSED, eviction_reason
 from gpumax.loop.launch import Master, launch
+from gpumax.loop.lifecycle import below_minimum
 from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.records import Changes, Event, EventKind, Live, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE, HOLDING
@@ -99,7 +100,7 @@ class _Draft:
         record = self.records[name]
         index = next(i for i, task in enumerate(self.tasks[name]) if task.name == eviction.task)
         task = self.tasks[name][index]
-        reason = f"evicted for {eviction.beneficiary} ({eviction.cause})"
+        reason = eviction_reason(eviction.cause, eviction.beneficiary)
         self.tasks[name][index] = replace(
             task,
             state="releasing",
@@ -157,7 +158,7 @@ class _Draft:
             self.records[name] = record = replace(
                 record, state="pending", runs=record.runs - 1, started_ms=None
             )
-        elif _below_minimum(record, rows):
+        elif below_minimum(record, rows):
             for index, task in enumerate(rows):
                 if task.state in ACTIVE:
                     rows[index] = replace(task, state="releasing", reason=GANG_REFUSED)
@@ -196,11 +197,3 @@ def _bound(task: TaskRecord, place: Place, attempt: str) -> TaskRecord:
         cause=None,
         beneficiary="",
     )
-
-
-def _below_minimum(record: WorkloadRecord, rows: list[TaskRecord]) -> bool:
-    present: dict[str, int] = {}
-    for task in rows:
-        if task.state in ACTIVE or task.state == "succeeded":
-            present[task.group] = present.get(task.group, 0) + 1
-    return any(present.get(group.name, 0) < group.min for group in record.spec.groups)

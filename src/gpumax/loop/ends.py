@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+from gpumax.model.decision import Cause
 from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.model.workload import TaskState
 from gpumax.ports.engine import AttemptSeen
@@ -39,8 +40,15 @@ def outcome(record: WorkloadRecord, task: TaskRecord, seen: AttemptSeen) -> tupl
     if task.reason == GANG_REFUSED:
         return "pending", GANG_REFUSED
     if task.cause is not None:
-        return "pending", f"evicted for {task.beneficiary} ({task.cause})"
+        return "pending", eviction_reason(task.cause, task.beneficiary)
     return "pending", "ended with its workload"
+
+
+def eviction_reason(cause: Cause, beneficiary: str) -> str:
+    """Why a task was evicted, in words."""
+    if not beneficiary:
+        return f"evicted ({cause}): its gang was below its minimum for too long"
+    return f"evicted for {beneficiary} ({cause})"
 
 
 def how(seen: AttemptSeen) -> str:

@@ -12,6 +12,7 @@ never forgets an end that isn't on record.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,7 +29,7 @@ from gpumax.model.records import (
     WorkloadRecord,
     WorkloadState,
 )
-from gpumax.model.workload import HOLDING, TaskState
+from gpumax.model.workload import ACTIVE, HOLDING, TaskState
 from gpumax.ports.engine import AttemptSeen, Forget, Observation, Order, Stop
 from gpumax.units import format_duration
 
@@ -94,6 +95,12 @@ def may_start(record: WorkloadRecord, tasks: tuple[TaskRecord, ...]) -> bool:
     return record.wish == "run" and not is_overdue(record) and all(task.state != "failed" for task in tasks)
 
 
+def below_minimum(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> bool:
+    """Whether a group has fewer tasks that run or are done than its minimum."""
+    present = Counter(task.group for task in tasks if task.state in ACTIVE or task.state == "succeeded")
+    return any(present[group.name] < group.min for group in record.spec.groups)
+
+
 def _leave(stray: AttemptSeen) -> Order:
     """An attempt that no record claims: end it; once it has ended, its end concerns nobody."""
     return Forget(stray.attempt) if stray.state in ENDED else Stop(stray.attempt, 0)
@@ -131,9 +138,10 @@ class _Run:
             self._watch_duration()
             if not may_start(self.record, tuple(self.tasks)):
                 self._stop_all()
-            self._change(state="running")
+            self._change(state="running", stale_since_ms=self._stale_since_ms())
         else:
             self._settle()
+            self._change(stale_since_ms=None)
 
     def _look(self, index: int, task: TaskRecord) -> None:
         attempt = task.attempt or ""
@@ -187,6 +195,14 @@ class _Run:
         elif wish == "run" and reason == "suspending":
             self._change(reason=_RESUMED)
             self._tell("Resumed", _RESUMED)
+
+    def _stale_since_ms(self) -> int | None:
+        """When its running tasks became too few for its minimum; None where they are enough."""
+        runs = any(task.state in ACTIVE for task in self.tasks)
+        if not runs or not below_minimum(self.record, self.tasks):
+            return None
+        since_ms = self.record.stale_since_ms
+        return self.now_ms if since_ms is None else since_ms
 
     def _watch_duration(self) -> None:
         limit, started_ms = self.record.spec.max_duration_ms, self.record.started_ms

@@ -10,7 +10,20 @@ from gpumax.model.workload import ACTIVE
 
 
 def next_decision_ms(snapshot: Snapshot) -> int | None:
-    """The next moment at which running work ends a minimum runtime, where work waits that might take its room."""
+    """The next moment at which a gang below its minimum, or running work whose room others wait for, loses protection."""
+    moments = (_grace_ends_ms(snapshot), _runtime_ends_ms(snapshot))
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _grace_ends_ms(snapshot: Snapshot) -> int | None:
+    """When the grace of a gang below its minimum is over."""
+    grace_ms = snapshot.policy.stale_grace_ms
+    ends = (w.stale_since_ms + grace_ms for w in snapshot.workloads if w.stale_since_ms is not None)
+    return min((moment for moment in ends if moment > snapshot.now_ms), default=None)
+
+
+def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
+    """When running work ends a minimum runtime, where work waits that might take its room."""
     if not any(task.state == "pending" for workload in snapshot.workloads for task in workload.tasks):
         return None
     queues = {queue.name: queue for queue in snapshot.queues}

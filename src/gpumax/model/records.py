@@ -52,6 +52,7 @@ class WorkloadRecord(msgspec.Struct, frozen=True):
     runs: how often it was started; failures: ends of its own fault (evictions never count); started_ms: of this run.
     failures_in_a_row: since a run that lasted; retry_ms: when it starts again after a failure, None where it waits for
     nothing but room. objection: what the engine says against a start, wherever it were.
+    stale_since_ms: when tasks of it that run became too few for its minimum; None while they are enough.
     device_ms: milli-device-milliseconds it has held so far, finished attempts only.
     """
 
@@ -69,6 +70,7 @@ class WorkloadRecord(msgspec.Struct, frozen=True):
     objection: str = ""
     evictions: int = 0
     device_ms: int = 0
+    stale_since_ms: int | None = None
     hold: Hold | None = None
     reason: str = ""
 

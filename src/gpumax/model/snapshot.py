@@ -28,6 +28,7 @@ class Policy(msgspec.Struct, frozen=True):
     max_evictions: int = 0
     search_steps: int = 10_000
     pools: dict[str, Placement] = {}
+    stale_grace_ms: int = 60_000
 
 
 class Snapshot(msgspec.Struct, frozen=True):

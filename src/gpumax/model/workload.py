@@ -118,6 +118,7 @@ class Group(msgspec.Struct, frozen=True):
 class Workload(msgspec.Struct, frozen=True):
     """What a person submitted. groups is never empty: tasks that name no group are in the group "".
 
+    stale_since_ms: when it fell below its minimum; None where it hasn't, or only now.
     pool: empty for any. checkpointed_ms: the moment to which an eviction throws it back, where it saves its work.
     """
 
@@ -133,6 +134,7 @@ class Workload(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     groups: tuple[Group, ...] = ()
     tasks: tuple[Task, ...] = ()
+    stale_since_ms: int | None = None
 
 
 Document = dict[str, Any]

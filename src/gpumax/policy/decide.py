@@ -14,10 +14,11 @@ from gpumax.policy.allocate import allocate
 from gpumax.policy.hold import holds
 from gpumax.policy.preempt import preempt
 from gpumax.policy.reclaim import reclaim
+from gpumax.policy.stale import stale
 from gpumax.policy.world import World
 
 PASSES: Final[dict[str, Callable[[World], None]]] = {
-    "allocate": allocate, "reclaim": reclaim, "preempt": preempt,
+    "allocate": allocate, "reclaim": reclaim, "preempt": preempt, "stale": stale,
 }  # fmt: skip
 """Least disruptive first; this is the order in which they run, whatever the order in which they are named."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gpumax.model.decision import Decision, Hold, Share
+from gpumax.model.decision import Decision, Eviction, Hold, Share
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.gang import Gang
@@ -41,8 +41,7 @@ def explain(snapshot: Snapshot, decision: Decision, name: str) -> Explanation | 
     if hold is not None:
         sentences.append(f"It waits ({hold.code}): {hold.message}.")
     if evictions:
-        for_whom = ", ".join(sorted({eviction.beneficiary for eviction in evictions}))
-        sentences.append(f"{len(evictions)} of its tasks make way for {for_whom} ({evictions[0].cause}).")
+        sentences.append(_evicted(evictions))
     if not sentences:
         sentences.append(_otherwise(workload))
     if hold is not None:
@@ -56,6 +55,14 @@ def explain(snapshot: Snapshot, decision: Decision, name: str) -> Explanation | 
         "placed" if places else "held" if hold is not None else "evicted" if evictions else _state(workload)
     )
     return Explanation(name, state, tuple(sentences), hold, shares, ahead)
+
+
+def _evicted(evictions: list[Eviction]) -> str:
+    count, cause = len(evictions), evictions[0].cause
+    if cause == "stale":
+        return f"{count} of its tasks go: it has been below its minimum for longer than its grace."
+    for_whom = ", ".join(sorted({eviction.beneficiary for eviction in evictions}))
+    return f"{count} of its tasks make way for {for_whom} ({cause})."
 
 
 def _ahead(snapshot: Snapshot, name: str) -> tuple[str, ...]:

@@ -93,7 +93,8 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
         sentences.append(f"{many} on the way out: {leaving[0].reason or 'told to end'}.")
     evicted = next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
     if evicted is not None:
-        sentences.append(f"It was evicted for {evicted.beneficiary} ({evicted.cause}).")
+        whom = f"for {evicted.beneficiary} ({evicted.cause})" if evicted.beneficiary else f"({evicted.cause})"
+        sentences.append(f"It was evicted {whom}.")
     sentences.append(_retries(record))
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")

@@ -41,5 +41,7 @@ def _without(decision: Decision, guilty: set[str], owner: dict[str, str]) -> Dec
     return replace(
         decision,
         places=tuple(place for place in decision.places if owner.get(place.task, "") not in guilty),
-        evictions=tuple(row for row in decision.evictions if row.beneficiary not in guilty),
+        evictions=tuple(
+            row for row in decision.evictions if (row.beneficiary or owner.get(row.task, "")) not in guilty
+        ),
     )

@@ -22,6 +22,8 @@ def check_spare(facts: Facts) -> Iterator[Violation]:
     going = {step.workload.name for step in found if step.core}
     queues = _Queues(facts)
     for step in found:
+        if facts.evicted[step.tasks[0]].cause == "stale":
+            continue
         tied = not step.core and step.workload.name in going
         if not tied and _fits(facts, fills, step) and queues.allow(step):
             words = "could have stayed, all of it" if len(step.tasks) > 1 else "could have stayed"
