@@ -358,3 +358,27 @@ def test_a_machine_without_gpus_holds_gpu_work_and_runs_the_rest() -> None:
     with served([machine(gpus=0)]) as there:
         assert there.submit({"name": "a", **RUN})[0]["hold"]["code"] == "NoNodeMatches"
         assert there.submit({"name": "b", "run": "x"})[0]["places"][0]["node"] == "n1"
+
+
+def test_work_that_pauses_before_a_retry_says_why_and_for_how_long(there: Served) -> None:
+    """As its reason, and as a sentence."""
+    there.submit({"name": "w", "run": "x", "retries": {"max": 3}})
+    there.eventually(lambda: there.get("/workloads/w")["state"] == "running", "it runs")
+    there.engine.exit("w-0", 1)
+    there.eventually(lambda: there.get("/workloads/w")["state"] == "pending", "it failed")
+    reason = "w-0: exit code 1; starts again after 1s, retry 1 of 3"
+    assert there.get("/workloads/w")["reason"] == reason
+    assert f"Its last run failed: {reason}." in there.get("/workloads/w/why")["sentences"]
+
+
+def test_work_that_can_not_start_says_so_at_once(there: Served) -> None:
+    """A plan says it before, a submit with its answer, `why` afterwards."""
+    there.engine.object = "there is no secret X"
+    body = {"name": "w", "run": "x"}
+    planned = there.ask("POST", "/workloads", body=body, dry_run=1).body["items"][0]
+    (made,) = there.submit(body)
+    for fate in (planned, made):
+        assert (fate["reason"], fate["places"], fate["hold"]) == ("there is no secret X", [], None)
+    assert any(
+        "can't start: there is no secret X" in line for line in there.get("/workloads/w/why")["sentences"]
+    )

@@ -108,7 +108,7 @@ def _heard(record: WorkloadRecord, reason: str) -> str:
     if record.objection:
         return f"It can't start: {reason}. That is looked at again every few seconds."
     if record.retry_ms is not None:
-        return f"{reason[0].upper()}{reason[1:]}."
+        return f"Its last run failed: {reason}."
     return f"What was last heard of it: {reason}. It is tried again in a moment."
 
 
