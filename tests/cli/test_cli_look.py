@@ -230,6 +230,12 @@ def test_nodes(cli: Cli, api: FakeApi) -> None:
     assert "k=v:NoSchedule" in cli("nodes", "-o", "wide").out
 
 
+def test_nodes_with_unhealthy_gpus(cli: Cli, api: FakeApi) -> None:
+    """They are told beside the node's state."""
+    api.on("GET /nodes", page({**NODE, "unhealthy": 2}))
+    assert "ready, 2 unhealthy  " in cli("nodes").out
+
+
 def test_nodes_without_gpus(cli: Cli, api: FakeApi) -> None:
     """A node that has none of something shows a dash for it."""
     api.on("GET /nodes", page({**NODE, "gpu": {"total": 0, "free": 0}}))

@@ -185,6 +185,46 @@ def test_colour_changes_nothing_but_the_colour() -> None:
     assert coloured.count("\x1b[0m") * 2 <= coloured.count("\x1b[") <= coloured.count("\x1b[0m") * 3
 
 
+def test_what_is_held_on_unhealthy_devices_is_held() -> None:
+    """The first line counts what the queues count, whatever has become of the devices."""
+    cluster = snapshot("""
+        nodes: [{name: n1, devices: [{}, {healthy: false}, {healthy: false}, {}]}]
+        queues: [{name: q, quota: {gpu: 4}}]
+        workloads:
+          - name: a
+            queue: q
+            request: {gpu: 3}
+            tasks: [{name: a-0, state: running, node: n1, devices: [{index: 0}, {index: 1}, {index: 2}]}]
+    """)
+    lines = draw_board(cluster, decide(cluster)).splitlines()
+    assert lines[0] == "1 node, 3 of 4 GPUs held, 2 unhealthy"
+    assert lines[2] == "n1  axx."
+    assert "] holds 3 of quota 4" in lines[-1]
+
+
+def test_narrow_lines_lose_whole_parts() -> None:
+    """A number is told whole or not at all, and before the bar."""
+    cluster = Sketch("n1: aaaaaaaa").with_queues(queue("a-queue", 120)).run("a", "a-queue").snapshot()
+    whole = draw_board(cluster, decide(cluster), width=100).splitlines()[-1]
+    assert whole == "a-queue  [##..................] holds 8 of quota 120, share 8"
+    for width in range(40, len(whole)):
+        (line,) = (
+            line for line in draw_board(cluster, decide(cluster), width=width).splitlines() if "holds" in line
+        )
+        assert re.search(r"holds 8( of quota 120(, share 8)?)?$", line)
+        assert len(line) <= width
+
+
+def test_work_that_does_not_say_since_when_it_waits_has_no_age() -> None:
+    """A snapshot need not tell; then nothing is made up."""
+    cluster = snapshot("""
+        now: 2026-11-23T12:00:00Z
+        queues: [{name: q}]
+        workloads: [{name: a, queue: q, request: {gpu: 1}, tasks: [{name: a-0}]}]
+    """)
+    assert "\n  a (q): " in draw_board(cluster, decide(cluster))
+
+
 def test_an_empty_cluster_has_a_board() -> None:
     """It says so."""
     assert draw_board(Snapshot()) == "0 nodes, 0 of 0 GPUs held"

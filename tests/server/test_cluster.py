@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from gpumax.formats.board import draw_board
 from gpumax.formats.decision import load_decision
 from gpumax.formats.snapshot import load_snapshot
 from gpumax.model.node import Node, Taint
@@ -77,6 +78,21 @@ def test_a_queue_with_work_or_children_stays(there: Served) -> None:
         assert word in answer.body["error"]["message"]
 
 
+def test_unhealthy_gpus_are_there_and_not_free(there: Served) -> None:
+    """Board, nodes and GPUs count the same devices, also those that are held and gone."""
+    node = machine(gpus=4)
+    there.engine.nodes = (node,)
+    there.submit({"name": "a", "run": "x", "resources": {"gpu": 4}})
+    there.engine.nodes = (replace(node, devices=node.devices[:2]),)
+    there.site.settle()
+    (row,) = there.get("/nodes")["items"]
+    assert (row["gpu"], row["unhealthy"]) == ({"total": 4, "free": 0}, 2)
+    assert [gpu["healthy"] for gpu in there.get("/gpus")["items"]] == [True, True, False, False]
+    board = there.get("/board")
+    drawn = draw_board(load_snapshot(board["snapshot"]), load_decision(board["decision"]))
+    assert drawn.startswith("1 node, 4 of 4 GPUs held, 2 unhealthy")
+
+
 def test_nodes_tell_what_is_free(there: Served) -> None:
     """Less what tasks hold, from the moment that they hold it."""
     there.submit({"name": "a", "run": "x", "resources": {"gpu": 1.0, "cpu": 4, "memory": "12Gi"}})
@@ -88,7 +104,7 @@ def test_nodes_tell_what_is_free(there: Served) -> None:
 
 
 def test_nodes_tell_their_state_and_come_in_natural_order() -> None:
-    """ready, not ready, cordoned; n2 before n10; a GPU that fails isn't counted."""
+    """ready, not ready, cordoned; n2 before n10; a GPU that fails is not free."""
     first = machine("n2", gpus=2)
     failing = replace(first, devices=(replace(first.devices[0], healthy=False), first.devices[1]))
     nodes = [
@@ -101,7 +117,7 @@ def test_nodes_tell_their_state_and_come_in_natural_order() -> None:
         assert [(item["name"], item["state"]) for item in items] == [
             ("n2", "ready"), ("n3", "cordoned"), ("n10", "not ready"),
         ]  # fmt: skip
-        assert items[0]["gpu"] == {"total": 1, "free": 1}
+        assert items[0]["gpu"] == {"total": 2, "free": 1}
         assert items[1]["labels"] == {"zone": "a"}
         assert items[1]["taints"] == [{"key": "k", "value": "v", "effect": "NoSchedule"}]
         assert [gpu["healthy"] for gpu in there.get("/gpus")["items"][:2]] == [False, True]

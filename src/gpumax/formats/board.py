@@ -64,8 +64,8 @@ def _title(snapshot: Snapshot, seen: View) -> str:
         nodes = len(row.nodes)
         devices += nodes * len(row.cells)
         broken += nodes * row.cells.count(None)
+        held += row.held
         for part in (part for cell in row.cells for part in cell or ()):
-            held += 0 if part.mark == "+" else nodes * part.milli
             starting += nodes * part.milli if part.mark == "+" else 0
     nodes = len(snapshot.nodes)
     title = f"{nodes:,} node{_s(nodes)}, {_round(held)} of {devices:,} GPU{_s(devices)} held"
@@ -165,14 +165,35 @@ def _queues(snapshot: Snapshot, decision: Decision | None, width: int) -> Iterat
     scale = max((max(share.allocated, share.share, _finite(share.quota)) for *_, share in shown), default=0)
     names = ["  " * depth + queue.name for depth, queue, _ in shown]
     first = min(max(map(len, names), default=0), max(12, width // 3))
-    for name, (_, queue, share) in zip(names, shown, strict=True):
-        quota = "unlimited" if share.quota >= UNLIMITED else format_count(share.quota)
-        told = f", share {format_count(share.share)}" if queue.name in shares else ""
-        wanted = f", wants {format_count(share.demand)}" if share.demand > share.allocated else ""
-        text = f"holds {format_count(share.allocated)} of quota {quota}{told}{wanted}"
-        yield f"{_short(name, first):{first}}  [{_bar(share, scale)}] {text}"[:width]
+    told = [_told(share, queue.name in shares) for _, queue, share in shown]
+    # The numbers say more than the bar, where there is no room for both.
+    barred = first + BAR + 6 + max((len(parts[0]) for parts in told), default=0) <= width
+    for name, (*_, share), parts in zip(names, shown, told, strict=True):
+        head = f"{_short(name, first):{first}}  " + (f"[{_bar(share, scale)}] " if barred else "")
+        yield head + fitting(parts, width - len(head))
     if len(shown) < len(rows):
         yield f"and {len(rows) - len(shown):,} more queues"
+
+
+def _told(share: Share, decided: bool) -> list[str]:
+    """What a queue holds, may hold and wants, the most important first."""
+    quota = "unlimited" if share.quota >= UNLIMITED else format_count(share.quota)
+    return [
+        f"holds {format_count(share.allocated)}",
+        f" of quota {quota}",
+        *([f", share {format_count(share.share)}"] if decided else []),
+        *([f", wants {format_count(share.demand)}"] if share.demand > share.allocated else []),
+    ]
+
+
+def fitting(parts: Iterable[str], room: int) -> str:
+    """As many of the parts as there is room for: a number that is cut would be another number."""
+    text = ""
+    for part in parts:
+        if len(text) + len(part) > room:
+            break
+        text += part
+    return text
 
 
 def _largest(rows: Sequence[tuple[int, Queue, Share]]) -> list[tuple[int, Queue, Share]]:
@@ -233,7 +254,7 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         workload = workloads.get(names[0])
         told = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
         if workload is not None and len(names) == 1:
-            told += f" ({workload.queue}, {format_duration(_whole_seconds(snapshot.now_ms - workload.submitted_ms))})"
+            told += f" ({', '.join([workload.queue, *_waited(snapshot.now_ms, workload.submitted_ms)])})"
         yield from wrap(
             f"  {told}: {code}: {message}",
             width,
@@ -246,8 +267,10 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         yield f"  and {rest:,} more"
 
 
-def _whole_seconds(ms: int) -> int:
-    return max(0, ms) // 1000 * 1000
+def _waited(now_ms: int, submitted_ms: int) -> Iterator[str]:
+    """For how long, in whole seconds; a snapshot need not say since when."""
+    if submitted_ms:
+        yield format_duration(max(0, now_ms - submitted_ms) // 1000 * 1000)
 
 
 def _round(milli: int) -> str:

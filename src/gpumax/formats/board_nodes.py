@@ -42,7 +42,14 @@ class Row(NamedTuple):
 
     nodes: tuple[Node, ...]
     cells: tuple[Cell, ...]
+    lost: int  # milli-devices of each node that are held on unhealthy devices
     joined: bool  # no other node stands between them
+
+    @property
+    def held(self) -> int:
+        """Milli-devices that are held on these nodes."""
+        shown = sum(part.milli for cell in self.cells for part in cell or () if part.mark != "+")
+        return len(self.nodes) * (shown + self.lost)
 
 
 class Used(NamedTuple):
@@ -62,17 +69,24 @@ class View(NamedTuple):
 def look(snapshot: Snapshot, decision: Decision | None) -> View:
     """The nodes as they are, with the decision's places where there is room for them now and its evictions marked."""
     devices = _devices(snapshot, decision)
-    alike: dict[tuple[object, ...], list[tuple[int, Node]]] = defaultdict(list)
+    alike: dict[tuple[tuple[Cell, ...], int, str, bool, bool], list[tuple[int, Node]]] = defaultdict(list)
     nodes = sorted((node for node in snapshot.nodes if node.devices), key=lambda node: natural(node.name))
     for position, node in enumerate(nodes):
         held = devices.get(node.name, {})
         cells = tuple(
             tuple(sorted(held.get(device.index, ()))) if device.healthy else None for device in node.devices
         )
-        alike[cells, _kind(node), node.ready, node.cordoned].append((position, node))
+        lost = sum(
+            part.milli
+            for device in node.devices
+            if not device.healthy
+            for part in held.get(device.index, ())
+            if part.mark != "+"
+        )
+        alike[cells, lost, _kind(node), node.ready, node.cordoned].append((position, node))
     rows = (
-        Row(tuple(node for _, node in group), key[0], group[-1][0] - group[0][0] == len(group) - 1)  # type: ignore[arg-type]
-        for key, group in alike.items()
+        Row(tuple(node for _, node in group), cells, lost, group[-1][0] - group[0][0] == len(group) - 1)
+        for (cells, lost, *_), group in alike.items()
     )
     return View(tuple(rows), _used(snapshot))
 
@@ -223,7 +237,9 @@ def summarize(rows: Sequence[Row]) -> Iterator[str]:
         kind = _kind(row.nodes[0]) or "GPUs"
         nodes[kind] += len(row.nodes)
         devices[kind] += len(row.nodes) * len(row.cells)
-        held[kind] += len(row.nodes) * sum(part.milli for cell in row.cells for part in cell or ())
+        held[kind] += row.held + sum(
+            len(row.nodes) * part.milli for cell in row.cells for part in cell or () if part.mark == "+"
+        )
     if nodes:
         yield f"and {sum(nodes.values()):,} more nodes:"
     for kind in sorted(nodes):

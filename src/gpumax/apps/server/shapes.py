@@ -253,6 +253,9 @@ class NodeOut(BaseModel):
     pool: str
     state: Literal["ready", "not ready", "cordoned"]
     gpu: Part
+    unhealthy: int = Field(
+        description="GPUs that can't be used; of `gpu` they are in the total and not free."
+    )
     cpu: Part
     memory: Part
     tasks: int = Field(description="Tasks that hold room on it.")

@@ -44,6 +44,11 @@ def _taint(taint: Item) -> str:
     return f"{taint.get('key')}{value}:{taint.get('effect')}"
 
 
+def _condition(item: Item) -> str:
+    broken = item.get("unhealthy")
+    return f"{item.get('state', '')}{f', {broken} unhealthy' if broken else ''}"
+
+
 def _held(item: Item) -> str:
     row = item.get("gpu") or {}
     total, free = row.get("total") or 0, row.get("free") or 0
@@ -54,8 +59,8 @@ NODES = (
     Column("NODE", lambda item: str(item["name"])),
     Column(
         "STATE",
-        lambda item: str(item.get("state", "")),
-        hue=lambda item: "" if item.get("state") == "ready" else "yellow",
+        _condition,
+        hue=lambda item: "" if _condition(item) == "ready" else "yellow",
     ),
     Column("POOL", lambda item: number(item.get("pool")), wide=True),
     Column("GPUS", _held),
