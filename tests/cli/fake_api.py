@@ -160,7 +160,7 @@ def workload(name: str = "train", **more: Any) -> Item:
         "state": "running",
         "wish": "run",
         "gpu": 2,
-        "tasks": {"running": 1, "total": 1},
+        "tasks": {"running": 1, "done": 0, "total": 1},
         "submitted": "2026-01-01T10:00:00Z",
         "started": "2026-01-01T10:00:01Z",
         "ended": None,

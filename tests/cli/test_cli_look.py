@@ -230,6 +230,23 @@ def test_nodes(cli: Cli, api: FakeApi) -> None:
     assert "k=v:NoSchedule" in cli("nodes", "-o", "wide").out
 
 
+def test_tasks_of_finished_work(cli: Cli, api: FakeApi) -> None:
+    """Once it has ended, those are counted that have done their work."""
+    tasks = {"running": 0, "done": 199, "total": 200}
+    api.on("GET /workloads", page(workload("a", state="failed", ended="2026-01-01T10:00:02Z", tasks=tasks)))
+    assert " 199/200 " in cli("ps", "-a").out
+
+
+def test_setup_is_shown_beside_the_command(cli: Cli, api: FakeApi) -> None:
+    """Both run in every task."""
+    api.on(
+        "GET /workloads/a", ok({**workload("a"), "tasks": [], "spec": {"setup": "make it", "run": "use it"}})
+    )
+    out = cli("show", "a").out
+    assert "setup:      make it\n" in out
+    assert "command:    use it\n" in out
+
+
 def test_nodes_with_unhealthy_gpus(cli: Cli, api: FakeApi) -> None:
     """They are told beside the node's state."""
     api.on("GET /nodes", page({**NODE, "unhealthy": 2}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.fake_api import HELD, Answer, FakeApi, ok, page, queue, workload
+from cli.fake_api import HELD, Answer, FakeApi, events, ok, page, queue, text, workload
 from cli.test_cli_look import DECISION, SNAPSHOT
 
 HEAVY = (
@@ -182,6 +183,25 @@ def test_tables_fit_the_terminal(api: FakeApi) -> None:
     assert b"x" * 500 in subprocess.run([*PROGRAM, "ps"], capture_output=True, check=True).stdout
 
 
+@pytest.mark.parametrize("command", [["logs", "a"], ["logs", "-f", "a"]])
+def test_a_log_does_the_terminal_no_harm(api: FakeApi, command: list[str]) -> None:
+    """Nothing that a task prints moves the cursor, clears the screen or sets the title; its colours stay; a pipe gets every byte."""
+    log = "\x1b[31mred\x1b[0m\tx\x1b[2J\x1b]0;pwn\x07\x9b1A\x08\x1bc 1%\r2%\r\n"
+    api.on("GET /workloads/a", ok({**workload("a"), "tasks": [{"index": 0, "name": "a-0"}]}))
+    api.on(
+        "GET /workloads/a/tasks/0/log",
+        lambda request: (
+            events(f"data: {json.dumps(log)}", "event: end\ndata: ")
+            if "follow" in request.query
+            else text(*(bytes([byte]) for byte in log.encode()))
+        ),
+    )
+    shown = on_terminal(command).replace("\r\n", "\n")
+    assert shown == "\x1b[31mred\x1b[0m\tx1A 1%\n2%\n\x1b[0m"
+    piped = subprocess.run([*PROGRAM, *command], capture_output=True, check=True).stdout
+    assert piped == log.encode()
+
+
 def test_delete_asks_on_a_terminal(api: FakeApi) -> None:
     """A person is asked before running work is deleted; no answer is a no."""
     api.on("GET /workloads/a", ok(workload("a")))
@@ -189,7 +209,7 @@ def test_delete_asks_on_a_terminal(api: FakeApi) -> None:
     with subprocess.Popen([*PROGRAM, "delete", "a"], stdin=far, stderr=subprocess.PIPE) as child:
         os.write(near, b"n\n")
         assert child.stderr is not None
-        assert b"a still running; delete?" in child.stderr.read()
+        assert b"a is still running; delete?" in child.stderr.read()
         assert child.wait(60) == 130
     os.close(near)
     os.close(far)

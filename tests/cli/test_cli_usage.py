@@ -214,6 +214,22 @@ def test_faults_of_run_name_options(cli: Cli, api: FakeApi) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("typed", "place"),
+    [
+        (["--", "echo", "\udcff\udcfe"], "argument 2 of the command: found '\\\\xff\\\\xfe'"),
+        (["--env", "A=\udcff", "--", "true"], "--env: found bytes"),
+        (["--checkpoint", "\udcff", "--", "true"], "--checkpoint"),
+    ],
+)
+def test_bytes_that_are_no_text(cli: Cli, api: FakeApi, typed: list[str], place: str) -> None:
+    """They are named where they were written; a variable's value isn't repeated."""
+    result = cli("run", *typed)
+    assert result.code == 2
+    assert place.replace("\\\\", "\\") in words(result.err)
+    assert api.seen == []
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"error": 3}', b'{"error": {}}', b"\xff"])
 def test_errors_of_strangers(body: bytes) -> None:
     """An error answer that isn't ours is told by its status."""

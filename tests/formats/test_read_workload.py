@@ -76,6 +76,24 @@ def test_null_is_the_same_as_unset() -> None:
     assert fault_of(submit, "run: null").path == "run"
 
 
+def test_what_could_be_read_is_checked_beside_what_could_not() -> None:
+    """All faults come at once, also those that several fields make together; what is unreadable isn't called missing."""
+    text = """
+        nmae: a
+        tasks: -1
+        resources: {gpu: 0.3, gpu_memory: 20Gi, cpu: x}
+        env: {TOKEN: a}
+        secrets: [TOKEN]
+        priority: highest
+    """
+    assert {fault.path for fault in faults_of(submit, text)} == {
+        "nmae", "tasks", "resources.gpu_memory", "resources.cpu", "secrets[0]", "priority", "run",
+    }  # fmt: skip
+    paths = [fault.path for fault in faults_of(submit, "{x: 1, run: [], resources: {gpu: -1, devices: 2}}")]
+    assert sorted(paths) == ["resources.gpu", "run", "x"]
+    assert [fault.path for fault in faults_of(submit, "groups: [{name: -}, {name: b}]")] == ["groups[0].name"]
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

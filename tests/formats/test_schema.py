@@ -103,7 +103,9 @@ def test_every_workload_that_is_written_fits(spec: WorkloadSpec) -> None:
 def test_every_queue_that_is_written_fits(queues: tuple[Queue, ...]) -> None:
     """Whatever it holds."""
     assert all(
-        _fits("queue", dump_queue(queue)) for queue in queues if re.fullmatch(r"[\w.-]{1,63}", queue.name)
+        _fits("queue", dump_queue(queue))
+        for queue in queues
+        if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", queue.name)
     )
 
 

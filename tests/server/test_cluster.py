@@ -68,6 +68,33 @@ def test_a_bad_queue_is_refused_with_its_faults(there: Served, body: object, pat
     assert there.ask("GET", "/queues/team").status == 404
 
 
+def test_doubtful_settings_are_told(there: Served) -> None:
+    """A limit below what the queues in it are guaranteed, or below the own quota, and a weight of 0: taken, and told."""
+    there.submit([
+        {"kind": "queue", "name": "p", "limit": {"gpu": 6}},
+        {"kind": "queue", "name": "c1", "parent": "p", "quota": {"gpu": 4}},
+        {"kind": "queue", "name": "c2", "parent": "p", "quota": {"gpu": 4}},
+    ])  # fmt: skip
+    told = "the limit of p, gpu=6, is below the quotas of the queues in it (c1, c2), 8 together: not all of them can be served"
+    assert there.get("/queues/p")["doubts"] == there.get("/queues/c1")["doubts"] == [told]
+    assert there.ask("PUT", "/queues/p", body={"limit": {"gpu": 8}}).body["doubts"] == []
+    own = there.ask(
+        "PUT", "/queues/own", body={"quota": {"gpu": 4}, "limit": {"gpu": 2}, "weight": {"gpu": 0}}
+    ).body
+    assert own["doubts"] == [
+        "the limit of own, gpu=2, is below its own quota, 4",
+        "its gpu weight is 0: it never gets gpu beyond its quota, however much is idle",
+    ]
+
+
+def test_names_of_queues_follow_the_rule_of_workloads(there: Served) -> None:
+    """One rule for all names that people make."""
+    for name in ("Team", "a_b", "a.b", "-a"):
+        answer = there.ask("PUT", f"/queues/{name}", body={})
+        assert answer.status == 422
+        assert "lower-case" in answer.body["error"]["faults"][0]["wanted"]
+
+
 def test_a_queue_with_work_or_children_stays(there: Served) -> None:
     """409 that says what is in it."""
     there.submit([{"kind": "queue", "name": "top"}, {"kind": "queue", "name": "team", "parent": "top"}])

@@ -317,6 +317,18 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         doors.read_address(listen)
 
 
+@pytest.mark.parametrize("options", [["--name", "a b"], ["--listen", "foo"], ["--devices", "8xH"]])
+@pytest.mark.parametrize("more", [[], ["--detach"]])
+def test_wrong_options_leave_nothing_behind(tmp_path: Path, options: list[str], more: list[str]) -> None:
+    """What is wrong whatever the directory is found before it is made."""
+    data = tmp_path / "data"
+    words = [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--data", str(data), *options, *more]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gpumax: ")
+    assert not data.exists()
+
+
 def test_an_address_that_others_reach_comes_with_a_warning() -> None:
     """The token travels as it is."""
     assert (

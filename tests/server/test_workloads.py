@@ -240,7 +240,7 @@ def test_a_workload_tells_what_it_holds_and_held(there: Served) -> None:
     there.eventually(lambda: there.get("/workloads")["items"][0]["tasks"]["running"] == 2, "both run")
     there.clock.advance(10_000)
     (item,) = there.get("/workloads")["items"]
-    assert (item["gpu"], item["nodes"], item["tasks"]) == (1, ["n1"], {"running": 2, "total": 2})
+    assert (item["gpu"], item["nodes"], item["tasks"]) == (1, ["n1"], {"running": 2, "done": 0, "total": 2})
     assert item["device_seconds"] == 10
     tasks = there.get("/workloads/a")["tasks"]
     assert [(task["index"], task["state"], task["node"]) for task in tasks] == [
@@ -303,6 +303,17 @@ def test_what_is_not_there_is_404(there: Served, method: str, path: str) -> None
     assert answer.body["error"]["faults"] == []
 
 
+def test_events_of_what_was_never_there_are_404(there: Served) -> None:
+    """As everything else of it is; those of deleted work are kept."""
+    answer = there.ask("GET", "/events", workload="no")
+    assert (answer.status, answer.body["error"]["message"]) == (404, "no workload named 'no'")
+    there.submit({"name": "a", **RUN})
+    there.ask("DELETE", "/workloads/a")
+    there.eventually(lambda: there.ask("GET", "/workloads/a").status == 404, "it is gone")
+    assert there.get("/events", workload="a")["items"]
+    assert there.get("/events", workload="a", after=1 << 40)["items"] == []
+
+
 def test_why_explains_work_in_every_state(there: Served) -> None:
     """Running, waiting, suspended, failed, done, stopped: always a sentence at least."""
     there.submit({"name": "runs", **RUN})
@@ -351,6 +362,22 @@ def test_why_tells_of_tasks_on_their_way_out(there: Served) -> None:
     told = there.get("/workloads/guest/why")
     assert told["sentences"] == ["8 of its tasks are on the way out: evicted for mine (reclaim)."]
     there.ask("POST", "/workloads/mine/stop")
+
+
+def test_why_tells_what_running_work_went_through(there: Served) -> None:
+    """How often it was evicted, and last for whom, though its tasks run again and know nothing of it."""
+    there.submit([
+        {"kind": "queue", "name": "owner", "quota": {"gpu": 8}},
+        {"name": "guest", "run": "x", "resources": {"gpu": 8}},
+    ])  # fmt: skip
+    for name in ("first", "second"):
+        there.submit({"name": name, "project": "owner", "run": "x", "resources": {"gpu": 8}})
+        there.eventually(lambda name=name: there.get(f"/workloads/{name}")["state"] == "running", "its turn")  # type: ignore[misc]
+        there.ask("POST", f"/workloads/{name}/stop")
+        there.eventually(lambda: there.get("/workloads/guest")["state"] == "running", "it runs again")
+    assert (
+        "It was evicted 2 times, last for second (reclaim)." in there.get("/workloads/guest/why")["sentences"]
+    )
 
 
 def test_a_machine_without_gpus_holds_gpu_work_and_runs_the_rest() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from gpumax.formats.scalars import KEY, MODEL, Amount, Text, Whole, write_number
 from gpumax.formats.shape import (
@@ -225,6 +226,17 @@ REQUEST_FIELDS: Final[dict[str, Field]] = {
 """The fields that every request has."""
 
 
+def clashes(fields: Mapping[str, Any], unread: Collection[str] = ()) -> Iterator[Wrong]:
+    """What contradicts what among the fields of a request. unread: those that are there and could not be read."""
+    gpu, memory, devices = (fields.get(name) for name in ("gpu", "gpu_memory", "devices"))
+    if fields.get("slices") and (gpu or memory or devices):
+        yield Wrong(("slices",), show(fields["slices"]), "no gpu, gpu_memory or devices beside slices")
+    elif gpu and memory:
+        yield Wrong(("gpu_memory",), f"{format_memory(memory)} beside gpu", "only one of the two")
+    elif devices and not gpu and not memory and not {"gpu", "gpu_memory"} & set(unread):
+        yield Wrong(("devices",), show(devices), "gpu or gpu_memory beside it")
+
+
 def make_request(
     gpu: tuple[DeviceAsk, ...] = (),
     gpu_memory: int = 0,
@@ -236,22 +248,17 @@ def make_request(
     limit: DeviceLimit | None = None,
 ) -> Request:
     """A request of its fields. Bad where they contradict each other."""
-    if slices and (gpu or gpu_memory or devices):
-        raise Bad([Wrong(("slices",), show(slices), "no gpu, gpu_memory or devices beside slices")])
+    asked = {"gpu": gpu, "gpu_memory": gpu_memory, "devices": devices, "slices": slices}
+    if wrongs := list(clashes(asked)):
+        raise Bad(wrongs)
     if gpu_memory:
-        if gpu:
-            raise Bad(
-                [Wrong(("gpu_memory",), f"{format_memory(gpu_memory)} beside gpu", "only one of the two")]
-            )
         gpu = (DeviceAsk(devices or 1, MILLI, gpu_memory),)
-    elif devices and not gpu:
-        raise Bad([Wrong(("devices",), show(devices), "gpu or gpu_memory beside it")])
     elif devices:
         gpu = tuple(_times(ask, devices) for ask in gpu)
     return Request(gpu, cpu_milli, memory_mib, extended or {}, slices or {}, _check_limit(limit, gpu))
 
 
-REQUEST: Final = Shared(Object("Request", REQUEST_FIELDS, make_request, about="What one task asks for."))
+REQUEST: Final = Shared(Object("Request", REQUEST_FIELDS, make_request, "What one task asks for.", clashes))
 """Equal requests are one object: policy remembers what it learned of a request by its identity."""
 
 

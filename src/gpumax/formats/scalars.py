@@ -73,13 +73,6 @@ LABEL_NAME: Final = Text(
 )
 """A name that becomes a DNS name and a path."""
 
-QUEUE_NAME: Final = Text(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    "a name: a letter or digit first, then letters, digits, `.`, `_` and `-`",
-    most=63,
-)
-"""Of a queue that a person makes; part of addresses."""
-
 KEY: Final = Text(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "a key like `zone` or `example.com/zone`", most=317)
 """Of a label, a taint or an extended resource."""
 

@@ -6,7 +6,7 @@ in front of the paths of what they hold, so that reading sound documents costs n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from gpumax.errors import BadFile, Fault
@@ -48,11 +48,17 @@ class Wrong(NamedTuple):
 
 
 class Bad(Exception):
-    """All that is wrong with a value: the first faults, and how many more there are."""
+    """All that is wrong with a value: the first faults, and how many more there are.
 
-    def __init__(self, wrongs: Iterable[Wrong], more: int = 0) -> None:
+    sound: of an object the fields that could be read, so that what they say together can be checked, too.
+    """
+
+    def __init__(
+        self, wrongs: Iterable[Wrong], more: int = 0, sound: Mapping[str, object] | None = None
+    ) -> None:
         self.wrongs = list(wrongs)
         self.more = more
+        self.sound = sound or {}
         super().__init__()
 
 
@@ -159,11 +165,21 @@ class Field(NamedTuple):
 
 
 class Object(Generic[T]):
-    """An object with known fields; null is the same as unset. `make` gets the fields that are set, as keywords."""
+    """An object with known fields; null is the same as unset. `make` gets the fields that are set, as keywords.
+
+    clash: what contradicts what among the fields that could be read; asked only where others couldn't, as `make` finds the
+    same. It gets the names of those, too.
+    """
 
     def __init__(
-        self, title: str, fields: Mapping[str, Field], make: Callable[..., T], about: str = ""
+        self,
+        title: str,
+        fields: Mapping[str, Field],
+        make: Callable[..., T],
+        about: str = "",
+        clash: Callable[[Mapping[str, Any], Collection[str]], Iterable[Wrong]] = lambda _sound, _unread: (),
     ) -> None:
+        self._clash = clash
         self.title = title
         self.fields = dict(fields)
         self._make = make
@@ -203,7 +219,9 @@ class Object(Generic[T]):
                 wrongs = wrongs or Wrongs()
                 wrongs.add((key,), "nothing", f"the field {key}")
         if wrongs is not None:
-            wrongs.check()
+            unread = [key for key in value if key in readers and readers[key][0] not in kept]
+            wrongs.take(Bad(self._clash(kept, unread)))
+            raise Bad(wrongs.kept, wrongs.more, kept)
         return self._make(**kept)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:

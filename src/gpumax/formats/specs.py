@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Collection
 from typing import Final
 
 from gpumax.formats.requests import dump_request
@@ -19,14 +20,19 @@ _AS_THEY_ARE: Final = (
 )  # fmt: skip
 
 
-def build_spec(row: Row, name: str, project: str, base: str, wrongs: Wrongs) -> WorkloadSpec:
-    """The workload of the fields that were read; of no use where `wrongs` got new entries."""
+def build_spec(
+    row: Row, name: str, project: str, base: str, wrongs: Wrongs, unread: Collection[str] = ()
+) -> WorkloadSpec:
+    """The workload of the fields that were read; of no use where `wrongs` got new entries.
+
+    unread: fields that are there and could not be read; nobody is told that they are missing.
+    """
     priority = _priority(row.get("priority", "normal"), wrongs)
     _check_secrets(row, wrongs)
     return WorkloadSpec(
         name=name,
         project=project,
-        groups=_groups(row, wrongs),
+        groups=_groups(row, wrongs, unread),
         priority=priority,
         preemptible=row.get("preemptible", priority < NON_PREEMPTIBLE_FROM),
         workdir=os.path.normpath(os.path.join(base, row.get("workdir", "."))),
@@ -54,7 +60,7 @@ def _check_secrets(row: Row, wrongs: Wrongs) -> None:
             )
 
 
-def _groups(row: Row, wrongs: Wrongs) -> tuple[GroupSpec, ...]:
+def _groups(row: Row, wrongs: Wrongs, unread: Collection[str]) -> tuple[GroupSpec, ...]:
     written: tuple[Row, ...] = row.get("groups", ({"name": ""},))
     groups = []
     names: set[str] = set()
@@ -62,7 +68,7 @@ def _groups(row: Row, wrongs: Wrongs) -> tuple[GroupSpec, ...]:
         path = ("groups", index) if "groups" in row else ()
         # env is not passed down: a task gets the workload's and its group's.
         group: Row = {**{key: row[key] for key in ("tasks", "resources", "run") if key in row}, **own}
-        if "run" not in group:
+        if "run" not in group and not {"run", "groups"} & set(unread):
             wrongs.add((*path, "run"), "nothing", "run: the command, here or for the whole workload")
         if own["name"] in names:
             wrongs.add((*path, "name"), f"{show(own['name'])} twice", "each group once")

@@ -122,6 +122,9 @@ def _read_workload(
         return build_spec(FILE_WORKLOAD.read(entry.document), name, project, base, entry.wrongs)
     except Bad as bad:
         entry.wrongs.take(bad)
+        # What could be read may contradict itself, too; all of that is told at once.
+        unread = {key for key, value in entry.fields.items() if value is not None} - bad.sound.keys()
+        build_spec(dict(bad.sound), name, project, base, entry.wrongs, unread)
         return None
 
 

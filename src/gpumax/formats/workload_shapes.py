@@ -7,8 +7,8 @@ from typing import Any, Final
 from gpumax.formats.not_yet import NotYet
 from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
-from gpumax.formats.requests import LIMIT, REQUEST_FIELDS, SLICES, make_request
-from gpumax.formats.scalars import LABEL_NAME, NAME, QUEUE_NAME, Amount, Choice, Duration, Flag, Text, Whole
+from gpumax.formats.requests import LIMIT, REQUEST_FIELDS, SLICES, clashes, make_request
+from gpumax.formats.scalars import LABEL_NAME, NAME, Amount, Choice, Duration, Flag, Text, Whole
 from gpumax.formats.shape import (
     Bad,
     ByType,
@@ -147,7 +147,8 @@ _RESOURCES: Final = Object(
         ),
     },
     _resources,
-    about="What one task asks for.",
+    "What one task asks for.",
+    clashes,
 )
 
 
@@ -246,7 +247,7 @@ FILE_QUEUE: Final = Object(
         "version": Field(Choice(("gpumax/v1",)), "The version of the format.", keep=False),
         "kind": Field(Choice(("queue",)), "queue.", keep=False),
         **QUEUE_FIELDS,
-        "name": Field(QUEUE_NAME, "Unique among queues.", required=True),
+        "name": Field(LABEL_NAME, "Unique among queues.", required=True),
     },
     make_queue,
     about="A node of the quota tree. Work goes to leaves only.",

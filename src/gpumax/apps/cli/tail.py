@@ -9,7 +9,8 @@ from queue import SimpleQueue
 from threading import Thread
 
 from gpumax.apps.cli.client import Api, Item, segment
-from gpumax.apps.cli.output import say
+from gpumax.apps.cli.harmless import Harmless
+from gpumax.apps.cli.output import on_terminal, say
 from gpumax.apps.cli.stream import follow
 
 Said = tuple[int, str | Exception | None]
@@ -22,10 +23,16 @@ def follow_logs(api: Api, name: str, tasks: Sequence[Item], *, tail: int | None 
     prefixes = {task["index"]: f"[{task['name']}] " if len(tasks) > 1 else "" for task in tasks}
     for number, task in enumerate(tasks):
         Thread(target=_listen, args=(api, name, task["index"], tail, said, number == 0), daemon=True).start()
-    for text in arrange(iter(said.get, None), prefixes):
-        # Threads end by themselves: each says None or an error at its end, and arrange() returns after the last.
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    harmless = Harmless() if on_terminal() else None
+    try:
+        for text in arrange(iter(said.get, None), prefixes):
+            # Threads end by themselves: each says None or an error at its end, and arrange() returns after the last.
+            sys.stdout.write(harmless.text(text) if harmless is not None else text)
+            sys.stdout.flush()
+    finally:
+        if harmless is not None:
+            sys.stdout.write(harmless.end())
+            sys.stdout.flush()
 
 
 def _listen(api: Api, name: str, index: int, tail: int | None, said: SimpleQueue[Said], first: bool) -> None:

@@ -41,6 +41,7 @@ def document(wish: Wish) -> Item:
     """The workload file that says the same. Refused for options that contradict each other or can't be read;
     amounts are left to the reader of workload files.
     """
+    _check_text(wish)
     fields: Item = {
         "name": wish.name,
         "project": wish.project,
@@ -57,6 +58,21 @@ def document(wish: Wish) -> Item:
         "checkpoint": None if wish.checkpoint is None else {"path": wish.checkpoint},
     }
     return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
+def _check_text(wish: Wish) -> None:
+    """Refused for bytes that are no text: the command travels as JSON, which has none."""
+    for field, value in wish._asdict().items():
+        for number, word in enumerate(value if isinstance(value, tuple) else (value,), 1):
+            if isinstance(word, str) and any("\ud800" <= char <= "\udfff" for char in word):
+                place = (
+                    f"argument {number} of the command"
+                    if field == "command"
+                    else f"--{field.replace('_', '-')}"
+                )
+                # The value of a variable may be a secret.
+                found = "bytes" if field == "env" else repr(os.fsencode(word))[1:]
+                raise Refused(f"{place}: found {found}, which is no UTF-8; wanted text")
 
 
 def _command(command: tuple[str, ...]) -> str | list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from gpumax.apps.server.doubts import doubts
 from gpumax.apps.server.shapes import (
     Amount,
     ByResource,
@@ -123,6 +124,7 @@ def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> 
             shares=[share(row) for row in by_queue.get(queue.name, ())],
             waiting=counts[queue.name, "pending"],
             running=counts[queue.name, "running"],
+            doubts=doubts(queue, all_queues),
         )
         for queue in sorted(all_queues, key=lambda queue: natural(queue.name))
     ]

@@ -18,8 +18,9 @@ from gpumax.apps.server.app import create_app
 from gpumax.apps.server.doors import doors, notes_on
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
-from gpumax.apps.server.node_name import checked, node_name
+from gpumax.apps.server.node_name import node_name
 from gpumax.apps.server.site import About, Site
+from gpumax.apps.server.starting import check_options
 from gpumax.apps.server.submit import make_first_queue
 from gpumax.apps.server.web import Web
 from gpumax.devices import open_devices
@@ -41,9 +42,11 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
     """Run a server on a data directory until SIGTERM or SIGINT; tasks run on.
 
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
-    this node; None: as before, at first the host's. Conflict where another server has the directory; GpumaxError for all else that is in the way.
+    this node; None: as before, at first the host's. Conflict where another server has the directory; GpumaxError for
+    all else that is in the way.
     """
-    data, name = data.absolute(), checked(name)
+    check_options(devices=devices, listen=listen, name=name)
+    data = data.absolute()
     _log_to_stderr()
     with ExitStack() as stack:
         found = open_devices(devices)

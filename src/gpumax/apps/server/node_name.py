@@ -17,13 +17,12 @@ from gpumax.model.workload import HOLDING
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-def checked(name: str | None) -> str | None:
-    """A name as it was wished for. Refused for what can't be one."""
+def checked(name: str | None) -> None:
+    """Refused for a wished name that can't be one."""
     if name is not None and not _NAME.fullmatch(name):
         raise Refused(
             f"--name {name}: wanted letters, digits, `.`, `_` and `-`, a letter or digit first, 63 at most"
         )
-    return name
 
 
 def node_name(data: Path, wished: str | None, live: Live) -> str:

@@ -51,9 +51,10 @@ class HoldOut(BaseModel):
 
 
 class TaskCount(BaseModel):
-    """How many tasks a workload has, and how many of them run."""
+    """How many tasks a workload has, how many of them run, and how many have done their work."""
 
     running: int
+    done: int
     total: int
 
 
@@ -222,6 +223,7 @@ class QueueOut(BaseModel):
     shares: list[QueueShare]
     waiting: int = Field(description="Workloads in it that wait.")
     running: int = Field(description="Workloads in it that run.")
+    doubts: list[str] = Field(description="Settings that are allowed and hardly meant, in sentences.")
 
 
 class Queues(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,9 @@ Tasks = Sequence[TaskRecord]
 
 def workload(record: WorkloadRecord, tasks: Tasks, nodes: Iterable[Node], now_ms: int) -> Workload:
     """A row of a list. nodes: of which GPUs a request by memory takes a part."""
-    running = sum(1 for task in tasks if task.state == "running")
-    return Workload(
-        **_fields(record, tasks, nodes, now_ms), tasks=TaskCount(running=running, total=len(tasks))
-    )
+    states = Counter(task.state for task in tasks)
+    count = TaskCount(running=states["running"], done=states["succeeded"], total=len(tasks))
+    return Workload(**_fields(record, tasks, nodes, now_ms), tasks=count)
 
 
 def detail(

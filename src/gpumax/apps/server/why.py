@@ -23,7 +23,7 @@ def why(site: Site, name: str) -> Why:
     if found is None:
         raise NotFound(f"no workload named {name!r}")
     record, tasks = found
-    told = past(record, tasks)
+    told = past(record, tasks, _last_eviction(site, record))
     if record.state in FINISHED or record.state == "suspended":
         return _alone(record, told)
     explained = _explained(site, name)
@@ -58,9 +58,12 @@ def _alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
     )
 
 
-def past(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
-    """What records alone say: how it ended, what was asked of it, what it went through. Sentences."""
-    return tuple(sentence for sentence in (*_present(record), *_history(record, tasks)) if sentence)
+def past(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str = "") -> tuple[str, ...]:
+    """What records alone say: how it ended, what was asked of it, what it went through. Sentences.
+
+    last: what was told of its last eviction.
+    """
+    return tuple(sentence for sentence in (*_present(record), *_history(record, tasks, last)) if sentence)
 
 
 def _present(record: WorkloadRecord) -> tuple[str, ...]:
@@ -83,7 +86,7 @@ def _present(record: WorkloadRecord) -> tuple[str, ...]:
             return (f"It is being {doing}; its tasks have their grace to end.",)
 
 
-def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
+def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str) -> tuple[str, ...]:
     if record.state in FINISHED:
         return ()
     sentences = []
@@ -95,6 +98,8 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, 
     if evicted is not None:
         whom = f"for {evicted.beneficiary} ({evicted.cause})" if evicted.beneficiary else f"({evicted.cause})"
         sentences.append(f"It was evicted {whom}.")
+    else:
+        sentences.append(_evictions(record, tasks, last))
     sentences.append(_retries(record))
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
@@ -110,6 +115,22 @@ def _heard(record: WorkloadRecord, reason: str) -> str:
     if record.retry_ms is not None:
         return f"Its last run failed: {reason}."
     return f"What was last heard of it: {reason}. It is tried again in a moment."
+
+
+def _evictions(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str) -> str:
+    """What became of it before: of work that runs again its tasks don't tell."""
+    if not record.evictions or record.state != "running" or any(t.state == "releasing" for t in tasks):
+        return ""
+    times = "once" if record.evictions == 1 else f"{record.evictions} times"
+    how = f", {'' if record.evictions == 1 else 'last '}{last.removeprefix('evicted ')}" if last else ""
+    return f"It was evicted {times}{how}."
+
+
+def _last_eviction(site: Site, record: WorkloadRecord) -> str:
+    if not record.evictions:
+        return ""
+    told = site.store.events(workload=record.name, limit=1000, newest=True)
+    return next((event.message for event in reversed(told) if event.kind == "Evicted"), "")
 
 
 def _retries(record: WorkloadRecord) -> str:

@@ -55,9 +55,10 @@ def delete(where: Where, names: tuple[str, ...], yes: bool, quiet: bool) -> None
     api = where.api()
     if not yes:
         running = [name for name in names if api.get(f"/workloads/{segment(name)}").get("state") == "running"]
+        told = f"{', '.join(running)} {'is' if len(running) == 1 else 'are'} still running"
         if running and not sys.stdin.isatty():
-            raise Refused(f"{', '.join(running)} still running; -y deletes running work, too")
-        if running and not click.confirm(f"{', '.join(running)} still running; delete?", err=True):
+            raise Refused(f"{told}; -y deletes running work, too")
+        if running and not click.confirm(f"{told}; delete?", err=True):
             raise click.Abort
     each(api, names, "DELETE", "/workloads/{}", "deleting", quiet)
 

@@ -21,7 +21,7 @@ EVENTS = (
     Column("SEQ", _text("seq"), wide=True),
     Column("EVENT", _text("kind")),
     Column("WORKLOAD", _text("workload")),
-    Column("TASK", _text("task"), wide=True),
+    Column("TASK", _text("task")),
     Column("MESSAGE", _text("message")),
 )
 

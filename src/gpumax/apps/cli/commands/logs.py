@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import click
 
 from gpumax.apps.cli.client import Api, Item, answering, segment
+from gpumax.apps.cli.harmless import Harmless
 from gpumax.apps.cli.options import Where, complete_workload, server_options
+from gpumax.apps.cli.output import on_terminal
 from gpumax.apps.cli.tail import follow_logs
 from gpumax.errors import Refused
 
@@ -43,12 +45,16 @@ def tasks_of(workload: Item, index: int | None) -> list[Item]:
 
 
 def _copy(api: Api, name: str, row: Item, tail: int | None, prefix: str) -> None:
-    """A task's log to stdout, byte by byte but for the prefix."""
+    """A task's log to stdout, byte by byte but for the prefix; to a terminal only what does it no harm."""
     out = sys.stdout.buffer
+    harmless = Harmless() if on_terminal() else None
     for piece in _pieces(
         api, f"/workloads/{segment(name)}/tasks/{row['index']}/log", tail, whole=bool(prefix)
     ):
-        out.write(prefix.encode() + piece + (b"\n" if prefix and not piece.endswith(b"\n") else b""))
+        told = prefix.encode() + piece + (b"\n" if prefix and not piece.endswith(b"\n") else b"")
+        out.write(harmless.bytes(told).encode() if harmless is not None else told)
+    if harmless is not None:
+        out.write(harmless.end().encode())
     out.flush()
 
 

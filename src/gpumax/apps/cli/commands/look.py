@@ -59,10 +59,11 @@ def why_text(item: Item) -> str:
 
 
 def tasks_text(item: Item) -> str:
-    """Running tasks of all."""
+    """Running tasks of all; once it has ended, those that have done their work."""
     tasks = item.get("tasks")
     if isinstance(tasks, dict):
-        return f"{tasks.get('running', 0)}/{tasks.get('total', 0)}"
+        which = "done" if item.get("ended") else "running"
+        return f"{tasks.get(which, 0)}/{tasks.get('total', 0)}"
     return ""
 
 
@@ -178,6 +179,7 @@ def _about(item: Item) -> list[tuple[str, str]]:
         ("gpus", _gpus(item)),
         ("used", f"{span(seconds)} of GPU time" if isinstance(seconds, int | float) and seconds >= 1 else ""),
         ("runs", _runs(item)),
+        ("setup", str((item.get("spec") or {}).get("setup") or "")),
         ("command", _command(item.get("spec") or {})),
         ("checkpoints", number(item.get("checkpoint_dir"))),
     ]

@@ -146,6 +146,7 @@ def show(where: Where, name: str, output: str) -> None:
                 ("weight", _amounts(item.get("weight"), None)),
                 ("preempt", _runtime(item.get("preempt_min_runtime"))),
                 ("reclaim", _runtime(item.get("reclaim_min_runtime"))),
+                *(("note", str(doubt)) for doubt in item.get("doubts") or ()),
                 ("workloads", f"{item.get('running', 0)} running, {item.get('waiting', 0)} waiting"),
             ]
         )
@@ -174,7 +175,10 @@ def _runtime(time: object) -> str:
 @click.option("--quota", metavar="AMOUNTS", multiple=True, help="Guaranteed: gpu=8,cpu=unlimited,memory=1Ti.")
 @click.option("--limit", metavar="AMOUNTS", multiple=True, help="Never exceeded: gpu=16.")
 @click.option(
-    "--weight", metavar="AMOUNTS", multiple=True, help="Its part of what is left over: gpu=2; 0 forbids it."
+    "--weight",
+    metavar="AMOUNTS",
+    multiple=True,
+    help="Its part of what is left over: gpu=2; gpu=0: nothing beyond its quota.",
 )
 @click.option("--parent", metavar="QUEUE", help="The queue above; '' puts it at the root.")
 @click.option("--priority", metavar="N", type=int, help="Higher is served first.")
@@ -214,6 +218,8 @@ def set_(where: Where, /, name: str, output: str, quiet: bool, **given: object) 
         click.echo(name)
     else:
         say(f"queue {name}: {'made' if before is None else 'set' if changes else 'nothing to change'}")
+        for doubt in after.get("doubts") or ():
+            say(f"  note: {doubt}")
 
 
 SETTINGS = (

@@ -52,6 +52,9 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
       gpumax up --devices 8xH100:80Gi -d       eight made-up ones, in the background
     """
     if detach:
+        from gpumax.apps.server.starting import check_options
+
+        check_options(devices=devices, listen=listen, name=name)
         options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
         _detach(where, [part for option, value in options.items() if value for part in (option, value)])
         return

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gpumax.apps.server import shapes, views
 from gpumax.apps.server.parameters import AfterSeq, LastEventId, refusals
+from gpumax.apps.server.routes.workloads import find
 from gpumax.apps.server.site import Here, Site
 from gpumax.apps.server.sse import COMMENT, TYPE, Silence, message, resumed, stream
 
@@ -21,7 +22,7 @@ _AT_ONCE = 500
 Of = Annotated[str, Query(description="Of this workload only.", max_length=253)]
 
 
-@router.get("/events", summary="List events", operation_id="listEvents", responses=refusals())
+@router.get("/events", summary="List events", operation_id="listEvents", responses=refusals(404))
 def list_events(
     site: Here,
     workload: Of = "",
@@ -29,8 +30,10 @@ def list_events(
     limit: Annotated[int, Query(ge=1, le=1000, description="Rows at most.")] = 100,
     newest: Annotated[bool, Query(description="The last ones instead of the first ones.")] = False,
 ) -> shapes.Events:
-    """Events behind `after`, oldest first."""
+    """Events behind `after`, oldest first. Of a workload that is deleted, too, as long as they are kept."""
     found = site.store.events(after=after, workload=workload, limit=limit, newest=newest)
+    if workload and not found and not site.store.events(workload=workload, limit=1):
+        find(site, workload)
     items = [views.event(event) for event in found]
     return shapes.Events(items=items, next=items[-1].seq if items else after)
 
