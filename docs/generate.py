@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from api_page import api_page
 
 from gpumax.apps.cli.main import cli
 from gpumax.formats.not_yet import NOT_YET
@@ -46,6 +47,7 @@ def pages() -> dict[str, str]:
     found = {f"{name}.md": _format(name) for name in NAMES}
     found["reasons.md"] = _reasons()
     found["commands.md"] = _commands()
+    found["api.md"] = api_page()
     return {name: _NOTE + text for name, text in sorted(found.items())}
 
 
