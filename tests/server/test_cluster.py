@@ -106,11 +106,12 @@ def test_a_queue_with_work_or_children_stays(there: Served) -> None:
 
 
 def test_unhealthy_gpus_are_there_and_not_free(there: Served) -> None:
-    """Board, nodes and GPUs count the same devices, also those that are held and gone."""
+    """Board, nodes and GPUs count the same devices, also those that are held and fail."""
     node = machine(gpus=4)
     there.engine.nodes = (node,)
     there.submit({"name": "a", "run": "x", "resources": {"gpu": 4}})
-    there.engine.nodes = (replace(node, devices=node.devices[:2]),)
+    failing = tuple(replace(device, healthy=device.index < 2) for device in node.devices)
+    there.engine.nodes = (replace(node, devices=failing),)
     there.site.settle()
     (row,) = there.get("/nodes")["items"]
     assert (row["gpu"], row["unhealthy"]) == ({"total": 4, "free": 0}, 2)

@@ -44,7 +44,8 @@ def _node(node: Node, holding: list[tuple[TaskRecord, Request]]) -> NodeOut:
     for task, _ in holding:
         for share in task.devices:
             used[share.index] += share.milli
-    healthy = [device for device in node.devices if device.healthy]
+    there = [device for device in node.devices if not is_gone(device)]
+    healthy = [device for device in there if device.healthy]
     free = sum(max(0, MILLI - used[device.index]) for device in healthy)
     cpu = node.cpu_milli - sum(request.cpu_milli for _, request in holding)
     memory = node.memory_mib - sum(request.memory_mib for _, request in holding)
@@ -52,8 +53,8 @@ def _node(node: Node, holding: list[tuple[TaskRecord, Request]]) -> NodeOut:
         name=node.name,
         pool=node.pool,
         state="not ready" if not node.ready else "cordoned" if node.cordoned else "ready",
-        gpu=Part(total=len(node.devices), free=write_number(free)),
-        unhealthy=len(node.devices) - len(healthy),
+        gpu=Part(total=len(there), free=write_number(free)),
+        unhealthy=len(there) - len(healthy),
         cpu=Part(total=write_number(node.cpu_milli), free=write_number(max(0, cpu))),
         memory=Part(total=format_memory(node.memory_mib), free=format_memory(max(0, memory))),
         tasks=len(holding),
