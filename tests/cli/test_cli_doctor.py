@@ -190,7 +190,7 @@ def test_server_that_does_not_answer(cli: Cli, data: Path, api: FakeApi) -> None
             (data / "server.json").write_text(told)
             rows = found(cli)["server"][0]
             assert rows["state"] == "fail"
-            assert "kill 4321" in rows["wish"]
+            assert "kill -9 4321" in rows["wish"]
         (data / "server.json").unlink()
         assert found(cli)["server"][0]["state"] == "fail"
 

@@ -171,6 +171,17 @@ def test_colours(api: FakeApi, command: str) -> None:
     assert b"\x1b[" not in subprocess.run([*PROGRAM, command], capture_output=True, check=True).stdout
 
 
+def test_tables_fit_a_narrow_terminal(api: FakeApi) -> None:
+    """Where not even the other columns have room, lines end at the edge all the same, and none is broken."""
+    long = workload("a-name-that-takes-most-of-the-line", state="pending", hold=HELD)
+    api.on("GET /workloads", page(long, workload("b")))
+    for columns in ("40", "52", "65", "71"):
+        lines = on_terminal(["ps"], NO_COLOR="1", COLUMNS=columns).splitlines()
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= int(columns)
+        assert lines[1].startswith("a-name-that-takes-most-of-the-line")
+
+
 def test_tables_fit_the_terminal(api: FakeApi) -> None:
     """On a terminal the reason is cut at the edge; -o wide and a pipe get all of it."""
     api.on(

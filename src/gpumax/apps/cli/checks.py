@@ -141,7 +141,7 @@ def _silent(where: Where, error: Unreachable) -> Check:
         return Check("server", "fail", f"{where.data / 'lock'}: {failed.strerror}", wish)
     if holder is not None:
         wish = f"if it has not just been started: see {where.data / 'server.log'}; "
-        wish += f"`kill {holder}` and `gpumax up` are safe, tasks run on" if holder else "ask who runs it"
+        wish += f"`kill -9 {holder}` and `gpumax up` are safe, tasks run on" if holder else "ask who runs it"
         return Check("server", "fail", f"pid {holder or 'unknown'} lives but does not answer", wish)
     # Not Path.exists, which raises where it may not be looked at.
     if not os.path.exists(where.data / "server.json"):

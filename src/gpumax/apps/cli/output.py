@@ -92,29 +92,34 @@ def document(found: object, output: str) -> str:
 
 
 def table(items: Sequence[Item], columns: Sequence[Column], *, wide: bool = False) -> str:
-    """Aligned columns under their titles. On a terminal, unless wide, the last column is cut at its edge."""
+    """Aligned columns under their titles. On a terminal, unless wide, lines end at its edge: the last column first."""
     shown = [column for column in columns if wide or not column.wide]
     titles = [column.title for column in shown]
     rows = [[clean(column.value(item)) or "-" for column in shown] for item in items]
     sizes = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
     sizes[-1] = 0
-    left = terminal_width() - sum(sizes) - 2 * (len(sizes) - 1)
-    last = left if on_terminal() and not wide else None
+    room = terminal_width() if on_terminal() and not wide else None
     colored = use_color()
-    lines = [_line(titles, sizes, last, ["bold"] * len(titles) if colored else ())]
+    lines = [_line(titles, sizes, room, ["bold"] * len(titles) if colored else ())]
     for item, row in zip(items, rows, strict=True):
         hues = [column.hue(item) if column.hue else "" for column in shown] if colored else ()
-        lines.append(_line(row, sizes, last, hues))
+        lines.append(_line(row, sizes, room, hues))
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str], sizes: Sequence[int], last: int | None, hues: Sequence[str]) -> str:
-    """One row; hues: a colour for each cell, or none at all."""
-    texts = [*cells[:-1], cut(cells[-1], last)]
-    padded = [text.ljust(size) for text, size in zip(texts, sizes, strict=True)]
-    if hues:
-        padded = [paint(text, hue) for text, hue in zip(padded, hues, strict=True)]
-    return "  ".join(padded).rstrip()
+def _line(cells: Sequence[str], sizes: Sequence[int], room: int | None, hues: Sequence[str]) -> str:
+    """One row, in so many columns at most; hues: a colour for each cell, or none at all."""
+    shown: list[str] = []
+    begin = 0
+    for number, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
+        text = cell.ljust(size)
+        if room is not None:
+            if begin >= room:
+                break
+            text = cut(cell, room - begin).ljust(min(size, room - begin))
+        shown.append(paint(text, hues[number]) if hues else text)
+        begin += size + 2
+    return "  ".join(shown).rstrip()
 
 
 def paint(text: str, hue: str) -> str:
@@ -129,11 +134,11 @@ def fields(pairs: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{name + ':':{size + 1}}  {value}" for name, value in given)
 
 
-def cut(text: str, width: int | None) -> str:
-    """Text of at most so many columns, at least ten; three dots stand for the rest."""
-    if width is None or len(text) <= max(width, 10):
+def cut(text: str, width: int) -> str:
+    """Text of at most so many columns; three dots stand for the rest, where there is room for more than these."""
+    if len(text) <= width:
         return text
-    return text[: max(width, 10) - 3] + "..."
+    return text[: width - 3] + "..." if width > 3 else text[:width]
 
 
 def clean(text: str) -> str:
