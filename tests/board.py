@@ -20,7 +20,7 @@ from gpumax.model.amounts import BOUNDLESS, Amounts
 from gpumax.model.decision import Decision
 from gpumax.model.node import Device, Node
 from gpumax.model.queue import Queue
-from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.snapshot import Policy, Snapshot, Topology
 from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, TaskState, Workload
 from gpumax.policy.decide import decide
 from gpumax.units import MILLI, UNLIMITED
@@ -67,6 +67,7 @@ class Sketch:
     queues: list[Queue] = field(default_factory=list)
     workloads: dict[str, Workload] = field(default_factory=dict)
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
+    topologies: tuple[Topology, ...] = ()
 
     def with_queues(self, *queues: Queue) -> Sketch:
         """Add queues."""
@@ -75,7 +76,17 @@ class Sketch:
 
     def node(self, name: str, **changes: Any) -> Sketch:
         """Fields of a node that the picture doesn't show."""
-        self.extra[name] = changes
+        self.extra[name] = {**self.extra.get(name, {}), **changes}
+        return self
+
+    def stand(self, **domains: str) -> Sketch:
+        """Domains of the topology `default`: `r1="n1 n2", r2="n3"`, or of two levels: `a__r1="n1 n2"`."""
+        levels = max(path.count("__") for path in domains)
+        labels = ("zone", "rack") if levels else ("rack",)
+        self.topologies = (Topology("default", labels),)
+        for path, names in domains.items():
+            for name in names.split():
+                self.node(name, labels=dict(zip(labels, path.split("__"), strict=False)))
         return self
 
     def run(self, letter: str, queue: str, **changes: Any) -> Sketch:
@@ -172,6 +183,7 @@ class Sketch:
             queues=tuple(sorted(self.queues, key=lambda queue: queue.name)),
             workloads=tuple(sorted(self.workloads.values(), key=lambda workload: workload.name)),
             policy=self.policy,
+            topologies=self.topologies,
         )
 
 

@@ -5,7 +5,7 @@ Knows flat queues, GPUs only, whole or in parts, one waiting workload; its answe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,6 +63,7 @@ class Brute:
         (self.asker,) = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
         pending = [task for task in self.asker.tasks if task.state == "pending"]
         self.asks = [(ask.devices, ask.milli) for task in pending for ask in task.request.gpu]
+        self.bonds = list(_bonds(snapshot, self.asker, pending))
         self.units = [unit for unit in units(snapshot) if unit.workload.queue != self.asker.queue]
 
     def answer(self) -> Answer:
@@ -112,7 +113,14 @@ class Brute:
                 if task.state == "running" and task.name not in away:
                     for share in task.devices:
                         free[task.node or ""][share.index] -= share.milli
-        return _arrange(free, self.asks)
+        return _arrange(free, self.asks, (), self._together)
+
+    def _together(self, nodes: tuple[str, ...]) -> bool:
+        labels = {node.name: node.labels for node in self.snapshot.nodes}
+        return all(
+            len({tuple(labels[nodes[at]][level] for level in levels) for at in tasks}) == 1
+            for tasks, levels in self.bonds
+        )
 
     def cost(self, gone: Iterable[Unit]) -> Cost:
         """Rule 6, smaller is better."""
@@ -133,16 +141,39 @@ class Brute:
         )
 
 
-def _arrange(free: Free, asks: list[tuple[int, int]]) -> bool:
+def _bonds(
+    snapshot: Snapshot, workload: Workload, pending: list[Task]
+) -> Iterator[tuple[range, tuple[str, ...]]]:
+    """Which of the pending tasks have to have these labels in common: of the gang, and of its segments."""
+    wish = workload.topology
+    if wish is None:
+        return
+    (levels,) = (row.levels for row in snapshot.topologies)
+    if wish.required is not None:
+        yield range(len(pending)), levels[: levels.index(wish.required) + 1]
+    if wish.segments is not None and wish.segments.required is not None:
+        for at in range(0, len(pending), wish.segments.size):
+            yield (
+                range(at, min(at + wish.segments.size, len(pending))),
+                levels[: levels.index(wish.segments.required) + 1],
+            )
+
+
+def _arrange(
+    free: Free,
+    asks: list[tuple[int, int]],
+    nodes: tuple[str, ...],
+    together: Callable[[tuple[str, ...]], bool],
+) -> bool:
     if not asks:
-        return True
+        return together(nodes)
     (count, milli), rest = asks[0], asks[1:]
-    for devices in free.values():
+    for node, devices in free.items():
         fitting = [index for index, left in enumerate(devices) if left >= milli]
         for chosen in _choose(fitting, count):
             for index in chosen:
                 devices[index] -= milli
-            fine = _arrange(free, rest)
+            fine = _arrange(free, rest, (*nodes, node), together)
             for index in chosen:
                 devices[index] += milli
             if fine:

@@ -12,10 +12,6 @@ TASK = "workloads: [{name: w, queue: q, tasks: [{name: t, %s}]}]"
 WORKLOAD = "workloads: [{name: w, queue: q, tasks: [{name: t}], %s}]"
 
 REFUSED = {
-    WORKLOAD % "topology: {required: rack}": "workloads[0].topology",
-    WORKLOAD % "topology: {preferred: zone}": "workloads[0].topology",
-    WORKLOAD % "topology: {segments: {size: 2, required: rack}}": "workloads[0].topology",
-    WORKLOAD % "groups: [{name: g, topology: {required: rack}}]": "workloads[0].groups[0].topology",
     TASK % f"affinity: {{podAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAffinity",
     TASK % f"affinity: {{podAntiAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAntiAffinity",
     "policy: {reserve_after: 2h}": "policy.reserve_after",

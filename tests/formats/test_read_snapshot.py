@@ -8,7 +8,7 @@ from formats.kit import fault_of, faults_of, snapshot, workload
 from gpumax.model.amounts import Amounts
 from gpumax.model.node import Device, Node, Taint
 from gpumax.model.queue import Queue
-from gpumax.model.snapshot import Placement, Policy, Snapshot
+from gpumax.model.snapshot import Placement, Policy, Snapshot, Topology
 from gpumax.model.workload import (
     Affinity,
     DeviceAsk,
@@ -123,6 +123,7 @@ def test_the_example_of_the_format_means_what_it_says() -> None:
             ),
         ),
         policy=Policy(),
+        topologies=(Topology("default", ("zone", "block", "rack", "host")),),
     )  # fmt: skip
 
 

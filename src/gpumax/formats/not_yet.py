@@ -12,7 +12,7 @@ from gpumax.formats.shape import Schema, Shape, wrong
 T = TypeVar("T")
 
 NOT_YET: Final = {
-    "topology": "topology constraints",
+    "topology": "topology constraints in workload files",
     "slices": "hardware slices (MIG) in workload files",
     "request.limit": "limits above the request (burst) in workload files",
     "podAffinity": "affinity between tasks",

@@ -10,14 +10,15 @@ from gpumax.formats.nodes import NODE, dump_node
 from gpumax.formats.options import POLICY, dump_policy
 from gpumax.formats.parsed import LineOf
 from gpumax.formats.queues import QUEUE, check_tree, dump_queue
-from gpumax.formats.scalars import KEY, NAME, Choice, Time, write_time
-from gpumax.formats.shape import Bad, Field, Object, Rows, Then, Wrongs, bad_file, show
+from gpumax.formats.scalars import Choice, Time, write_time
+from gpumax.formats.shape import Bad, Field, Object, Rows, Wrongs, bad_file, show
 from gpumax.formats.snapshot_shapes import CLASSES, PRIORITIES, WORKLOAD, Row
 from gpumax.formats.snapshot_workloads import Context, build_workload, check_devices, dump_workload
 from gpumax.formats.text import one_document
+from gpumax.formats.topology import TOPOLOGIES, dump_topology
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
-from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.snapshot import Policy, Snapshot, Topology
 from gpumax.model.workload import Document, Workload
 
 VERSION: Final = "gpumax/v1"
@@ -30,33 +31,6 @@ QUEUES: Final = Rows(QUEUE, most=100_000)
 WORKLOADS: Final = Rows(WORKLOAD)
 
 
-def _different(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-    wrongs = Wrongs()
-    names = [row["name"] for row in rows]
-    for index, row in enumerate(rows):
-        if row["name"] in names[:index]:
-            wrongs.add((index, "name"), f"{show(row['name'])} twice", "each topology once")
-        if len(set(row["levels"])) < len(row["levels"]):
-            wrongs.add((index, "levels"), "a level twice", "each level once")
-    wrongs.check()
-    return rows
-
-
-_TOPOLOGIES: Final = Then(
-    Rows(
-        Object[Row](
-            "Topology",
-            {
-                "name": Field(NAME, "Unique among topologies.", required=True),
-                "levels": Field(Rows(KEY, least=1, most=20), "Node labels, widest first.", required=True),
-            },
-            dict,
-        ),
-        most=1000,
-    ),
-    _different,
-)
-
 FIELDS: Final[dict[str, Field]] = {
     "version": Field(Choice((VERSION,)), "The version of the format."),
     "now": Field(Time(), "The moment of the decision."),
@@ -65,7 +39,7 @@ FIELDS: Final[dict[str, Field]] = {
     "workloads": Field(WORKLOADS, "What was submitted."),
     "policy": Field(POLICY, "Options of the policy."),
     "priorities": Field(PRIORITIES, "Class names that workloads may use, beside the built-in ones."),
-    "topologies": Field(_TOPOLOGIES, "How nodes stand together, by their labels; for the `topology` of workloads, which this version refuses."),
+    "topologies": Field(TOPOLOGIES, "How nodes stand together, by their labels; for the `topology` of workloads and groups."),
 }  # fmt: skip
 SNAPSHOT: Final[Object[Row]] = Object("Snapshot", FIELDS, dict, about="The state of a cluster at one moment.")
 _ROWS: Final = ("nodes", "queues", "workloads")
@@ -87,7 +61,7 @@ def _read(document: object, wrongs: Wrongs) -> Snapshot:
         rest = SNAPSHOT.read(_without_rows(document))
     except Bad as bad:
         wrongs.take(bad)
-        rest = {}
+        rest = {"topologies": None}
     parts: dict[str, object] = document if isinstance(document, dict) else {}
     nodes: dict[int, Node] = _rows(NODES, parts, "nodes", wrongs)
     queues: dict[int, Queue] = _rows(QUEUES, parts, "queues", wrongs)
@@ -96,7 +70,12 @@ def _read(document: object, wrongs: Wrongs) -> Snapshot:
     _check_unique(_task_names(parts), wrongs)
     known: dict[str, Node | None] = {name: None for _, name in _names(parts, "nodes")}
     known.update((node.name, node) for node in nodes.values())
-    context = Context(known, {**CLASSES, **rest.get("priorities", {})})
+    topologies: tuple[Topology, ...] | None = rest.get("topologies", ())
+    context = Context(
+        known,
+        {**CLASSES, **rest.get("priorities", {})},
+        None if topologies is None else {topology.name: topology for topology in topologies},
+    )
     workloads: dict[int, Workload] = {}
     for index, row in rows.items():
         workload = build_workload(row, context, wrongs, index)
@@ -104,8 +83,9 @@ def _read(document: object, wrongs: Wrongs) -> Snapshot:
             workloads[index] = workload
     check_devices(workloads, known, wrongs)
     return Snapshot(
-        rest.get("now", 0), _sorted(nodes), _sorted(queues), _sorted(workloads), rest.get("policy", Policy())
-    )
+        rest.get("now", 0), _sorted(nodes), _sorted(queues), _sorted(workloads), rest.get("policy", Policy()),
+        topologies or (),
+    )  # fmt: skip
 
 
 def _without_rows(document: object) -> object:
@@ -154,7 +134,7 @@ def _sorted(rows: Mapping[int, N]) -> tuple[N, ...]:
 
 def dump_snapshot(snapshot: Snapshot) -> Document:
     """The document of a snapshot, every row by name; loading it gives an equal snapshot."""
-    return {
+    document: Document = {
         "version": VERSION,
         "now": write_time(snapshot.now_ms),
         "nodes": [dump_node(node) for node in snapshot.nodes],
@@ -162,3 +142,6 @@ def dump_snapshot(snapshot: Snapshot) -> Document:
         "workloads": [dump_workload(workload) for workload in snapshot.workloads],
         "policy": dump_policy(snapshot.policy),
     }
+    if snapshot.topologies:
+        document["topologies"] = [dump_topology(topology) for topology in snapshot.topologies]
+    return document

@@ -9,8 +9,9 @@ from gpumax.formats.nodes import LABELS
 from gpumax.formats.not_yet import NotYet
 from gpumax.formats.queues import PRIORITY
 from gpumax.formats.requests import REQUEST, SLICES
-from gpumax.formats.scalars import GROUP_NAME, KEY, NAME, Choice, Duration, Flag, Time, Whole
+from gpumax.formats.scalars import GROUP_NAME, NAME, Choice, Duration, Flag, Time, Whole
 from gpumax.formats.shape import ByType, Field, Map, Object, Rows, Shared, Then, Wrongs, wrong
+from gpumax.formats.topology import TOPOLOGY
 from gpumax.model.workload import DeviceShare
 from gpumax.units import MILLI
 
@@ -25,27 +26,6 @@ CLASSES: Final = {"low": 25, "train": 50, "normal": 50, "interactive": 75, "buil
 
 Row = dict[str, Any]
 """Fields that were read, as keywords of the model."""
-
-TOPOLOGY: Final[Object[Row]] = Object(
-    "TopologyConstraint",
-    {
-        "name": Field(NAME, "Which topology; unset: the only one."),
-        "required": Field(KEY, "All inside one domain of this level."),
-        "preferred": Field(KEY, "In as few domains of this level as possible."),
-        "segments": Field(
-            Object(
-                "Segments",
-                {
-                    "size": Field(Whole(1, MOST_TASKS), "How many tasks a segment has.", required=True),
-                    "required": Field(KEY, "Each segment inside one domain of this level.", required=True),
-                },
-                dict,
-            ),
-            "Groups of so many tasks that stand together.",
-        ),
-    },
-    dict,
-)
 
 
 def _share(index: int, milli: int = 0, slices: dict[str, int] | None = None) -> DeviceShare:
@@ -116,7 +96,7 @@ _GROUP: Final[Object[Row]] = Object(
         "parent": Field(
             GROUP_NAME, "The group that it is part of; only groups without parts have tasks and min."
         ),
-        "topology": Field(NotYet("topology", TOPOLOGY), "Where its tasks stand together.", keep=False),
+        "topology": Field(TOPOLOGY, "How its tasks stand together, inside what is above it."),
     },
     dict,
     about="Tasks of one role.",
@@ -152,7 +132,7 @@ WORKLOAD: Final[Object[Row]] = Object(
         "pool": Field(NAME, "Only nodes of this pool; unset: any."),
         "labels": Field(LABELS, "What affinity between tasks selects."),
         "groups": Field(Rows(_GROUP, most=MOST_GROUPS), "Roles; unset: one group of all tasks."),
-        "topology": Field(NotYet("topology", TOPOLOGY), "Where the whole gang stands together.", keep=False),
+        "topology": Field(TOPOLOGY, "How the whole gang stands together."),
         "request": Field(REQUEST, "What a task asks for that has no request of its own."),
         "tasks": Field(Rows(_TASK, least=1, most=MOST_TASKS), "Its tasks.", required=True),
     },

@@ -12,8 +12,10 @@ from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration, write_time
 from gpumax.formats.shape import Bad, Wrongs, show
 from gpumax.formats.snapshot_shapes import Row
+from gpumax.formats.topology import dump_wish, read_wish
 from gpumax.model.names import natural
 from gpumax.model.node import Device, Node
+from gpumax.model.snapshot import Topology
 from gpumax.model.workload import (
     HOLDING,
     NON_PREEMPTIBLE_FROM,
@@ -31,9 +33,15 @@ DEFAULT_PRIORITY: Final = 50
 
 
 class Context:
-    """What workloads refer to. `nodes` None: a node of that name is there, but has faults of its own."""
+    """What workloads refer to. `nodes` None: a node of that name is there, but has faults of its own; topologies likewise."""
 
-    def __init__(self, nodes: Mapping[str, Node | None], classes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Node | None],
+        classes: Mapping[str, int],
+        topologies: Mapping[str, Topology] | None = None,
+    ) -> None:
+        self.topologies = topologies
         self.nodes = nodes
         self.classes = classes
         self._devices: dict[str, dict[int, Device]] = {
@@ -57,14 +65,15 @@ def build_workload(row: Row, context: Context, wrongs: Wrongs, index: int) -> Wo
     written = row.pop("groups", ())
     only = _check_groups(written, mine)
     tasks = tuple(_task(task, request, only, context, mine, position) for position, task in enumerate(rows))
-    groups = _groups(written, tasks, mine)
+    groups = _groups(written, tasks, context, mine)
+    topology = read_wish(row.pop("topology", None), context.topologies, mine, "topology")
     if mine.kept:
         wrongs.take(Bad(mine.kept, mine.more), "workloads", index)
         return None
     if len(tasks) > 1:
         tasks = tuple(sorted(tasks, key=lambda task: (natural(task.name), task.name)))
     row.setdefault("preemptible", priority < NON_PREEMPTIBLE_FROM)
-    return Workload(priority=priority, groups=groups, tasks=tasks, **row)
+    return Workload(priority=priority, groups=groups, topology=topology, tasks=tasks, **row)
 
 
 def _priority(written: int | str, context: Context, wrongs: Wrongs) -> int:
@@ -149,7 +158,9 @@ def _above(name: str, parents: Mapping[str, str | None]) -> str | None:
     return above
 
 
-def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> tuple[Group, ...]:
+def _groups(
+    rows: tuple[Row, ...], tasks: tuple[Task, ...], context: Context, wrongs: Wrongs
+) -> tuple[Group, ...]:
     """The groups with their minimum, in name order; every task is in a leaf."""
     if not rows:
         for index, task in enumerate(tasks):
@@ -174,7 +185,8 @@ def _groups(rows: tuple[Row, ...], tasks: tuple[Task, ...], wrongs: Wrongs) -> t
         least = 0 if name in inner else row.get("min", count[name])
         if name not in inner and not least:
             wrongs.add(("groups", index), "no tasks in the group", "a task, or its min")
-        groups.append(Group(name, least, row.get("parent")))
+        topology = read_wish(row.get("topology"), context.topologies, wrongs, "groups", index, "topology")
+        groups.append(Group(name, least, row.get("parent"), topology))
     return tuple(sorted(groups, key=lambda group: group.name))
 
 
@@ -246,6 +258,8 @@ def dump_workload(workload: Workload) -> Document:
         document["labels"] = dict(sorted(workload.labels.items()))
     if workload.groups != (Group("", len(workload.tasks)),):
         document["groups"] = [_dump_group(group) for group in workload.groups]
+    if workload.topology is not None:
+        document["topology"] = dump_wish(workload.topology)
     request = workload.tasks[0].request
     document["request"] = dump_request(request)
     document["tasks"] = [_dump_task(task, request) for task in workload.tasks]
@@ -258,6 +272,8 @@ def _dump_group(group: Group) -> Document:
         document["min"] = group.min
     if group.parent is not None:
         document["parent"] = group.parent
+    if group.topology is not None:
+        document["topology"] = dump_wish(group.topology)
     return document
 
 

@@ -23,7 +23,8 @@ from gpumax.formats.shape import (
     show,
     wrong,
 )
-from gpumax.formats.snapshot_shapes import MOST_TASKS, TOPOLOGY, WORKLOAD_PRIORITY, Row
+from gpumax.formats.snapshot_shapes import MOST_TASKS, WORKLOAD_PRIORITY, Row
+from gpumax.formats.topology import TOPOLOGY
 from gpumax.model.spec import Checkpoint
 from gpumax.model.workload import Request
 

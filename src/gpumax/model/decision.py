@@ -33,6 +33,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
 NodeReason = Literal[
     "NotReady", "Cordoned", "WrongPool", "TaintNotTolerated", "SelectorMismatch", "AffinityMismatch", "ModelMismatch",
     "NotEnoughGpu", "NotEnoughSlices", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
+    "TopologyMismatch",
 ]  # fmt: skip
 
 NODE_REASONS: Final[dict[NodeReason, str]] = {
@@ -49,6 +50,7 @@ NODE_REASONS: Final[dict[NodeReason, str]] = {
     "NotEnoughMemory": "it has too little host memory left",
     "NotEnoughExtended": "it has too little of another resource left",
     "TooManyTasks": "it takes no more tasks",
+    "TopologyMismatch": "it has room for the task, but stands in no domain that has room for all that must be together",
 }
 """Why one node can't take a task; the first that applies, in this order."""
 

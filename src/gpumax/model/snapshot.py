@@ -31,6 +31,13 @@ class Policy(msgspec.Struct, frozen=True):
     stale_grace_ms: int = 60_000
 
 
+class Topology(msgspec.Struct, frozen=True):
+    """How nodes stand together: node labels, the widest level first."""
+
+    name: str
+    levels: tuple[str, ...]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The state of a cluster. Every row is sorted by name; equal states are equal byte by byte."""
 
@@ -39,3 +46,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     workloads: tuple[Workload, ...] = ()
     policy: Policy = Policy()
+    topologies: tuple[Topology, ...] = ()

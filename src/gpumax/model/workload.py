@@ -107,12 +107,30 @@ class Task(msgspec.Struct, frozen=True):
     request: Request = Request()
 
 
+class Segments(msgspec.Struct, frozen=True):
+    """So many tasks at a time, in the order of their names, inside one domain of a level."""
+
+    size: int
+    required: str | None = None
+    preferred: str | None = None
+
+
+class TopologyWish(msgspec.Struct, frozen=True):
+    """How tasks stand together. name: of the topology; the levels are among its own."""
+
+    name: str
+    required: str | None = None
+    preferred: str | None = None
+    segments: Segments | None = None
+
+
 class Group(msgspec.Struct, frozen=True):
     """Tasks of one role; at least `min` of them run, or none of the gang. min 0 only for groups that hold groups."""
 
     name: str
     min: int
     parent: str | None = None
+    topology: TopologyWish | None = None
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -135,6 +153,7 @@ class Workload(msgspec.Struct, frozen=True):
     groups: tuple[Group, ...] = ()
     tasks: tuple[Task, ...] = ()
     stale_since_ms: int | None = None
+    topology: TopologyWish | None = None
 
 
 Document = dict[str, Any]

@@ -5,8 +5,10 @@ Thousands of tasks ask for the same; every mask, view and failure is remembered 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from gpumax.model.slices import milli
 from gpumax.model.workload import Affinity, DeviceAsk, Request, Task, Toleration, Workload
 from gpumax.policy.slices import Asked
 
@@ -88,3 +90,23 @@ class Asks:
 
 def _filter(workload: Workload, task: Task) -> Filter:
     return Filter(workload.pool, tuple(sorted(task.selector.items())), task.affinity, task.tolerations)
+
+
+Choices = tuple[int, ...]
+"""Which of its device alternatives a task may use, in order; beyond a task's last one its last is meant."""
+
+
+def alternatives(ask: Ask, choices: Choices) -> Iterator[int]:
+    """The alternatives of an ask that are meant."""
+    last = len(ask.gpu) - 1
+    return iter(dict.fromkeys(min(choice, last) for choice in choices))
+
+
+def size(ask: Ask, choice: int) -> tuple[int, int, int, int]:
+    """How hard a task is to place: milli-devices, on how many devices, then cores, then memory."""
+    gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
+    if gpu is None:
+        cost = sum(count * milli(profile) for profile, count in ask.slices)
+        return (cost, len(ask.slices), ask.cpu, ask.memory)
+    whole = gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
+    return (whole, gpu.devices, ask.cpu, ask.memory)

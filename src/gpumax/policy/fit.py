@@ -94,6 +94,24 @@ class Fits:
             mask &= room.view(gpu).fitting >= gpu.devices
         return mask
 
+    def most(self, room: Room, ask: Ask, choice: int, count: int) -> Ints:
+        """For each node at most how many such tasks it has room for; `count` stands for enough."""
+        fits: Ints = np.where(self.fitting(room, ask, choice), count, 0)
+        bounds = [room.tasks]
+        if ask.cpu:
+            bounds.append(room.cpu // ask.cpu)
+        if ask.memory:
+            bounds.append(room.memory // ask.memory)
+        bounds += [room.extended[name] // amount for name, amount in ask.extended if name in room.extended]
+        gpu = ask.gpu[choice]
+        if gpu is not None:
+            usable, need = self.nodes.usable(gpu)
+            parts: Ints = np.where(usable, room.devices // np.maximum(need, 1), 0)
+            bounds.append(parts.sum(axis=1) // gpu.devices)
+        for bound in bounds:
+            fits = np.minimum(fits, bound)
+        return np.maximum(fits, 0)
+
     def wishes(self, wanted: Filter) -> Ints | None:
         """How much the filter's soft parts like each node; None where they like all the same."""
         if wanted not in self._wishes:

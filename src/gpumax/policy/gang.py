@@ -8,6 +8,7 @@ from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.ledger import Held
+from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector
 
 
@@ -17,11 +18,15 @@ def task_key(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...], str]:
 
 
 class Want(NamedTuple):
-    """A task that is to be placed, what it asks, and what it counts in its queue until it is placed."""
+    """A task that is to be placed, what it asks, and what it counts in its queue until it is placed.
+
+    scope: the narrowest of those in which it has to stand, or wishes to.
+    """
 
     task: Task
     ask: Ask
     amounts: Vector
+    scope: Scope | None = None
 
 
 class Spot(NamedTuple):

@@ -8,6 +8,7 @@ from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Hold, HoldCode
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.admit import Barrier, barrier
+from gpumax.policy.apart import Aparts
 from gpumax.policy.gang import Gang, Want, total
 from gpumax.policy.nowhere import no_such_device
 from gpumax.policy.short import Lack, Lacks
@@ -29,6 +30,7 @@ class Reasons:
     def __init__(self, world: World) -> None:
         self.world = world
         self.lacks = Lacks(world)
+        self.aparts = Aparts(world)
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
     def hold(self, gang: Gang) -> Hold:
@@ -47,10 +49,16 @@ class Reasons:
         if not lack.possible:
             return Hold(name, code, _too_large(chunk, lack), lack.nodes, lack.short)
         begin = self._runs(gang)
+        apart = self.aparts.of(chunk)
+        if apart is not None and not apart.possible:
+            return Hold(name, "Topology", apart.message, apart.nodes, apart.short)
         if found is not None:
             message = begin + _barred(found, wanted) + self._below(gang.account, found, wanted)
             return Hold(name, found.code, message, short=found.excess)
         ends = self._ends(gang)
+        if apart is not None:
+            message = ends or f"{begin}{apart.message}; {self._why_not_taken(gang, wanted)}"
+            return Hold(name, "Topology", message, apart.nodes, apart.short)
         message = ends or f"{begin}{self._crowded(chunk, lack)}; {self._why_not_taken(gang, wanted)}"
         return Hold(name, code, message, lack.nodes, lack.short)
 
@@ -64,7 +72,8 @@ class Reasons:
         if found is not None and wanted[found.resource] > found.bound:
             return True
         lack = self.lacks.of(chunk)
-        return not (lack.matches and lack.possible)
+        apart = self.aparts.of(chunk)
+        return not (lack.matches and lack.possible) or (apart is not None and not apart.possible)
 
     def _impossible(self, chunk: list[Want], lack: Lack) -> str:
         what = chunk_words(lack.left if len({want.ask for want in chunk}) > 1 else chunk)

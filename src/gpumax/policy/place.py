@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpumax.model.slices import milli
-from gpumax.policy.ask import Ask
+from gpumax.policy.ask import Ask, Choices, alternatives, size
+from gpumax.policy.branch import scoped, sign
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.layout import Layout
+from gpumax.policy.ledger import Bools, Held, Ledger, Room
 from gpumax.policy.score import Scores, pick_devices
 from gpumax.policy.slices import added, all_fit, costs
 from gpumax.units import MILLI
-
-Choices = tuple[int, ...]
-"""Which of its device alternatives a task may use, in order; beyond a task's last one its last is meant."""
 
 
 def ways(wants: list[Want]) -> Iterator[Choices]:
@@ -32,14 +30,14 @@ class Placer:
     def __init__(self, fits: Fits, scores: Scores) -> None:
         self._fits = fits
         self._scores = scores
-        self._hopeless: set[tuple[tuple[Ask, int], ...]] = set()
+        self._hopeless: set[object] = set()
 
     def place(self, ledger: Ledger, wants: list[Want]) -> tuple[Ledger, list[Spot]] | None:
         """The ledger with all of the wants placed, and where; None where they don't all fit.
 
         To start now beats everything else; room that others have yet to leave is only used where free room isn't enough.
         """
-        signature = _signature(wants)
+        signature = sign(wants)
         if signature in self._hopeless:
             return None
         for later in (False, True) if ledger.later is not ledger.now else (False,):
@@ -55,29 +53,53 @@ class Placer:
         self._hopeless.clear()
 
     def arrange(
-        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool = True
+        self,
+        ledger: Ledger,
+        wants: list[Want],
+        choices: Choices,
+        *,
+        later: bool = True,
+        within: Bools | None = None,
     ) -> tuple[Ledger, list[Spot]] | None:
-        """As `place`, with these alternatives only; `later`: also on room that others have yet to leave."""
+        """As `place`, with these alternatives only; `later`: also on room that others have yet to leave.
+
+        within: on these nodes only.
+        """
+        if scoped(wants):
+            return Layout(self, self._fits, choices, later=later).find(ledger, wants, within)
+        return self.together(ledger, wants, choices, later=later, within=within)
+
+    def together(
+        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool, within: Bools | None
+    ) -> tuple[Ledger, list[Spot]] | None:
+        """As `arrange`, whatever the wants wish of the topology."""
         if len(wants) == 1:
-            spot = self.spot(ledger, wants[0], choices, later=later)
+            spot = self.spot(ledger, wants[0], choices, later=later, within=within)
             return None if spot is None else (ledger, [spot])
-        if not self._enough(ledger.later if later else ledger.now, wants, choices):
+        if not self._enough(ledger.later if later else ledger.now, wants, choices, within):
             return None
         room = ledger.later if later else ledger.now
         for order in self._orders(room, wants, choices):
             for loose in (False, True) if _shares_several(wants) else (False,):
                 trial = ledger.copy()
-                spots = self._in_order(trial, order, choices, later=later, loose=loose)
+                spots = self._in_order(trial, order, choices, later=later, loose=loose, within=within)
                 if spots is not None:
                     return trial, spots
         return None
 
     def _in_order(
-        self, trial: Ledger, order: list[Want], choices: Choices, *, later: bool, loose: bool
+        self,
+        trial: Ledger,
+        order: list[Want],
+        choices: Choices,
+        *,
+        later: bool,
+        loose: bool,
+        within: Bools | None,
     ) -> list[Spot] | None:
         spots: list[Spot] = []
         for want in order:
-            spot = self.spot(trial, want, choices, later=later, loose=loose)
+            spot = self.spot(trial, want, choices, later=later, loose=loose, within=within)
             if spot is None:
                 return None
             spots.append(spot)
@@ -92,45 +114,56 @@ class Placer:
         asks = {want.ask for want in wants}
         if len(asks) > 1:
             nodes = {
-                ask: sum(int(self._fits.fitting(room, ask, at).sum()) for at in _of(ask, choices))
+                ask: sum(int(self._fits.fitting(room, ask, at).sum()) for at in alternatives(ask, choices))
                 for ask in asks
             }
             yield sorted(wants, key=lambda want: (-nodes[want.ask], size(want.ask, choices[0])), reverse=True)
 
-    def _enough(self, room: Room, wants: list[Want], choices: Choices) -> bool:
+    def _enough(self, room: Room, wants: list[Want], choices: Choices, within: Bools | None) -> bool:
         """A cheap necessary condition, so that gangs without hope cost no copy: enough places for each ask by itself."""
         counts: dict[Ask, int] = {}
         for want in wants:
             counts[want.ask] = counts.get(want.ask, 0) + 1
         return all(
-            sum(self._places_for(room, ask, at, count) for at in _of(ask, choices)) >= count
+            sum(self._places_for(room, ask, at, count, within) for at in alternatives(ask, choices)) >= count
             for ask, count in counts.items()
         )
 
-    def _places_for(self, room: Room, ask: Ask, at: int, count: int) -> int:
+    def _places_for(self, room: Room, ask: Ask, at: int, count: int, within: Bools | None) -> int:
         """At most how many tasks of an ask find room; `count` stands for enough."""
-        fitting = self._fits.fitting(room, ask, at)
+        fitting = self._fitting(room, ask, at, within)
         gpu = ask.gpu[at]
         if gpu is not None and gpu.milli == MILLI and not gpu.memory_mib:
             return int((room.view(gpu).fitting[fitting] // gpu.devices).sum())
         return count if fitting.any() else 0
 
+    def _fitting(self, room: Room, ask: Ask, at: int, within: Bools | None) -> Bools:
+        fitting = self._fits.fitting(room, ask, at)
+        return fitting if within is None else fitting & within
+
     def spot(
-        self, ledger: Ledger, want: Want, choices: Choices, *, later: bool = True, loose: bool = False
+        self,
+        ledger: Ledger,
+        want: Want,
+        choices: Choices,
+        *,
+        later: bool = True,
+        loose: bool = False,
+        within: Bools | None = None,
     ) -> Spot | None:
         """Place one task on the ledger, now where that is possible, else, if `later`, for when others have left.
 
-        loose: on the emptiest devices of the node, instead of the fullest.
+        loose: on the emptiest devices of the node, instead of the fullest. within: on these nodes only.
         """
         ask = want.ask
-        for at in _of(ask, choices):
-            row = self._scores.best(ledger.now, ask, at, self._fits.fitting(ledger.now, ask, at))
+        for at in alternatives(ask, choices):
+            row = self._scores.best(ledger.now, ask, at, self._fitting(ledger.now, ask, at, within))
             if row is not None:
                 return settle(ledger, want, at, row, loose=loose)
         if not later or ledger.later is ledger.now:
             return None
-        for at in _of(ask, choices):
-            row = self._scores.best(ledger.later, ask, at, self._fits.fitting(ledger.later, ask, at))
+        for at in alternatives(ask, choices):
+            row = self._scores.best(ledger.later, ask, at, self._fitting(ledger.later, ask, at, within))
             if row is not None:
                 return promise(ledger, want, at, row, loose=loose)
         return None
@@ -143,11 +176,6 @@ def _shares_several(wants: list[Want]) -> bool:
         for ask in dict.fromkeys(want.ask for want in wants)
         for gpu in ask.gpu
     )
-
-
-def _of(ask: Ask, choices: Choices) -> Iterator[int]:
-    last = len(ask.gpu) - 1
-    return iter(dict.fromkeys(min(choice, last) for choice in choices))
 
 
 def settle(ledger: Ledger, want: Want, choice: int, row: int, *, loose: bool = False) -> Spot:
@@ -230,20 +258,3 @@ def _slices_in_the_way(ledger: Ledger, held: Held, leaving: tuple[Held, ...]) ->
         else:
             names.append(other.task)
     return names
-
-
-def size(ask: Ask, choice: int) -> tuple[int, int, int, int]:
-    """How hard a task is to place: milli-devices, on how many devices, then cores, then memory."""
-    gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
-    if gpu is None:
-        cost = sum(count * milli(profile) for profile, count in ask.slices)
-        return (cost, len(ask.slices), ask.cpu, ask.memory)
-    whole = gpu.devices * (gpu.milli if not gpu.memory_mib else 1)
-    return (whole, gpu.devices, ask.cpu, ask.memory)
-
-
-def _signature(wants: list[Want]) -> tuple[tuple[Ask, int], ...]:
-    counts: dict[Ask, int] = {}
-    for want in wants:
-        counts[want.ask] = counts.get(want.ask, 0) + 1
-    return tuple(counts.items())

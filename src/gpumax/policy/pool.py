@@ -163,6 +163,12 @@ class Pool:
         left: Bools = mask & ~gone
         return left
 
+    def standing(self, rows: Bools) -> Bools:
+        """Which parts have tasks on these nodes."""
+        mask = np.zeros(len(self.parts), np.bool_)
+        mask[self._holds[0][rows[self._holds[1]]]] = True
+        return mask
+
     def freed(self, room: Room, mask: Bools) -> Room:
         """A copy of the room as if all these parts had left it."""
         other = room.copy()

@@ -7,10 +7,10 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from gpumax.policy.ask import Ask
+from gpumax.policy.ask import Ask, Choices, size
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
-from gpumax.policy.place import Choices, Placer, promise, settle, size, ways
+from gpumax.policy.place import Placer, promise, settle, ways
 from gpumax.policy.pool import MIXED, Heaps, Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
@@ -43,7 +43,10 @@ class Candidates:
     is about to be chosen, and nodes in `touched`, which all candidates of a pass share, are put back in.
     """
 
-    def __init__(self, pool: Pool, givers: Bools, touched: Touched, world: World) -> None:
+    def __init__(
+        self, pool: Pool, givers: Bools, touched: Touched, world: World, within: Bools | None = None
+    ) -> None:
+        self._within = within  # nodes that may be looked at; None: all
         self.pool = pool
         self.looked = 0  # parts looked at so far
         self._givers = givers
@@ -124,6 +127,8 @@ class Candidates:
             room = trial.ledger.later
             # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
             enough = self._world.fits.fitting(self.pool.freed(room, left), ask, choice)
+            if self._within is not None:
+                enough = enough & self._within
             heaps = self.pool.bounds(left, self.rules, room, ask, choice).heaps(np.flatnonzero(enough))
             for heap in heaps.values():
                 heapify(heap)
@@ -138,6 +143,8 @@ class Candidates:
     def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
         """What has to go on a node, as it was found before if nothing has changed there but what queues give."""
         if not self._world.fits.possible(ask, choice)[row]:
+            return None
+        if self._within is not None and not self._within[row]:
             return None
         stamp, parts = self._openings.get((ask, choice, row), (-1, []))
         if parts and not self._touched.since(row, stamp):
@@ -171,19 +178,25 @@ def make_room(
     for choices in ways(wants):
         candidates.begin(rules)
         trial = Trial(world.ledger)
-        spots = _place_all(placer, candidates, trial, wants, choices)
+        spots = place_all(placer, candidates, trial, wants, choices)
         if spots is not None:
             return trial, spots
         candidates.reset()
     return None
 
 
-def _place_all(
-    placer: Placer, candidates: Candidates, trial: Trial, wants: list[Want], choices: Choices
+def place_all(
+    placer: Placer,
+    candidates: Candidates,
+    trial: Trial,
+    wants: list[Want],
+    choices: Choices,
+    within: Bools | None = None,
 ) -> list[Spot] | None:
+    """Places for all wants on a trial on which more goes, where that is needed; within: on these nodes only."""
     spots = []
     for want in sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True):
-        spot = placer.spot(trial.ledger, want, choices)
+        spot = placer.spot(trial.ledger, want, choices, within=within)
         if spot is None:
             spot = _open_and_place(candidates, trial, want, choices)
         if spot is None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.place import Choices, Placer, ways
+from gpumax.policy.ledger import Bools
+from gpumax.policy.place import Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
 from gpumax.policy.world import World
 
@@ -31,14 +33,24 @@ class Found(NamedTuple):
 NOT_SEARCHED: Final = Found(sure=False, looked=0)
 
 
-def search(world: World, placer: Placer, parts: list[Part], rules: Rules, wants: list[Want]) -> Found:
-    """The best set of parts that makes room for all wants, with the trial in which they went. parts: best to lose first."""
+def search(
+    world: World,
+    placer: Placer,
+    parts: list[Part],
+    rules: Rules,
+    wants: list[Want],
+    within: Bools | None = None,
+) -> Found:
+    """The best set of parts that makes room for all wants, with the trial in which they went.
+
+    parts: best to lose first. within: on these nodes only.
+    """
     if len(parts) > MOST_PARTS or len({held.row for part in parts for held in part.helds}) > MOST_ROWS:
         return Found(sure=False, looked=0)
     # A set costs more where there are more parts by which it could grow.
     sure, looked, weight = True, 0, 1 + len(parts) // 32
     for choices in ways(wants):
-        found = _Search(world, placer, parts, rules).run(wants, choices)
+        found = _Search(world, placer, parts, rules, within).run(wants, choices)
         looked += weight * found.looked
         if found.trial is not None:
             return found._replace(looked=looked)
@@ -49,7 +61,10 @@ def search(world: World, placer: Placer, parts: list[Part], rules: Rules, wants:
 class _Search:
     """One search with one choice of alternatives."""
 
-    def __init__(self, world: World, placer: Placer, parts: list[Part], rules: Rules) -> None:
+    def __init__(
+        self, world: World, placer: Placer, parts: list[Part], rules: Rules, within: Bools | None
+    ) -> None:
+        self._within = within
         self._world = world
         self._placer = placer
         self._rules = rules
@@ -77,7 +92,7 @@ class _Search:
     def _spots(self, trial: Trial, wants: list[Want], choices: Choices) -> tuple[Spot, ...] | None:
         if not self._rules.enough(trial.tally):
             return None
-        found = self._placer.arrange(trial.ledger, wants, choices)
+        found = self._placer.arrange(trial.ledger, wants, choices, within=self._within)
         if found is None:
             return None
         trial.ledger = found[0]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gpumax.model.workload import DeviceAsk
-from gpumax.policy.ask import Ask
+from gpumax.policy.ask import Ask, size
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Held, Ints, Ledger, Nodes, Room
-from gpumax.policy.place import Placer, size
+from gpumax.policy.ledger import Bools, Held, Ints, Ledger, Nodes, Room
+from gpumax.policy.place import Placer
 from gpumax.policy.slices import lacking
 from gpumax.policy.world import World
 from gpumax.units import MILLI
@@ -41,11 +41,11 @@ class Lacks:
         self._empty: Ledger | None = None
 
     def of(self, chunk: list[Want]) -> Lack:
-        """What the chunk lacks."""
+        """What the chunk lacks, wherever its tasks wish to stand."""
         asks = tuple(want.ask for want in chunk)
         known = self._known.get(asks)
         if known is None:
-            known = self._known[asks] = self._measure(chunk)
+            known = self._known[asks] = self._measure([want._replace(scope=None) for want in chunk])
         return known
 
     def _measure(self, chunk: list[Want]) -> Lack:
@@ -71,7 +71,7 @@ class Lacks:
             left = self._left(ledger, chunk)
             fitting = len(chunk) - len(left)
         nodes = fits.reasons(ledger.later, (left or chunk)[0].ask)
-        short, spread = _shortfall(self.world, ledger.later, left)
+        short, spread = shortfall(self.world, ledger.later, left)
         return Lack(not unmatched, possible, fitting, nodes, short, left[:1], spread)
 
     def _left(self, ledger: Ledger, chunk: list[Want]) -> list[Want]:
@@ -86,10 +86,13 @@ class Lacks:
         return left
 
 
-def _shortfall(
-    world: World, room: Room, left: list[Want]
+def shortfall(
+    world: World, room: Room, left: list[Want], within: Bools | None = None
 ) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
-    """What all of these lack, each on the node that lacks least for it when the others took theirs; in all, and by node."""
+    """What all of these lack, each on the node that lacks least for it when the others took theirs; in all, and by node.
+
+    within: on these nodes only.
+    """
     short: dict[str, int] = {}
     spread: dict[int, dict[str, int]] = {}
     if len(left) > 1:
@@ -99,7 +102,7 @@ def _shortfall(
     for want in left:
         lacks = drained.get(want.ask)
         if lacks is None:
-            row, lacks = _nearest(world, room, want.ask)
+            row, lacks = _nearest(world, room, want.ask, within)
             if row is not None:
                 _add(spread.setdefault(row, {}), lacks)
                 if len(left) > 1:
@@ -115,9 +118,10 @@ def _add(sums: dict[str, int], more: dict[str, int]) -> None:
         sums[resource] = sums.get(resource, 0) + amount
 
 
-def _nearest(world: World, room: Room, ask: Ask) -> tuple[int | None, dict[str, int]]:
+def _nearest(world: World, room: Room, ask: Ask, within: Bools | None) -> tuple[int | None, dict[str, int]]:
     """The row of the matching node that lacks least, and what it lacks; of its alternatives the one that lacks least."""
-    rows = np.array([row for row, why in enumerate(world.fits.refusals(ask.filter)) if why is None], np.int64)
+    open_rows = [row for row, why in enumerate(world.fits.refusals(ask.filter)) if why is None]
+    rows = np.array([row for row in open_rows if within is None or within[row]], np.int64)
     if rows.size == 0:
         return None, {}
     lacks = {"gpu": np.min([_gpu_lack(world.nodes, room, gpu, rows) for gpu in ask.gpu], axis=0)}

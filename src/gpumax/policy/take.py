@@ -9,14 +9,17 @@ import numpy as np
 from gpumax.model.decision import Cause, Eviction
 from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
+from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
+from gpumax.policy.inside import make_room_inside, move_together, search_inside
 from gpumax.policy.ledger import Bools, Ledger
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of
 from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, make_room, move, spare
-from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, search
+from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
+from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Trial
 from gpumax.policy.world import World
@@ -66,7 +69,7 @@ class _Taking:
         self.looked = 0  # how much was searched, against search_steps
         self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
-        self._hopeless: set[tuple[int, bool, tuple[Ask, ...]]] = set()
+        self._hopeless: set[object] = set()
 
     def run(self, gangs: list[Gang]) -> None:
         """Try every gang in fair order, each chunk once."""
@@ -119,7 +122,7 @@ class _Taking:
         if gang.incomplete or gang.workload.name in self.world.ended:
             return None
         # Inside a queue nobody comes later who may take more.
-        key = (gang.account.index, gang.workload.preemptible, tuple(want.ask for want in gang.chunk()))
+        key = (gang.account.index, gang.workload.preemptible, sign(gang.chunk()))
         if key in self._hopeless:
             return None
         # Whole attempts only, so that every decision gets at least one done and none ends half way.
@@ -147,9 +150,9 @@ class _Taking:
         givers = self._givers_for(rights)
         found = NOT_SEARCHED
         # Half of the steps at most: what is left over still finds an answer for the others.
-        few = int(givers.sum()) <= MOST_PARTS + pool_of(self.world).lost
+        few = scoped(wants) or int(givers.sum()) <= MOST_PARTS + pool_of(self.world).lost
         if few and self.looked <= self.world.snapshot.policy.search_steps // 2:
-            found = search(self.world, self.placer, self._useful(givers, rights, wants), rights, wants)
+            found = self._search(self._useful(givers, rights, wants), rights, wants)
         self.looked += found.looked
         if found.trial is not None:
             return self._commit(gang, rights, found.trial, list(found.spots))
@@ -160,6 +163,24 @@ class _Taking:
             if spots is not None:
                 return spots
         return None
+
+    def _search(self, useful: list[Part], rights: Rights, wants: list[Want]) -> Found:
+        if rights.crowded is None and scoped(wants):
+            most = self.world.snapshot.policy.search_steps // 2
+            return search_inside(self.world, self.placer, useful, rights, wants, most)
+        return search(self.world, self.placer, useful, rights, wants)
+
+    def _make_room(
+        self, candidates: Candidates, inside: Bools, rights: Rights, wants: list[Want]
+    ) -> tuple[Trial, list[Spot]] | None:
+        if scoped(wants):
+            made = make_room_inside(self.world, self.placer, inside, rights, wants)
+            self.looked += made.looked
+            return None if made.trial is None else (made.trial, made.spots)
+        before = candidates.looked
+        found = make_room(self.world, self.placer, candidates, rights, wants)
+        self.looked += candidates.looked - before
+        return found
 
     def _greedily(
         self, gang: Gang, rights: Rights, wants: list[Want], below: Account | None
@@ -177,9 +198,7 @@ class _Taking:
             candidates = self._candidates[key] = Candidates(
                 pool_of(self.world), inside, self.touched, self.world
             )
-        before = candidates.looked
-        found = make_room(self.world, self.placer, candidates, rights, wants)
-        self.looked += candidates.looked - before
+        found = self._make_room(candidates, inside, rights, wants)
         if found is not None:
             trial, spots = found
             if _relieve(rights, trial, candidates):
@@ -235,9 +254,10 @@ class _Taking:
             pool.going[part] = Going(rights, moved[part])
             if not moved[part]:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
-                if part.core:
-                    world.ended.add(part.workload.name)
-            elif not part.core:
+            if part.core and (not moved[part] or wished(part.workload)):
+                # What else waits of work that has to stand together goes where it stands, once it stands there.
+                world.ended.add(part.workload.name)
+            if moved[part] and not part.core:
                 pool.keep(part.workload.name)  # whoever moved once can't go with its gang any more
             world.evictions += _evictions(world, part, moved[part], rights.cause, gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
@@ -312,7 +332,8 @@ def _all_moved(world: World, rights: Rights, trial: Trial) -> dict[Part, list[Sp
 
 def _moved(world: World, rights: Rights, trial: Trial, part: Part) -> list[Spot]:
     """New places for a part; none where they don't all fit, or a queue above the asker has no room for it besides."""
-    spots = move(world, trial, part) if _has_room_above(rights, trial, part) else []
+    moving = move_together if wished(part.workload) else move
+    spots = moving(world, trial, part) if _has_room_above(rights, trial, part) else []
     if spots:
         trial.tally.count(part, -1)
     return spots

@@ -138,6 +138,12 @@ class Trial:
         self.homeless: set[Ask] = set()  # asks for which no node has free room
         self.tally = Tally()
 
+    def fork(self) -> Trial:
+        """A what-if of its own that starts like this one."""
+        other = Trial(self.ledger)
+        other.gone, other.homeless, other.tally = dict(self.gone), set(self.homeless), self.tally.copy()
+        return other
+
     def evict(self, part: Part) -> None:
         """Let a part go."""
         for held in part.helds:

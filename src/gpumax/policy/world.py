@@ -14,6 +14,7 @@ from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.ledger import Held, Ledger, Nodes, summed
 from gpumax.policy.score import Scores
 from gpumax.policy.slices import costs, lowest
+from gpumax.policy.topology import Domains, scopes
 from gpumax.policy.tree import Tree, Vector
 from gpumax.units import MILLI
 
@@ -31,6 +32,7 @@ class World:
         self.fits = Fits(self.nodes)
         self.scores = Scores(self.fits, snapshot.policy)
         self.asks = Asks()
+        self.domains = Domains(snapshot.nodes, snapshot.topologies)
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
@@ -169,6 +171,9 @@ class World:
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
             wants = [self._want(workload, task) for task in pending]
+            inside = scopes(workload, self.domains, self.nodes.row_of)
+            if inside is not None:
+                wants = [want._replace(scope=inside.get(want.task.name)) for want in wants]
             self.tree.want(account, total(wants))
             self.waiting.append(Gang(workload, account, wants))
 
@@ -217,12 +222,14 @@ class World:
         return self._counted(want, ask, self._milli_of(ask.gpu[0], ask))
 
     def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
-        return Want(want.task, ask, (milli, ask.cpu, ask.memory))
+        return want._replace(ask=ask, amounts=(milli, ask.cpu, ask.memory))
 
     def place(self, gang: Gang, spots: list[Spot]) -> bool:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
         fixed = not gang.workload.preemptible
         for spot in spots:
             self.tree.add(gang.account, spot.held.amounts, fixed=fixed)
+            if spot.want.scope is not None:
+                spot.want.scope.enter(spot.held.row)
         self.placed.setdefault(gang.workload.name, gang)
         return gang.advance(spots)

@@ -16,6 +16,7 @@ from gpumax.loop.verify.room import check_room
 from gpumax.loop.verify.shares import check_shares
 from gpumax.loop.verify.spare import check_spare
 from gpumax.loop.verify.stale import check_stale
+from gpumax.loop.verify.topology import check_topology
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
@@ -25,7 +26,7 @@ Check = Callable[[Facts], Iterator[Violation]]
 FIRST: Final[tuple[Check, ...]] = (check_form, check_shares)
 """What the others rest on: where these find something, nothing else is looked at."""
 RULES: Final[tuple[Check, ...]] = (
-    check_room, check_gangs, check_quota, check_filters, check_evictions, check_spare, check_stale,
+    check_room, check_gangs, check_quota, check_filters, check_topology, check_evictions, check_spare, check_stale,
 )  # fmt: skip
 
 
