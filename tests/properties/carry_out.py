@@ -69,14 +69,18 @@ def _gated(workload: Workload, barred: set[str]) -> Workload:
 
 
 def done(snapshot: Snapshot, decision: Decision) -> Snapshot:
-    """The state when all of the decision has come true. Who made way is gone, and asks for nothing in its workload."""
+    """The state when all of the decision has come true. Who made way is gone, and asks for nothing in its workload.
+
+    What waits of work that stands together and moved is placed where it stands, once it stands there: not looked at here.
+    """
     places = {place.task: place for place in decision.places}
     evictions = {eviction.task: eviction for eviction in decision.evictions}
     lost = {
         workload.name
         for workload in snapshot.workloads
         for task in workload.tasks
-        if task.name in evictions and evictions[task.name].restarts_on is None
+        if task.name in evictions
+        and (evictions[task.name].restarts_on is None or workload.topology is not None)
     }
 
     def after(workload: Workload, task: Task) -> Task:

@@ -26,6 +26,7 @@ from gpumax.model.workload import (
     Workload,
 )
 from gpumax.units import MILLI, UNLIMITED
+from properties.standing import LABELS, TOPOLOGY, WISHES, ZONES, grouped, neighbours
 
 Draw = Callable[..., int]
 
@@ -33,7 +34,6 @@ NOW_MS = 1_000_000_000_000
 MINUTE_MS = 60_000
 GIB = 1024
 
-ZONES = ("a", "b")
 _SOFT = Taint("noisy", "", "PreferNoSchedule")
 _HARD = Taint("team", "x", "NoSchedule")
 _BEARS = Toleration("team", "Equal", "x", "NoSchedule")
@@ -72,7 +72,7 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
         tasks=3 if rare == 0 else None,
         devices=tuple(Device(i, d.model, d.memory_mib, d.healthy, d.slices) for i, d in enumerate(drawn)),
         extended={"nic": 1} if rare in (1, 2, 3) else {},
-        labels={"zone": draw(st.sampled_from(ZONES))},
+        labels=draw(st.sampled_from(LABELS)),
         taints=(_HARD,) if rare == 4 else (_SOFT,) if rare == 5 else (),
         ready=rare != 6,
         cordoned=rare == 7,
@@ -231,6 +231,11 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
         st.sampled_from(("running", "running", "running", "bound", "pending", "pending"))
     )
     tasks: list[Task] = []
+    together = wishes in (4, 5, 6)
+    # What stands together runs together as a rule; in some files it doesn't.
+    home = sorted(room.nodes)
+    if together and home and draw(st.integers(0, 9)):
+        home = neighbours(room.nodes.values(), draw(st.sampled_from(home)))
     for role, count, ask in zip(roles, counts, asks, strict=True):
         for _ in range(count):
             common = Task(
@@ -240,8 +245,11 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
                 affinity=_affinity(draw) if wishes == 1 else None,
                 tolerations=(_BEARS,) if wishes == 2 else (),
             )  # fmt: skip
-            tasks.append(_laid_out(draw, common, starts, room))
+            tasks.append(_laid_out(draw, common, starts, room, home))
     priority = draw(st.sampled_from((50, 50, 50, 25, 75, 100)))
+    groups = tuple(
+        Group(role, draw(st.integers(1, count))) for role, count in zip(roles, counts, strict=True)
+    )
     return Workload(
         name=name,
         queue=draw(st.sampled_from((*leaves * 4, "missing") if draw(st.integers(0, 19)) == 0 else leaves)),
@@ -252,15 +260,14 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
         checkpointed_ms=draw(st.sampled_from((None, None, NOW_MS - MINUTE_MS))),
         max_duration_ms=draw(st.sampled_from((None, None, 60 * MINUTE_MS))),
         pool="p" if wishes == 3 else "",
-        groups=tuple(
-            Group(role, draw(st.integers(1, count))) for role, count in zip(roles, counts, strict=True)
-        ),
+        groups=draw(grouped(groups)) if wishes == 6 else groups,
         tasks=tuple(tasks),
         stale_since_ms=draw(st.sampled_from((None, None, NOW_MS - 30_000, NOW_MS - 10 * MINUTE_MS))),
+        topology=draw(WISHES) if together else None,
     )
 
 
-def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: _Room) -> Task:
+def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: _Room, home: list[str]) -> Task:
     """The task running where it fits, seldom in another state; else waiting."""
     if starts == "pending" or not room.nodes:
         state: TaskState = "gated" if draw(st.integers(0, 19)) == 0 else "pending"
@@ -268,7 +275,7 @@ def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: _Room) -> Ta
     rare = draw(st.integers(0, 19))
     if rare < 2:
         return _as(task, ("succeeded", "failed")[rare], None, ())
-    node = draw(st.sampled_from(sorted(room.nodes)))
+    node = draw(st.sampled_from(home))
     shares = room.take(node, task.request)
     if shares is None:
         return _as(task, "pending", None, ())
@@ -321,4 +328,4 @@ def snapshots(draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10) ->
         pools={"p": Placement("spread")} if draw(st.integers(0, 5)) == 0 else {},
     )
     work = tuple(sorted(work, key=lambda workload: workload.name))
-    return Snapshot(NOW_MS, rows, tree, work, policy)
+    return Snapshot(NOW_MS, rows, tree, work, policy, (TOPOLOGY,))
