@@ -11,7 +11,7 @@ from gpumax.model.decision import HOLD_CODES, Cause, Decision, Eviction, Hold, N
 from gpumax.model.names import natural
 from gpumax.model.node import Device, Node, Taint
 from gpumax.model.queue import Queue
-from gpumax.model.snapshot import Placement, Policy, Snapshot
+from gpumax.model.snapshot import Placement, Policy, Snapshot, Topology
 from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
 from gpumax.model.workload import (
     HOLDING,
@@ -22,8 +22,10 @@ from gpumax.model.workload import (
     Group,
     NodeTerm,
     Request,
+    Segments,
     Task,
     Toleration,
+    TopologyWish,
     Workload,
 )
 from gpumax.units import LARGEST, UNLIMITED
@@ -125,6 +127,14 @@ TOLERATIONS = st.builds(
 )
 
 
+TOPOLOGIES = (Topology("default", ("zone", "rack", "host")),)
+_LEVELS = st.sampled_from((None, "zone", "rack", "host"))
+_SEGMENTS = st.builds(Segments, st.integers(1, 100), _LEVELS.filter(bool), _LEVELS)
+WISHES = st.builds(TopologyWish, st.just("default"), _LEVELS, _LEVELS, st.none() | _SEGMENTS).filter(
+    lambda wish: wish != TopologyWish("default")
+)
+
+
 @st.composite
 def workloads(
     draw: st.DrawFn, name: str, nodes: tuple[Node, ...], room: dict[tuple[str, int], int]
@@ -142,11 +152,13 @@ def workloads(
         inner = "zz-all"
         if inner not in groups:
             rows = [Group(row.name, row.min, inner) for row in rows] + [Group(inner, 0)]
+    rows = [Group(row.name, row.min, row.parent, draw(st.none() | WISHES)) for row in rows]
     return Workload(
         name, draw(NAMES), draw(st.integers(-(1 << 31), (1 << 31) - 1)), draw(st.booleans()), draw(TIMES),
         draw(st.none() | TIMES), draw(st.none() | TIMES), draw(st.none() | DURATIONS), draw(NAMES | st.just("")), draw(MAPS),
         tuple(sorted(rows, key=lambda row: row.name)), tuple(sorted(tasks, key=lambda task: (natural(task.name), task.name))),
         draw(st.none() | TIMES),
+        draw(st.none() | WISHES),
     )  # fmt: skip
 
 
@@ -188,6 +200,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         draw(trees()),
         tuple(draw(workloads(name, nodes, room)) for name in names),
         draw(POLICIES),
+        TOPOLOGIES,
     )
 
 

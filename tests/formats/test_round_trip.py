@@ -53,6 +53,7 @@ def _shuffled(value: object, random: object, *, rows: bool = True) -> object:
             "matchExpressions",
             "matchFields",
             "nodeSelectorTerms",
+            "levels",
         )
         preferred = "preferredDuringSchedulingIgnoredDuringExecution"
         return {key: _shuffled(value[key], random, rows=key not in (*ordered, preferred)) for key in keys}
