@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from gpumax.formats.affinity import AFFINITY, TOLERATIONS
 from gpumax.formats.nodes import LABELS
-from gpumax.formats.not_yet import NotYet
 from gpumax.formats.queues import PRIORITY
 from gpumax.formats.requests import REQUEST, SLICES
 from gpumax.formats.scalars import GROUP_NAME, NAME, Choice, Duration, Flag, Time, Whole
