@@ -185,6 +185,7 @@ PLACEMENTS = st.builds(Placement, st.sampled_from(("pack", "spread")), st.sample
 POLICIES = st.builds(
     Policy, PLACEMENTS, st.integers(0, 10**9), st.integers(0, 10**6), st.integers(1, 10**6),
     st.dictionaries(NAMES, PLACEMENTS, max_size=2).map(lambda entries: dict(sorted(entries.items()))),
+    reserve_after_ms=st.integers(0, 10**9),
 )  # fmt: skip
 
 

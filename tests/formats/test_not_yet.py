@@ -14,8 +14,6 @@ WORKLOAD = "workloads: [{name: w, queue: q, tasks: [{name: t}], %s}]"
 REFUSED = {
     TASK % f"affinity: {{podAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAffinity",
     TASK % f"affinity: {{podAntiAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAntiAffinity",
-    "policy: {reserve_after: 2h}": "policy.reserve_after",
-    "policy: {reserve_after: 0}": "policy.reserve_after",
     "policy: {pools: {a: {stale_grace: 5m}}}": "policy.pools.a.stale_grace",
     "policy: {pools: {a: {fairness_k: 0}}}": "policy.pools.a.fairness_k",
     "policy: {pools: {a: {max_evictions: 4}}}": "policy.pools.a.max_evictions",
@@ -32,8 +30,8 @@ ASKS_FOR_NOTHING = (
     TASK % "affinity: {}",
     TASK % "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: []}}",
     "nodes: [{name: n, devices: {count: 8, slices: {}}}]",
-    "policy: {reserve_after: 1h, stale_grace: 60s}",
-    "policy: {reserve_after: 3600, stale_grace: 1m}",
+    "policy: {stale_grace: 60s}",
+    "policy: {stale_grace: 1m}",
     "policy: {fairness_k: 2, pools: {a: {fairness_k: 2.0, max_evictions: 0, search_steps: 10000, stale_grace: 60s}}}",
     "topologies: [{name: default, levels: [zone, block, rack, host]}]",
 )
@@ -62,7 +60,7 @@ def test_what_asks_for_nothing_passes(text: str) -> None:
         (WORKLOAD % "request: {slices: {big: 1}}", "workloads[0].request.slices.big"),
         (WORKLOAD % "request: {limit: {gpu: 1.5}}", "workloads[0].request.limit.gpu"),
         (TASK % "affinity: {podAffinity: {a: b}}", "workloads[0].tasks[0].affinity.podAffinity.a"),
-        ("policy: {reserve_after: x}", "policy.reserve_after"),
+        ("policy: {stale_grace: x}", "policy.stale_grace"),
         ("topologies: [{name: a, levels: []}]", "topologies[0].levels"),
     ],
 )

@@ -436,9 +436,10 @@ def test_a_pool_overrides_the_placement() -> None:
 
 
 def test_options_of_the_policy_are_read() -> None:
-    """fairness_k in millionths, steps and evictions as counts."""
-    read = snapshot("policy: {fairness_k: 0.25, max_evictions: 3, search_steps: 7}").policy
+    """fairness_k in millionths, steps and evictions as counts, durations in milliseconds."""
+    read = snapshot("policy: {fairness_k: 0.25, max_evictions: 3, search_steps: 7, reserve_after: 2h}").policy
     assert (read.fairness_k, read.max_evictions, read.search_steps) == (250_000, 3, 7)
+    assert read.reserve_after_ms == 7_200_000
 
 
 def test_numbers_of_other_resources_are_read_as_kubernetes_writes_them() -> None:

@@ -324,6 +324,7 @@ def snapshots(draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10) ->
     policy = Policy(
         placement=Placement(draw(strategy), draw(strategy)),
         stale_grace_ms=draw(st.sampled_from((60_000, 60_000, 0, 60 * MINUTE_MS))),
+        reserve_after_ms=draw(st.sampled_from((60, 60, 60, 0, 600))) * MINUTE_MS,
         max_evictions=draw(st.sampled_from((0, 0, 0, 2))),
         pools={"p": Placement("spread")} if draw(st.integers(0, 5)) == 0 else {},
     )

@@ -59,11 +59,12 @@ def test_allocate_alone_breaks_no_rule_either(snapshot: Snapshot) -> None:
 @profile
 @given(snapshots())
 def test_nobody_waits_who_could_be_placed_without_evictions(snapshot: Snapshot) -> None:
-    """When a decision has come true, free room is of use to nobody who still waits.
+    """When a decision has come true, free room that is kept for nobody is of use to nobody who still waits.
 
     Without the stale pass: what that frees is given out by a later decision.
     """
     passes = [name for name in PASSES if name != "stale"]
+    snapshot = replace(snapshot, policy=replace(snapshot.policy, reserve_after_ms=1 << 50))
 
     def left_over(state: Snapshot) -> list[str]:
         found = decide(done(state, decide(state, passes)), ["allocate"])
@@ -119,7 +120,9 @@ def test_what_is_written_is_read_back(snapshot: Snapshot) -> None:
 @profile
 @given(snapshots(), st.integers(1, 10_000))
 def test_a_later_look_at_the_same_state_places_no_less(snapshot: Snapshot, minutes: int) -> None:
-    """Time alone ends protections; it never takes a free place away."""
+    """Time alone ends protections; it never takes a free place away, but for those who have waited for too long."""
+    policy = replace(snapshot.policy, reserve_after_ms=1 << 50)
+    snapshot = replace(snapshot, policy=policy)
     later = replace(snapshot, now_ms=snapshot.now_ms + minutes * 60_000)
     now_free = {place.task for place in decide(snapshot, ["allocate"]).places}
     assert {place.task for place in decide(later, ["allocate"]).places} == now_free

@@ -17,7 +17,6 @@ NOT_YET: Final = {
     "request.limit": "limits above the request (burst) in workload files",
     "podAffinity": "affinity between tasks",
     "podAntiAffinity": "anti-affinity between tasks",
-    "reserve_after": "reservations for gangs that wait",
     "pools": "options of a pool other than placement",
 }
 """By name: what a set field would ask for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gpumax.formats.not_yet import NOT_YET, NotYet
+from gpumax.formats.not_yet import NOT_YET
 from gpumax.formats.queues import MILLION
 from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_duration, write_number
 from gpumax.formats.shape import Bad, Field, Map, Object, Wrong, Wrongs
@@ -23,9 +23,9 @@ _PLACEMENT: Final[Object[dict[str, Any]]] = Object(
 _REST: Final[dict[str, Field]] = {
     "fairness_k": Field(Decimal(MILLION), "Weight of past use in over-quota division; unset: 1."),
     "reserve_after": Field(
-        NotYet("reserve_after", Duration(), unless=3_600_000),
-        "A gang that waits for longer at the head gets a reservation; 1h.",
-        keep=False,
+        Duration(),
+        "A gang that waits for longer at the head gets a reservation; unset: 1h.",
+        to="reserve_after_ms",
     ),
     "max_evictions": Field(Whole(), "In one decision; 0 (unset): no bound."),
     "stale_grace": Field(
@@ -87,6 +87,7 @@ def dump_policy(policy: Policy) -> Document:
     document: Document = {
         "placement": _dump_placement(policy.placement),
         "fairness_k": write_number(policy.fairness_k, MILLION),
+        "reserve_after": write_duration(policy.reserve_after_ms),
         "max_evictions": policy.max_evictions,
         "stale_grace": write_duration(policy.stale_grace_ms),
         "search_steps": policy.search_steps,

@@ -10,8 +10,10 @@ from gpumax.model.workload import ACTIVE
 
 
 def next_decision_ms(snapshot: Snapshot) -> int | None:
-    """The next moment at which a gang below its minimum, or running work whose room others wait for, loses protection."""
-    moments = (_grace_ends_ms(snapshot), _runtime_ends_ms(snapshot))
+    """The next moment at which a gang below its minimum, or running work whose room others wait for, loses protection, or
+    waiting work gets a reservation.
+    """
+    moments = (_grace_ends_ms(snapshot), _runtime_ends_ms(snapshot), _waited_ms(snapshot))
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -37,6 +39,17 @@ def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
         if workload.queue not in runtimes:
             runtimes[workload.queue] = _runtimes(queues, workload.queue)
         moments += [workload.started_ms + runtime for runtime in runtimes[workload.queue]]
+    return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
+
+
+def _waited_ms(snapshot: Snapshot) -> int | None:
+    """When waiting work has waited for longer than `reserve_after`; only ends that are known give reservations."""
+    timed = (work for work in snapshot.workloads if work.max_duration_ms is not None)
+    if not any(task.state in ACTIVE for work in timed for task in work.tasks):
+        return None
+    long_ms = snapshot.policy.reserve_after_ms + 1
+    waiting = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
+    moments = (work.submitted_ms + long_ms for work in waiting)
     return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
 
 

@@ -21,7 +21,10 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Options of the policy. fairness_k: millionths. max_evictions 0: no bound. pools: placement by pool."""
+    """Options of the policy. fairness_k: millionths. max_evictions 0: no bound. pools: placement by pool.
+
+    reserve_after_ms: a gang that waits at the head for longer gets a reservation.
+    """
 
     placement: Placement = Placement()
     fairness_k: int = 1_000_000
@@ -29,6 +32,7 @@ class Policy(msgspec.Struct, frozen=True):
     search_steps: int = 10_000
     pools: dict[str, Placement] = {}
     stale_grace_ms: int = 60_000
+    reserve_after_ms: int = 3_600_000
 
 
 class Topology(msgspec.Struct, frozen=True):

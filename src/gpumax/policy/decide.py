@@ -40,6 +40,10 @@ def _decide(snapshot: Snapshot, wanted: set[str]) -> Decision:
     for name, run in PASSES.items():
         if name in wanted:
             run(world)
+            if world.released:
+                # Somebody for whom room was kept has found other room: what was kept is for everybody again.
+                world.released = False
+                allocate(world)
     return Decision(
         places=tuple(_places(world)),
         evictions=tuple(world.evictions),

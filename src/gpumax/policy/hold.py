@@ -10,11 +10,13 @@ from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
 from gpumax.policy.gang import Gang, Want, total
+from gpumax.policy.kept import Kept
 from gpumax.policy.nowhere import no_such_device
 from gpumax.policy.short import Lack, Lacks
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.words import amount, amounts, bare, chunk_words, count, some
 from gpumax.policy.world import World
+from gpumax.units import format_duration
 
 
 def holds(world: World) -> tuple[Hold, ...]:
@@ -55,12 +57,33 @@ class Reasons:
         if found is not None:
             message = begin + _barred(found, wanted) + self._below(gang.account, found, wanted)
             return Hold(name, found.code, message, short=found.excess)
+        kept = self.world.reserved.get(name)
+        if kept is not None:
+            return Hold(name, "Reserved", begin + self._reserved(gang, kept))
         ends = self._ends(gang)
         if apart is not None:
             message = ends or f"{begin}{apart.message}; {self._why_not_taken(gang, wanted)}"
             return Hold(name, "Topology", message, apart.nodes, apart.short)
         message = ends or f"{begin}{self._crowded(chunk, lack)}; {self._why_not_taken(gang, wanted)}"
-        return Hold(name, code, message, lack.nodes, lack.short)
+        mine = next((kept for kept in self.world.kept if kept.gang is gang), None)
+        if mine is None:
+            return Hold(name, code, message, lack.nodes, lack.short)
+        message += f"; room is kept for it {self._in(mine.moment)}, when running work has ended"
+        return Hold(name, code, message, lack.nodes, lack.short, mine.moment)
+
+    def _in(self, moment: int) -> str:
+        return f"in {format_duration(max(0, moment - self.world.snapshot.now_ms))}"
+
+    def _reserved(self, gang: Gang, kept: Kept) -> str:
+        """For whom its room is kept, and how it could start before all the same."""
+        name, left_ms = kept.gang.workload.name, kept.moment - self.world.snapshot.now_ms
+        needs = f"needs {chunk_words(gang.chunk())}, which would fit, but is kept for {name}"
+        waits = f"{needs}, which has waited for longer and starts {self._in(kept.moment)}"
+        most = gang.workload.max_duration_ms
+        if gang.workload.started_ms is None and left_ms > 0:
+            may = "with a" if most is None else f"its max_duration is {format_duration(most)}; with"
+            waits += f"; {may} max_duration of at most {format_duration(left_ms)} it could start before"
+        return waits
 
     def never(self, gang: Gang) -> bool:
         """Whether it can't start however much others give: only a change of the cluster, its queue or itself helps."""

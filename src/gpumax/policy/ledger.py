@@ -214,6 +214,10 @@ class Room:
         states = self.slices.get(row)
         return None if states is None else self.nodes.sliced.layout(row, states, asked)
 
+    def sound(self, row: int) -> bool:
+        """Whether the slices of a node can all be there at once."""
+        return all_fit(self.nodes.sliced.by_row.get(row, ()), self.slices.get(row, ()))
+
     def take_all(self, helds: list[Held], sign: int = 1) -> None:
         """`take` for many tasks at once."""
         flat = chain.from_iterable((held.row, held.cpu, held.memory) for held in helds)
@@ -268,6 +272,22 @@ class Room:
             self.slices[row] = tuple([kind.caps for _, kind in full])
         self.touched.append(row)
 
+    def capped(self, other: Room) -> Room:
+        """A room that has of everything what both have."""
+        found = self.copy()
+        for mine, theirs in (
+            (found.cpu, other.cpu), (found.memory, other.memory), (found.tasks, other.tasks),
+            (found.devices, other.devices),
+            *((free, other.extended[name]) for name, free in found.extended.items()),
+        ):  # fmt: skip
+            np.minimum(mine, theirs, out=mine)
+        found.gpus = found.devices.sum(axis=1)
+        for row, states in found.slices.items():
+            found.slices[row] = _fuller(states, other.slices[row])
+        found._views.clear()
+        found.masks.clear()
+        return found
+
     def cap(self, row: int, other: Room) -> None:
         """Let no amount of a node exceed the other room's."""
         self.cpu[row] = min(self.cpu[row], other.cpu[row])
@@ -278,9 +298,13 @@ class Room:
         np.minimum(self.devices[row], other.devices[row], out=self.devices[row])
         self.gpus[row] = self.devices[row].sum()
         if row in self.slices:
-            pairs = zip(self.slices[row], other.slices[row], strict=True)
-            self.slices[row] = tuple([tuple(map(max, here, there)) for here, there in pairs])
+            self.slices[row] = _fuller(self.slices[row], other.slices[row])
         self.touched.append(row)
+
+
+def _fuller(some: tuple[State, ...], others: tuple[State, ...]) -> tuple[State, ...]:
+    """Of each profile of each device as many as there are in one of two states."""
+    return tuple([tuple(map(max, here, there)) for here, there in zip(some, others, strict=True)])
 
 
 def _look(devices: Ints, usable: Bools, need: Ints) -> View:
@@ -316,6 +340,12 @@ class Ledger:
         other.now = self.now.copy()
         other.later = other.now if self.later is self.now else self.later.copy()
         other.leaving = dict(self.leaving)
+        return other
+
+    def on(self, now: Room, later: Room) -> Ledger:
+        """A ledger of its own with other rooms."""
+        other = object.__new__(Ledger)
+        other.nodes, other.now, other.later, other.leaving = self.nodes, now, later, dict(self.leaving)
         return other
 
     def settle(self, helds: list[Held], leaving: list[Held]) -> None:

@@ -48,6 +48,10 @@ class Placer:
         self._hopeless.add(signature)
         return None
 
+    def hopeless(self, wants: list[Want]) -> bool:
+        """Whether the like of these failed before."""
+        return sign(wants) in self._hopeless
+
     def forget(self) -> None:
         """Room has become free: what failed may fit now."""
         self._hopeless.clear()

@@ -16,6 +16,7 @@ from gpumax.policy.ledger import Bools, Ledger
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of
+from gpumax.policy.reserve import delayed
 from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, make_room, move, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
@@ -54,7 +55,7 @@ def _give_out(world: World, rows: list[int]) -> None:
     others = [gang for gang in world.waiting if not may(gang)]
     world.waiting = [gang for gang in world.waiting if may(gang)]
     if world.waiting:
-        allocate(world)
+        allocate(world, reserve=False)
     world.waiting += others
 
 
@@ -239,7 +240,8 @@ class _Taking:
         return [part for part in here if part in useful]
 
     def _commit(self, gang: Gang, rights: Rights, trial: Trial, spots: list[Spot]) -> list[Spot] | None:
-        """Have go who is needed and let all others stay; None where that is more than one decision may evict."""
+        """Have go who is needed and let all others stay; None where that is more than one decision may evict, or delays one
+        for whom room is kept."""
         world, pool = self.world, pool_of(self.world)
         spared = spare(trial, lambda part: _has_room_above(rights, trial, part))
         bound = world.snapshot.policy.max_evictions
@@ -248,6 +250,12 @@ class _Taking:
             return None
         # Room to restart is for those whom it would hurt most to stop.
         moved = _all_moved(world, rights, trial)
+        late = delayed(
+            world, gang, trial.ledger, spots, {held.task for part in trial.gone for held in part.helds}
+        )
+        if late is not None:
+            world.reserved[gang.workload.name] = late
+            return None
         # In the order in which they may go.
         for part in trial.gone:
             part.gone = True

@@ -11,6 +11,7 @@ from gpumax.model.workload import HOLDING, DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
+from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Held, Ledger, Nodes, summed
 from gpumax.policy.score import Scores
 from gpumax.policy.slices import costs, lowest
@@ -46,6 +47,10 @@ class World:
         self.bounded: set[str] = (
             set()
         )  # workloads for which more would have to go than one decision may evict
+        self.kept: list[Kept] = []  # reservations, in the order in which they were made
+        self.reserved: dict[str, Kept] = {}  # who waits because of one, by workload
+        self.released = False  # whether one turned out not to be needed
+        self._timed: list[Workload] | None = None
         self._sums: dict[
             tuple[int, bool], list[int]
         ] = {}  # by queue and whether it is preemptible, what runs
@@ -224,6 +229,12 @@ class World:
     def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
         return want._replace(ask=ask, amounts=(milli, ask.cpu, ask.memory))
 
+    def timed(self) -> list[Workload]:
+        """The work of which it is known how long it runs at most."""
+        if self._timed is None:
+            self._timed = [work for work in self.snapshot.workloads if work.max_duration_ms is not None]
+        return self._timed
+
     def place(self, gang: Gang, spots: list[Spot]) -> bool:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
         fixed = not gang.workload.preemptible
@@ -232,4 +243,8 @@ class World:
             if spot.want.scope is not None:
                 spot.want.scope.enter(spot.held.row)
         self.placed.setdefault(gang.workload.name, gang)
+        if self.kept:
+            left = [kept for kept in self.kept if kept.gang is not gang]
+            if len(left) < len(self.kept):
+                self.kept, self.released = left, True
         return gang.advance(spots)

@@ -12,6 +12,7 @@ from gpumax.loop.verify.form import check_answers, check_form
 from gpumax.loop.verify.gangs import check_gangs
 from gpumax.loop.verify.quota import check_quota
 from gpumax.loop.verify.reclaim import check_evictions
+from gpumax.loop.verify.reserve import check_reservations
 from gpumax.loop.verify.room import check_room
 from gpumax.loop.verify.shares import check_shares
 from gpumax.loop.verify.spare import check_spare
@@ -27,6 +28,7 @@ FIRST: Final[tuple[Check, ...]] = (check_form, check_shares)
 """What the others rest on: where these find something, nothing else is looked at."""
 RULES: Final[tuple[Check, ...]] = (
     check_room, check_gangs, check_quota, check_filters, check_topology, check_evictions, check_spare, check_stale,
+    check_reservations,
 )  # fmt: skip
 
 

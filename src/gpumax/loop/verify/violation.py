@@ -6,7 +6,8 @@ import msgspec
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """rule: its number in policy.md, 0 for what the decision's own form demands. workload, task: empty where none is meant.
+    """rule: its number in policy.md, 0 for what the decision's own form demands, 11 for
+    reservations. workload, task: empty where none is meant.
 
     message: what was found, with the numbers.
     """
