@@ -1,9 +1,11 @@
 """Hardware slices (MIG): what one costs, and where on a device the driver can put it.
 
 A device is cut along its memory: eight slots (four on a 24 GB A30 and on an RTX PRO 6000), of which an instance takes
-some in a row, from one of a few starts. Which profile takes how many from where is NVIDIA's, from the MIG user guide,
-"Supported MIG Profiles" (docs.nvidia.com/datacenter/tesla/mig-user-guide), as `nvidia-smi mig -lgipp` lists it:
-3g.20gb of an A100-40GB takes four slots from 0 or 4, 4g.20gb four from 0, 2g.10gb two from 0, 2 or 4.
+some in a row, from one of a few starts; `nvidia-smi mig -lgipp` lists them: 3g.20gb of an A100-40GB takes four slots
+from 0 or 4, 4g.20gb four from 0, 2g.10gb two from 0, 2 or 4.
+
+Profiles, sizes and counts of A30 and A100 are those of NVIDIA's MIG user guide, "Supported MIG Profiles". The starts, and
+the rows from H100 on, were not checked against a source or a device: they carry the A100's geometry over.
 """
 
 from __future__ import annotations
