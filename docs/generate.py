@@ -18,6 +18,7 @@ from gpumax.apps.cli.main import cli
 from gpumax.formats.not_yet import NOT_YET
 from gpumax.formats.schema import NAMES, schema
 from gpumax.model.decision import HOLD_CODES, NODE_REASONS
+from gpumax.model.explanation import CHANGES, SHARE_RULES, TRIED_REASONS
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 _NOTE: Final = "<!-- Written by docs/generate.py from the code; `make docs` writes it anew. -->\n"
@@ -154,6 +155,24 @@ def _reasons() -> str:
         "The first that applies, in this order.",
         "",
         *_table("reason", NODE_REASONS.items()),
+        "",
+        "## How a queue came by its share",
+        "",
+        "`rule` of `derived`: what kept the share from being larger; the first that applies.",
+        "",
+        *_table("rule", SHARE_RULES.items()),
+        "",
+        "## Why nobody made way",
+        "",
+        "`reason` of `tried`, one row a pass and queue.",
+        "",
+        *_table("reason", TRIED_REASONS.items()),
+        "",
+        "## What would let it start",
+        "",
+        "`change` of `needs`. Each was tried by deciding again, and is enough by itself.",
+        "",
+        *_table("change", CHANGES.items()),
         "",
         "## What this version refuses",
         "",

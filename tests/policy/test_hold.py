@@ -98,7 +98,7 @@ def test_an_explanation_names_the_share_and_who_is_ahead() -> None:
     assert (found.state, found.ahead) == ("held", ("A",))
     text = " ".join(found.sentences)
     assert "NoRoom" in text
-    assert "its share is 0" in text
+    assert "Queue a has a share of 0 GPUs" in text
     assert "Ahead of it: A." in text
 
 
@@ -114,7 +114,7 @@ def test_an_explanation_says_whom_it_waits_for_or_makes_way_for() -> None:
     placed, victim = explain(snapshot, decision, "A"), explain(snapshot, decision, "b")
     assert placed is not None
     assert victim is not None
-    assert "as soon as b-2, b-3 have left" in placed.sentences[0]
+    assert "as soon as b-2 and b-3 have left" in placed.sentences[0]
     assert "make way for A (reclaim)" in victim.sentences[0]
     assert explain(snapshot, decision, "nobody") is None
 

@@ -35,8 +35,9 @@ def decide(snapshot: Snapshot, passes: Iterable[str] = tuple(PASSES)) -> Decisio
         return _decide(snapshot, wanted)
 
 
-def _decide(snapshot: Snapshot, wanted: set[str]) -> Decision:
-    world = World(snapshot)
+def decided(snapshot: Snapshot, wanted: Iterable[str]) -> World:
+    """The world after these passes: what an explanation looks into."""
+    world, wanted = World(snapshot), set(wanted)
     for name, run in PASSES.items():
         if name in wanted:
             run(world)
@@ -44,6 +45,11 @@ def _decide(snapshot: Snapshot, wanted: set[str]) -> Decision:
                 # Somebody for whom room was kept has found other room: what was kept is for everybody again.
                 world.released = False
                 allocate(world)
+    return world
+
+
+def _decide(snapshot: Snapshot, wanted: set[str]) -> Decision:
+    world = decided(snapshot, wanted)
     return Decision(
         places=tuple(_places(world)),
         evictions=tuple(world.evictions),

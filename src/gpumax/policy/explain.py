@@ -1,31 +1,33 @@
-"""Why a workload waits, in sentences and as data."""
+"""Why a workload is where it is, in sentences and as data."""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from gpumax.model.decision import Decision, Eviction, Hold, Share
+from gpumax.model.decision import Decision, Eviction, Hold, Place
+from gpumax.model.explanation import Derived, Explanation, Need, State, Tried
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
-from gpumax.policy.gang import Gang
+from gpumax.policy.decide import PASSES, decided
+from gpumax.policy.derive import derived, share_words
+from gpumax.policy.gang import Gang, total
+from gpumax.policy.hold import NOT_ENOUGH, Reasons
+from gpumax.policy.needs import Needs
 from gpumax.policy.order import Order
+from gpumax.policy.tried import ends, tried
+from gpumax.policy.words import count, some
 from gpumax.policy.world import World
-from gpumax.units import UNLIMITED, format_count, format_memory
+from gpumax.units import format_duration
 
 
-class Explanation(msgspec.Struct, frozen=True):
-    """What is known of one workload's wait. queue: its queue's shares; ahead: who is served before it, first to last."""
+def explain(
+    snapshot: Snapshot, decision: Decision, name: str, passes: Iterable[str] = tuple(PASSES)
+) -> Explanation | None:
+    """Why `name` is where it is, from the snapshot and what was decided on it; None where there is no such workload.
 
-    workload: str
-    state: str
-    sentences: tuple[str, ...]
-    hold: Hold | None = None
-    queue: tuple[Share, ...] = ()
-    ahead: tuple[str, ...] = ()
-
-
-def explain(snapshot: Snapshot, decision: Decision, name: str) -> Explanation | None:
-    """Why `name` is where it is, from the snapshot and what was decided on it; None where there is no such workload."""
+    Of work that waits the decision is looked at again, closely; changes that would let it start are tried out.
+    """
     workload = next((workload for workload in snapshot.workloads if workload.name == name), None)
     if workload is None:
         return None
@@ -33,93 +35,175 @@ def explain(snapshot: Snapshot, decision: Decision, name: str) -> Explanation | 
     places = [place for place in decision.places if place.task in tasks]
     evictions = [eviction for eviction in decision.evictions if eviction.task in tasks]
     hold = next((hold for hold in decision.holds if hold.workload == name), None)
-    shares = tuple(share for share in decision.shares if share.queue == workload.queue)
-    ahead = _ahead(snapshot, name) if hold is not None else ()
-    sentences: list[str] = []
+    wait = _Wait() if hold is None else _look(snapshot, name, tuple(passes))
+    ran_ms = snapshot.now_ms - workload.started_ms if workload.started_ms is not None else None
+    said: list[str] = []
     if places:
-        sentences.append(_placed(len(places), sorted({place.node for place in places}), places[0].after))
+        said.append(_placed(places))
     if hold is not None:
-        sentences.append(f"It waits ({hold.code}): {hold.message}.")
+        said.append(_held(hold, ran_ms, bool(wait.tried)))
     if evictions:
-        sentences.append(_evicted(evictions))
-    if not sentences:
-        sentences.append(_otherwise(workload))
+        said += _leaves(evictions)
+    if not said:
+        said.append(_otherwise(workload, ran_ms))
     if hold is not None:
-        if hold.nodes:
-            sentences.append(
-                "Nodes that can't take it: " + ", ".join(f"{n} {why}" for why, n in hold.nodes.items()) + "."
-            )
-        sentences += [_share(share) for share in shares if share.resource == "gpu" or share.demand]
-        sentences.append(_who(ahead))
-    state = (
-        "placed" if places else "held" if hold is not None else "evicted" if evictions else _state(workload)
+        said += _closely(hold, wait)
+    return Explanation(
+        workload=name,
+        state="placed"
+        if places
+        else "held"
+        if hold is not None
+        else "evicted"
+        if evictions
+        else _state(workload),
+        sentences=tuple(said),
+        hold=hold,
+        queue=tuple(share for share in decision.shares if share.queue == workload.queue),
+        ahead=wait.ahead,
+        started_ms=workload.started_ms if _runs(workload) else None,
+        derived=wait.derived,
+        tried=wait.tried,
+        needs=wait.needs,
     )
-    return Explanation(name, state, tuple(sentences), hold, shares, ahead)
 
 
-def _evicted(evictions: list[Eviction]) -> str:
-    count, cause = len(evictions), evictions[0].cause
-    if cause == "stale":
-        return f"{count} of its tasks go: it has been below its minimum for longer than its grace."
-    for_whom = ", ".join(sorted({eviction.beneficiary for eviction in evictions}))
-    return f"{count} of its tasks make way for {for_whom} ({cause})."
+class _Wait(NamedTuple):
+    """What a close look at a decision finds. never: only a change of the cluster, the queues or the work itself helps."""
+
+    never: bool = True
+    ahead: tuple[str, ...] = ()
+    derived: tuple[Derived, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
-def _ahead(snapshot: Snapshot, name: str) -> tuple[str, ...]:
-    """Waiting workloads that are served before it, were each served in turn."""
-    world = World(snapshot)
+def _look(snapshot: Snapshot, name: str, passes: tuple[str, ...]) -> _Wait:
+    """Decide once more, and look at what the decision came to for one workload."""
+    world = decided(snapshot, passes)
+    gang = next((gang for gang in world.waiting if gang.workload.name == name), None)
+    if gang is None or gang.placed or gang.incomplete:
+        return _Wait()
+    reasons = Reasons(world)
+    never = reasons.never(gang)
+    steps = tuple(derived(world, gang.account, total(gang.chunk())))
+    # What ends in this decision begins anew, whatever else there is.
+    ended = name in world.ended
+    return _Wait(
+        never,
+        () if never else _ahead(world, reasons, name),
+        steps,
+        () if never or ended else tried(world, gang, passes),
+        ()
+        if ended
+        else tuple(Needs(world, gang, passes).found(reasons.lacks.of(gang.chunk()), ends(world, gang))),
+    )
+
+
+def _ahead(world: World, reasons: Reasons, name: str) -> tuple[str, ...]:
+    """What waits, could start, and would be served before it, were each served in turn."""
     order = Order(world.waiting)
     before: list[str] = []
-    seen: set[str] = set()
     gang: Gang | None
     while (gang := order.pop()) is not None and gang.workload.name != name:
-        if gang.workload.name not in seen:
-            seen.add(gang.workload.name)
+        if not reasons.never(gang) and gang.workload.name not in world.ended:
             before.append(gang.workload.name)
         order.done(gang, again=False)
-    return tuple(before) if gang is not None else ()
+    return tuple(dict.fromkeys(before)) if gang is not None else ()
 
 
-def _placed(count: int, nodes: list[str], after: tuple[str, ...]) -> str:
-    where = nodes[0] if len(nodes) == 1 else f"{nodes[0]} and {len(nodes) - 1} more nodes"
-    what = f"{count} task{'s' if count > 1 else ''} of it {'go' if count > 1 else 'goes'} to {where}"
+def _placed(places: list[Place]) -> str:
+    nodes = list(dict.fromkeys(place.node for place in places))
+    after = sorted({task for place in places for task in place.after})
+    go = "go" if len(places) > 1 else "goes"
+    what = f"{count(len(places), 'task')} of it {go} to {some(nodes)}"
     if not after:
         return f"{what} now."
-    names = ", ".join(after[:3]) + (f" and {len(after) - 3} more" if len(after) > 3 else "")
-    return f"{what} as soon as {names} {'has' if len(after) == 1 else 'have'} left."
+    return f"{what} as soon as {some(after)} {'has' if len(after) == 1 else 'have'} left."
 
 
-def _share(share: Share) -> str:
-    say = format_memory if share.resource == "memory" else format_count
-    quota = "unlimited" if share.quota >= UNLIMITED else say(share.quota)
-    over = share.share - min(share.quota, share.demand)
-    how = (
-        f"its quota of {quota}"
-        if over <= 0
-        else f"{say(share.share - over)} of its quota and {say(over)} beyond it"
-    )
-    return (
-        f"Queue {share.queue} holds {say(share.allocated)} {share.resource} and wants {say(share.demand)}; "
-        f"its share is {say(share.share)} ({how})."
-    )
+def _held(hold: Hold, ran_ms: int | None, told: bool) -> str:
+    """told: why nobody was evicted follows."""
+    message = hold.message.removesuffix(f"; {NOT_ENOUGH}") if told else hold.message
+    head, _, rest = message.partition("; ")
+    if head.startswith("runs with ") and rest and ran_ms is not None:
+        return f"It {head}, for {_span(ran_ms)} so far; more wait ({hold.code}): {rest}."
+    return f"It waits ({hold.code}): {message}."
 
 
-def _who(ahead: tuple[str, ...]) -> str:
-    if not ahead:
-        return "Nobody is ahead of it."
-    more = f" and {len(ahead) - 5} more" if len(ahead) > 5 else ""
-    return f"Ahead of it: {', '.join(ahead[:5])}{more}."
+def _leaves(evictions: list[Eviction]) -> list[str]:
+    """One sentence for those that are moved and one for those that are stopped."""
+    said = []
+    for moved in (True, False):
+        rows = [row for row in evictions if (row.restarts_on is not None) == moved]
+        if not rows:
+            continue
+        if rows[0].cause == "stale":
+            said.append(
+                f"{len(rows)} of its tasks {'goes' if len(rows) == 1 else 'go'}: "
+                "it has been below its minimum for longer than its grace."
+            )
+            continue
+        takers = sorted({row.beneficiary for row in rows if row.beneficiary})
+        for_whom = f" for {some(takers)}" if takers else ""
+        nodes = some(sorted({row.restarts_on for row in rows if row.restarts_on is not None}))
+        one = len(rows) == 1
+        doing = f"{'moves' if one else 'move'} to {nodes}" if moved else f"{'makes' if one else 'make'} way"
+        said.append(f"{len(rows)} of its tasks {doing}{for_whom} ({rows[0].cause}).")
+    return said
 
 
-def _state(workload: Workload) -> str:
+def _closely(hold: Hold, wait: _Wait) -> list[str]:
+    """What is beyond the hold: its share, from whom nothing comes, what would help, who is ahead."""
+    said = []
+    others = [reason for reason in hold.nodes if not reason.startswith(("NotEnough", "TooMany"))]
+    if others and len(hold.nodes) > 1:
+        said.append(f"Nodes that can't take it: {', '.join(f'{n} {why}' for why, n in hold.nodes.items())}.")
+    if not wait.never:
+        said += share_words(wait.derived)
+        notes = [row.message for row in wait.tried if row.reason != "over_share"]
+        if notes:
+            said.append(f"Nobody was evicted for it: {'; '.join(notes[:3])}.")
+    if wait.needs:
+        said.append(f"It would start {', or '.join(need.message for need in wait.needs)}.")
+    if not wait.never:
+        said.append(f"Ahead of it: {some(wait.ahead, 5)}." if wait.ahead else "Nobody is ahead of it.")
+    return said
+
+
+def _runs(workload: Workload) -> bool:
+    return any(task.state in ACTIVE for task in workload.tasks)
+
+
+def _state(workload: Workload) -> State:
     states = {task.state for task in workload.tasks}
     if states & ACTIVE:
         return "running"
-    return "gated" if "gated" in states else "pending" if "pending" in states else "finished"
+    for state in ("releasing", "gated", "pending"):
+        if state in states:
+            return state
+    return "finished"
 
 
-def _otherwise(workload: Workload) -> str:
-    running = sum(1 for task in workload.tasks if task.state in ACTIVE)
+def _otherwise(workload: Workload, ran_ms: int | None) -> str:
+    """What is said of work about which nothing was decided."""
+    states = [task.state for task in workload.tasks]
+    running = sum(1 for state in states if state in ACTIVE)
+    leaving = states.count("releasing")
     if running:
-        return f"It runs: {running} of {len(workload.tasks)} tasks."
-    return "It is not to be placed yet." if _state(workload) == "gated" else "It waits for nothing."
+        since = f" for {_span(ran_ms)} so far" if ran_ms is not None else ""
+        some_leave = f"; {leaving} more {'is' if leaving == 1 else 'are'} on the way out" if leaving else ""
+        many = (
+            f"{running} of {count(len(states), 'task')}" if running < len(states) else f"all {running} tasks"
+        )
+        return f"It runs{since}: {'its task' if len(states) == 1 else many}{some_leave}."
+    if leaving:
+        return f"It is on its way out: {count(leaving, 'task')} of it {'has' if leaving == 1 else 'have'} yet to leave."
+    if "gated" in states:
+        return "It is not to be placed yet."
+    return "It is done: it holds nothing and waits for nothing."
+
+
+def _span(ms: int) -> str:
+    """A time that has passed, in whole seconds."""
+    return format_duration(max(ms, 0) // 1000 * 1000)

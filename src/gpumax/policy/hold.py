@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Final
 
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Hold, HoldCode
-from gpumax.model.workload import ACTIVE, Workload
+from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
 from gpumax.policy.gang import Gang, Want, total
@@ -17,6 +17,8 @@ from gpumax.policy.tree import Account, Vector
 from gpumax.policy.words import amount, amounts, bare, chunk_words, count, some
 from gpumax.policy.world import World
 from gpumax.units import format_duration
+
+NOT_ENOUGH: Final = "within its share, but no others that may be evicted for it hold enough"
 
 
 def holds(world: World) -> tuple[Hold, ...]:
@@ -140,7 +142,9 @@ class Reasons:
         if not self._stopped:
             return ""
         rows = [self._stopped[task.name] for task in gang.workload.tasks if task.name in self._stopped]
-        if not rows or not _loses_minimum(gang.workload, {row.task for row in rows}):
+        if rows and rows[0].cause == "stale":
+            return "its run ends in this decision: it has been below its minimum for longer than its grace"
+        if gang.workload.name not in self.world.ended:
             return ""
         takers = sorted({row.beneficiary for row in rows if row.beneficiary})
         for_whom = f" for {some(takers)}" if takers else ""
@@ -153,7 +157,7 @@ class Reasons:
         """What else is too little, where a queue above is at its limit."""
         if found.code != "OverLimit" or found.account is leaf:
             return ""
-        said = _beyond_share(leaf, wanted)
+        said = beyond_share(leaf, wanted)
         return f"; {said}" if said else ""
 
     def _why_not_taken(self, gang: Gang, wanted: Vector) -> str:
@@ -163,22 +167,13 @@ class Reasons:
         if gang.workload.name in self.world.bounded:
             return f"more would have to go for it than the {self.world.snapshot.policy.max_evictions} of max_evictions"
         for account in gang.account.path:
-            said = _beyond_share(account, wanted)
+            said = beyond_share(account, wanted)
             if said:
                 return said
-        return "within its share, but no others that may be evicted for it hold enough"
+        return NOT_ENOUGH
 
 
-def _loses_minimum(workload: Workload, gone: set[str]) -> bool:
-    left = Counter(
-        task.group
-        for task in workload.tasks
-        if task.state == "succeeded" or (task.state in ACTIVE and task.name not in gone)
-    )
-    return any(left[group.name] < group.min for group in workload.groups)
-
-
-def _beyond_share(account: Account, wanted: Vector) -> str:
+def beyond_share(account: Account, wanted: Vector) -> str:
     """That an amount is more than a queue's share leaves it; empty where it isn't."""
     for position, resource in enumerate(RESOURCES):
         held, share, asked = account.allocated[position], account.share[position], wanted[position]

@@ -34,7 +34,7 @@ def divide(total: int, claims: list[Claim], *, unit: int, fairness_k: int) -> li
 
     unit: the size in which over-quota is dealt (1000 milli-devices, 1 millicore, 1 MiB); fairness_k in millionths.
     """
-    shares = _quotas(total, claims)
+    shares = guaranteed(total, claims)
     left = total - sum(shares)
     for priority in sorted({claim.priority for claim in claims}, reverse=True):
         if left <= 0:
@@ -49,7 +49,7 @@ def quota_cut(total: int, claims: list[Claim]) -> bool:
     return sum(min(claim.quota, claim.want) for claim in claims) > total
 
 
-def _quotas(total: int, claims: list[Claim]) -> list[int]:
+def guaranteed(total: int, claims: list[Claim]) -> list[int]:
     """min(quota, want) each. Where that exceeds the total: by priority, then in proportion to quota, never above want."""
     shares = [0] * len(claims)
     left = total

@@ -104,18 +104,23 @@ class Tree:
                 )  # fmt: skip
 
 
+def claims_of(siblings: list[Account], position: int) -> list[Claim]:
+    """Each queue's side of the division of one resource."""
+    return [
+        Claim(
+            account.name, account.quota[position], account.want(position),
+            account.queue.weight.vector()[position], account.queue.priority,
+            account.queue.created_ms, account.queue.usage.vector()[position],
+        )
+        for account in siblings
+    ]  # fmt: skip
+
+
 def _divide(
     siblings: list[Account], capacity: Vector, fairness_k: int, owner: str, warnings: list[str]
 ) -> None:
     for position, resource in enumerate(RESOURCES):
-        claims = [
-            Claim(
-                account.name, account.quota[position], account.want(position),
-                account.queue.weight.vector()[position], account.queue.priority,
-                account.queue.created_ms, account.queue.usage.vector()[position],
-            )
-            for account in siblings
-        ]  # fmt: skip
+        claims = claims_of(siblings, position)
         if quota_cut(capacity[position], claims):
             written = sum(min(claim.quota, claim.want) for claim in claims)
             say = format_memory if resource == "memory" else format_count

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from gpumax.model.amounts import RESOURCES
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Want
-from gpumax.policy.tree import Vector
 from gpumax.units import MILLI, UNLIMITED, format_count, format_memory
 
 
@@ -18,6 +16,8 @@ def amount(resource: str, value: int) -> str:
         return f"{bare(resource, value)} core{'' if value == MILLI else 's'}"
     if resource == "memory":
         return f"{bare(resource, value)} of memory"
+    if resource == "tasks":
+        return count(value, "task slot")
     return f"{value} {named(resource)}"
 
 
@@ -38,9 +38,13 @@ def amounts(short: dict[str, int]) -> str:
     return listed([amount(resource, value) for resource, value in short.items()])
 
 
-def vector(values: Vector) -> str:
-    """Milli-devices, millicores and MiB, those that are not zero."""
-    return amounts({name: value for name, value in zip(RESOURCES, values, strict=True) if value})
+def more(short: dict[str, int]) -> str:
+    """`2 more GPUs and 16Gi more memory`."""
+    said = []
+    for resource, value in short.items():
+        number, _, noun = amount(resource, value).partition(" ")
+        said.append(f"{number} more {noun.removeprefix('of ')}")
+    return listed(said)
 
 
 def listed(words: list[str], last: str = "and") -> str:

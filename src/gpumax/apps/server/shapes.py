@@ -5,17 +5,31 @@ Amounts are as in files: GPUs and cores as numbers, memory with its unit; times 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from gpumax.model.decision import Cause, HoldCode
+from gpumax.model.explanation import (
+    CHANGES,
+    SHARE_RULES,
+    TRIED_REASONS,
+    Change,
+    ShareRule,
+    TriedReason,
+)
 from gpumax.model.records import EventKind, Wish, WorkloadState
 from gpumax.model.workload import TaskState
 
 Number = int | float
 Amount = int | float | str
 """GPUs or cores as a number, memory as text with its unit, or "unlimited"."""
+
+
+def _list(words: Mapping[Any, str]) -> str:
+    """A closed list in one line."""
+    return "; ".join(f"{word}: {meaning}" for word, meaning in words.items())
 
 
 class FaultOut(BaseModel):
@@ -171,6 +185,43 @@ class QueueShare(BaseModel):
     demand: Amount
 
 
+class DerivedOut(BaseModel):
+    """How a queue came by its share of a resource."""
+
+    queue: str
+    resource: Literal["gpu", "cpu", "memory"]
+    parent: str | None = Field(description="null: at the root; the cluster is divided.")
+    rule: ShareRule = Field(description=_list(SHARE_RULES))
+    share: Amount
+    quota: Amount
+    limit: Amount
+    demand: Amount
+    total: Amount = Field(description="What is divided among it and its siblings.")
+    guaranteed: Amount = Field(description="What it gets of its quota.")
+    left: Amount = Field(description="What remains beyond the quotas of all siblings.")
+
+
+class TriedOut(BaseModel):
+    """Why a pass made no room."""
+
+    pass_: str = Field(serialization_alias="pass", validation_alias="pass")
+    reason: TriedReason = Field(description=_list(TRIED_REASONS))
+    message: str
+    queue: str | None = Field(description="Whose work was looked at.")
+    held: dict[str, Amount] = Field(description="What runs there of that kind.")
+    until: str | None = Field(description="When that changes by itself.")
+
+
+class NeedOut(BaseModel):
+    """Something that would let it start: it was tried by deciding again, and is enough by itself."""
+
+    change: Change = Field(description=_list(CHANGES))
+    message: str
+    nodes: dict[str, dict[str, Amount]] = Field(description="How much more on which nodes.")
+    queues: dict[str, dict[str, Amount]] = Field(description="How much more for which queues.")
+    at: str | None = Field(description="When it starts by itself.")
+
+
 class Why(BaseModel):
     """Why a workload is where it is."""
 
@@ -179,7 +230,15 @@ class Why(BaseModel):
     sentences: list[str]
     hold: HoldOut | None
     queue: list[QueueShare]
-    ahead: list[str] = Field(description="Workloads that are served before it, first to last.")
+    ahead: list[str] = Field(
+        description="Workloads that wait, can start, and are served before it, first to last."
+    )
+    since: str | None = Field(description="When its run began, if it runs.")
+    derived: list[DerivedOut] = Field(
+        description="How the share of its queue, and of those above, came about."
+    )
+    tried: list[TriedOut] = Field(description="Why nobody made way for it.")
+    needs: list[NeedOut] = Field(description="What would let it start; each is enough by itself.")
 
 
 class EventOut(BaseModel):

@@ -10,9 +10,12 @@ from gpumax.apps.server.shapes import Why
 from gpumax.apps.server.site import Site
 from gpumax.apps.server.views import hold, reason_of
 from gpumax.errors import NotFound
+from gpumax.formats.explanation import dump_facts
+from gpumax.formats.scalars import write_amount
+from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
-from gpumax.policy.explain import Explanation, explain
+from gpumax.policy.explain import explain
 
 _NEXT: Final = "The next cycle decides about it."
 
@@ -39,6 +42,7 @@ def why(site: Site, name: str) -> Why:
         hold=hold(explained.hold or record.hold),
         queue=[share(row) for row in explained.queue],
         ahead=list(explained.ahead),
+        **dump_facts(explained, write_amount),
     )
 
 
@@ -54,7 +58,16 @@ def _explained(site: Site, name: str) -> Explanation | None:
 
 def _alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
     return Why(
-        workload=record.name, state=record.state, sentences=list(sentences), hold=None, queue=[], ahead=[]
+        workload=record.name,
+        state=record.state,
+        sentences=list(sentences),
+        hold=None,
+        queue=[],
+        ahead=[],
+        since=None,
+        derived=[],
+        tried=[],
+        needs=[],
     )
 
 
@@ -101,6 +114,10 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str) -> 
     else:
         sentences.append(_evictions(record, tasks, last))
     sentences.append(_retries(record))
+    if record.evictions and not leaving and any(task.state in ACTIVE for task in tasks):
+        sentences.append(
+            f"It was evicted {record.evictions} time{'s' if record.evictions > 1 else ''} before."
+        )
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
     reason = reason_of(record, tasks)

@@ -14,8 +14,8 @@ from gpumax.errors import BadFile, GpumaxError, NotFound
 
 if TYPE_CHECKING:
     from gpumax.model.decision import Decision
+    from gpumax.model.explanation import Explanation
     from gpumax.model.snapshot import Snapshot
-    from gpumax.policy.explain import Explanation
 
 _LONGEST_LINE: Final = 64 << 20
 
@@ -54,7 +54,7 @@ def decide_command(
     snapshot = _load(read_file(file), source)
     decision = decide(snapshot, wanted)
     if explain is not None:
-        _explain(snapshot, decision, explain, format_)
+        _explain(snapshot, decision, explain, format_, wanted)
     elif format_ == "board":
         from gpumax.formats.board import draw_board
 
@@ -69,10 +69,12 @@ def _load(data: bytes, source: str) -> Snapshot:
     return load_snapshot(data, source=source)
 
 
-def _explain(snapshot: Snapshot, decision: Decision, name: str, format_: str | None) -> None:
+def _explain(
+    snapshot: Snapshot, decision: Decision, name: str, format_: str | None, passes: list[str]
+) -> None:
     from gpumax.policy.explain import explain
 
-    found = explain(snapshot, decision, name)
+    found = explain(snapshot, decision, name, passes)
     if found is None:
         from difflib import get_close_matches
 
@@ -89,6 +91,8 @@ def _explain(snapshot: Snapshot, decision: Decision, name: str, format_: str | N
 def _explanation(found: Explanation) -> dict[str, Any]:
     """As the API answers `why`."""
     from gpumax.formats.decision import dump_decision
+    from gpumax.formats.explanation import dump_facts
+    from gpumax.formats.scalars import write_bytes
     from gpumax.model.decision import Decision
 
     holds = () if found.hold is None else (found.hold,)
@@ -100,6 +104,7 @@ def _explanation(found: Explanation) -> dict[str, Any]:
         "hold": rows["holds"][0] if holds else None,
         "queue": rows["shares"],
         "ahead": list(found.ahead),
+        **dump_facts(found, write_bytes),
     }
 
 
