@@ -1,7 +1,7 @@
 """Which domains a gang goes to: scope by scope, the widest first, with bounded steps back where a choice spoils the next.
 
-A domain is tried for real only if its nodes' room could be enough by count. So nothing that fits is missed but where
-tasks of several sizes share a domain, or the steps are used up.
+A domain is tried for real only if its nodes' room could be enough by count. Where tasks of several sizes share a domain,
+other ways to place them on its nodes are tried, too, where these are few. So what fits is missed only where the steps are used up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ from gpumax.policy.topology import NOWHERE, Level
 
 STEPS: Final = 200
 """How many domains one layout tries beyond the first that could do for each of its scopes."""
+
+TRIES: Final = 1000
+"""How many times one layout tries a task on a node, for other ways to place tasks of several sizes."""
+MOST_ROWS: Final = 16
+"""On how many nodes at most, and for how many tasks, such other ways are looked for."""
 
 Laid = tuple[Ledger, list[Spot]]
 
@@ -50,11 +55,13 @@ class Layout:
         self._choices = choices
         self._later = later
         self._steps = STEPS
+        self._tries = 0
 
     def find(self, ledger: Ledger, wants: list[Want], within: Bools | None) -> Laid | None:
         """Places for all of the wants; None where none were found."""
         root = grown(wants)
         self._steps = STEPS + root.count()
+        self._tries = TRIES if len({want.ask for want in wants}) > 1 and len(wants) <= MOST_ROWS else 0
         mask = np.ones(len(ledger.nodes.nodes), np.bool_) if within is None else within
         return next(self._solutions(ledger, root, mask, None), None)
 
@@ -103,7 +110,7 @@ class Layout:
         return Near(level, frozenset(int(level.domain[row]) for row in rows) - {NOWHERE})
 
     def _own(self, ledger: Ledger, branch: Branch, rows: Bools, spots: list[Spot]) -> Iterator[Laid]:
-        """At most one way to place what stands in no narrower scope."""
+        """The best way to place what stands in no narrower scope; other ways, where these may be what others need."""
         near = self._near(branch, spots)
         found = None
         if near is not None:
@@ -114,6 +121,29 @@ class Layout:
             )
         if found is not None:
             yield found
+        if self._tries and rows.sum() <= MOST_ROWS:
+            order = sorted(branch.wants, key=lambda want: size(want.ask, self._choices[0]), reverse=True)
+            yield from self._others(ledger, order, np.flatnonzero(rows).tolist(), [])
+
+    def _others(self, ledger: Ledger, left: list[Want], rows: list[int], spots: list[Spot]) -> Iterator[Laid]:
+        """Every way to place these tasks; tasks that ask the same go to nodes in rising order, as it is all one which is which."""
+        if not left:
+            yield ledger, spots
+            return
+        want, rest = left[0], left[1:]
+        alike = bool(spots) and spots[-1].want.ask is want.ask
+        for row in rows:
+            if self._tries <= 0:
+                return
+            if alike and row < spots[-1].held.row:
+                continue
+            self._tries -= 1
+            here = np.zeros(len(ledger.nodes.nodes), np.bool_)
+            here[row] = True
+            trial = ledger.copy()
+            spot = self._places.spot(trial, want, self._choices, later=self._later, loose=False, within=here)
+            if spot is not None:
+                yield from self._others(trial, rest, rows, [*spots, spot])
 
     def _close(self, ledger: Ledger, wants: list[Want], rows: Bools, near: Near) -> Laid | None:
         """On as few domains of the preferred level as possible: in those in use, then in the one that holds most."""
