@@ -92,13 +92,12 @@ def test_stop_after_the_main_process_has_ended(machine: Machine) -> None:
 @pytest.mark.parametrize("round", range(20))
 def test_exit_during_its_own_stop(machine: Machine, round: int) -> None:
     """A task that ends by itself just when it is stopped ends once, with its own code or that of the signal."""
+    os.mkfifo(machine.data / "go")  # before the task, which may read it at once
     machine.start("a1", "echo up > up; read line < go; exit 4")
-    os.mkfifo(machine.data / "go")
     machine.file("up")
-    with (machine.data / "go").open("w") as file:
+    with (machine.data / "go").open("r+b", buffering=0) as file:  # for both ways: it never waits for the task
         if round % 2:
-            file.write("\n")
-            file.flush()
+            file.write(b"\n")
         machine.stop("a1")
     assert machine.until("a1", "exited").exit_code in (4, 143)
 
