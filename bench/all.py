@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import cli
+import consolidate
 import decide
 import idle
 import latency
@@ -27,6 +28,7 @@ def main() -> None:
         *cli.figures(5 if few else 20),
         *decide.figures(1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
         *reclaim.figures([50, 100, 200, 500], repeat=3 if few else 9),
+        *consolidate.figures([50, 100, 200, 500], repeat=3 if few else 9),
         *preempt.figures([50, 100, 200, 500], repeat=3 if few else 9),
         *openb_trace.figures(flags.data, repeat=2 if few else 5),
         *idle.figures(5.0 if few else 20.0),

@@ -145,6 +145,18 @@ def hard_preempt(nodes: int) -> Document:
     return document
 
 
+def hard_consolidate(nodes: int) -> Document:
+    """Every node one GPU short of a whole one: a one-GPU task runs on each; a gang of a tenth as many 8-GPU tasks waits."""
+    document = hard_reclaim(nodes)
+    *running, gang = document["workloads"]
+    document["workloads"] = [*running[::DEVICES], gang]
+    document["queues"] = [
+        {"name": "lender", "quota": {"gpu": nodes}},
+        {"name": "owner", "quota": {"gpu": nodes * (DEVICES - 1)}},
+    ]
+    return document
+
+
 def hard_reclaim(nodes: int) -> Document:
     """Every GPU held by a one-GPU task of a queue without quota; one gang of nodes / 10 tasks of 8 GPUs has the quota for all.
 

@@ -59,7 +59,7 @@ def _cell(chance: random.Random) -> str:
 def outcome(seed: int) -> str:
     """How the answer to a contest compares; empty where nobody has to go, or nobody could."""
     snapshot = contest(seed).snapshot()
-    decision = decide(snapshot)
+    decision = decide(snapshot, ("allocate", "reclaim"))
     brute = Brute(snapshot, decision)
     if len(brute.units) > 11:
         return ""

@@ -117,6 +117,8 @@ class Sketch:
         ]
         task_changes = {key: changes.pop(key) for key in list(changes) if key in _OF_TASKS}
         fresh = [_changed(task, task_changes) for task in fresh]
+        if state == "running":
+            rows = [_changed(task, task_changes) for task in rows]
         rows += fresh
         count = len(rows)
         self.workloads[letter] = _changed(

@@ -74,7 +74,7 @@ def test_some_passes_run_alone(run: Run, file: Path) -> None:
     for passes in ("allocate,reclam", ""):
         result = run("decide", file, "--passes", passes)
         assert (result.code, result.out) == (2, "")
-        assert "allocate, reclaim" in result.err
+        assert "allocate, consolidate, reclaim, preempt, stale" in result.err
 
 
 def test_an_explanation_says_why_in_sentences(run: Run, file: Path) -> None:

@@ -341,9 +341,15 @@ def test_an_alternative_that_its_queue_allows_is_taken_though_a_larger_one_is_ov
 
 def test_an_alternative_beyond_the_limit_is_not_taken_though_a_smaller_one_was_asked_first() -> None:
     """The first alternative would be allowed, but has no room; the second has room, but is too large for the limit."""
-    sketch = mixed(limit=1, nodes="n1: bb\nn2: ..").with_queues(queue("other", 4)).run("b", "other")
+    sketch = (
+        mixed(limit=1, nodes="n1: bb\nn2: ..")
+        .with_queues(queue("other", 4))
+        .run("b", "other", preemptible=False)
+    )
     check(sketch, "n1: bb\nn2: ..", held="A")
     check(
-        mixed(limit=2, nodes="n1: bb\nn2: ..").with_queues(queue("other", 4)).run("b", "other"),
+        mixed(limit=2, nodes="n1: bb\nn2: ..")
+        .with_queues(queue("other", 4))
+        .run("b", "other", preemptible=False),
         "n1: bb\nn2: AA",
     )

@@ -28,7 +28,7 @@ def test_nodes_are_counted_by_their_first_reason() -> None:
     sketch = (
         Sketch("n1: b\nn2: .\nn3: .\nn4: .\nn5: .")
         .with_queues(queue("q", 9))
-        .run("b", "q")
+        .run("b", "q", preemptible=False)
         .wait("A", "q", pool="p")
     )
     sketch.node("n1", pool="p").node("n2", pool="p", ready=False).node("n3", pool="p", cordoned=True)

@@ -420,7 +420,7 @@ def test_what_no_rack_could_ever_hold_is_said() -> None:
 
 def test_the_rack_of_those_who_run_is_named() -> None:
     """The rest of it can't go elsewhere."""
-    sketch = one_queue("n1: Ab\nn2: ..", r1="n1", r2="n2").run("A", "q").run("b", "q")
+    sketch = one_queue("n1: Ab\nn2: ..", r1="n1", r2="n2").run("A", "q").run("b", "q", preemptible=False)
     code, message, nodes, short = hold_of(sketch.wait("A", "q", topology=RACK))
     assert (code, short) == ("Topology", {"gpu": 1000})
     assert "needs 1 GPU on one rack; the rack where the rest of it runs (r1) has 0 free" in message

@@ -105,7 +105,7 @@ def _bonds(workload: Workload) -> list[tuple[list[str], int]]:
 def test_a_gang_is_placed_where_any_assignment_keeps_its_bonds(sketch: Sketch) -> None:
     """Required levels of the gang, of groups, of nested groups and of segments, with tasks of two sizes."""
     snapshot = sketch.snapshot()
-    decision = decide(snapshot)
+    decision = decide(snapshot, ("allocate",))
     assert verify(snapshot, decision) == ()
     assert bool(decision.places) == possible(snapshot), (
         f"\n{sketch.nodes}\n\n{after(snapshot, decision)}\n{decision.holds}"
@@ -131,7 +131,7 @@ def sieges(draw: st.DrawFn) -> Sketch:
 def test_the_victims_are_the_best_by_rule_6_over_all_domains(sketch: Sketch) -> None:
     """Room is made inside one domain, in the one where it costs least; nobody waits while any set of victims helps."""
     snapshot = sketch.snapshot()
-    decision = decide(snapshot)
+    decision = decide(snapshot, ("allocate", "reclaim"))
     assert verify(snapshot, decision) == ()
     best = Brute(snapshot, decision)
     if len(best.units) > 10:

@@ -57,7 +57,7 @@ def shown(sketch: Sketch, decision: Decision) -> str:
 def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Sketch) -> None:
     """What is evicted could go step by step, costs least by rule 6, and work is held only where no set of victims helps."""
     snapshot = sketch.snapshot()
-    decision = decide(snapshot)
+    decision = decide(snapshot, ("allocate", "reclaim"))
     brute = Brute(snapshot, decision)
     if len(brute.units) > 10:
         return

@@ -11,6 +11,7 @@ from gpumax.errors import BadFile, Fault
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.allocate import allocate
+from gpumax.policy.consolidate import consolidate
 from gpumax.policy.hold import holds
 from gpumax.policy.preempt import preempt
 from gpumax.policy.reclaim import reclaim
@@ -18,7 +19,7 @@ from gpumax.policy.stale import stale
 from gpumax.policy.world import World
 
 PASSES: Final[dict[str, Callable[[World], None]]] = {
-    "allocate": allocate, "reclaim": reclaim, "preempt": preempt, "stale": stale,
+    "allocate": allocate, "consolidate": consolidate, "reclaim": reclaim, "preempt": preempt, "stale": stale,
 }  # fmt: skip
 """Least disruptive first; this is the order in which they run, whatever the order in which they are named."""
 

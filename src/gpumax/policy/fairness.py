@@ -8,6 +8,7 @@ from gpumax.model.decision import Cause
 from gpumax.policy.admit import over_quota
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.rights import Rights
+from gpumax.policy.runtime import reclaim_ms, sides
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally
 
@@ -57,9 +58,7 @@ class Fairness(Rights):
         """A victim's minimum runtime: set one step below the common ancestor, or else at the nearest queue above."""
         if victim is self.asker:
             return 0
-        _, side = self._diverge(victim)
-        written = (account.queue.reclaim_min_runtime_ms for account in side.path)
-        return next((runtime for runtime in written if runtime is not None), 0)
+        return reclaim_ms(self._diverge(victim)[1])
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the giver is still above its share, or above its quota, after what was given."""
@@ -107,8 +106,5 @@ class Fairness(Rights):
         """The siblings under the lowest common ancestor: the asker's side and the victim's."""
         known = self._sides.get(victim.index)
         if known is None:
-            above = {account.parent for account in self.asker.path}
-            theirs = next(account for account in victim.path if account.parent in above)
-            mine = next(account for account in self.asker.path if account.parent is theirs.parent)
-            known = self._sides[victim.index] = (mine, theirs)
+            known = self._sides[victim.index] = sides(self.asker, victim)
         return known

@@ -14,12 +14,12 @@ from gpumax.policy.branch import Branch, grown
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.layout import Layout
 from gpumax.policy.ledger import Bools, Room
+from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.pool import pool_of
 from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, place_all
 from gpumax.policy.search import Found, search
-from gpumax.policy.topology import scopes
 from gpumax.policy.victims import Cost, Part, Rules, Trial, cost_of
 from gpumax.policy.world import World
 
@@ -96,6 +96,7 @@ def make_room_inside(world: World, placer: Placer, givers: Bools, rules: Rights,
         laid = placer.arrange(again.ledger, wants, choices)
         if laid is not None:
             again.ledger = laid[0]
+        if laid is not None and (not rules.moves or rehouse(world, again, again.gone)):
             return Made(again, laid[1], looked)
         return Made(trial, spots, looked)
     return Made(None, [], looked)
@@ -167,25 +168,3 @@ def _emptiest_first(layout: Layout, freed: Room, room: Room, branch: Branch, mas
     homes = layout.homes(freed, branch, mask)
     free = [(-int(room.gpus[rows].sum()), -int(room.cpu[rows].sum())) for rows in homes]
     return [homes[at] for at in sorted(range(len(homes)), key=lambda at: (free[at], at))]
-
-
-def move_together(world: World, trial: Trial, part: Part) -> list[Spot]:
-    """New places for a part of a workload that wishes something of the topology; empty where there are none.
-
-    A minimum moves as a whole, to wherever it may stand; an extra stays in the domains in which it stands.
-    """
-    if part.core:
-        moved_before = any(extra.gone for extra in part.rest)
-    else:
-        moved_before = any(part in core.rest for core in trial.gone)
-    within = scopes(part.workload, world.domains, world.nodes.row_of, anew=part.core)
-    if moved_before or within is None:
-        return []
-    wants = [Want(task, world.asks.of(part.workload, task), (), within.get(task.name)) for task in part.tasks]
-    placer = Placer(world.fits, world.scores)
-    for choices in ways(wants):
-        found = placer.arrange(trial.ledger.copy(), wants, choices, later=False)
-        if found is not None:
-            trial.ledger = found[0]
-            return found[1]
-    return []

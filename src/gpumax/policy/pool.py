@@ -155,6 +155,9 @@ class Pool:
         mask: Bools = allowed[self._group] & ~young
         if rights.below < NEVER:
             mask &= self._prices.priority < rights.below
+        only = rights.only()
+        if only is not None:
+            mask &= only
         return mask
 
     def present(self, mask: Bools) -> Bools:

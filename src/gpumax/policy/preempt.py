@@ -9,6 +9,7 @@ from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.admit import over_quota
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.rights import Rights
+from gpumax.policy.runtime import preempt_ms
 from gpumax.policy.take import take
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally
@@ -71,8 +72,7 @@ class Seniority(Rights):
 
     def protected_ms(self, victim: Account) -> int:
         """Set at the queue, or else at the nearest above."""
-        written = (account.queue.preempt_min_runtime_ms for account in victim.path)
-        return next((runtime for runtime in written if runtime is not None), 0)
+        return preempt_ms(victim)
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Always: what could be asked may go."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from gpumax.model.decision import Cause
 from gpumax.policy.gang import Gang, Want, total
+from gpumax.policy.ledger import Bools
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.victims import Part, Tally
 
@@ -17,10 +18,12 @@ class Rights(ABC):
 
     bounded: the queues in which room is made as well, where they have none; crowded: the lowest of them that has none;
     work below it has to make way. below: only work of a lower priority goes. weighs: whether it matters which queue gives.
+    moves: whether whoever goes must find a new place.
     """
 
     cause: ClassVar[Cause]
     weighs: ClassVar[bool] = True
+    moves: ClassVar[bool] = False
     below: float = inf
 
     def __init__(self, gang: Gang, wants: list[Want], bounded: tuple[Account, ...]) -> None:
@@ -29,6 +32,13 @@ class Rights(ABC):
         self.resources = [resource for resource in range(3) if self.asked[resource] > 0]
         self.bounded = bounded
         self.crowded = next((account for account in bounded if self.excess(account, Tally())), None)
+
+    def give_up(self) -> None:  # noqa: B027
+        """Take note that nothing was found."""
+
+    def only(self) -> Bools | None:
+        """Which parts of the pool may go at all, whatever their queues; None: all of them."""
+        return None
 
     @abstractmethod
     def eligible(self, gang: Gang) -> bool:

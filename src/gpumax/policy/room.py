@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 import numpy as np
 
 from gpumax.policy.ask import Ask, Choices, size
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
-from gpumax.policy.place import Placer, promise, settle, ways
+from gpumax.policy.moves import rehouse
+from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import MIXED, Heaps, Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
+
+MOST_HOUSES: Final = 16
+"""Of how many nodes it is tried to move the work elsewhere, for one task."""
 
 
 class Touched:
@@ -51,7 +56,7 @@ class Candidates:
         self.looked = 0  # parts looked at so far
         self._givers = givers
         self._asked: list[bool] = givers.tolist()
-        self._world = world
+        self.world = world
         self._touched = touched
         self._openings: dict[tuple[Ask, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
@@ -126,7 +131,7 @@ class Candidates:
                 left[part.rank] = False
             room = trial.ledger.later
             # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
-            enough = self._world.fits.fitting(self.pool.freed(room, left), ask, choice)
+            enough = self.world.fits.fitting(self.pool.freed(room, left), ask, choice)
             if self._within is not None:
                 enough = enough & self._within
             heaps = self.pool.bounds(left, self.rules, room, ask, choice).heaps(np.flatnonzero(enough))
@@ -142,7 +147,7 @@ class Candidates:
 
     def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
         """What has to go on a node, as it was found before if nothing has changed there but what queues give."""
-        if not self._world.fits.possible(ask, choice)[row]:
+        if not self.world.fits.possible(ask, choice)[row]:
             return None
         if self._within is not None and not self._within[row]:
             return None
@@ -165,6 +170,18 @@ class Candidates:
         if found is not None:
             self._openings[ask, choice, row] = (len(self._touched.rows), found.parts)
         return found
+
+    def drop(self, ask: Ask, row: int) -> None:
+        """A node that was found is of no use for an ask, until room there changes."""
+        for (other, _), (_, heaps) in self._heaps.items():
+            if other is ask:
+                for owner, heap in list(heaps.items()):
+                    left = [entry for entry in heap if entry[1] != row]
+                    if len(left) < len(heap):
+                        heapify(left)
+                        heaps[owner] = left
+                    if not left:
+                        del heaps[owner]
 
     def touch(self, rows: Iterable[int]) -> None:
         """Room on these nodes has changed."""
@@ -198,7 +215,10 @@ def place_all(
     for want in sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True):
         spot = placer.spot(trial.ledger, want, choices, within=within)
         if spot is None:
-            spot = _open_and_place(candidates, trial, want, choices)
+            if candidates.rules.moves:
+                spot = _move_and_place(candidates, trial, want, choices)
+            else:
+                spot = _open_and_place(candidates, trial, want, choices)
         if spot is None:
             return None
         spots.append(spot)
@@ -222,6 +242,25 @@ def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choices: C
     return spot
 
 
+def _move_and_place(candidates: Candidates, trial: Trial, want: Want, choices: Choices) -> Spot | None:
+    """The same on a node whose work finds new places; on the cheapest that are looked at before the search gives up."""
+    for _ in range(MOST_HOUSES):
+        before = trial.fork()
+        gone = set(trial.gone)
+        spot = _open_and_place(candidates, trial, want, choices)
+        if spot is None:
+            return None
+        if rehouse(candidates.world, trial, [part for part in trial.gone if part not in gone]):
+            candidates.touch(
+                spot.held.row for part in trial.gone if part not in gone for spot in trial.moved[part]
+            )
+            return spot
+        trial.become(before)
+        candidates.looked += MOST_HOUSES
+        candidates.drop(want.ask, spot.held.row)
+    return None
+
+
 def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
     """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first; their tasks."""
     tied = {extra for part in trial.gone for extra in part.rest}
@@ -232,25 +271,3 @@ def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
             tied.difference_update(part.rest)
             stay.update(held.task for held in part.helds)
     return stay
-
-
-def move(world: World, trial: Trial, part: Part) -> list[Spot]:
-    """New places, on room that is free now, for all tasks of a part that has to go; empty where they don't all fit."""
-    asks = [world.asks.of(part.workload, task) for task in part.tasks]
-    # Free room only shrinks while parts are moved: where an ask found none, it will find none.
-    if not trial.homeless.isdisjoint(asks):
-        return []
-    ledger = trial.ledger if len(asks) == 1 else trial.ledger.copy()
-    spots: list[Spot] = []
-    for task, ask in zip(part.tasks, asks, strict=True):
-        for choice in range(len(ask.gpu)):
-            row = world.scores.best(ledger.now, ask, choice, world.fits.fitting(ledger.now, ask, choice))
-            if row is not None:
-                spots.append(settle(ledger, Want(task, ask, ()), choice, row))
-                break
-        else:
-            if not spots:
-                trial.homeless.add(ask)
-            return []
-    trial.ledger = ledger
-    return spots

@@ -20,6 +20,7 @@ class Scores:
         placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
         self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)
         self._spreads_cpu: Bools = np.array([placement.cpu == "spread" for placement in placements], np.bool_)
+        self.spread: Bools = self._spreads_gpu | self._spreads_cpu
         self._packs = not (self._spreads_gpu.any() or self._spreads_cpu.any())
         self._all_cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
 

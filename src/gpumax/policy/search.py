@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
+from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
 from gpumax.policy.world import World
@@ -96,6 +97,8 @@ class _Search:
         if found is None:
             return None
         trial.ledger = found[0]
+        if self._rules.moves and not rehouse(self._world, trial, trial.gone):
+            return None
         return tuple(found[1])
 
     def _grow(

@@ -11,14 +11,15 @@ from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
-from gpumax.policy.inside import make_room_inside, move_together, search_inside
+from gpumax.policy.inside import make_room_inside, search_inside
 from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.moves import rehome
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of
 from gpumax.policy.reserve import delayed
 from gpumax.policy.rights import Rights
-from gpumax.policy.room import Candidates, Touched, make_room, move, spare
+from gpumax.policy.room import Candidates, Touched, make_room, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
 from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account
@@ -143,6 +144,7 @@ class _Taking:
                 spots = self._serve_as(gang, rights, wants)
                 if spots is not None:
                     return spots
+                rights.give_up()
         return None
 
     def _serve_as(self, gang: Gang, rights: Rights, wants: list[Want]) -> list[Spot] | None:
@@ -249,7 +251,7 @@ class _Taking:
             world.bounded.add(gang.workload.name)
             return None
         # Room to restart is for those whom it would hurt most to stop.
-        moved = _all_moved(world, rights, trial)
+        moved = trial.moved if rights.moves else _all_moved(world, rights, trial)
         late = delayed(
             world, gang, trial.ledger, spots, {held.task for part in trial.gone for held in part.helds}
         )
@@ -340,8 +342,7 @@ def _all_moved(world: World, rights: Rights, trial: Trial) -> dict[Part, list[Sp
 
 def _moved(world: World, rights: Rights, trial: Trial, part: Part) -> list[Spot]:
     """New places for a part; none where they don't all fit, or a queue above the asker has no room for it besides."""
-    moving = move_together if wished(part.workload) else move
-    spots = moving(world, trial, part) if _has_room_above(rights, trial, part) else []
+    spots = rehome(world, trial, part) if _has_room_above(rights, trial, part) else []
     if spots:
         trial.tally.count(part, -1)
     return spots

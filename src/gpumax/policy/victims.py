@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
-from gpumax.policy.gang import task_key
+from gpumax.policy.gang import Spot, task_key
 from gpumax.policy.ledger import Ledger, summed
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector
@@ -137,11 +137,15 @@ class Trial:
         self.gone: dict[Part, None] = {}  # in the order in which they go
         self.homeless: set[Ask] = set()  # asks for which no node has free room
         self.tally = Tally()
+        self.moved: dict[
+            Part, list[Spot]
+        ] = {}  # new places of those who go, where the pass wants them at once
 
     def fork(self) -> Trial:
         """A what-if of its own that starts like this one."""
         other = Trial(self.ledger)
         other.gone, other.homeless, other.tally = dict(self.gone), set(self.homeless), self.tally.copy()
+        other.moved = dict(self.moved)
         return other
 
     def evict(self, part: Part) -> None:
@@ -157,10 +161,22 @@ class Trial:
             self.ledger.stay(held)
         del self.gone[part]
         self.tally.count(part, -1)
+        for spot in self.moved.pop(part, ()):
+            self.ledger.free(spot.held)
+
+    def become(self, other: Trial) -> None:
+        """Go on from where a fork was, which is not used again."""
+        self.ledger, self.gone, self.homeless = other.ledger, other.gone, other.homeless
+        self.tally, self.moved = other.tally, other.moved
 
 
 class Rules(Protocol):
     """What a pass allows; as more goes, less may go."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether whoever goes must find a new place."""
+        ...
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the part may go after what was given already."""

@@ -101,6 +101,8 @@ class _Reclaim:
         if cause == "preempt" and (asker.queue != victim.queue or asker.priority <= victim.priority):
             found = f"preempts {victim.name} of queue {victim.queue}, priority {victim.priority}"
             yield Violation(7, found, asker.name, first)
+        if cause == "consolidate" and not step.moved:
+            yield Violation(6, f"consolidates, and {victim.name} finds no new place", asker.name, first)
         if step.core and (found := self._too_young(step, asker, cause)):
             yield Violation(7, found, asker.name, first)
 
@@ -163,6 +165,9 @@ class _Reclaim:
         """Why a minimum may not go yet; empty where it may. For reclaim: the runtime set one step below the common
         ancestor, or else at the nearest queue above; for preempt: at its queue, or else at the nearest above."""
         path = self.facts.paths.get(step.workload.queue, ())
+        if cause == "consolidate":
+            # Protected as from preempt in the asker's own queue, else as from reclaim.
+            cause = "preempt" if asker.queue == step.workload.queue else "reclaim"
         if cause == "reclaim":
             sides = self._sides(asker.queue, step.workload.queue)
             path = path[path.index(sides[1]) :] if sides is not None else ()

@@ -1,0 +1,69 @@
+"""New places for work that has to leave its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpumax.policy.gang import Spot, Want
+from gpumax.policy.place import Placer, settle, ways
+from gpumax.policy.topology import scopes, wished
+from gpumax.policy.victims import Part, Trial
+from gpumax.policy.world import World
+
+
+def rehome(world: World, trial: Trial, part: Part) -> list[Spot]:
+    """New places, on room that is free now, for all tasks of a part that has to go; empty where they don't all fit."""
+    return _together(world, trial, part) if wished(part.workload) else _anywhere(world, trial, part)
+
+
+def rehouse(world: World, trial: Trial, parts: Iterable[Part]) -> bool:
+    """Find new places for all of these, the largest first; whether that was possible."""
+    for part in sorted(parts, key=lambda part: (*part.amounts, part.core, part.rank), reverse=True):
+        spots = rehome(world, trial, part)
+        if not spots:
+            return False
+        trial.moved[part] = spots
+    return True
+
+
+def _anywhere(world: World, trial: Trial, part: Part) -> list[Spot]:
+    asks = [world.asks.of(part.workload, task) for task in part.tasks]
+    # Free room only shrinks while parts are moved: where an ask found none, it will find none.
+    if not trial.homeless.isdisjoint(asks):
+        return []
+    ledger = trial.ledger if len(asks) == 1 else trial.ledger.copy()
+    spots: list[Spot] = []
+    for task, ask in zip(part.tasks, asks, strict=True):
+        for choice in range(len(ask.gpu)):
+            row = world.scores.best(ledger.now, ask, choice, world.fits.fitting(ledger.now, ask, choice))
+            if row is not None:
+                spots.append(settle(ledger, Want(task, ask, ()), choice, row))
+                break
+        else:
+            if not spots:
+                trial.homeless.add(ask)
+            return []
+    trial.ledger = ledger
+    return spots
+
+
+def _together(world: World, trial: Trial, part: Part) -> list[Spot]:
+    """New places for a part of a workload that wishes something of the topology; empty where there are none.
+
+    A minimum moves as a whole, to wherever it may stand; an extra stays in the domains in which it stands.
+    """
+    if part.core:
+        moved_before = any(extra.gone for extra in part.rest)
+    else:
+        moved_before = any(part in core.rest for core in trial.gone)
+    within = scopes(part.workload, world.domains, world.nodes.row_of, anew=part.core)
+    if moved_before or within is None:
+        return []
+    wants = [Want(task, world.asks.of(part.workload, task), (), within.get(task.name)) for task in part.tasks]
+    placer = Placer(world.fits, world.scores)
+    for choices in ways(wants):
+        found = placer.arrange(trial.ledger.copy(), wants, choices, later=False)
+        if found is not None:
+            trial.ledger = found[0]
+            return found[1]
+    return []
