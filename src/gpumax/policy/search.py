@@ -81,23 +81,29 @@ class _Search:
             if not frontier:
                 return Found(sure=True, looked=looked)
             _, _, chosen = heappop(frontier)
-            trial = Trial(self._world.ledger)
-            for number in chosen:
-                trial.evict(self._parts[number])
-            spots = self._spots(trial, wants, choices)
-            if spots is not None:
-                return Found(True, looked, trial, spots)
+            # Where those who go must find new places: after the asker has taken its own, or, if need be, before.
+            for movers_first in (False, True) if self._rules.moves and chosen else (False,):
+                trial = Trial(self._world.ledger)
+                for number in chosen:
+                    trial.evict(self._parts[number])
+                spots = self._spots(trial, wants, choices, movers_first=movers_first)
+                if spots is not None:
+                    return Found(True, looked, trial, spots)
             self._grow(chosen, frontier, seen)
         return Found(sure=False, looked=MOST_SETS)
 
-    def _spots(self, trial: Trial, wants: list[Want], choices: Choices) -> tuple[Spot, ...] | None:
+    def _spots(
+        self, trial: Trial, wants: list[Want], choices: Choices, *, movers_first: bool
+    ) -> tuple[Spot, ...] | None:
         if not self._rules.enough(trial.tally):
+            return None
+        if movers_first and not rehouse(self._world, trial, trial.gone):
             return None
         found = self._placer.arrange(trial.ledger, wants, choices, within=self._within)
         if found is None:
             return None
         trial.ledger = found[0]
-        if self._rules.moves and not rehouse(self._world, trial, trial.gone):
+        if self._rules.moves and not movers_first and not rehouse(self._world, trial, trial.gone):
             return None
         return tuple(found[1])
 

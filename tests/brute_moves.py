@@ -1,0 +1,67 @@
+"""Consolidate by looking at every set of moves, on clusters small enough for that. Shares no code with the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from brute import Free, Unit, units
+from gpumax.model.snapshot import Snapshot
+
+
+def answers(snapshot: Snapshot) -> Iterator[tuple[Unit, ...]]:
+    """Every set of units, a minimum with all its extras, that can move so that the asker fits."""
+    all_units = units(snapshot)
+    for count in range(len(all_units) + 1):
+        for chosen in combinations(all_units, count):
+            extras = {(unit.workload.name, unit.tasks[0].name) for unit in chosen if not unit.core}
+            due = {
+                (unit.workload.name, other.tasks[0].name)
+                for unit in chosen if unit.core
+                for other in all_units if other.workload is unit.workload and not other.core
+            }  # fmt: skip
+            if due <= extras and moves(snapshot, chosen):
+                yield chosen
+
+
+def moves(snapshot: Snapshot, chosen: tuple[Unit, ...]) -> bool:
+    """Whether the asker fits once these have left, while they fit in what is free now and what the asker leaves of it."""
+    (asker,) = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
+    now: Free = {node.name: [1000] * len(node.devices) for node in snapshot.nodes}
+    for workload in snapshot.workloads:
+        for task in workload.tasks:
+            for share in task.devices:
+                now[task.node or ""][share.index] -= share.milli
+    later = {name: list(free) for name, free in now.items()}
+    movers = []
+    for unit in chosen:
+        for task in unit.tasks:
+            for share in task.devices:
+                later[task.node or ""][share.index] += share.milli
+            movers.append((len(task.devices), task.devices[0].milli))
+    asks = [(ask.devices, ask.milli) for task in asker.tasks for ask in task.request.gpu]
+    return any(_all_fit(left, movers) for left in _laid(now, later, asks))
+
+
+def _laid(now: Free, later: Free, asks: list[tuple[int, int]]) -> Iterator[Free]:
+    """What is left of the room that is free now, for every way to lay the asks out on the room that there will be."""
+    if not asks:
+        yield {name: [min(a, b) for a, b in zip(now[name], later[name], strict=True)] for name in now}
+        return
+    (count, milli), rest = asks[0], asks[1:]
+    for name, free in later.items():
+        for picked in combinations([index for index, left in enumerate(free) if left >= milli], count):
+            less = {**later, name: [left - milli * (index in picked) for index, left in enumerate(free)]}
+            yield from _laid(now, less, rest)
+
+
+def _all_fit(free: Free, movers: list[tuple[int, int]]) -> bool:
+    if not movers:
+        return True
+    (count, milli), rest = movers[0], movers[1:]
+    for name, devices in free.items():
+        for picked in combinations([index for index, left in enumerate(devices) if left >= milli], count):
+            less = {**free, name: [left - milli * (index in picked) for index, left in enumerate(devices)]}
+            if _all_fit(less, rest):
+                return True
+    return False
