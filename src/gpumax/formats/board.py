@@ -108,7 +108,9 @@ def _legend(snapshot: Snapshot, rows: Sequence[Row], paint: Paint, width: int) -
     for workload in sorted(snapshot.workloads, key=lambda workload: natural(workload.name)):
         code = paint.letters.get(workload.name)
         if code is not None:
-            notes = [text for mark, text in words.items() if mark in marks[workload.name]]
+            seen = marks[workload.name]
+            # Whoever goes and starts in one decision does so elsewhere.
+            notes = ["moves"] if {"+", "!"} <= seen else [words[mark] for mark in words if mark in seen]
             milli = held_milli(workload)
             if milli:
                 notes.insert(0, f"{format_count(milli)} GPU{'' if milli == MILLI else 's'}")
