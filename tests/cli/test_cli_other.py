@@ -14,6 +14,7 @@ from cli.conftest import Cli
 from cli.fake_api import FakeApi, page, queue, workload
 from gpumax import __version__
 from gpumax.apps.cli import main
+from gpumax.apps.cli.output import document
 from gpumax.formats.schema import NAMES
 
 
@@ -69,3 +70,8 @@ def test_completions(
     assert complete(monkeypatch, capfd, "gpumax schema work") == ["workload"]
     api.close()
     assert complete(monkeypatch, capfd, "gpumax logs tr") == []
+
+
+def test_text_that_looks_like_a_number_is_quoted_in_yaml() -> None:
+    """What is printed as YAML reads back as it was: a name like 08 stays text for every reader."""
+    assert document({"08": 1, "1e3": "007", "plain": "x"}, "yaml") == "'08': 1\n'1e3': '007'\nplain: x"

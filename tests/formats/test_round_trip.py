@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from formats.kit import QUEUES
 from formats.strategies import DECISIONS, snapshots, specs, trees
+from gpumax.apps.cli.output import document as written
 from gpumax.formats.decision import dump_decision, encode_decision, load_decision
 from gpumax.formats.queues import dump_queue
 from gpumax.formats.snapshot import dump_snapshot, load_snapshot
@@ -76,9 +76,9 @@ def test_a_decision_is_read_back_as_it_was(decision: Decision) -> None:
 @_SOME
 @given(specs())
 def test_a_workload_is_read_back_as_it_was(spec: WorkloadSpec) -> None:
-    """From JSON, and from YAML that another program wrote."""
+    """From JSON, and from the YAML that we print."""
     document = dump_spec(spec)
-    for text in (msgspec.json.encode(document), yaml.safe_dump(document).encode()):
+    for text in (msgspec.json.encode(document), written(document, "yaml").encode()):
         read = load_workloads(parse_text(text), base="/elsewhere", queues=QUEUES, default_project="other")
         assert read == ((), (spec,))
 

@@ -86,8 +86,15 @@ def document(found: object, output: str) -> str:
         return json.dumps(found, indent=2, ensure_ascii=False)
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(found, Dumper=dumper, sort_keys=False, allow_unicode=True, width=WIDE)
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        """Quotes text that begins like a number: readers of newer YAML take 08 or 1e3 for one."""
+
+    def represent(dumper: Any, text: str) -> Any:
+        style = "'" if text[:1].isdigit() or text[:1] in ("+", "-", ".") else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, represent)
+    text = yaml.dump(found, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=WIDE)
     return str(text).removesuffix("\n")
 
 
