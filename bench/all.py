@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 
 import cli
-import consolidate
 import decide
 import idle
 import latency
 import openb_trace
-import preempt
-import reclaim
+from consolidate import CONSOLIDATE
+from hard import REPEAT
 from measure import Row, show
+from preempt import PREEMPT
+from reclaim import RECLAIM
 
 
 def main() -> None:
@@ -27,9 +28,9 @@ def main() -> None:
         *latency.figures(20 if few else 100),
         *cli.figures(5 if few else 20),
         *decide.figures(1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
-        *reclaim.figures([50, 100, 200, 500], repeat=3 if few else 9),
-        *consolidate.figures([50, 100, 200, 500], repeat=3 if few else 9),
-        *preempt.figures([50, 100, 200, 500], repeat=3 if few else 9),
+        *RECLAIM.figures(3 if few else REPEAT),
+        *CONSOLIDATE.figures(3 if few else REPEAT),
+        *PREEMPT.figures(3 if few else REPEAT),
         *openb_trace.figures(flags.data, repeat=2 if few else 5),
         *idle.figures(5.0 if few else 20.0),
     ]

@@ -5,41 +5,12 @@ The gang has a tenth as many 8-GPU tasks as there are nodes, as in the hard recl
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+from typing import Final
 
 from clusters import DEVICES, hard_preempt
-from gpumax.formats.snapshot import load_snapshot
-from gpumax.policy.decide import decide
-from measure import Figure, Row, seconds, show
+from hard import Hard
 
-
-def figures(sizes: list[int], repeat: int) -> list[Row]:
-    """A row a size; the answer is checked: exactly the GPUs of the gang are evicted."""
-    rows: list[Row] = []
-    for nodes in sizes:
-        snapshot = load_snapshot(hard_preempt(nodes))
-        decision = decide(snapshot)
-        wanted = nodes // 10
-        if len(decision.places) != wanted or len(decision.evictions) != wanted * DEVICES:
-            raise SystemExit(
-                f"{nodes} nodes: {len(decision.places)} placed, {len(decision.evictions)} evicted"
-            )
-        times = tuple(1000 * time for time in seconds(partial(decide, snapshot), repeat))
-        rows.append(Figure(f"hard preempt, {nodes} nodes", "ms", times, 50.0 if nodes == 500 else None))
-    return rows
-
-
-def main() -> None:
-    """Read the flags, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--nodes", type=int, nargs="+", default=[50, 100, 200, 500], help="sizes to measure")
-    parser.add_argument("--repeat", type=int, default=9)
-    flags = parser.parse_args()
-    show(figures(flags.nodes, flags.repeat))
-
+PREEMPT: Final = Hard("hard preempt", hard_preempt, evicted=DEVICES, goal_ms=50)
 
 if __name__ == "__main__":
-    main()
+    PREEMPT.main(__doc__)

@@ -6,47 +6,14 @@ hardware that it doesn't state and with about 100 ms of start-up in each (docs/d
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
 from typing import Final
 
 from clusters import DEVICES, hard_reclaim
-from gpumax.formats.snapshot import load_snapshot
-from gpumax.policy.decide import decide
-from measure import Figure, Row, seconds, show
+from hard import Hard
 
 PUBLISHED_MS: Final = {50: 130, 100: 241, 200: 816, 500: 8970}
-
-
-def figures(sizes: list[int], repeat: int) -> list[Row]:
-    """A row a size; the answer is checked: exactly the GPUs of the gang are evicted."""
-    rows: list[Row] = []
-    for nodes in sizes:
-        snapshot = load_snapshot(hard_reclaim(nodes))
-        decision = decide(snapshot)
-        wanted = nodes // 10
-        if len(decision.places) != wanted or len(decision.evictions) != wanted * DEVICES:
-            raise SystemExit(
-                f"{nodes} nodes: {len(decision.places)} placed, {len(decision.evictions)} evicted"
-            )
-        times = tuple(1000 * time for time in seconds(partial(decide, snapshot), repeat))
-        beside = f" (KAI publishes {PUBLISHED_MS[nodes]})" if nodes in PUBLISHED_MS else ""
-        rows.append(
-            Figure(f"hard reclaim, {nodes} nodes{beside}", "ms", times, 50.0 if nodes == 500 else None)
-        )
-    return rows
-
-
-def main() -> None:
-    """Read the flags, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--nodes", type=int, nargs="+", default=[50, 100, 200, 500], help="sizes to measure")
-    parser.add_argument("--repeat", type=int, default=9)
-    flags = parser.parse_args()
-    show(figures(flags.nodes, flags.repeat))
-
+BESIDE: Final = {nodes: f" (KAI publishes {ms})" for nodes, ms in PUBLISHED_MS.items()}
+RECLAIM: Final = Hard("hard reclaim", hard_reclaim, evicted=DEVICES, goal_ms=50, beside=BESIDE)
 
 if __name__ == "__main__":
-    main()
+    RECLAIM.main(__doc__)
