@@ -11,7 +11,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.decide import PASSES, decided
 from gpumax.policy.derive import derived, share_words
-from gpumax.policy.gang import Gang, total
+from gpumax.policy.gang import Gang
 from gpumax.policy.hold import NOT_ENOUGH, Reasons
 from gpumax.policy.needs import Needs
 from gpumax.policy.order import Order
@@ -86,7 +86,7 @@ def _look(snapshot: Snapshot, name: str, passes: tuple[str, ...]) -> _Wait:
         return _Wait()
     reasons = Reasons(world)
     never = reasons.never(gang)
-    steps = tuple(derived(world, gang.account, total(gang.chunk())))
+    steps = tuple(derived(world, gang.account, gang.asked()))
     # What ends in this decision begins anew, whatever else there is.
     ended = name in world.ended
     return _Wait(

@@ -25,6 +25,7 @@ class Fairness(Rights):
         super().__init__(gang, wants, gang.account.path[1:])
         self._sides: dict[int, tuple[Account, Account]] = {}
         self._in_quota: dict[int, bool] = {}
+        self._counts: dict[tuple[int, ...], list[int]] = {}
 
     def eligible(self, gang: Gang) -> bool:
         """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
@@ -78,18 +79,30 @@ class Fairness(Rights):
     def _may_give(self, account: Account, tally: Tally, kinds: tuple[int, ...]) -> bool:
         """Whether every queue from the owner up to the common ancestor has something to give. kinds: what would be freed."""
         taker, giver = self._diverge(account)
-        # A guarantee of GPUs is not broken to get at cores: where GPUs are asked for and freed, only they count.
-        resources = (0,) if 0 in kinds and 0 in self.resources else [r for r in self.resources if r in kinds]
+        resources = self._counting(kinds)
         for owner in account.path:
-            given = tally.of(owner)
-            held = [(r, owner.allocated[r] - given[r]) for r in resources]
-            if not any(amount > owner.share[r] for r, amount in held):
-                above_quota = any(amount > owner.quota[r] for r, amount in held)
+            given, held = tally.of(owner), owner.allocated
+            above_quota = False
+            for r in resources:
+                left = held[r] - given[r]
+                if left > owner.share[r]:
+                    break
+                above_quota = above_quota or left > owner.quota[r]
+            else:
                 if not (above_quota and self._guaranteed(taker)):
                     return False
             if owner is giver:
                 break
         return True
+
+    def _counting(self, kinds: tuple[int, ...]) -> list[int]:
+        """The resources by which it is judged whether a queue has something to give, where these would be freed."""
+        known = self._counts.get(kinds)
+        if known is None:
+            # A guarantee of GPUs is not broken to get at cores: where GPUs are asked for and freed, only they count.
+            gpus = 0 in kinds and 0 in self.resources
+            known = self._counts[kinds] = [0] if gpus else [r for r in self.resources if r in kinds]
+        return known
 
     def _guaranteed(self, taker: Account) -> bool:
         """Whether the asker stays within quota, from its own queue up to the common ancestor."""

@@ -43,7 +43,9 @@ class Gang:
     together: how many of these places, the first ones, are of the minimum and start together.
     """
 
-    __slots__ = ("_extras", "_short", "account", "incomplete", "placed", "stage", "together", "workload")
+    __slots__ = (
+        "_asked", "_extras", "_short", "account", "incomplete", "placed", "stage", "together", "workload"
+    )  # fmt: skip
 
     def __init__(self, workload: Workload, account: Account, wants: list[Want]) -> None:
         self.workload = workload
@@ -73,6 +75,7 @@ class Gang:
             short.sort(key=lambda want: task_key(want.task))
             extras.sort(key=lambda want: task_key(want.task))
         self._short, self._extras = short, extras
+        self._asked: Vector | None = None
         self.incomplete: dict[str, int] = missing
         # 0 below its minimum, 1 at it, 2 above: in this order among equals of its queue.
         self.stage = 0 if short or missing else 2 if surplus else 1
@@ -81,9 +84,16 @@ class Gang:
         """What is to be placed next: all that the minimum lacks together, else one task."""
         return self._short or self._extras[:1]
 
+    def asked(self) -> Vector:
+        """What the chunk counts."""
+        if self._asked is None:
+            self._asked = total(self.chunk())
+        return self._asked
+
     def advance(self, spots: list[Spot]) -> bool:
         """Take note of places for the chunk; returns whether more waits."""
         self.placed += spots
+        self._asked = None
         if self._short:
             self._short = []
             self.together = len(spots)
@@ -111,4 +121,4 @@ def total(wants: list[Want]) -> Vector:
     """The sum of what tasks count."""
     if len(wants) == 1:
         return wants[0].amounts
-    return tuple(sum(want.amounts[resource] for want in wants) for resource in range(3))
+    return tuple(map(sum, zip(*[want.amounts for want in wants], strict=True))) or (0, 0, 0)

@@ -9,7 +9,7 @@ from gpumax.model.decision import Hold, HoldCode
 from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
-from gpumax.policy.gang import Gang, Want, total
+from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
 from gpumax.policy.nowhere import no_such_device
 from gpumax.policy.short import Lack, Lacks
@@ -42,7 +42,7 @@ class Reasons:
         name, chunk = gang.workload.name, gang.chunk()
         if gang.incomplete:
             return Hold(name, "GangIncomplete", _incomplete(gang.incomplete))
-        wanted = total(chunk)
+        wanted = gang.asked()
         found = barrier(gang.account, wanted, preemptible=gang.workload.preemptible)
         if found is not None and wanted[found.resource] > found.bound:
             return Hold(name, found.code, _barred(found, wanted), short=found.excess)
@@ -92,7 +92,7 @@ class Reasons:
         if gang.incomplete:
             return True
         chunk = gang.chunk()
-        wanted = total(chunk)
+        wanted = gang.asked()
         found = barrier(gang.account, wanted, preemptible=gang.workload.preemptible)
         if found is not None and wanted[found.resource] > found.bound:
             return True

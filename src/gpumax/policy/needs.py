@@ -14,7 +14,7 @@ from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.ask import Ask
 from gpumax.policy.decide import decide
-from gpumax.policy.gang import Gang, total
+from gpumax.policy.gang import Gang
 from gpumax.policy.short import Lack
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.words import amounts, listed, more, some
@@ -79,7 +79,7 @@ class Needs:
         self, change: Change, bound: Callable[[Queue], Amounts], used: Callable[[Account], Vector]
     ) -> Iterator[Need]:
         """Bounds raised by what it lacks, in all queues at once that lack something."""
-        wanted = total(self.gang.chunk())
+        wanted = self.gang.asked()
         lacking: dict[str, list[int]] = {}
         for account in self.gang.account.path:
             most = bound(account.queue).vector()
@@ -90,7 +90,7 @@ class Needs:
 
     def _shares(self) -> Iterator[Need]:
         """Quotas raised so that its queues may hold it."""
-        wanted = total(self.gang.chunk())
+        wanted = self.gang.asked()
         lacking: dict[str, list[int]] = {}
         for account in self.gang.account.path:
             over = [wanted[r] > 0 and account.allocated[r] + wanted[r] > account.share[r] for r in range(3)]

@@ -52,11 +52,15 @@ class OneNode:
         for held in helds:
             if held.row != self._row:
                 continue
-            if self._missing > 0 and any(self._devices.get(column, 0) < 0 for column, _ in held.devices):
-                return True
+            if self._missing > 0:
+                for column, _ in held.devices:
+                    if self._devices.get(column, 0) < 0:
+                        return True
             if (self._cpu < 0 and held.cpu) or (self._memory < 0 and held.memory) or self._tasks < 0:
                 return True
-            if any(self._extended.get(name, 0) < 0 and amount for name, amount in held.extended):
+            if self._extended and any(
+                self._extended.get(name, 0) < 0 and amount for name, amount in held.extended
+            ):
                 return True
             if self._asked and held.slices and not self._slices_fit():
                 return True

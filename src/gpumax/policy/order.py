@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final
 
-from gpumax.policy.gang import Gang, total
+from gpumax.policy.gang import Gang
 from gpumax.policy.tree import Account, Vector
 
 SiblingKey = tuple[bool, bool, int, bool, float, float, int, int, int, int, str]
@@ -63,29 +63,31 @@ class Order:
             head = level.head()
             level.stamp += 1
             if head is not None:
-                heappush(
-                    above.offers, (level.key(account, total(head.chunk())), level.stamp, account.index, level)
-                )
+                heappush(above.offers, (level.key(account, head.asked()), level.stamp, account.index, level))
             account = account.parent
 
 
 class _Level:
     """One queue's side: its own gangs, last is next, or its children's offers; stale offers are dropped when met."""
 
-    __slots__ = ("_known", "account", "gangs", "offers", "stamp")
+    __slots__ = ("_held", "_known", "account", "gangs", "offers", "stamp")
 
     def __init__(self, account: Account | None) -> None:
         self.account = account
         self.gangs: list[tuple[tuple[int, int, int, str], Gang]] = []
         self.offers: list[tuple[SiblingKey, int, int, _Level]] = []
         self.stamp = 0
-        self._known: tuple[Vector, Vector, SiblingKey] | None = None
+        self._known: dict[Vector, SiblingKey] = {}  # by what the head asks, as long as the queue holds this
+        self._held: list[int] = []
 
     def key(self, account: Account, head: Vector) -> SiblingKey:
         """Its place among its siblings with this head; looked up where neither has changed."""
-        if self._known is None or self._known[0] != account.allocated or self._known[1] != head:
-            self._known = (account.allocated.copy(), head, sibling_key(account, head))
-        return self._known[2]
+        if self._held != account.allocated:
+            self._held, self._known = account.allocated.copy(), {}
+        known = self._known.get(head)
+        if known is None:
+            known = self._known[head] = sibling_key(account, head)
+        return known
 
     def best(self) -> _Level | None:
         """The child whose offer is first."""
@@ -119,21 +121,22 @@ def sibling_key(account: Account, head: Vector) -> SiblingKey:
     """The order among siblings, first difference wins (policy.md, "Who is next")."""
     over = beyond = shareless = False
     added = alone = 0.0
-    share = account.share
-    for resource in (0, 1, 2):
-        held, asked, cap = account.allocated[resource], head[resource], account.allowed(resource)
+    share, queue = account.share, account.queue
+    for held, asked, cap, due, quota in zip(
+        account.allocated, head, account.allowed, share, account.quota, strict=True
+    ):
         if asked > 0:
-            over = over or held > share[resource]
-            beyond = beyond or held + asked > account.quota[resource]
+            over = over or held > due
+            beyond = beyond or held + asked > quota
             shareless = shareless or cap == 0
-        added = max(added, _part(held + asked, cap))
-        alone = max(alone, _part(held, cap))
-    queue = account.queue
+        # A quotient of integers: equal parts are equal floats.
+        now, then = (held / cap, (held + asked) / cap) if cap > 0 else _shareless(held, asked)
+        added = then if then > added else added
+        alone = now if now > alone else alone
     return (
         over, beyond, -queue.priority, shareless, added, alone, share[0], share[1], share[2], queue.created_ms, queue.name
     )  # fmt: skip
 
 
-def _part(used: int, cap: int) -> float:
-    """What part of what is allowed is in use. A quotient of integers: equal parts are equal floats."""
-    return used / cap if cap > 0 else float(used * NO_SHARE_WEIGHT)
+def _shareless(held: int, asked: int) -> tuple[float, float]:
+    return float(held * NO_SHARE_WEIGHT), float((held + asked) * NO_SHARE_WEIGHT)

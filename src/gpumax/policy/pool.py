@@ -23,6 +23,8 @@ from gpumax.units import MILLI
 Floats = npt.NDArray[np.float64]
 
 NEVER: Final = np.inf
+SUMS: Final = (2, 3, 4)
+"""The numbers of a Cost that add up over the parts that go; of the others the worst part counts."""
 MIXED: Final = -1
 """In place of a queue: several queues give."""
 
@@ -41,27 +43,20 @@ class _Prices(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """A row a node. first: of the first number of a Cost, where queues mix; else the owner, and at least what it gives.
+    """A row a node of `rows`: who alone gives there and at least how much, or MIXED; and of each number of a Cost."""
 
-    rest: of the other numbers of a Cost.
-    """
-
-    first: Floats
+    rows: Ints
     owner: Ints
     given: Floats
-    rest: list[Floats]
+    cost: list[Floats]
 
-    def heaps(self, rows: Ints) -> Heaps:
-        """These nodes as unordered heaps; those that can't help are left out."""
-        owner = self.owner[rows]
-        columns = [
-            np.where(owner == MIXED, self.first[rows], self.given[rows]),
-            *(bound[rows] for bound in self.rest),
-        ]
+    def heaps(self) -> Heaps:
+        """The nodes as unordered heaps; those that can't help are left out."""
+        columns = [np.where(self.owner == MIXED, self.cost[0], self.given), *self.cost[1:]]
         fine = np.all([np.isfinite(column) for column in columns], axis=0)
         numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
         heaps: Heaps = {}
-        for queue, key, row in zip(owner[fine].tolist(), numbers, rows[fine].tolist(), strict=True):
+        for queue, key, row in zip(self.owner[fine].tolist(), numbers, self.rows[fine].tolist(), strict=True):
             heaps.setdefault(queue, []).append((key, row))
         return heaps
 
@@ -87,7 +82,11 @@ class Pool:
         self.parts = parts(world)
         self.going: dict[Part, Going] = {}
         self._kept = 0
-        self._world = world
+        # No link to the world, which has one to its pool: a circle would be there until it is searched for.
+        self._now_ms = world.snapshot.now_ms
+        self._nodes = len(world.nodes.nodes)
+        self._accounts = list(world.tree.accounts.values())
+        self._gone: Bools = np.zeros(len(self.parts), np.bool_)
         self._cores = {part.workload.name: part for part in self.parts if part.core}
         for name in world.placed:
             self.keep(name)
@@ -125,14 +124,24 @@ class Pool:
         self._devices: Ints = np.array(devices, np.int64).reshape(-1, 5).T
         by_row = np.argsort(self._holds[1], kind="stable")
         self._on = self._holds[0][by_row]
-        self._starts = np.searchsorted(self._holds[1][by_row], np.arange(len(self._world.nodes.nodes) + 1))
+        self._starts = np.searchsorted(self._holds[1][by_row], np.arange(self._nodes + 1))
 
     def keep(self, name: str) -> None:
         """Have a workload keep its minimum: it was placed in this decision, and the rest of its gang was counted on."""
         core = self._cores.get(name)
         if core is not None:
-            core.gone = True
+            core.gone = self._gone[core.rank] = True
             self._kept += 1
+
+    def go(self, part: Part, going: Going) -> None:
+        """Have a part go."""
+        part.gone = self._gone[part.rank] = True
+        self.going[part] = going
+
+    def stay(self, part: Part) -> None:
+        """Let a part that was to go stay after all."""
+        part.gone = self._gone[part.rank] = False
+        del self.going[part]
 
     @property
     def lost(self) -> int:
@@ -151,7 +160,7 @@ class Pool:
         allowed = np.array([rights.may_be_asked(part.account, part.kinds) for part in self._groups], np.bool_)
         until = np.array([rights.protected_ms(part.account) for part in self._groups], np.float64)
         # `age` is the negative start.
-        young = self._core & (-self._prices.age + until[self._group] > self._world.snapshot.now_ms)
+        young = self._core & (-self._prices.age + until[self._group] > self._now_ms)
         mask: Bools = allowed[self._group] & ~young
         if rights.below < NEVER:
             mask &= self._prices.priority < rights.below
@@ -162,8 +171,7 @@ class Pool:
 
     def present(self, mask: Bools) -> Bools:
         """Those of a mask that have not gone yet."""
-        gone = np.array([part.gone for part in self.parts], np.bool_)
-        left: Bools = mask & ~gone
+        left: Bools = mask & ~self._gone
         return left
 
     def standing(self, rows: Bools) -> Bools:
@@ -188,55 +196,49 @@ class Pool:
                         other.give_rest(held)
         return other
 
-    def bounds(self, mask: Bools, rights: Rights, room: Room, ask: Ask, choice: int) -> Bounds:
-        """For every node, bounds below what any room for the ask there costs.
+    def bounds(self, mask: Bools, rights: Rights, room: Room, ask: Ask, choice: int, rows: Ints) -> Bounds:
+        """For each of these nodes, bounds below what any room for the ask there costs.
 
         room: as it will be; NEVER where no such parts help.
         """
-        size = len(room.cpu)
-        rank, row = self._holds[0], self._holds[1]
-        rank, row = rank[mask[rank]], row[mask[rank]]
-        ends = self._ends(rights)
-        least = [_least(size, row, prices[rank]) for prices in (ends, *self._prices)]
+        size = len(rows)
+        place = np.full(self._nodes, -1, np.int64)
+        place[rows] = np.arange(size)
+        rank, row = self._holds[0], place[self._holds[1]]
+        here = mask[rank] & (row >= 0)
+        rank, row = rank[here], row[here]
+        prices = (self._ends(rights), *self._prices)
+        least = [_least(size, row, price[rank]) for price in prices]
         gpu = ask.gpu[choice]
         if gpu is None:
-            return Bounds(least[0], np.full(size, MIXED, np.int64), least[0], least[1:])
-        lack = gpu.devices - room.view(gpu).fitting
+            return Bounds(rows, np.full(size, MIXED, np.int64), least[0], least)
         usable, need = room.nodes.usable(gpu)
         whole = not gpu.memory_mib and gpu.milli == MILLI
-        rank, row, column, milli, beside = self._devices[:, mask[self._devices[0]]]
-        cell = row * usable.shape[1] + column
-        # A part is met once a device; where it holds more than are lacking, no more often than that.
-        beside = np.minimum(beside, np.maximum(lack[row], 1))
-        shape = usable.shape
-        gives = _total(shape, cell, milli.astype(np.float64))
-        opens = usable & (room.devices < need) & (room.devices + gives >= need)
-        amount = gives if whole else _spread(shape, cell, milli.astype(np.float64), largest=False)
-        columns = []
-        for number, price in enumerate(self._prices):
-            if number in (0, 4):
-                columns.append(_spread(shape, cell, price[rank], largest=whole))
-            elif whole:
-                columns.append(_total(shape, cell, price[rank] / beside))
-            else:
-                columns.append(_spread(shape, cell, price[rank] / beside, largest=False))
-        found = [
-            _nth(np.where(opens, value, NEVER), lack, together=number in (1, 2, 3))
-            for number, value in enumerate(columns)
-        ]
-        bound = [np.where(lack > 0, value, base) for value, base in zip(found, least[1:], strict=True)]
-        given = _nth(np.where(opens, amount, NEVER), lack, together=True)
-        first = np.where((lack > 0) & ~np.isfinite(given), NEVER, least[0])
+        lack = gpu.devices - room.view(gpu).fitting[rows]
+        short = _Short(lack, usable[rows], need[rows], room.devices[rows], whole)
+        here = mask[self._devices[0]] & (place[self._devices[1]] >= 0)
+        devices = self._devices[:, here]
+        devices[1] = place[devices[1]]
+        given, found = short.opened(devices, prices)
+        if rights.weighs:
+            # Where no queue ends lower than that, no part has gone that would bring its queue lower even alone.
+            high = prices[0][devices[0]] <= found[0][devices[1]]
+            _, closer = short.opened(devices[:, high], prices)
+            found[1:] = [
+                np.where(np.isfinite(closer[1]), some, every)
+                for some, every in zip(closer[1:], found[1:], strict=True)
+            ]
+        bounds = [np.where(lack > 0, value, base) for value, base in zip(found, least, strict=True)]
         owner = np.full(size, MIXED, np.int64)
         if rights.weighs and rights.resources[0] == 0:
-            owner = np.where((lack > 0) & np.isfinite(given), _alone(size, row, self._account[rank]), MIXED)
-        return Bounds(first, owner, given, bound)
+            alone = _alone(size, devices[1], self._account[devices[0]])
+            owner = np.where((lack > 0) & np.isfinite(given), alone, MIXED)
+        return Bounds(rows, owner, given, bounds)
 
     def _held(self, resource: int) -> tuple[Floats, Floats]:
         """What each queue holds, and its share, by the queue's index."""
-        accounts = sorted(self._world.tree.accounts.values(), key=lambda account: account.index)
-        held = np.array([account.allocated[resource] for account in accounts], np.float64)
-        share = np.array([account.share[resource] for account in accounts], np.float64)
+        held = np.array([account.allocated[resource] for account in self._accounts], np.float64)
+        share = np.array([account.share[resource] for account in self._accounts], np.float64)
         return held, share
 
     def _ends(self, rights: Rights) -> Floats:
@@ -246,6 +248,44 @@ class Pool:
         amounts = self._amounts[:, rights.resources[0]].astype(np.float64)
         held, share = self._held(rights.resources[0])
         return -_quotient(held[self._account] - amounts, share[self._account])
+
+
+class _Short(NamedTuple):
+    """Nodes on which so many devices are lacking for an ask: a row a node. free: what a device has; whole: all of it is asked."""
+
+    lack: Ints
+    usable: Bools
+    need: Ints
+    free: Ints
+    whole: bool
+
+    def opened(self, devices: Ints, prices: tuple[Floats, ...]) -> tuple[Floats, list[Floats]]:
+        """The least that parts give where enough devices open, and at least how bad that is.
+
+        devices: a column for each device of a part: its rank, the row, the device, milli, and how many devices the part has.
+        """
+        rank, row, column, milli, beside = devices
+        shape = self.usable.shape
+        cell = row * shape[1] + column
+        # A part is met once a device; where it holds more than are lacking, no more often than that.
+        beside = np.minimum(beside, np.maximum(self.lack[row], 1))
+        amounts = milli.astype(np.float64)
+        gives = _total(shape, cell, amounts)
+        opens = self.usable & (self.free < self.need) & (self.free + gives >= self.need)
+        columns = []
+        for number, price in enumerate(prices):
+            if number not in SUMS:
+                columns.append(_spread(shape, cell, price[rank], largest=self.whole))
+            elif self.whole:
+                columns.append(_total(shape, cell, price[rank] / beside))
+            else:
+                columns.append(_spread(shape, cell, price[rank] / beside, largest=False))
+        found = [
+            _nth(np.where(opens, value, NEVER), self.lack, together=number in SUMS)
+            for number, value in enumerate(columns)
+        ]
+        amount = gives if self.whole else _spread(shape, cell, amounts, largest=False)
+        return _nth(np.where(opens, amount, NEVER), self.lack, together=True), found
 
 
 def _alone(size: int, row: Ints, account: Ints) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import ClassVar
 
 from gpumax.model.decision import Cause
@@ -31,8 +32,10 @@ def _lowest(world: World) -> dict[str, int]:
     asking = {gang.workload.queue for gang in world.waiting}
     lowest: dict[str, int] = {}
     for workload in world.snapshot.workloads:
-        if workload.preemptible and workload.queue in asking and _runs(workload):
-            lowest[workload.queue] = min(lowest.get(workload.queue, workload.priority), workload.priority)
+        if not workload.preemptible or workload.queue not in asking:
+            continue
+        if workload.priority < lowest.get(workload.queue, inf) and _runs(workload):
+            lowest[workload.queue] = workload.priority
     return lowest
 
 

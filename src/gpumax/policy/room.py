@@ -134,7 +134,7 @@ class Candidates:
             enough = self.world.fits.fitting(self.pool.freed(room, left), ask, choice)
             if self._within is not None:
                 enough = enough & self._within
-            heaps = self.pool.bounds(left, self.rules, room, ask, choice).heaps(np.flatnonzero(enough))
+            heaps = self.pool.bounds(left, self.rules, room, ask, choice, np.flatnonzero(enough)).heaps()
             for heap in heaps.values():
                 heapify(heap)
         else:

@@ -28,11 +28,11 @@ def stale(world: World) -> None:
 
 
 def _overdue(world: World, workload: Workload) -> bool:
-    if workload.name in world.ended or not any(task.state in ACTIVE for task in workload.tasks):
-        return False
     now_ms = world.snapshot.now_ms
     since_ms = now_ms if workload.stale_since_ms is None else workload.stale_since_ms
     if now_ms - since_ms < world.snapshot.policy.stale_grace_ms:
+        return False
+    if workload.name in world.ended or not any(task.state in ACTIVE for task in workload.tasks):
         return False
     if any(task.state == "succeeded" for task in workload.tasks):
         return False

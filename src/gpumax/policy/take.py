@@ -92,23 +92,22 @@ class _Taking:
 
     def _spare(self) -> None:
         """Let those stay after all whose room turned out not to be needed: what went later has freed enough."""
-        if self.world.pool is None:
+        world, pool, spared = self.world, self.world.pool, set[str]()
+        if pool is None:
             return
-        world, spared, all_going = self.world, set[str](), self.world.pool.going
-        tied = {extra for part in all_going for extra in part.rest}
-        for part in sorted(all_going, key=lambda part: (part.core, part.rank), reverse=True):
-            rights, moved = all_going[part]
+        tied = {extra for part in pool.going for extra in part.rest}
+        for part in sorted(pool.going, key=lambda part: (part.core, part.rank), reverse=True):
+            rights, moved = pool.going[part]
             too_much = not moved and rights.would_crowd(part)
             if part in tied or too_much or not world.ledger.could_stay(part.helds):
                 continue
-            del all_going[part]
+            pool.stay(part)
             for held in part.helds:
                 world.ledger.stay(held)
             for spot in moved:
                 world.ledger.free(spot.held)
             if not moved:
                 world.tree.add(part.account, part.amounts, fixed=False)
-            part.gone = False
             if part.core:
                 world.ended.discard(part.workload.name)
             tied.difference_update(part.rest)
@@ -223,11 +222,8 @@ class _Taking:
 
         A minimum is among them with its extras, wherever those are, or not at all.
         """
-        asked = [
-            part
-            for part in map(pool_of(self.world).parts.__getitem__, np.flatnonzero(givers))
-            if not part.gone
-        ]
+        pool = pool_of(self.world)
+        asked = [pool.parts[rank] for rank in np.flatnonzero(pool.present(givers)).tolist()]
         able = set(asked)
         here = [part for part in asked if all(extra.gone or extra in able for extra in part.rest)]
         if rights.crowded is not None:
@@ -260,8 +256,7 @@ class _Taking:
             return None
         # In the order in which they may go.
         for part in trial.gone:
-            part.gone = True
-            pool.going[part] = Going(rights, moved[part])
+            pool.go(part, Going(rights, moved[part]))
             if not moved[part]:
                 world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
             if part.core and (not moved[part] or wished(part.workload)):

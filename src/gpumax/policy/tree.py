@@ -20,11 +20,11 @@ UNITS = (MILLI, 1, 1)
 class Account:
     """One queue. Vectors are in the order of RESOURCES; `fixed` is what non-preemptible work holds.
 
-    boundless: what stands for an unlimited amount when parts are compared: the whole cluster.
+    allowed: what its use is measured against: the larger of quota and share, within its limit and the cluster.
     """
 
     __slots__ = (
-        "allocated", "boundless", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share"
+        "allocated", "allowed", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share"
     )  # fmt: skip
 
     def __init__(self, index: int, queue: Queue) -> None:
@@ -39,17 +39,12 @@ class Account:
         self.allocated: list[int] = [0, 0, 0]
         self.fixed: list[int] = [0, 0, 0]
         self.demand: list[int] = [0, 0, 0]
-        self.boundless: Vector = (UNLIMITED, UNLIMITED, UNLIMITED)
+        self.allowed: Vector = (0, 0, 0)  # set with the share
 
     @property
     def name(self) -> str:
         """The queue's name."""
         return self.queue.name
-
-    def allowed(self, resource: int) -> int:
-        """What the queue's use is measured against: the larger of quota and share, within its limit and the cluster."""
-        most = min(self.limit[resource], max(self.quota[resource], self.share[resource]))
-        return most if most < UNLIMITED else self.boundless[resource]
 
     def want(self, resource: int) -> int:
         """What it could use: the demand of all work below it, within its limit."""
@@ -88,10 +83,13 @@ class Tree:
 
     def divide(self, capacity: Vector, fairness_k: int) -> list[str]:
         """Set every share; demand must be there. Returns a sentence for each level whose quotas had to be cut."""
-        for account in self.accounts.values():
-            account.boundless = capacity
         warnings: list[str] = []
         _divide(self.roots, capacity, fairness_k, "the cluster", warnings)
+        for account in self.accounts.values():
+            most = map(min, account.limit, map(max, account.quota, account.share))
+            account.allowed = tuple(
+                [amount if amount < UNLIMITED else all_ for amount, all_ in zip(most, capacity, strict=True)]
+            )
         return warnings
 
     def rows(self) -> Iterable[Share]:

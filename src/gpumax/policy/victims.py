@@ -282,6 +282,8 @@ def _allowed(trial: Trial, rules: Rules, tally: Tally, chosen: list[Part], part:
 
 def _spared(node: OneNode, tally: Tally, chosen: list[Part]) -> list[Part]:
     """Without those that need not go: the worst to lose is spared first."""
+    if len(chosen) < 2:
+        return chosen
     kept = list(chosen)
     for part in reversed(chosen):
         if any(part in other.rest for other in kept):
@@ -299,6 +301,10 @@ def cost_of(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
     """How bad it is that these go, by rule 6; `tally`: what is given in all."""
     if not chosen:
         return (-float("inf"), 0, 0, 0, 0, 0)
+    if len(chosen) == 1:
+        priority, core, tasks, lost, age = chosen[0].cost
+        ends = rules.ends(tally, chosen[0].account, (0, 0, 0))
+        return (-ends, priority, tasks if core else 0, tasks, lost, age)
     givers = {part.account.index: part.account for part in chosen}
     return (
         -min(rules.ends(tally, account, (0, 0, 0)) for account in givers.values()),
