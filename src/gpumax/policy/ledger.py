@@ -220,8 +220,9 @@ class Room:
 
     def take_all(self, helds: list[Held], sign: int = 1) -> None:
         """`take` for many tasks at once."""
-        flat = chain.from_iterable((held.row, held.cpu, held.memory) for held in helds)
-        rows, cpu, memory = np.fromiter(flat, np.int64).reshape(-1, 3).T
+        rows = np.array([held.row for held in helds], np.int64)
+        cpu = np.array([held.cpu for held in helds], np.int64)
+        memory = np.array([held.memory for held in helds], np.int64)
         np.subtract.at(self.cpu, rows, sign * cpu)
         np.subtract.at(self.memory, rows, sign * memory)
         np.subtract.at(self.tasks, rows, sign)
@@ -231,14 +232,11 @@ class Room:
                     self.extended[name][held.row] -= sign * amount
             if held.slices:
                 self.nodes.sliced.count(self.slices, held.row, held.slices, sign)
-        flat = chain.from_iterable(
-            (held.row, column, milli) for held in helds for column, milli in held.devices
-        )
-        device_rows, columns, millis = np.fromiter(flat, np.int64).reshape(-1, 3).T
-        if device_rows.size:
-            millis = np.where(self.nodes.healthy[device_rows, columns], sign * millis, 0)
-            np.subtract.at(self.devices, (device_rows, columns), millis)
-            np.subtract.at(self.gpus, device_rows, millis)
+        flat = [
+            number for held in helds for column, milli in held.devices for number in (held.row, column, milli)
+        ]
+        device_rows, columns, millis = np.array(flat, np.int64).reshape(-1, 3).T
+        self._give_devices(device_rows, columns, -sign * millis)
         self.touched += np.unique(rows).tolist()
 
     def give(self, rows: Ints, cpu: Ints, memory: Ints) -> None:
@@ -250,10 +248,14 @@ class Room:
 
     def give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
         """Count many parts of devices as left."""
-        millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
-        np.add.at(self.devices, (rows, columns), millis)
-        np.add.at(self.gpus, rows, millis)
+        self._give_devices(rows, columns, millis)
         self.touched += np.unique(rows).tolist()
+
+    def _give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
+        millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
+        # A flat view: with one index it is many times faster than with two.
+        np.add.at(self.devices.reshape(-1), rows * self.devices.shape[1] + columns, millis)
+        np.add.at(self.gpus, rows, millis)
 
     def give_rest(self, held: Held) -> None:
         """Count the extended resources and the slices of a task as left."""

@@ -61,22 +61,26 @@ class Order:
             level = self._level(account)
             above = self._root if account.parent is None else self._level(account.parent)
             head = level.head()
-            level.stamp += 1
-            if head is not None:
-                heappush(above.offers, (level.key(account, head.asked()), level.stamp, account.index, level))
+            key = None if head is None else level.key(account, head.asked())
+            if key != level.offered:
+                level.stamp += 1
+                level.offered = key
+                if key is not None:
+                    heappush(above.offers, (key, level.stamp, account.index, level))
             account = account.parent
 
 
 class _Level:
     """One queue's side: its own gangs, last is next, or its children's offers; stale offers are dropped when met."""
 
-    __slots__ = ("_held", "_known", "account", "gangs", "offers", "stamp")
+    __slots__ = ("_held", "_known", "account", "gangs", "offered", "offers", "stamp")
 
     def __init__(self, account: Account | None) -> None:
         self.account = account
         self.gangs: list[tuple[tuple[int, int, int, str], Gang]] = []
         self.offers: list[tuple[SiblingKey, int, int, _Level]] = []
         self.stamp = 0
+        self.offered: SiblingKey | None = None  # the key of the offer that counts
         self._known: dict[Vector, SiblingKey] = {}  # by what the head asks, as long as the queue holds this
         self._held: list[int] = []
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpumax.model.decision import Eviction, Hold
-from gpumax.model.slices import milli, milli_of
+from gpumax.model.slices import milli
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import HOLDING, DeviceAsk, Task, Workload
+from gpumax.model.workload import DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Held, Ledger, Nodes, summed
+from gpumax.policy.ledger import Ledger, Nodes
+from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
-from gpumax.policy.slices import costs, lowest
 from gpumax.policy.topology import Domains, scopes
 from gpumax.policy.tree import Tree, Vector
 from gpumax.units import MILLI
@@ -37,7 +37,7 @@ class World:
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
-        self.held: dict[str, Held] = {}  # by task, what each holds
+        self.held = settle(snapshot, self.ledger, self.tree)  # by task, what each holds
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
@@ -51,11 +51,7 @@ class World:
         self.reserved: dict[str, Kept] = {}  # who waits because of one, by workload
         self.released = False  # whether one turned out not to be needed
         self._timed: list[Workload] | None = None
-        self._sums: dict[
-            tuple[int, bool], list[int]
-        ] = {}  # by queue and whether it is preemptible, what runs
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
-        self._settle()
         self._read_waiting()
         capacity = self.capacity()
         self.warnings = self.tree.divide(capacity, snapshot.policy.fairness_k)
@@ -70,94 +66,6 @@ class World:
         )
         gpus += MILLI * sliced
         return (gpus, sum(node.cpu_milli for node in nodes), sum(node.memory_mib for node in nodes))
-
-    def _settle(self) -> None:
-        """Count what running work holds. Devices that a file leaves out are the lowest that fit, in task order."""
-        helds: list[Held] = []
-        leaving: list[Held] = []
-        guessed: list[tuple[Workload, Task]] = []
-        for workload in self.snapshot.workloads:
-            counted: list[Held] = []
-            for task in workload.tasks:
-                if task.state not in HOLDING or task.node is None:
-                    continue
-                if (task.request.gpu or task.request.slices) and not task.devices:
-                    guessed.append((workload, task))
-                    continue
-                held = self._held(task, self._columns(task))
-                (leaving if task.state == "releasing" else counted).append(held)
-            if counted:
-                helds += counted
-                self._count(workload, counted)
-        self.ledger.settle(helds + leaving, leaving)
-        for workload, task in guessed:
-            held = self._held(task, self._guess(task))
-            going = task.state == "releasing"
-            self.ledger.settle([held], [held] if going else [])
-            if not going:
-                self._count(workload, [held])
-        accounts = list(self.tree.accounts.values())
-        for (index, preemptible), sums in self._sums.items():
-            self.tree.add(accounts[index], sums, fixed=not preemptible)
-            self.tree.want(accounts[index], sums)
-
-    def _count(self, workload: Workload, helds: list[Held]) -> None:
-        """Count what a workload holds in its queue."""
-        account = self.tree.accounts.get(workload.queue)
-        if account is not None:
-            amounts = summed(helds)
-            sums = self._sums.setdefault((account.index, workload.preemptible), [0, 0, 0])
-            sums[0] += amounts[0]
-            sums[1] += amounts[1]
-            sums[2] += amounts[2]
-
-    def _columns(self, task: Task) -> tuple[tuple[int, int], ...]:
-        column_of = self.nodes.column_of[self.nodes.row_of[task.node or ""]]
-        return tuple(
-            [
-                (column_of[share.index], share.milli or milli_of(share.slices))
-                for share in task.devices
-                if share.index in column_of
-            ]
-        )
-
-    def _slices(self, task: Task) -> tuple[tuple[int, str, int], ...]:
-        """The slices that a task holds; where a file leaves them out, the lowest devices that can take them."""
-        row = self.nodes.row_of[task.node or ""]
-        if not task.devices:
-            devices = self.nodes.sliced.by_row.get(row, ())
-            asked = tuple(sorted(task.request.slices.items()))
-            return lowest(devices, self.ledger.now.slices.get(row, ()), asked)
-        column_of = self.nodes.column_of[row]
-        return tuple(
-            (column_of[share.index], profile, count)
-            for share in task.devices
-            if share.index in column_of
-            for profile, count in sorted(share.slices.items())
-        )
-
-    def _guess(self, task: Task) -> tuple[tuple[int, int], ...]:
-        if not task.request.gpu:
-            return ()
-        gpu, row = task.request.gpu[0], self.nodes.row_of[task.node or ""]
-        usable, need = self.nodes.usable(gpu)
-        free = self.ledger.now.devices[row]
-        columns = [
-            column for column in range(free.size) if usable[row, column] and free[column] >= need[row, column]
-        ]
-        return tuple((column, int(need[row, column])) for column in columns[: gpu.devices])
-
-    def _held(self, task: Task, devices: tuple[tuple[int, int], ...]) -> Held:
-        """What a task holds."""
-        request = task.request
-        extended = tuple(request.extended.items()) if request.extended else ()
-        slices = self._slices(task) if self.nodes.sliced.by_row else ()
-        devices = costs(slices) if slices else devices
-        gpu = sum([milli for _, milli in devices])
-        row = self.nodes.row_of[task.node or ""]
-        held = Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices)
-        self.held[task.name] = held
-        return held
 
     def _read_waiting(self) -> None:
         for workload in self.snapshot.workloads:
