@@ -8,7 +8,11 @@ from typing import Final
 _DIGITS: Final = re.compile(r"([0-9]+)")
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that orders names with the numbers in them read as numbers: task-2 before task-10."""
-    parts = _DIGITS.split(name)
-    return tuple([(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part])
+def natural(name: str) -> tuple[str | int, ...]:
+    """A key that orders names with the numbers in them read as numbers: task-2 before task-10.
+
+    Text and numbers take turns, beginning with text, be it empty: two keys never compare the one with the other.
+    """
+    parts: list[str | int] = list(_DIGITS.split(name))
+    parts[1::2] = map(int, parts[1::2])
+    return tuple(parts)

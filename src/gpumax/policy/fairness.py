@@ -36,12 +36,11 @@ class Fairness(Rights):
     def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""
         crowded = -1 if self.crowded is None else self.crowded.index
-        return (
-            self.asker.index,
-            tuple(self.resources),
-            crowded,
-            tuple(map(self._within_quota, self.asker.path)),
-        )
+        return (self.asker.index, tuple(self.resources), crowded, self.claim())
+
+    def claim(self) -> object:
+        """Whether the asker stays within quota, from its own queue up: then others give what is above theirs."""
+        return tuple(map(self._within_quota, self.asker.path))
 
     def bound(self, account: Account, resource: int) -> int:
         """Its share, within its limit."""

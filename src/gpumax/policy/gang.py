@@ -12,7 +12,7 @@ from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector
 
 
-def task_key(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...], str]:
+def task_key(task: Task) -> tuple[int, tuple[str | int, ...], str]:
     """The order inside a gang: higher priority first, then by name."""
     return (-task.priority, natural(task.name), task.name)
 

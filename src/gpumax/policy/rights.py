@@ -48,6 +48,10 @@ class Rights(ABC):
     def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""
 
+    def claim(self) -> object:
+        """Equal for attempts for which a queue stops giving at the same point."""
+        return None
+
     @abstractmethod
     def bound(self, account: Account, resource: int) -> int:
         """What a queue above the asker may hold."""

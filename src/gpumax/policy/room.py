@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Final
 
 import numpy as np
 
 from gpumax.policy.ask import Ask, Choices, size
+from gpumax.policy.bounds import MIXED, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
 from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, promise, ways
-from gpumax.policy.pool import MIXED, Heaps, Pool
+from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
+from gpumax.policy.tree import Account
 from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
@@ -43,7 +46,7 @@ class Touched:
 class Candidates:
     """The parts that may go for somebody's work, and for each ask the nodes by what room there would cost.
 
-    Nodes on which one queue alone gives are kept by queue and by how much it gives: their order stays the same however
+    Nodes are kept by queue for each that could give alone there, in the order of how much it gives: that stays the same however
     much the queue gave elsewhere. Costs only rise as parts go, but on nodes where room changed otherwise. So a node's cost is looked at again when it
     is about to be chosen, and nodes in `touched`, which all candidates of a pass share, are put back in.
     """
@@ -58,7 +61,7 @@ class Candidates:
         self._asked: list[bool] = givers.tolist()
         self.world = world
         self._touched = touched
-        self._openings: dict[tuple[Ask, int, int], tuple[int, list[Part]]] = {}
+        self._openings: dict[tuple[Ask, int, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
         self._saved: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
         self._accounts = list(world.tree.accounts.values())
@@ -75,36 +78,35 @@ class Candidates:
         """The trial failed, and with it what was learnt on it."""
         self._heaps = self._saved
 
-    def parts(self) -> list[Part]:
-        """Those who may go and have not gone."""
-        return [part for part in self.pool.parts if self._asked[part.rank] and not part.gone]
+    def below(self, account: Account, trial: Trial) -> Iterator[Part]:
+        """Those below a queue who may go and have not gone: from queues that end highest first, there the least bad."""
+        left = self.pool.present(self._givers) & self.pool.below(account)
+        left[[part.rank for part in trial.gone]] = False
+        ranks = np.flatnonzero(left)
+        ends = self.pool.ends(self.rules, trial.tally)[ranks]
+        return map(self.pool.parts.__getitem__, ranks[np.argsort(ends, kind="stable")].tolist())
 
     def cheapest(self, trial: Trial, ask: Ask, choice: int) -> tuple[int, Opening] | None:
         """The node on which room for the ask costs least, and what has to go there."""
         heaps = self._heaps_of(trial, ask, choice)
-        while heaps:
-            cost, owner = min((self._cost(trial, owner, heap[0][0]), owner) for owner, heap in heaps.items())
-            if owner != MIXED and not self.rules.may_give(trial.tally, self._accounts[owner]):
-                self._close(trial, ask, choice, heaps, owner)
-                continue
+        givers = [
+            owner
+            for owner in heaps
+            if owner == MIXED or self.rules.may_give(trial.tally, self._accounts[owner])
+        ]
+        while givers:
+            cost, owner = min((self._cost(trial, owner, heaps[owner][0][0]), owner) for owner in givers)
             row = heaps[owner][0][1]
-            found = self._open(trial, ask, choice, row)
+            found = self._open(trial, ask, choice, row, owner)
             if found is not None and found.cost <= cost:
                 return row, found
-            heappop(heaps[owner])
+            _, row = heappop(heaps[owner])
+            if found is not None:
+                self._push(trial, heaps, found, row, owner)
             if not heaps[owner]:
                 del heaps[owner]
-            if found is not None:
-                self._push(heaps, found, row)
+                givers.remove(owner)
         return None
-
-    def _close(self, trial: Trial, ask: Ask, choice: int, heaps: Heaps, owner: int) -> None:
-        """A queue has nothing more to give: of its nodes only those are left where others hold something, too."""
-        for _, row in heaps.pop(owner):
-            holders = {part.account.index for part in self.pool.on(row) if self._asked[part.rank]}
-            found = self._open(trial, ask, choice, row) if len(holders) > 1 else None
-            if found is not None:
-                self._push(heaps, found, row)
 
     def _cost(self, trial: Trial, owner: int, key: Cost) -> Cost:
         """What a key of a queue's own heap means as long as its queue holds what it holds now."""
@@ -113,14 +115,28 @@ class Candidates:
         ends = self.rules.height(trial.tally, self._accounts[owner], key[0])
         return (-ends, *key[1:])
 
-    def _push(self, heaps: Heaps, found: Opening, row: int) -> None:
-        owners = {part.account.index for part in found.parts}
-        if self.rules.weighs and len(owners) == 1:
-            (owner,) = owners
-            given = float(sum(part.amounts[self.rules.resources[0]] for part in found.parts))
-            heappush(heaps.setdefault(owner, []), ((given, *found.cost[1:]), row))
-        else:
-            heappush(heaps.setdefault(MIXED, []), (found.cost, row))
+    def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int) -> None:
+        cost = found.cost
+        if owner != MIXED:
+            cost = (float(sum(part.amounts[self.rules.resources[0]] for part in found.parts)), *cost[1:])
+        elif self._by_one(found) and (second := self._second(trial, row)) > cost[0]:
+            # The queue's own heap has that; what several give together is no better than where a second one gives.
+            cost = (second, -inf, 0, 0, 0, -inf)
+        if cost[0] < inf:
+            heappush(heaps.setdefault(owner, []), (cost, row))
+
+    def _by_one(self, found: Opening) -> bool:
+        return self.rules.weighs and len({part.account.index for part in found.parts}) == 1
+
+    def _second(self, trial: Trial, row: int) -> float:
+        """At least how bad it is if a second queue gives something on a node, too; infinite where there is none."""
+        least: dict[int, float] = {}
+        for part in self._here(trial, row):
+            if not self.rules.may_give(trial.tally, part.account):
+                continue
+            ends = -self.rules.ends(trial.tally, part.account, part.amounts)
+            least[part.account.index] = min(ends, least.get(part.account.index, inf))
+        return sorted(least.values())[1] if len(least) > 1 else inf
 
     def _heaps_of(self, trial: Trial, ask: Ask, choice: int) -> Heaps:
         """Nodes with what room there costs at least."""
@@ -134,42 +150,49 @@ class Candidates:
             enough = self.world.fits.fitting(self.pool.freed(room, left), ask, choice)
             if self._within is not None:
                 enough = enough & self._within
-            heaps = self.pool.bounds(left, self.rules, room, ask, choice, np.flatnonzero(enough)).heaps()
+            heaps = bounds(self.pool, left, self.rules, room, ask, choice, np.flatnonzero(enough)).heaps()
             for heap in heaps.values():
                 heapify(heap)
         else:
             for row in sorted(set(self._touched.rows[seen:])):
-                found = self._open(trial, ask, choice, row)
+                found = self._open(trial, ask, choice, row, MIXED)
                 if found is not None:
-                    self._push(heaps, found, row)
+                    owner = found.parts[0].account.index if self._by_one(found) else MIXED
+                    self._push(trial, heaps, found, row, owner)
         self._heaps[ask, choice] = (len(self._touched.rows), heaps)
         return heaps
 
-    def _open(self, trial: Trial, ask: Ask, choice: int, row: int) -> Opening | None:
-        """What has to go on a node, as it was found before if nothing has changed there but what queues give."""
+    def _open(self, trial: Trial, ask: Ask, choice: int, row: int, owner: int) -> Opening | None:
+        """What of a queue has to go on a node, as it was found before if nothing has changed there but what queues give."""
         if not self.world.fits.possible(ask, choice)[row]:
             return None
         if self._within is not None and not self._within[row]:
             return None
-        stamp, parts = self._openings.get((ask, choice, row), (-1, []))
+        stamp, parts = self._openings.get((ask, choice, row, owner), (-1, []))
         if parts and not self._touched.since(row, stamp):
             self.looked += len(parts)
             found = again(trial, self.rules, parts)
             if found is not None:
                 return found
-        asked = self._asked
-        here = [
-            part
-            for part in self.pool.on(row)
-            if asked[part.rank] and not part.gone and part not in trial.gone
-        ]
+        here = self._here(trial, row)
+        if owner != MIXED:
+            here = [part for part in here if part.account.index == owner]
         if not here:
             return None
         self.looked += 2 * len(here)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here)
         if found is not None:
-            self._openings[ask, choice, row] = (len(self._touched.rows), found.parts)
+            self._openings[ask, choice, row, owner] = (len(self._touched.rows), found.parts)
         return found
+
+    def _here(self, trial: Trial, row: int) -> list[Part]:
+        """Those on a node who may go and have not gone, the least bad to lose first."""
+        asked = self._asked
+        return [
+            part
+            for part in self.pool.on(row)
+            if asked[part.rank] and not part.gone and part not in trial.gone
+        ]
 
     def drop(self, ask: Ask, row: int) -> None:
         """A node that was found is of no use for an ask, until room there changes."""

@@ -152,7 +152,7 @@ class _Taking:
         givers = self._givers_for(rights)
         found = NOT_SEARCHED
         # Half of the steps at most: what is left over still finds an answer for the others.
-        few = scoped(wants) or int(givers.sum()) <= MOST_PARTS + pool_of(self.world).lost
+        few = scoped(wants) or int(pool_of(self.world).present(givers).sum()) <= MOST_PARTS
         if few and self.looked <= self.world.snapshot.policy.search_steps // 2:
             found = self._search(self._useful(givers, rights, wants), rights, wants)
         self.looked += found.looked
@@ -190,11 +190,9 @@ class _Taking:
         """Task by task, on the node where it costs least; victims from below a queue only, where that is set."""
         inside = self._givers_for(rights)
         if below is not None:
-            inside = inside & np.array(
-                [below in part.account.path for part in pool_of(self.world).parts], np.bool_
-            )
+            inside = inside & pool_of(self.world).below(below)
         # Askers of whom the same may be taken share what was learnt; rules are looked at again for each.
-        key = (inside.tobytes(), *rights.resources[:1])
+        key = (inside.tobytes(), *rights.resources[:1], rights.claim())
         candidates = self._candidates.get(key)
         if candidates is None:
             candidates = self._candidates[key] = Candidates(
@@ -296,18 +294,14 @@ def _relieve(rights: Rights, trial: Trial, candidates: Candidates) -> bool:
     """Have more go where queues above would still be over their bounds; False where that isn't possible."""
     for account in rights.bounded:
         while rights.excess(account, trial.tally):
-            usable = [
-                part
-                for part in candidates.parts()
-                if part not in trial.gone
-                and account in part.account.path
-                and all(extra.gone or extra in trial.gone for extra in part.rest)
-                and rights.may_go(trial.tally, part)
-            ]
-            part = max(
-                usable,
-                key=lambda part: (rights.ends(trial.tally, part.account, part.amounts), -part.rank),
-                default=None,
+            part = next(
+                (
+                    part
+                    for part in candidates.below(account, trial)
+                    if all(extra.gone or extra in trial.gone for extra in part.rest)
+                    and rights.may_go(trial.tally, part)
+                ),
+                None,
             )
             if part is None:
                 return False

@@ -144,7 +144,7 @@ class Facts:
             at = self.queues.get(at.parent) if at.parent is not None else None
 
 
-def task_order(task: Task) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+def task_order(task: Task) -> tuple[int, tuple[str | int, ...]]:
     """The order inside a gang: higher priority first, then by name."""
     return (-task.priority, natural(task.name))
 
