@@ -18,6 +18,8 @@ SUMS: Final = (2, 3, 4)
 """The numbers of a Cost that add up over the parts that go; of the others the worst part counts."""
 MIXED: Final = -1
 """In place of a queue: whoever gives, also several together."""
+TOGETHER: Final = (-np.inf, 0.0, 0.0, 0.0, -np.inf)
+"""The numbers of a Cost but its first, where nothing is known of them but that several queues give together."""
 
 Heaps = dict[int, list[tuple[Cost, int]]]
 """By the queue that alone gives, or MIXED: costs, with what it gives in place of how high it ends; and the node."""
@@ -44,7 +46,7 @@ class Bounds(NamedTuple):
     def heaps(self) -> Heaps:
         """The nodes as unordered heaps; those that can't help are left out."""
         columns = [np.where(self.owner == MIXED, self.cost[0], self.given), *self.cost[1:]]
-        fine = np.all([np.isfinite(column) for column in columns], axis=0)
+        fine = np.all([column < NEVER for column in columns], axis=0)
         numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
         heaps: Heaps = {}
         for queue, key, row in zip(self.owner[fine].tolist(), numbers, self.rows[fine].tolist(), strict=True):
@@ -96,8 +98,12 @@ def _by_owner(
     given, cost = short.rows(at).opened(devices, prices)
     lacking = short.lack > 0
     # Where several give, the one that ends lower does not end higher than the second that could end highest.
-    second = np.where(lacking, np.maximum(_second(size, at, ends), together.cost[0]), together.cost[0])
-    mixed = together._replace(cost=[second, *together.cost[1:]])
+    second = np.maximum(_second(size, at, ends), together.cost[0])
+    rest = [
+        np.where(lacking & np.isfinite(known), least, known)
+        for least, known in zip(TOGETHER, together.cost[1:], strict=True)
+    ]
+    mixed = together._replace(cost=[np.where(lacking, second, together.cost[0]), *rest])
     alone = Bounds(together.rows[at], owner, given, cost)
     return mixed.beside(alone.only(lacking[at]))
 

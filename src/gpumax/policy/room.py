@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from gpumax.policy.ask import Ask, Choices, size
-from gpumax.policy.bounds import MIXED, Heaps, bounds
+from gpumax.policy.bounds import MIXED, TOGETHER, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
 from gpumax.policy.moves import rehouse
@@ -97,12 +97,16 @@ class Candidates:
         while givers:
             cost, owner = min((self._cost(trial, owner, heaps[owner][0][0]), owner) for owner in givers)
             row = heaps[owner][0][1]
-            found = self._open(trial, ask, choice, row, owner)
-            if found is not None and found.cost <= cost:
-                return row, found
-            _, row = heappop(heaps[owner])
-            if found is not None:
-                self._push(trial, heaps, found, row, owner)
+            if cost[1:] == TOGETHER and (second := self._second(trial, row)) > cost[0]:
+                heappop(heaps[owner])
+                self._push_together(heaps, second, row)
+            else:
+                found = self._open(trial, ask, choice, row, owner)
+                if found is not None and found.cost <= cost:
+                    return row, found
+                heappop(heaps[owner])
+                if found is not None:
+                    self._push(trial, heaps, found, row, owner)
             if not heaps[owner]:
                 del heaps[owner]
                 givers.remove(owner)
@@ -117,13 +121,17 @@ class Candidates:
 
     def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int) -> None:
         cost = found.cost
+        if owner == MIXED and self._by_one(found) and (second := self._second(trial, row)) > cost[0]:
+            self._push_together(heaps, second, row)
+            owner = found.parts[0].account.index
         if owner != MIXED:
             cost = (float(sum(part.amounts[self.rules.resources[0]] for part in found.parts)), *cost[1:])
-        elif self._by_one(found) and (second := self._second(trial, row)) > cost[0]:
-            # The queue's own heap has that; what several give together is no better than where a second one gives.
-            cost = (second, -inf, 0, 0, 0, -inf)
-        if cost[0] < inf:
-            heappush(heaps.setdefault(owner, []), (cost, row))
+        heappush(heaps.setdefault(owner, []), (cost, row))
+
+    def _push_together(self, heaps: Heaps, second: float, row: int) -> None:
+        """Several queues together are no better than the second that could end highest."""
+        if second < inf:
+            heappush(heaps.setdefault(MIXED, []), ((second, *TOGETHER), row))
 
     def _by_one(self, found: Opening) -> bool:
         return self.rules.weighs and len({part.account.index for part in found.parts}) == 1
@@ -131,7 +139,9 @@ class Candidates:
     def _second(self, trial: Trial, row: int) -> float:
         """At least how bad it is if a second queue gives something on a node, too; infinite where there is none."""
         least: dict[int, float] = {}
-        for part in self._here(trial, row):
+        here = self._here(trial, row)
+        self.looked += len(here)
+        for part in here:
             if not self.rules.may_give(trial.tally, part.account):
                 continue
             ends = -self.rules.ends(trial.tally, part.account, part.amounts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Trial
 from gpumax.policy.world import World
+
+AN_ATTEMPT: Final = 64
+"""Steps that count for every attempt, whatever it looks at: a budget is to bound the time that a decision takes."""
 
 
 def take(world: World, rights: Callable[[Gang, list[Want]], Rights], gangs: list[Gang]) -> None:
@@ -155,7 +159,7 @@ class _Taking:
         few = scoped(wants) or int(pool_of(self.world).present(givers).sum()) <= MOST_PARTS
         if few and self.looked <= self.world.snapshot.policy.search_steps // 2:
             found = self._search(self._useful(givers, rights, wants), rights, wants)
-        self.looked += found.looked
+        self.looked += AN_ATTEMPT + found.looked
         if found.trial is not None:
             return self._commit(gang, rights, found.trial, list(found.spots))
         if found.sure:
