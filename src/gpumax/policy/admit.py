@@ -43,13 +43,16 @@ def over_quota(leaf: Account, amounts: Vector) -> Barrier | None:
 def _over(
     code: HoldCode, account: Account, bounds: Vector, used: list[int], amounts: Vector
 ) -> Barrier | None:
+    if all(
+        not amount or held + amount <= bound
+        for bound, held, amount in zip(bounds, used, amounts, strict=True)
+    ):
+        return None
     over = {
         resource: used[resource] + amounts[resource] - bounds[resource]
         for resource in range(3)
         if amounts[resource] > 0 and used[resource] + amounts[resource] > bounds[resource]
     }
-    if not over:
-        return None
     first = next(iter(over))
     excess: dict[str, int] = {RESOURCES[resource]: amount for resource, amount in over.items()}
     return Barrier(code, account, first, bounds[first], used[first], excess)

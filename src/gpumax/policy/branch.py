@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Want
@@ -52,8 +52,10 @@ def grown(wants: Iterable[Want]) -> Branch:
     return root
 
 
-def scoped(wants: Iterable[Want]) -> bool:
+def scoped(wants: Sequence[Want]) -> bool:
     """Whether anything is wished of the topology."""
+    if len(wants) == 1:
+        return wants[0].scope is not None
     return any(want.scope is not None for want in wants)
 
 
@@ -61,6 +63,8 @@ def sign(wants: list[Want]) -> object:
     """Equal for chunks that are served alike."""
     if scoped(wants):
         return grown(wants).sign()
+    if len(wants) == 1:
+        return ((wants[0].ask, 1),)
     counts: dict[Ask, int] = {}
     for want in wants:
         counts[want.ask] = counts.get(want.ask, 0) + 1

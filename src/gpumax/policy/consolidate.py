@@ -25,6 +25,8 @@ from gpumax.units import MILLI
 
 def consolidate(world: World) -> None:
     """Serve waiting work by moves alone; what stays unserved stays in `world.waiting`."""
+    if not world.held:
+        return
     ground = _Ground(world)
     gangs = [gang for gang in world.waiting if not gang.incomplete and ground.could_hold(gang.chunk())]
     take(world, lambda gang, wants: Peace(ground, gang, wants), gangs)
@@ -52,12 +54,11 @@ class _Ground:
             self._free = [int(free[is_open].sum()) for free in (room.gpus, room.cpu, room.memory)]
             self._stamp = stamp
         free = self._free
-        asked = (
-            sum(_least_milli(want.ask) for want in wants),
-            sum(want.ask.cpu for want in wants),
-            sum(want.ask.memory for want in wants),
+        return (
+            sum([want.ask.cpu for want in wants]) <= free[1]
+            and sum([want.ask.memory for want in wants]) <= free[2]
+            and sum([_least_milli(want.ask) for want in wants]) <= free[0]
         )
-        return all(amount <= left for amount, left in zip(asked, free, strict=True))
 
     def movable(self) -> Bools:
         """The parts of which every task would find room elsewhere by itself, and that stand on no node of a spread pool.

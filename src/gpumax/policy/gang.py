@@ -59,7 +59,7 @@ class Gang:
         waiting: dict[str, list[Want]] = {}
         for want in wants:
             waiting.setdefault(want.task.group, []).append(want)
-        here = _present(workload)
+        here = _present(workload) if len(wants) < len(workload.tasks) else {}
         for group in workload.groups:
             ready = waiting.get(group.name, [])
             if len(ready) > 1:

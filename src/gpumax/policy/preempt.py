@@ -19,6 +19,8 @@ from gpumax.policy.world import World
 
 def preempt(world: World) -> None:
     """Serve waiting work at the cost of work in its own queue; what stays unserved stays in `world.waiting`."""
+    if not world.held:
+        return
     lowest = _lowest(world)
 
     def could(gang: Gang) -> bool:

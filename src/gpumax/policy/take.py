@@ -36,7 +36,7 @@ def take(world: World, rights: Callable[[Gang, list[Want]], Rights], gangs: list
 
     A gang that goes may leave more room than was asked for: whoever fits there is placed, too.
     """
-    if not gangs:
+    if not gangs or not world.held:
         return
     before = len(world.evictions)
     going = _Taking(world, rights)

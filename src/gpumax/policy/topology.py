@@ -122,7 +122,11 @@ class Scope:
 
 def wished(workload: Workload) -> bool:
     """Whether a workload wishes anything of the topology."""
-    return workload.topology is not None or any(group.topology is not None for group in workload.groups)
+    if workload.topology is not None:
+        return True
+    if len(workload.groups) == 1:
+        return workload.groups[0].topology is not None
+    return any(group.topology is not None for group in workload.groups)
 
 
 def scopes(
