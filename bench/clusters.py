@@ -18,6 +18,12 @@ MEMORY: Final = "80Gi"
 MIX: Final = ((25, 0.25, 1), (10, 0.5, 1), (15, 0, 4), (30, 1, 1), (8, 1, 4), (6, 2, 1), (3, 4, 2), (3, 8, 4))
 
 
+def machines(count: int) -> list[Document]:
+    """Nodes, all alike."""
+    devices = {"count": DEVICES, "model": "H100", "memory": MEMORY}
+    return [{"name": f"n{row:05d}", "cpu": 192, "memory": "2Ti", "devices": devices} for row in range(count)]
+
+
 class Cluster:
     """Nodes that fill up, first fit."""
 
@@ -71,10 +77,7 @@ def busy(nodes: int, running: int, waiting: int, *, used: float, teams: str, see
     workloads += _waiting(cluster.chance, waiting, everyone)
     return {
         "version": "gpumax/v1", "now": NOW,
-        "nodes": [
-            {"name": f"n{row:05d}", "cpu": 192, "memory": "2Ti", "devices": {"count": DEVICES, "model": "H100", "memory": MEMORY}}
-            for row in range(nodes)
-        ],
+        "nodes": machines(nodes),
         "queues": queues(capacity), "workloads": workloads,
     }  # fmt: skip
 
@@ -175,7 +178,7 @@ def hard_reclaim(nodes: int) -> Document:
     }  # fmt: skip
     return {
         "version": "gpumax/v1", "now": NOW,
-        "nodes": [{"name": f"n{row:05d}", "cpu": 192, "memory": "2Ti", "devices": {"count": DEVICES, "model": "H100", "memory": MEMORY}} for row in range(nodes)],
+        "nodes": machines(nodes),
         "queues": [{"name": "lender", "weight": 0}, {"name": "owner", "quota": {"gpu": nodes * DEVICES}}],
         "workloads": [*running, gang],
     }  # fmt: skip

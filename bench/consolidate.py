@@ -10,7 +10,7 @@ from typing import Final
 from clusters import hard_consolidate
 from hard import Hard
 
-CONSOLIDATE: Final = Hard("hard consolidate", hard_consolidate, evicted=1, moved=True, goal_ms=250)
+CONSOLIDATE: Final = Hard("hard consolidate", hard_consolidate, evicted=1, moved=True, goals_ms={500: 250})
 
 if __name__ == "__main__":
     CONSOLIDATE.main(__doc__)

@@ -12,12 +12,12 @@ from gpumax.model.decision import Decision
 from gpumax.policy.decide import decide
 from measure import Figure, Row, seconds, show
 
-SIZES: Final = (50, 100, 200, 500)
+SIZES: Final = (50, 100, 200, 500, 1000)
 REPEAT: Final = 9
 
 
 class Hard:
-    """One hard case. goal_ms: at 500 nodes; beside: words behind the name of a size.
+    """One hard case. goals_ms: by number of nodes; beside: words behind the name of a size.
 
     evicted: how many tasks the right answer evicts or moves for each of the gang, which has a tenth as many tasks as nodes.
     """
@@ -29,14 +29,14 @@ class Hard:
         *,
         evicted: int,
         moved: bool = False,
-        goal_ms: float,
+        goals_ms: Mapping[int, float],
         beside: Mapping[int, str] | None = None,
     ) -> None:
         self._name = name
         self._cluster = cluster
         self._evicted = evicted
         self._moved = moved
-        self._goal_ms = goal_ms
+        self._goals_ms = goals_ms
         self._beside = beside or {}
 
     def figures(self, repeat: int = REPEAT, sizes: tuple[int, ...] = SIZES) -> list[Row]:
@@ -58,7 +58,7 @@ class Hard:
         self._check(nodes, decide(snapshot))
         times = tuple(1000 * time for time in seconds(partial(decide, snapshot), repeat))
         name = f"{self._name}, {nodes} nodes{self._beside.get(nodes, '')}"
-        return Figure(name, "ms", times, self._goal_ms if nodes == 500 else None)
+        return Figure(name, "ms", times, self._goals_ms.get(nodes))
 
     def _check(self, nodes: int, decision: Decision) -> None:
         """The whole gang is placed, for no more than that costs."""

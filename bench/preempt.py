@@ -9,8 +9,9 @@ from typing import Final
 
 from clusters import DEVICES, hard_preempt
 from hard import Hard
+from reclaim import GOALS_MS
 
-PREEMPT: Final = Hard("hard preempt", hard_preempt, evicted=DEVICES, goal_ms=50)
+PREEMPT: Final = Hard("hard preempt", hard_preempt, evicted=DEVICES, goals_ms=GOALS_MS)
 
 if __name__ == "__main__":
     PREEMPT.main(__doc__)
