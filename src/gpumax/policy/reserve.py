@@ -245,7 +245,7 @@ def delayed(world: World, gang: Gang, ledger: Ledger, spots: list[Spot], gone: s
     """A reservation that would come to nothing if the gang took these places, which are in the ledger, and `gone` left."""
     if not world.kept:
         return None
-    timeline = Timeline(world, gone)
+    timeline = Timeline(world, gone, max(kept.moment for kept in world.kept))
     end = None if any(spot.after for spot in spots) else end_ms(gang.workload, world.snapshot.now_ms)
     for kept in world.kept:
         if kept.gang is gang:

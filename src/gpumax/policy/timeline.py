@@ -6,7 +6,8 @@ knows. What a decision has placed counts, too: it starts now.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from bisect import bisect_right
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from gpumax.model.workload import ACTIVE, Workload
@@ -21,6 +22,7 @@ class End(NamedTuple):
     """A workload ends: when, what it leaves, and whose it was. fixed: it is non-preemptible."""
 
     moment: int
+    workload: Workload
     helds: list[Held]
     amounts: Vector
     account: Account | None
@@ -38,10 +40,13 @@ def end_ms(workload: Workload, now_ms: int) -> int | None:
 
 
 class Timeline:
-    """The known ends of what runs and of what was placed, in their order. gone: tasks that leave before."""
+    """The known ends of what runs and of what was placed, in their order. gone: tasks that leave before.
 
-    def __init__(self, world: World, gone: Container[str] = NOBODY) -> None:
-        self._ends = sorted(_ends(world, gone), key=lambda end: end.moment)
+    until: later ends are of no interest.
+    """
+
+    def __init__(self, world: World, gone: Container[str] = NOBODY, until: int | None = None) -> None:
+        self._ends = sorted([*running(world, gone, until), *_placed(world)], key=lambda end: end.moment)
         self.moments = sorted({end.moment for end in self._ends})
 
     def room(self, later: Room, moment: int) -> Room:
@@ -61,32 +66,52 @@ class Timeline:
         return held
 
     def _until(self, moment: int) -> list[End]:
-        return [end for end in self._ends if end.moment <= moment]
+        return self._ends[: bisect_right(self._ends, moment, key=lambda end: end.moment)]
 
 
-def _ends(world: World, gone: Container[str]) -> list[End]:
-    now_ms, accounts = world.snapshot.now_ms, world.tree.accounts
+def ends_of(world: World) -> list[End]:
+    """The known ends of what runs when the decision begins, in their order; looked up once."""
+    if world.ends is None:
+        now_ms, accounts = world.snapshot.now_ms, world.tree.accounts
+        found = []
+        for workload in world.timed():
+            moment = end_ms(workload, now_ms)
+            if moment is not None:
+                helds = [
+                    world.held[task.name]
+                    for task in workload.tasks
+                    if task.state in ACTIVE and task.name in world.held
+                ]
+                if helds:
+                    account, fixed = accounts.get(workload.queue), not workload.preemptible
+                    found.append(End(moment, workload, helds, summed(helds), account, fixed))
+        world.ends = sorted(found, key=lambda end: end.moment)
+    return world.ends
+
+
+def running(world: World, gone: Container[str] = NOBODY, until: int | None = None) -> list[End]:
+    """The known ends of what runs and is not told to go, in their order."""
+    ends = ends_of(world)
+    if until is not None:
+        ends = ends[: bisect_right(ends, until, key=lambda end: end.moment)]
+    if not world.evicted and gone is NOBODY:
+        return ends
     found = []
-    for workload in world.timed():
-        moment = end_ms(workload, now_ms)
-        if moment is None:
-            continue
-        helds = [
-            world.held[task.name]
-            for task in workload.tasks
-            if task.state in ACTIVE
-            and task.name in world.held
-            and task.name not in world.evicted
-            and task.name not in gone
-        ]
-        if helds:
-            found.append(
-                End(moment, helds, summed(helds), accounts.get(workload.queue), not workload.preemptible)
-            )
+    for end in ends:
+        helds = [held for held in end.helds if held.task not in world.evicted and held.task not in gone]
+        if len(helds) == len(end.helds):
+            found.append(end)
+        elif helds:
+            found.append(end._replace(helds=helds, amounts=summed(helds)))
+    return found
+
+
+def _placed(world: World) -> Iterator[End]:
+    now_ms = world.snapshot.now_ms
     for gang in world.placed.values():
         moment = end_ms(gang.workload, now_ms)
         # Who waits for others starts later, nobody knows when.
         if moment is not None and not any(spot.after for spot in gang.placed):
             helds = [spot.held for spot in gang.placed]
-            found.append(End(moment, helds, summed(helds), gang.account, not gang.workload.preemptible))
-    return found
+            fixed = not gang.workload.preemptible
+            yield End(moment, gang.workload, helds, summed(helds), gang.account, fixed)

@@ -21,6 +21,7 @@ from gpumax.units import MILLI
 
 if TYPE_CHECKING:
     from gpumax.policy.pool import Pool
+    from gpumax.policy.timeline import End
 
 
 class World:
@@ -50,6 +51,7 @@ class World:
         self.kept: list[Kept] = []  # reservations, in the order in which they were made
         self.reserved: dict[str, Kept] = {}  # who waits because of one, by workload
         self.released = False  # whether one turned out not to be needed
+        self.ends: list[End] | None = None  # of what runs; made when somebody asks when room comes
         self._timed: list[Workload] | None = None
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
         self._read_waiting()
@@ -83,12 +85,17 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
-            wants = [self._want(workload, task) for task in pending]
-            inside = scopes(workload, self.domains, self.nodes.row_of)
-            if inside is not None:
-                wants = [want._replace(scope=inside.get(want.task.name)) for want in wants]
+            wants = self.wants(workload, pending)
             self.tree.want(account, total(wants))
             self.waiting.append(Gang(workload, account, wants))
+
+    def wants(self, workload: Workload, pending: list[Task]) -> list[Want]:
+        """What those of its tasks ask that are to be placed."""
+        wants = [self._want(workload, task) for task in pending]
+        inside = scopes(workload, self.domains, self.nodes.row_of)
+        if inside is not None:
+            wants = [want._replace(scope=inside.get(want.task.name)) for want in wants]
+        return wants
 
     def _want(self, workload: Workload, task: Task) -> Want:
         ask = self.asks.of(workload, task)
