@@ -90,6 +90,16 @@ def format_memory(mib: int) -> str:
     return f"{mib}Mi"
 
 
+def format_wait(ms: int) -> str:
+    """How long something is away, as people say it, rounded up: 680_000 -> "in about 12m"."""
+    minutes = -(-max(ms, 0) // 60_000)
+    if minutes <= 1:
+        return "within a minute"
+    if minutes > 24 * 60:
+        minutes = -(-minutes // 60) * 60
+    return f"in about {format_duration(minutes * 60_000)}"
+
+
 def format_duration(ms: int) -> str:
     """A duration as people write it, at most two units: 5_400_000 -> "1h30m"."""
     if ms % 1000 and ms < 10_000:

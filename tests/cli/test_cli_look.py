@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
@@ -137,6 +138,15 @@ def test_ps_shows_why(cli: Cli, api: FakeApi) -> None:
     assert row.split()[:4] == ["big", "team-a", "pending", "16"]
     assert row.endswith("NoRoom: needs 4 GPUs on one node; n1 has 2 free")
     assert " - " in cli("ps", "-o", "wide").out.splitlines()[1]
+
+
+def test_ps_shows_when_it_starts(cli: Cli, api: FakeApi) -> None:
+    """A moment that has come is less than a minute away; one far ahead is told in hours and minutes."""
+    far = (datetime.now(UTC) + timedelta(hours=2, minutes=29, seconds=30)).isoformat()
+    for moment, words in (("2026-01-01T10:00:01Z", "within a minute"), (far, "in about 2h30m")):
+        held = {**HELD, "forecast": moment}
+        api.on("GET /workloads", page(workload("big", state="pending", started=None, nodes=[], hold=held)))
+        assert f"NoRoom, starts {words}: needs 4 GPUs" in cli("ps").out
 
 
 def test_ps_asks_for_what_is_wanted(cli: Cli, api: FakeApi) -> None:

@@ -6,6 +6,7 @@ import re
 from textwrap import dedent
 
 import pytest
+from msgspec.structs import replace
 
 from board import Sketch, queue
 from formats.kit import snapshot
@@ -161,6 +162,19 @@ def test_workloads_that_wait_for_the_same_thing_are_told_together() -> None:
     assert "5 workloads wait:\n  w0 and 4 more: NoRoom: needs 1 GPU" in draw_board(
         cluster, Decision(holds=holds)
     )
+
+
+def test_when_they_start_is_told_of_the_first() -> None:
+    """As far as it is known."""
+    cluster = Sketch("n1: a").with_queues(queue("q")).run("a", "q").snapshot()
+    hold = Hold("w", "NoRoom", "needs 1 GPU", forecast_ms=cluster.now_ms + 90_000)
+    assert "\n  w, starts in about 2m: NoRoom: needs 1 GPU" in draw_board(cluster, Decision(holds=(hold,)))
+    more = (
+        replace(hold, workload="v", forecast_ms=None),
+        hold,
+        replace(hold, workload="x", forecast_ms=1 << 41),
+    )
+    assert "v and 2 more, the first starts in about 2m: " in draw_board(cluster, Decision(holds=more))
 
 
 def test_a_workload_has_one_letter_everywhere_and_none_is_the_sign_of_an_unhealthy_device() -> None:

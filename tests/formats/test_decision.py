@@ -53,6 +53,14 @@ def test_a_decision_is_written_as_the_format_says() -> None:
     assert dump_decision(Decision(holds=(hold,)))["holds"][0]["forecast"] is None
 
 
+def test_who_has_room_kept_is_read_back_so() -> None:
+    decision = Decision(
+        holds=(Hold("w", "NoRoom", "", forecast_ms=1000, reserved=True), Hold("x", "NoRoom", ""))
+    )
+    assert [row.get("reserved") for row in dump_decision(decision)["holds"]] == [True, None]
+    assert load_decision(encode_decision(decision)) == decision
+
+
 def test_what_was_written_is_read_back() -> None:
     """From plain dicts, JSON and bytes."""
     assert load_decision(dump_decision(DECISION)) == DECISION

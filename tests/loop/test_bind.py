@@ -93,6 +93,14 @@ def test_a_hold_is_written_when_it_says_something_new() -> None:
     assert do(after, Decision(holds=(replace(hold, message="needs 2"),)))[1] != Binding()
 
 
+def test_a_new_forecast_is_written_and_is_no_event() -> None:
+    hold = Hold("w", "NoRoom", "needs 1 GPU", forecast_ms=NOW_MS)
+    after, _ = do(live(spec("w", "q")), Decision(holds=(hold,)))
+    again, binding = do(after, Decision(holds=(replace(hold, forecast_ms=NOW_MS + 1),)))
+    assert again.workloads[0][0].hold == replace(hold, forecast_ms=NOW_MS + 1)
+    assert binding.changes.events == ()
+
+
 def test_equal_decisions_bind_equally() -> None:
     """Events come in the order of the decision, whatever a set would make of it."""
     names = [f"w{number}" for number in range(20)]

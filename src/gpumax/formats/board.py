@@ -20,7 +20,7 @@ from gpumax.model.names import natural
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
-from gpumax.units import MILLI, UNLIMITED, format_count, format_duration
+from gpumax.units import MILLI, UNLIMITED, format_count, format_duration, format_wait
 
 MOST_WAITING: Final = 15
 """Reasons to wait, and pairs of who makes way for whom, before the rest is counted."""
@@ -248,8 +248,12 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         return
     workloads = {workload.name: workload for workload in snapshot.workloads}
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    first: dict[tuple[str, str], int] = {}  # when the first of them starts, as far as it is known
     for hold in decision.holds:
-        alike[hold.code, hold.message].append(hold.workload)
+        key = (hold.code, hold.message)
+        alike[key].append(hold.workload)
+        if hold.forecast_ms is not None:
+            first[key] = min(hold.forecast_ms, first.get(key, hold.forecast_ms))
     count = len(decision.holds)
     yield f"{count:,} workload{_s(count)} wait{'s' if count == 1 else ''}:"
     for (code, message), names in list(alike.items())[:MOST_WAITING]:
@@ -257,6 +261,9 @@ def _waiting(snapshot: Snapshot, decision: Decision | None, width: int) -> Itera
         told = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more"
         if workload is not None and len(names) == 1:
             told += f" ({', '.join([workload.queue, *_waited(snapshot.now_ms, workload.submitted_ms)])})"
+        if (moment := first.get((code, message))) is not None:
+            starts = "starts" if len(names) == 1 else "the first starts"
+            told += f", {starts} {format_wait(moment - snapshot.now_ms)}"
         yield from wrap(
             f"  {told}: {code}: {message}",
             width,

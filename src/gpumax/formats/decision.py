@@ -12,6 +12,7 @@ from gpumax.formats.scalars import (
     NAME,
     Amount,
     Choice,
+    Flag,
     Text,
     Time,
     Whole,
@@ -108,8 +109,11 @@ _HOLD: Final = Object(
         ),
         "forecast": Field(
             Time(),
-            "When it would start if running work ends at its max_duration; null: unknown.",
+            "When some of it starts if all work ends at its max_duration and nothing else comes; null: unknown.",
             to="forecast_ms",
+        ),
+        "reserved": Field(
+            Flag(), "true: room is kept for it at the time of its forecast, and nobody delays it."
         ),
     },
     Hold,
@@ -195,6 +199,7 @@ def _dump_hold(hold: Hold) -> Document:
             for name, amount in sorted(hold.short.items())
         },
         "forecast": None if hold.forecast_ms is None else write_time(hold.forecast_ms),
+        **({"reserved": True} if hold.reserved else {}),
     }
 
 

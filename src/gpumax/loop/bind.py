@@ -137,11 +137,13 @@ class _Draft:
         self._tell("Placed", f"{len(places)} of {len(tasks)} tasks start on {nodes}", name)
 
     def hold(self, hold: Hold) -> None:
-        """Write a hold down where it says something new; its counts of nodes alone are no news."""
+        """Write a hold down where it says something new; its counts of nodes alone are not, and its forecast is no event."""
         record = self.records[hold.workload]
         old = record.hold
-        if old is None or (old.code, old.message, old.short) != (hold.code, hold.message, hold.short):
+        news = old is None or (old.code, old.message, old.short) != (hold.code, hold.message, hold.short)
+        if news or (old is not None and old.forecast_ms != hold.forecast_ms):
             self.records[hold.workload] = replace(record, hold=hold)
+        if news:
             self._tell("Held", f"{hold.code}: {hold.message}", hold.workload)
 
     def give_back(self, record: WorkloadRecord, refused: dict[str, str]) -> None:

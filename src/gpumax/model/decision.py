@@ -75,7 +75,10 @@ class Eviction(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Not now, and why. nodes: how many nodes fail for which reason. short: milli-devices, millicores, MiB, or counts."""
+    """Not now, and why. nodes: how many nodes fail for which reason. short: milli-devices, millicores, MiB, or counts.
+
+    forecast_ms: when some of it starts, if nothing else comes; None where nobody knows. reserved: room is kept for it then.
+    """
 
     workload: str
     code: HoldCode
@@ -83,6 +86,7 @@ class Hold(msgspec.Struct, frozen=True):
     nodes: dict[str, int] = {}
     short: dict[str, int] = {}
     forecast_ms: int | None = None
+    reserved: bool = False
 
 
 class Share(msgspec.Struct, frozen=True):

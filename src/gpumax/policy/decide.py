@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from gpumax.errors import BadFile, Fault
-from gpumax.model.decision import Decision, Place
+from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.allocate import allocate
+from gpumax.policy.answer import places
 from gpumax.policy.consolidate import consolidate
+from gpumax.policy.forecast import QUICK, Effort
 from gpumax.policy.hold import holds
 from gpumax.policy.preempt import preempt
 from gpumax.policy.reclaim import reclaim
@@ -24,16 +27,16 @@ PASSES: Final[dict[str, Callable[[World], None]]] = {
 """Least disruptive first; this is the order in which they run, whatever the order in which they are named."""
 
 
-def decide(snapshot: Snapshot, passes: Iterable[str] = tuple(PASSES)) -> Decision:
+def decide(snapshot: Snapshot, passes: Iterable[str] = tuple(PASSES), *, effort: Effort = QUICK) -> Decision:
     """What follows from a snapshot. Pure: equal snapshots give equal decisions.
 
-    passes: the names of those to run. Raises BadFile for a name that is none.
+    passes: the names of those to run. Raises BadFile for a name that is none. effort: how far forecasts look ahead.
     """
     wanted = set(passes)
     if unknown := sorted(wanted - PASSES.keys()):
         raise BadFile([Fault("passes", None, ", ".join(unknown), f"some of {', '.join(PASSES)}")])
     with _no_collection():
-        return _decide(snapshot, wanted)
+        return _decide(snapshot, wanted, effort)
 
 
 def decided(snapshot: Snapshot, wanted: Iterable[str]) -> World:
@@ -49,12 +52,12 @@ def decided(snapshot: Snapshot, wanted: Iterable[str]) -> World:
     return world
 
 
-def _decide(snapshot: Snapshot, wanted: set[str]) -> Decision:
+def _decide(snapshot: Snapshot, wanted: set[str], effort: Effort) -> Decision:
     world = decided(snapshot, wanted)
     return Decision(
-        places=tuple(_places(world)),
+        places=tuple(places(world)),
         evictions=tuple(world.evictions),
-        holds=holds(world),
+        holds=holds(world, partial(decided, wanted=wanted), effort),
         shares=world.shares,
         warnings=tuple(world.warnings),
     )
@@ -70,14 +73,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _places(world: World) -> Iterable[Place]:
-    """Places gang by gang. A gang starts whole: if one place of its minimum waits, all wait for the same tasks."""
-    for gang in world.placed.values():
-        waits = any(spot.after for spot in gang.placed[: gang.together])
-        everyone = tuple(sorted({name for spot in gang.placed for name in spot.after})) if waits else ()
-        for spot in gang.placed:
-            held = spot.held
-            after = everyone or spot.after
-            yield Place(spot.want.task.name, world.nodes.names[held.row], world.ledger.shares(held), after)

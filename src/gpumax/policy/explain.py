@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.explanation import Derived, Explanation, Need, State, Tried
@@ -11,6 +14,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.decide import PASSES, decided
 from gpumax.policy.derive import derived, share_words
+from gpumax.policy.forecast import THOROUGH, forecasts
 from gpumax.policy.gang import Gang
 from gpumax.policy.hold import NOT_ENOUGH, Reasons
 from gpumax.policy.needs import Needs
@@ -18,7 +22,7 @@ from gpumax.policy.order import Order
 from gpumax.policy.tried import ends, tried
 from gpumax.policy.words import count, some
 from gpumax.policy.world import World
-from gpumax.units import format_duration
+from gpumax.units import format_duration, format_wait
 
 
 def explain(
@@ -35,7 +39,7 @@ def explain(
     places = [place for place in decision.places if place.task in tasks]
     evictions = [eviction for eviction in decision.evictions if eviction.task in tasks]
     hold = next((hold for hold in decision.holds if hold.workload == name), None)
-    wait = _Wait() if hold is None else _look(snapshot, name, tuple(passes))
+    wait = _Wait() if hold is None else _look(snapshot, hold, tuple(passes))
     ran_ms = snapshot.now_ms - workload.started_ms if workload.started_ms is not None else None
     said: list[str] = []
     if places:
@@ -47,6 +51,9 @@ def explain(
     if not said:
         said.append(_otherwise(workload, ran_ms))
     if hold is not None:
+        if hold.forecast_ms is None and wait.forecast_ms is not None:
+            hold = replace(hold, forecast_ms=wait.forecast_ms)
+        said += _starts(hold, snapshot.now_ms)
         said += _closely(hold, wait)
     return Explanation(
         workload=name,
@@ -76,10 +83,12 @@ class _Wait(NamedTuple):
     derived: tuple[Derived, ...] = ()
     tried: tuple[Tried, ...] = ()
     needs: tuple[Need, ...] = ()
+    forecast_ms: int | None = None
 
 
-def _look(snapshot: Snapshot, name: str, passes: tuple[str, ...]) -> _Wait:
-    """Decide once more, and look at what the decision came to for one workload."""
+def _look(snapshot: Snapshot, hold: Hold, passes: tuple[str, ...]) -> _Wait:
+    """Decide once more, and look at what the decision came to for one workload; farther ahead, too, where it is told nothing."""
+    name = hold.workload
     world = decided(snapshot, passes)
     gang = next((gang for gang in world.waiting if gang.workload.name == name), None)
     if gang is None or gang.placed or gang.incomplete:
@@ -89,6 +98,7 @@ def _look(snapshot: Snapshot, name: str, passes: tuple[str, ...]) -> _Wait:
     steps = tuple(derived(world, gang.account, gang.asked()))
     # What ends in this decision begins anew, whatever else there is.
     ended = name in world.ended
+    told = never or hold.forecast_ms is not None
     return _Wait(
         never,
         () if never else _ahead(world, reasons, name),
@@ -97,7 +107,15 @@ def _look(snapshot: Snapshot, name: str, passes: tuple[str, ...]) -> _Wait:
         ()
         if ended
         else tuple(Needs(world, gang, passes).found(reasons.lacks.of(gang.chunk()), ends(world, gang))),
+        # Last: what is played forward enters the scopes of those who wait.
+        None if told else _forecast(world, reasons, name, passes),
     )
+
+
+def _forecast(world: World, reasons: Reasons, name: str, passes: tuple[str, ...]) -> int | None:
+    """When it starts, found with more effort than every decision spends."""
+    again = partial(decided, wanted=passes)
+    return forecasts(world, lambda gang: not reasons.never(gang), again, THOROUGH).get(name)
 
 
 def _ahead(world: World, reasons: Reasons, name: str) -> tuple[str, ...]:
@@ -129,6 +147,13 @@ def _held(hold: Hold, ran_ms: int | None, told: bool) -> str:
     if head.startswith("runs with ") and rest and ran_ms is not None:
         return f"It {head}, for {_span(ran_ms)} so far; more wait ({hold.code}): {rest}."
     return f"It waits ({hold.code}): {message}."
+
+
+def _starts(hold: Hold, now_ms: int) -> list[str]:
+    """When it starts, where that is known; a hold for which room is kept says so itself."""
+    if hold.forecast_ms is None or hold.reserved:
+        return []
+    return [f"It starts {format_wait(hold.forecast_ms - now_ms)} if nothing else comes."]
 
 
 def _leaves(evictions: list[Eviction]) -> list[str]:

@@ -80,6 +80,18 @@ class Gang:
         # 0 below its minimum, 1 at it, 2 above: in this order among equals of its queue.
         self.stage = 0 if short or missing else 2 if surplus else 1
 
+    def copy(self, account: Account) -> Gang:
+        """The same with nothing placed, to look ahead on; account: its queue there."""
+        other = object.__new__(Gang)
+        other.workload, other.account, other.placed, other.together = self.workload, account, [], 0
+        other._short, other._extras = self._short, self._extras
+        other._asked, other.incomplete, other.stage = self._asked, self.incomplete, self.stage
+        return other
+
+    def everything(self) -> list[Want]:
+        """All that is yet to be placed."""
+        return [*self._short, *self._extras]
+
     def chunk(self) -> list[Want]:
         """What is to be placed next: all that the minimum lacks together, else one task."""
         return self._short or self._extras[:1]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+
+from msgspec.structs import replace
 
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Hold, HoldCode
+from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
+from gpumax.policy.forecast import Effort, forecasts
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
 from gpumax.policy.nowhere import no_such_device
@@ -21,11 +26,24 @@ from gpumax.units import format_duration
 NOT_ENOUGH: Final = "within its share, but no others that may be evicted for it hold enough"
 
 
-def holds(world: World) -> tuple[Hold, ...]:
-    """The holds of a world on which all passes have run, by workload."""
+def holds(world: World, again: Callable[[Snapshot], World], effort: Effort) -> tuple[Hold, ...]:
+    """The holds of a world on which all passes have run, by workload.
+
+    again: decides on a later snapshot; effort: how far to look ahead.
+    """
     reasons = Reasons(world)
     found = [*world.refused, *(reasons.hold(gang) for gang in world.waiting if not gang.placed)]
+    moments = forecasts(world, lambda gang: not reasons.never(gang), again, effort)
+    if moments:
+        found = [forecast(hold, moments.get(hold.workload)) for hold in found]
     return tuple(sorted(found, key=lambda hold: hold.workload))
+
+
+def forecast(hold: Hold, moment: int | None) -> Hold:
+    """The hold with the moment at which some of it starts; one for whom room is kept has been told its own."""
+    if moment is None or hold.forecast_ms is not None:
+        return hold
+    return replace(hold, forecast_ms=moment)
 
 
 class Reasons:
@@ -38,7 +56,15 @@ class Reasons:
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
     def hold(self, gang: Gang) -> Hold:
-        """The one reason of a gang."""
+        """The one reason of a gang, and the room that is kept for it."""
+        found = self._reason(gang)
+        mine = next((kept for kept in self.world.kept if kept.gang is gang), None)
+        if mine is None:
+            return found
+        message = f"{found.message}; room is kept for it {self._in(mine.moment)}, when running work has ended"
+        return replace(found, message=message, forecast_ms=mine.moment, reserved=True)
+
+    def _reason(self, gang: Gang) -> Hold:
         name, chunk = gang.workload.name, gang.chunk()
         if gang.incomplete:
             return Hold(name, "GangIncomplete", _incomplete(gang.incomplete))
@@ -67,11 +93,7 @@ class Reasons:
             message = ends or f"{begin}{apart.message}; {self._why_not_taken(gang, wanted)}"
             return Hold(name, "Topology", message, apart.nodes, apart.short)
         message = ends or f"{begin}{self._crowded(chunk, lack)}; {self._why_not_taken(gang, wanted)}"
-        mine = next((kept for kept in self.world.kept if kept.gang is gang), None)
-        if mine is None:
-            return Hold(name, code, message, lack.nodes, lack.short)
-        message += f"; room is kept for it {self._in(mine.moment)}, when running work has ended"
-        return Hold(name, code, message, lack.nodes, lack.short, mine.moment)
+        return Hold(name, code, message, lack.nodes, lack.short)
 
     def _in(self, moment: int) -> str:
         return f"in {format_duration(max(0, moment - self.world.snapshot.now_ms))}"

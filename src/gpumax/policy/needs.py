@@ -14,6 +14,7 @@ from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.ask import Ask
 from gpumax.policy.decide import decide
+from gpumax.policy.forecast import NONE
 from gpumax.policy.gang import Gang
 from gpumax.policy.short import Lack
 from gpumax.policy.tree import Account, Vector
@@ -43,7 +44,7 @@ class Needs:
         if self.tries <= 0:
             return False
         self.tries -= 1
-        decision = decide(snapshot, self.passes)
+        decision = decide(snapshot, self.passes, effort=NONE)
         return any(place.task in self.tasks for place in decision.places)
 
     def found(self, lack: Lack | None, ends: Sequence[int]) -> Iterator[Need]:

@@ -67,6 +67,15 @@ class Tree:
                 account.path = (*account.path, above)
                 above = above.parent
 
+    def copy(self) -> Tree:
+        """A tree of its own that starts like this one."""
+        other = Tree(tuple([account.queue for account in self.accounts.values()]))
+        for mine, theirs in zip(self.accounts.values(), other.accounts.values(), strict=True):
+            theirs.share, theirs.allocated = mine.share.copy(), mine.allocated.copy()
+            theirs.fixed, theirs.demand = mine.fixed.copy(), mine.demand.copy()
+            theirs.allowed = mine.allowed
+        return other
+
     def add(self, leaf: Account, amounts: Vector, *, fixed: bool, sign: int = 1) -> None:
         """Count what a task holds, from its leaf to the root."""
         for account in leaf.path:
@@ -75,11 +84,11 @@ class Tree:
                 if fixed:
                     account.fixed[resource] += sign * amounts[resource]
 
-    def want(self, leaf: Account, amounts: Vector) -> None:
+    def want(self, leaf: Account, amounts: Vector, *, sign: int = 1) -> None:
         """Count what work holds or waits for as demand, from its leaf to the root."""
         for account in leaf.path:
             for resource in range(3):
-                account.demand[resource] += amounts[resource]
+                account.demand[resource] += sign * amounts[resource]
 
     def divide(self, capacity: Vector, fairness_k: int) -> list[str]:
         """Set every share; demand must be there. Returns a sentence for each level whose quotas had to be cut."""

@@ -61,7 +61,9 @@ class HoldOut(BaseModel):
     message: str
     nodes: dict[str, int] = Field(description="How many nodes fail for which reason.")
     short: dict[str, Amount] = Field(description="What is missing.")
-    forecast: str | None = Field(description="When it would start if running work ends at its max_duration.")
+    forecast: str | None = Field(
+        description="When some of it starts if all work ends at its max_duration and nothing else comes."
+    )
 
 
 class TaskCount(BaseModel):

@@ -28,7 +28,7 @@ def check_reservations(facts: Facts) -> Iterator[Violation]:
     told = [
         hold
         for hold in facts.decision.holds
-        if hold.forecast_ms is not None
+        if hold.reserved
         and hold.workload in facts.workloads
         and now_ms - facts.workloads[hold.workload].submitted_ms > least_ms
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import click
@@ -31,6 +32,7 @@ from gpumax.apps.cli.output import (
     table,
 )
 from gpumax.apps.cli.paging import all_items
+from gpumax.units import format_wait
 
 UNFINISHED = "pending,running,suspended"
 STATES = ("pending", "running", "suspended", "succeeded", "failed", "stopped")
@@ -51,11 +53,21 @@ def state_hue(item: Item) -> str:
 
 
 def why_text(item: Item) -> str:
-    """Why a workload is where it is, in a few words: its hold, or the reason that was given."""
+    """Why a workload is where it is, in a few words: its hold and when it starts, or the reason that was given."""
     hold = item.get("hold")
     if isinstance(hold, dict):
-        return f"{hold.get('code', '')}: {hold.get('message', '')}"
+        return f"{hold.get('code', '')}{_starts(hold)}: {hold.get('message', '')}"
     return str(item.get("reason") or "")
+
+
+def _starts(hold: Item) -> str:
+    from gpumax.apps.cli.output import parse_time
+
+    moment = parse_time(hold.get("forecast"))
+    if moment is None:
+        return ""
+    left = moment - datetime.now(UTC)
+    return f", starts {format_wait(left // timedelta(milliseconds=1))}"
 
 
 def tasks_text(item: Item) -> str:
