@@ -13,6 +13,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
+from gpumax.policy.branch import sign
 from gpumax.policy.forecast import Effort, forecasts
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
@@ -53,16 +54,33 @@ class Reasons:
         self.world = world
         self.lacks = Lacks(world)
         self.aparts = Aparts(world)
+        self._known: dict[object, Hold] = {}
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
     def hold(self, gang: Gang) -> Hold:
         """The one reason of a gang, and the room that is kept for it."""
-        found = self._reason(gang)
+        alike = self._alike(gang)
+        found = self._known.get(alike) if alike is not None else None
+        if found is None:
+            found = self._reason(gang)
+            if alike is not None:
+                self._known[alike] = found
+        else:
+            found = replace(found, workload=gang.workload.name)
         mine = next((kept for kept in self.world.kept if kept.gang is gang), None)
         if mine is None:
             return found
         message = f"{found.message}; room is kept for it {self._in(mine.moment)}, when running work has ended"
         return replace(found, message=message, forecast_ms=mine.moment, reserved=True)
+
+    def _alike(self, gang: Gang) -> object:
+        """Equal for gangs that are held for the same reason in the same words; None for one with a story of its own."""
+        world, name = self.world, gang.workload.name
+        if gang.workload.started_ms is not None or gang.incomplete:
+            return None
+        if name in world.reserved or name in world.unsearched or name in world.bounded or name in world.ended:
+            return None
+        return (gang.account.index, gang.workload.preemptible, sign(gang.chunk()))
 
     def _reason(self, gang: Gang) -> Hold:
         name, chunk = gang.workload.name, gang.chunk()
