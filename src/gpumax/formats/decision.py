@@ -142,7 +142,10 @@ DECISION: Final = Object(
         "evictions": Field(Rows(_EVICTION), "Tasks that go."),
         "holds": Field(Rows(_HOLD), "Workloads that wait, and why."),
         "shares": Field(Rows(_SHARE), "What the answer rests on."),
-        "warnings": Field(Rows(_SENTENCE), "What the person who set the quotas should know."),
+        "warnings": Field(
+            Rows(_SENTENCE),
+            "What whoever runs the cluster should know: quotas that were cut, nodes that give more than they have, gangs below their minimum.",
+        ),
     },
     Decision,
     about="The answer to a snapshot.",

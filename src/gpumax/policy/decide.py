@@ -14,6 +14,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.policy.allocate import allocate
 from gpumax.policy.answer import places
 from gpumax.policy.consolidate import consolidate
+from gpumax.policy.doubts import below_minimum, overfull
 from gpumax.policy.forecast import QUICK, Effort
 from gpumax.policy.hold import holds
 from gpumax.policy.preempt import preempt
@@ -42,6 +43,7 @@ def decide(snapshot: Snapshot, passes: Iterable[str] = tuple(PASSES), *, effort:
 def decided(snapshot: Snapshot, wanted: Iterable[str]) -> World:
     """The world after these passes: what an explanation looks into."""
     world, wanted = World(snapshot), set(wanted)
+    world.warnings += overfull(world)
     for name, run in PASSES.items():
         if name in wanted:
             run(world)
@@ -59,7 +61,7 @@ def _decide(snapshot: Snapshot, wanted: set[str], effort: Effort) -> Decision:
         evictions=tuple(world.evictions),
         holds=holds(world, partial(decided, wanted=wanted), effort),
         shares=world.shares,
-        warnings=tuple(world.warnings),
+        warnings=(*world.warnings, *below_minimum(world)),
     )
 
 

@@ -59,16 +59,16 @@ class Gang:
         waiting: dict[str, list[Want]] = {}
         for want in wants:
             waiting.setdefault(want.task.group, []).append(want)
-        here = _present(workload) if len(wants) < len(workload.tasks) else {}
+        there = present(workload) if len(wants) < len(workload.tasks) else {}
         for group in workload.groups:
             ready = waiting.get(group.name, [])
             if len(ready) > 1:
                 ready.sort(key=lambda want: task_key(want.task))
-            present = here.get(group.name, 0)
-            need = max(0, group.min - present)
+            here = there.get(group.name, 0)
+            need = max(0, group.min - here)
             short += ready[:need]
             extras += ready[need:]
-            surplus += max(0, present - group.min)
+            surplus += max(0, here - group.min)
             if len(ready) < need:
                 missing[group.name] = need - len(ready)
         if len(workload.groups) > 1:
@@ -120,7 +120,7 @@ class Gang:
         return (-self.workload.priority, self.stage, self.workload.submitted_ms, self.workload.name)
 
 
-def _present(workload: Workload) -> dict[str, int]:
+def present(workload: Workload) -> dict[str, int]:
     """How many tasks of each group count for its minimum: those that run and those that are done."""
     present: dict[str, int] = {}
     for task in workload.tasks:
