@@ -1,0 +1,220 @@
+"""The rules that no decision breaks, where they meet: one board for each half-sentence that the pages of the passes leave out."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
+from gpumax.model.amounts import Amounts
+from gpumax.model.node import Device
+from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Placement, Policy
+from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task
+from gpumax.policy.decide import PASSES, decide
+from gpumax.units import UNLIMITED
+
+
+def ask(sketch: Sketch, letter: str, request: Request) -> Sketch:
+    """Every task of a workload asks for this."""
+    rows = sketch.workloads[letter].tasks
+    return sketch.change(letter, tasks=tuple(replace(row, request=request) for row in rows))
+
+
+def test_passes_run_in_one_order_however_they_are_named() -> None:
+    """Free room comes first, though preempt is named first."""
+    sketch = Sketch("n1: b.").with_queues(queue("q", 4)).run("b", "q").wait("A", "q", priority=75)
+    snapshot = sketch.snapshot()
+    assert decide(snapshot, reversed(PASSES)) == decide(snapshot)
+    assert not decide(snapshot, reversed(PASSES)).evictions
+
+
+# Limits and quotas
+
+
+@pytest.mark.parametrize("limit", [Amounts(UNLIMITED, 1000, UNLIMITED), Amounts(UNLIMITED, UNLIMITED, 100)])
+def test_a_limit_of_cores_or_memory_holds_like_one_of_gpus(limit: Amounts) -> None:
+    """Room for both, and a limit for one."""
+    sketch = Sketch("n1: ..").with_queues(replace(queue("q", 4), limit=limit))
+    for letter in "AB":
+        ask(sketch.wait(letter, "q"), letter, Request(gpu=(DeviceAsk(1),), cpu_milli=1000, memory_mib=100))
+    (hold,) = check(sketch, "n1: A.", held="B").holds
+    assert hold.code == "OverLimit"
+
+
+def test_a_limit_is_reached_exactly() -> None:
+    """The last tenth of a GPU is allowed."""
+    sketch = Sketch("n1: [b5.5]").with_queues(queue("q", 4, limit=1)).run("b", "q")
+    check(sketch.wait("A", "q", gpu=0.5), "n1: [A5b5]")
+
+
+def test_non_preemptible_work_fits_the_quota_of_every_queue_above() -> None:
+    """Its own queue has four GPUs of quota, the one above has one."""
+    sketch = Sketch("n1: ....").with_queues(queue("top", 1), queue("q", 4, parent="top"))
+    sketch.wait("A", "q", gpu=2, priority=100).wait("B", "q", priority=100)
+    (hold,) = check(sketch, "n1: B...", held="A").holds
+    assert hold.code == "OverQuotaNonPreemptible"
+    assert "queue top" in hold.message
+
+
+def test_preemptible_work_uses_none_of_the_quota_for_non_preemptible_work() -> None:
+    """b holds all of the quota, and may be taken back; A fits."""
+    sketch = Sketch("n1: bb.").with_queues(queue("q", 2)).run("b", "q").wait("A", "q", priority=100)
+    check(sketch, "n1: bbA")
+
+
+def test_non_preemptible_work_fits_the_quota_as_written_though_shares_are_cut() -> None:
+    """a's share is cut to 2 GPUs of its 4; three are within its quota."""
+    sketch = Sketch("n1: ....").with_queues(queue("a", 4), queue("c", 4))
+    check(sketch.wait("A", "a", gpu=3, priority=100).wait("C", "c", gpu=4), "n1: AAA.", held="C")
+
+
+# Reclaim
+
+
+def test_the_asker_stays_within_the_share_of_every_queue_above() -> None:
+    """x holds all that is its due: its own b makes way, not c, though c's queue is above its share as well."""
+    queues = (queue("x", 2, weight=0), queue("y", 1, weight=0), queue("a", 1, parent="x"),
+              queue("b", 1, parent="x", weight=0), queue("c", 1, parent="y"))  # fmt: skip
+    sketch = Sketch("n1: bbcc").with_queues(*queues).run("b", "b", min=1).run("c", "c", min=1)
+    check(sketch.wait("A", "a"), "n1: bAcc", evicted=1)
+
+
+def test_a_queue_above_its_share_in_what_it_does_not_ask_for_still_takes_back() -> None:
+    """a holds two cores of its one, and asks for GPUs alone; with cores asked for it gets nothing."""
+    for cores, picture, held in ((0, "n1: abA", ""), (500, "n1: abb", "A")):
+        narrow = Queue("a", quota=Amounts(2000, 1000, UNLIMITED), weight=Amounts(0, 0, 0))
+        sketch = Sketch("n1: abb").with_queues(narrow, queue("b", 1, weight=0)).run("b", "b", min=1)
+        ask(sketch.run("a", "a"), "a", Request(gpu=(DeviceAsk(1),), cpu_milli=2000))
+        ask(sketch.wait("A", "a"), "A", Request(gpu=(DeviceAsk(1),), cpu_milli=cores))
+        check(sketch, picture, held=held)
+
+
+def test_less_device_time_is_lost_before_the_younger_goes() -> None:
+    """b ran half an hour on one GPU, c twenty minutes on two: b goes, though it is the older."""
+    sketch = Sketch("n1: bcc").with_queues(queue("a", 1), queue("b", 0, weight=0)).run("b", "b")
+    sketch.run("c", "b", started=10 * MINUTE_MS)
+    both = (DeviceShare(1, 1000), DeviceShare(2, 1000))
+    row = Task("c-0", state="running", node="n1", request=gpus(2), devices=both)
+    sketch.change("c", tasks=(row,), groups=(Group("", 1),))
+    check(sketch.wait("A", "a"), "n1: Acc", evicted=1)
+
+
+def test_of_those_who_lose_the_same_the_younger_goes() -> None:
+    """Both have saved at the same moment; b started later, though c is the later name."""
+    sketch = Sketch("n1: bc").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    sketch.run("b", "b", started=10 * MINUTE_MS).run("c", "b")
+    for letter in "bc":
+        sketch.change(letter, checkpointed_ms=NOW_MS - 5 * MINUTE_MS)
+    check(sketch.wait("A", "a"), "n1: Ac", evicted=1)
+
+
+def test_whose_queue_gives_comes_before_whose_priority_is_lower() -> None:
+    """c's queue is twice as far above its share; b's work has the lower priority."""
+    queues = (queue("a", 1, weight=0), queue("b", 1, weight=0), queue("c", 1, weight=0))
+    sketch = Sketch("n1: bbccc").with_queues(*queues).run("b", "b", min=1, priority=10)
+    check(sketch.run("c", "c", min=1).wait("A", "a"), "n1: bbccA", evicted=1)
+
+
+def test_a_lower_priority_goes_before_an_extra_of_higher_priority() -> None:
+    """A whole gang of priority 40 rather than an extra of 60."""
+    sketch = Sketch("n1: bbcc").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    sketch.run("b", "b", min=1, priority=60).run("c", "b", priority=40)
+    check(sketch.wait("A", "a"), "n1: bbA.", evicted=2)
+
+
+def test_an_extra_goes_though_a_minimum_would_lose_less() -> None:
+    """c has just started; b's extra has run for half an hour."""
+    sketch = Sketch("n1: bbc").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    sketch.run("b", "b", min=1).run("c", "b", started=29 * MINUTE_MS)
+    check(sketch.wait("A", "a"), "n1: bAc", evicted=1)
+
+
+# Where
+
+
+def test_work_without_gpus_keeps_off_nodes_with_gpus_before_it_is_packed() -> None:
+    """n1 is the fuller node, but has GPUs."""
+    for strategy in (Placement(), Placement(cpu="spread")):
+        sketch = Sketch("n1: .\nn2:", Policy(strategy)).with_queues(queue("q", 4)).wait("A", "q", gpu=0)
+        small, large = ("n1", "n2") if strategy == Placement() else ("n2", "n1")
+        ask(sketch, "A", Request(cpu_milli=1000))
+        sketch.node(small, cpu_milli=2000).node(large, cpu_milli=64_000)
+        (place,) = decide(sketch.snapshot()).places
+        assert place.node == "n2"
+
+
+def test_gpus_and_cores_have_a_strategy_each() -> None:
+    """GPUs are packed, and work without GPUs is spread, in one pool."""
+    sketch = Sketch("n1: b..\nn2: ...\nn3:\nn4:", Policy(Placement(gpu="pack", cpu="spread")))
+    sketch.with_queues(queue("q", 9)).run("b", "q").wait("c", "q").wait("A", "q").wait("B", "q")
+    running = Task("c-0", state="running", node="n3", request=Request(cpu_milli=4000))
+    ask(sketch.change("c", tasks=(running,)), "B", Request(cpu_milli=1000))
+    assert {row.task: row.node for row in decide(sketch.snapshot()).places} == {"A-0": "n1", "B-0": "n4"}
+
+
+# What requests count
+
+
+def test_memory_counts_by_the_smallest_healthy_gpu_of_its_pool_until_it_is_placed() -> None:
+    """Not by the smaller one that is unhealthy, nor by the smallest of another pool."""
+    sketch = Sketch("n1: .\nn2: .").with_queues(queue("q", 4)).wait("A", "q", pool="p")
+    healthy = (Device(0, "H100", 81_920), Device(1, "A100", 40_960), Device(2, "L4", 24_576, healthy=False))
+    sketch.node("n1", pool="p", devices=healthy).node("n2", devices=(Device(0, "L4", 24_576),))
+    ask(sketch, "A", gpus(1, memory_mib=20_480))
+    (row,) = (row for row in decide(sketch.snapshot()).shares if row.resource == "gpu")
+    assert row.demand == 500
+
+
+def test_memory_counts_by_the_gpu_that_it_got_once_it_is_placed() -> None:
+    """Half of the smallest GPU, a quarter of the one it gets: a limit of three quarters holds two."""
+    sketch = Sketch("n1: .\nn2: c").with_queues(queue("q", 4, limit=0.75), queue("p", 1)).run("c", "p")
+    sketch.node("n2", devices=(Device(0, "A100", 40_960),))
+    for letter in "AB":
+        ask(sketch.wait(letter, "q"), letter, gpus(1, memory_mib=20_480))
+    decision = decide(sketch.snapshot())
+    assert [share.milli for place in decision.places for share in place.devices] == [250, 250]
+
+
+def test_devices_of_a_place_stand_in_the_order_of_their_index() -> None:
+    """The fullest is chosen first, and named second."""
+    sketch = Sketch("n1: [b3][c5]").with_queues(queue("q", 4)).run("b", "q").run("c", "q").wait("A", "q")
+    (place,) = decide(ask(sketch, "A", Request(gpu=(DeviceAsk(2, 300),))).snapshot()).places
+    assert place.devices == (DeviceShare(0, 300), DeviceShare(1, 300))
+
+
+# States of tasks
+
+
+def test_bound_work_holds_its_room_and_counts_like_running_work() -> None:
+    """Not started yet, but its place is its own."""
+    sketch = Sketch("n1: b.").with_queues(queue("q", 2, limit=1)).run("b", "q", state_="bound").wait("A", "q")
+    decision = check(sketch, "n1: b.", held="A")
+    assert decision.holds[0].code == "OverLimit"
+    assert [(row.allocated, row.demand) for row in decision.shares if row.resource == "gpu"] == [(1000, 2000)]
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_work_that_is_done_holds_nothing_and_asks_for_nothing(state: str) -> None:
+    """Whatever its row still says of a node."""
+    sketch = Sketch("n1: .").with_queues(queue("q", 2)).wait("b", "q").wait("A", "q")
+    done = Task("b-0", state=state, node="n1", devices=(DeviceShare(0, 1000),), request=gpus(1))  # type: ignore[arg-type]
+    decision = check(sketch.change("b", tasks=(done,)), "n1: A")
+    assert [(row.allocated, row.demand) for row in decision.shares if row.resource == "gpu"] == [(0, 1000)]
+
+
+def test_leaving_work_holds_its_room_until_it_is_gone() -> None:
+    """Without free room A waits for it by name; it counts in its queue no more."""
+    sketch = (
+        Sketch("n1: b").with_queues(queue("q", 2, limit=1)).run("b", "q", state_="releasing").wait("A", "q")
+    )
+    (place,) = decide(sketch.snapshot()).places
+    assert place.after == ("b-0",)
+
+
+def test_work_of_which_nothing_is_pending_needs_no_answer() -> None:
+    """It runs, is gated, or is done; even in a queue that does not exist."""
+    sketch = Sketch("n1: b.").with_queues(queue("q", 2)).run("b", "q").wait("g", "nowhere")
+    (row,) = sketch.workloads["g"].tasks
+    decision = check(sketch.change("g", tasks=(replace(row, state="gated"),)), "n1: b.")
+    assert (decision.places, decision.holds) == ((), ())
