@@ -178,6 +178,7 @@ def _tasks(
     return Task(
         name, group, state, node.name if node else None, tuple(shares), draw(st.integers(-5, 5)), draw(MAPS),
         draw(st.none() | AFFINITY), draw(st.lists(TOLERATIONS, max_size=2).map(tuple)), draw(MAPS), draw(REQUESTS),
+        state == "pending" and draw(st.booleans()),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from board import Sketch, check, gpus, queue
 from gpumax.model.workload import DeviceAsk, Request, Task
 from gpumax.policy.decide import decide
@@ -94,3 +96,23 @@ def test_memory_and_fraction_waits_name_the_sharers() -> None:
     assert afters(sketch) == {"A-0": ("b-0", "c-0")}
     request(sketch, "A", gpus(0.3))
     assert afters(sketch) == {"A-0": ("b-0", "c-0")}
+
+
+def test_what_was_promised_is_kept_though_others_are_ahead() -> None:
+    """Room that one is leaving for A goes to A, not to B, who is older and of a queue further below its share."""
+    sketch = Sketch("n1: b").with_queues(queue("p", 1), queue("q", 0)).run("b", "q", state_="releasing")
+    sketch.wait("A", "q", submitted=5).wait("B", "p")
+    assert afters(sketch) == {"B-0": ("b-0",)}
+    sketch.change("A", tasks=tuple(replace(task, promised=True) for task in sketch.workloads["A"].tasks))
+    assert afters(sketch) == {"A-0": ("b-0",)}
+
+
+def test_a_promise_is_no_more_than_its_tasks() -> None:
+    """One extra was promised what is leaving; the others of its gang wait their turn."""
+    sketch = Sketch("n1: aabc").with_queues(queue("p", 2), queue("q", 2)).run("a", "q", min=2)
+    sketch.run("b", "q", state_="releasing").run("c", "q", state_="releasing")
+    sketch.wait("a", "q", tasks=2, min=2).wait("B", "p")
+    first, *rest = [task for task in sketch.workloads["a"].tasks if task.state == "pending"]
+    running = [task for task in sketch.workloads["a"].tasks if task.state == "running"]
+    sketch.change("a", tasks=(*running, replace(first, promised=True), *rest))
+    assert afters(sketch).keys() == {first.name, "B-0"}

@@ -10,62 +10,34 @@ from gpumax.model.workload import ACTIVE, Task, Workload
 
 
 class Chain:
-    """One decision after the other, as the loop makes them.
-
-    victims: for whom each task that was evicted, and has not run since, made way. barred: tasks that ask for nothing
-    while those whom their workload made way for still wait for their room.
-    """
+    """One decision after the other, as the loop makes them: what was promised is written into the next snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.victims: dict[str, str] = {}
-        self.barred: set[str] = set()
 
     @property
     def leaving(self) -> bool:
-        """Whether anybody holds room that it is about to leave, or waits for another to be served."""
-        states = (task.state for workload in self.snapshot.workloads for task in workload.tasks)
-        return bool(self.barred) or "releasing" in states
+        """Whether anybody holds room that it is about to leave."""
+        return any(
+            task.state == "releasing" for workload in self.snapshot.workloads for task in workload.tasks
+        )
 
     def carry_out(self, decision: Decision) -> None:
         """The next state: whoever was leaving has left and waits, victims are leaving, those with room now run."""
         places = {place.task: place for place in decision.places if not place.after}
-        leaves = {eviction.task: eviction.beneficiary for eviction in decision.evictions}
+        promised = {place.task for place in decision.places if place.after}
+        leaves = {eviction.task for eviction in decision.evictions}
 
         def after(task: Task) -> Task:
             if task.name in leaves:
                 return replace(task, state="releasing")
-            if task.state == "releasing" or task.name in self.barred:
+            if task.state == "releasing":
                 return replace(task, state="pending", node=None, devices=())
-            if task.name in places:
-                self.victims.pop(task.name, None)
-            return _placed(task, places)
+            return replace(_placed(task, places), promised=task.name in promised)
 
         now_ms = self.snapshot.now_ms
         rows = [_started(w, tuple(map(after, w.tasks)), now_ms) for w in self.snapshot.workloads]
-        self.victims.update(leaves)
-        self._bar(rows, decision)
-
-    def _bar(self, rows: list[Workload], decision: Decision) -> None:
-        owner = {task.name: w.name for w in rows for task in w.tasks}
-        awaited = {owner[place.task] for place in decision.places if place.after}
-        leaving = {owner[name] for place in decision.places for name in place.after}
-        self.barred = {
-            task.name
-            for w in rows
-            if w.name in leaving or any(self._yields(task, awaited) for task in w.tasks)
-            for task in w.tasks
-            if task.state == "pending"
-        }
-        self.snapshot = _with(self.snapshot, [_gated(w, self.barred) for w in rows])
-
-    def _yields(self, task: Task, awaited: set[str]) -> bool:
-        return task.state in ("pending", "releasing") and self.victims.get(task.name) in awaited
-
-
-def _gated(workload: Workload, barred: set[str]) -> Workload:
-    tasks = (replace(task, state="gated") if task.name in barred else task for task in workload.tasks)
-    return replace(workload, tasks=tuple(tasks))
+        self.snapshot = _with(self.snapshot, rows)
 
 
 def done(snapshot: Snapshot, decision: Decision) -> Snapshot:

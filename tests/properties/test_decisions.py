@@ -20,6 +20,8 @@ from gpumax.formats.snapshot import dump_snapshot, load_snapshot
 from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.decide import PASSES, decide
+from gpumax.policy.forecast import NONE
+from played import crowded
 from properties.carry_out import Chain, done
 from properties.reduce import reduced
 from properties.strategies import snapshots
@@ -91,6 +93,18 @@ def test_a_cluster_that_nothing_is_done_to_comes_to_rest(snapshot: Snapshot) -> 
         return trace
 
     refute(snapshot, goes_on)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_a_crowded_cluster_comes_to_rest(seed: int) -> None:
+    """Three queues of which all want more than they hold; shares are others while somebody leaves."""
+    chain = Chain(crowded(seed).snapshot)
+    for _ in range(40):
+        decision = decide(chain.snapshot, effort=NONE)
+        if not decision.places and not decision.evictions and not chain.leaving:
+            return
+        chain.carry_out(decision)
+    pytest.fail("it goes on")
 
 
 @profile

@@ -82,6 +82,11 @@ _TASK: Final[Object[Row]] = Object(
         "tolerations": Field(TOLERATIONS, "Taints that it bears."),
         "labels": Field(LABELS, "What affinity between tasks selects."),
         "request": Field(REQUEST, "What it asks for; replaces the workload's request as a whole."),
+        "promised": Field(
+            Flag(),
+            "That the decision before had it start when others have left (`after`): what they leave is for it first; unset: false. "
+            "Passed over in states other than pending.",
+        ),
     },
     dict,
     about="One schedulable unit: a pod or a process.",

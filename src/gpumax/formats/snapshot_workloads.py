@@ -95,7 +95,10 @@ def _task(row: Row, request: Request, only: str | None, context: Context, wrongs
     if row.get("state") not in HOLDING:
         row.pop("node", None)
         row.pop("devices", None)
+        if row.get("state", "pending") != "pending":
+            row.pop("promised", None)
         return Task(**row)
+    row.pop("promised", None)
     node = row.get("node")
     if node is None:
         wrongs.add(("tasks", index, "node"), "nothing", f"the node of a task that is {row['state']}")
@@ -282,6 +285,8 @@ def _dump_task(task: Task, request: Request) -> Document:
     if task.group:
         document["group"] = task.group
     document["state"] = task.state
+    if task.promised:
+        document["promised"] = True
     if task.node is not None:
         document["node"] = task.node
     if task.devices:

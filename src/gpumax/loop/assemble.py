@@ -23,15 +23,16 @@ def assemble(
     policy: Policy,
     checkpointed: Mapping[str, int],
     barred: Collection[str] = (),
+    promised: Collection[str] = (),
 ) -> Snapshot:
     """The snapshot of a moment.
 
     checkpointed: by attempt, when its checkpoint last changed. barred: ids of workloads that are not to be placed now;
-    their waiting tasks are gated. What tasks hold and the engine no longer has is there all the same: nodes that are
+    their waiting tasks are gated. promised: names of tasks that the decision before had wait for others to leave. What tasks hold and the engine no longer has is there all the same: nodes that are
     not ready, devices that are not healthy.
     """
     workloads = [
-        _workload(record, tasks, checkpointed, record.id in barred)
+        _workload(record, tasks, checkpointed, promised, record.id in barred)
         for record, tasks in live.workloads
         if record.state not in FINISHED
     ]
@@ -95,7 +96,11 @@ def is_gone_node(node: Node) -> bool:
 
 
 def _workload(
-    record: WorkloadRecord, tasks: tuple[TaskRecord, ...], checkpointed: Mapping[str, int], barred: bool
+    record: WorkloadRecord,
+    tasks: tuple[TaskRecord, ...],
+    checkpointed: Mapping[str, int],
+    promised: Collection[str],
+    barred: bool,
 ) -> Workload:
     spec = record.spec
     gated = barred or not may_start(record, tasks)
@@ -117,12 +122,15 @@ def _workload(
         stale_since_ms=record.stale_since_ms,
         max_duration_ms=spec.max_duration_ms,
         groups=tuple(Group(group.name, group.min) for group in spec.groups),
-        tasks=tuple(_task(task, requests.get(task.group, NO_REQUEST), gated) for task in tasks),
+        tasks=tuple(_task(task, requests.get(task.group, NO_REQUEST), promised, gated) for task in tasks),
     )
 
 
-def _task(task: TaskRecord, request: Request, gated: bool) -> Task:
+def _task(task: TaskRecord, request: Request, promised: Collection[str], gated: bool) -> Task:
     if task.state in HOLDING:
         return Task(task.name, task.group, task.state, task.node, task.devices, request=request)
-    state = "gated" if gated and task.state == "pending" else task.state
-    return Task(task.name, task.group, state, request=request)
+    if task.state != "pending":
+        return Task(task.name, task.group, task.state, request=request)
+    if gated:
+        return Task(task.name, task.group, "gated", request=request)
+    return Task(task.name, task.group, "pending", request=request, promised=task.name in promised)

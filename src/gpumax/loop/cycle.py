@@ -18,13 +18,13 @@ from gpumax.loop.bind import bind, merge, unbind
 from gpumax.loop.gangs import Gangs
 from gpumax.loop.lifecycle import Step, advance
 from gpumax.loop.objections import Objections, objection
+from gpumax.loop.promised import promised
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.sweep import Sweep
 from gpumax.loop.troubles import Troubles
 from gpumax.loop.upcoming import next_decision_ms
 from gpumax.loop.verify import sound, verify
 from gpumax.loop.whatif import Ground, Imagined, imagine
-from gpumax.loop.yielding import yielding
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue
 from gpumax.model.records import Changes, Event, Live
@@ -164,17 +164,15 @@ class Loop:
             if attempt.checkpointed_ms is not None
         }
         decided = None if self._seen is None else self._seen.decision
-        barred = self._backoff.barred(now_ms) | yielding(live, decided) | _put_off(live)
+        barred = self._backoff.barred(now_ms) | _put_off(live)
         timid = _names(live, self._backoff.timid(now_ms))
-        snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred)
+        owed = promised(live, decided)
+        snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred, owed)
         if self._says_something_new(snapshot, timid):
             live = self._answer(snapshot, live, timid)
-            if self._seen is not None and yielding(live, decided) - yielding(live, self._seen.decision):
-                # Somebody has the room that was freed for it: its victims may look for other room now.
-                self._pulse.wake()
         elif self._seen is not None:
             self._seen = Seen(replace(self._seen.snapshot, now_ms=now_ms), self._seen.decision, live)
-        self._ground = Ground(live, observation.nodes, self._policy, saved, barred)
+        self._ground = Ground(live, observation.nodes, self._policy, saved, barred, owed)
         moments = (due_ms, self._again_ms, self._backoff.next_ms(now_ms), self._objections.next_ms())
         self._next_ms = min((moment for moment in moments if moment is not None), default=None)
         self._troubles.over("CycleFailed")

@@ -26,6 +26,7 @@ class Ground(msgspec.Struct, frozen=True):
     policy: Policy
     checkpointed: Mapping[str, int]
     barred: frozenset[str]
+    promised: frozenset[str]
 
 
 class Imagined(NamedTuple):
@@ -49,6 +50,8 @@ def imagine(
     live = Live(tuple(tree.values()), (*ground.live.workloads, *new))
     against = {record.id: words for record, tasks in new if (words := objection(record, tasks))}
     barred = ground.barred | against.keys()
-    snapshot = assemble(live, ground.nodes, now_ms, ground.policy, ground.checkpointed, barred)
+    snapshot = assemble(
+        live, ground.nodes, now_ms, ground.policy, ground.checkpointed, barred, ground.promised
+    )
     objections = {record.name: against[record.id] for record, _ in new if record.id in against}
     return Imagined(snapshot, decide(snapshot), objections)

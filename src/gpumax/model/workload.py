@@ -92,7 +92,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One schedulable unit: a pod or a process."""
+    """One schedulable unit: a pod or a process. promised: the decision before had it start when others have left."""
 
     name: str
     group: str = ""
@@ -105,6 +105,7 @@ class Task(msgspec.Struct, frozen=True):
     tolerations: tuple[Toleration, ...] = ()
     labels: dict[str, str] = {}
     request: Request = Request()
+    promised: bool = False
 
 
 class Segments(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gpumax.policy.admit import barrier
 from gpumax.policy.gang import Gang, Spot, total
 from gpumax.policy.order import Order
@@ -11,35 +13,58 @@ from gpumax.policy.world import World
 
 
 def allocate(world: World, *, reserve: bool = True) -> None:
-    """Place what fits; what doesn't stays in `world.waiting`. reserve: keep room for those who have waited for long."""
-    placer = Placer(world.fits, world.scores)
-    reservations = Reservations(world)
+    """Place what fits; what doesn't stays in `world.waiting`. reserve: keep room for those who have waited for long.
+
+    Whom the decision before promised what others leave comes first: else those ahead of it would take that, and more would
+    have to leave for it, and so on without end.
+    """
+    giving = _Giving(world)
     if reserve:
         world.reserved.clear()
-    order = Order(world.waiting)
-    left = []
-    while (gang := order.pop()) is not None:
-        more = False
-        may = not gang.incomplete and gang.workload.name not in world.ended
-        spots = _find(world, placer, reservations, gang) if may else None
-        if spots is not None:
-            more = world.place(gang, spots)
-        else:
-            left.append(gang)
-            if reserve:
-                reservations.consider(gang)
-        order.done(gang, again=more)
-    world.waiting = left
+    if world.promises:
+        promised = [gang for gang in world.waiting if gang.promised()]
+        others = [gang for gang in world.waiting if not gang.promised()]
+        world.waiting = others + giving.out(promised, Gang.promised)
+    world.waiting = giving.out(world.waiting, reserve=reserve)
 
 
-def _find(world: World, placer: Placer, reservations: Reservations, gang: Gang) -> list[Spot] | None:
-    """Places for the gang's next chunk that its queue, and those above, allow; they are in the ledger then."""
-    if reservations.binding:
-        return reservations.find(gang)
-    for wants in world.variants(gang.chunk()):
-        if barrier(gang.account, total(wants), preemptible=gang.workload.preemptible) is None:
-            found = placer.place(world.ledger, wants)
-            if found is not None:
-                world.ledger, spots = found
-                return spots
-    return None
+class _Giving:
+    """Gives out free room."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._placer = Placer(world.fits, world.scores)
+        self._reservations = Reservations(world)
+
+    def out(
+        self, gangs: list[Gang], may: Callable[[Gang], bool] = lambda _: True, *, reserve: bool = False
+    ) -> list[Gang]:
+        """Place these in fair order; who has more to place is left. may: whether a gang that got something may go on."""
+        world, left = self._world, []
+        order = Order(gangs)
+        while (gang := order.pop()) is not None:
+            more = False
+            spots = (
+                self._find(gang) if not gang.incomplete and gang.workload.name not in world.ended else None
+            )
+            if spots is not None:
+                more = world.place(gang, spots)
+            if spots is None or (more and not may(gang)):
+                left.append(gang)
+                more = False
+            if spots is None and reserve:
+                self._reservations.consider(gang)
+            order.done(gang, again=more)
+        return left
+
+    def _find(self, gang: Gang) -> list[Spot] | None:
+        """Places for the gang's next chunk that its queue, and those above, allow; they are in the ledger then."""
+        if self._reservations.binding:
+            return self._reservations.find(gang)
+        for wants in self._world.variants(gang.chunk()):
+            if barrier(gang.account, total(wants), preemptible=gang.workload.preemptible) is None:
+                found = self._placer.place(self._world.ledger, wants)
+                if found is not None:
+                    self._world.ledger, spots = found
+                    return spots
+        return None

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gpumax.model.decision import Place
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import ACTIVE, Task, TaskState, Workload
+from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.answer import places
 from gpumax.policy.runtime import preempt_ms, reclaim_ms
 from gpumax.policy.timeline import end_ms
@@ -24,92 +24,58 @@ class Future:
     """The snapshots that follow from one another while nobody comes, and everybody runs for its max_duration.
 
     started: the workloads of which something started when a decision was carried out last. Inside: whether that changed
-    anything, and how often it was one moment's; for whom each task made way that has not run since; and who asks for nothing
-    as long as those whom they made way for wait for their room.
+    anything, and how often it was one moment's.
     """
 
     def __init__(self) -> None:
         self.started: list[str] = []
         self._stirred = False
         self._times = 0
-        self._victims: dict[str, str] = {}
-        self._gated: set[str] = set()
 
     def follow(self, world: World) -> Snapshot | None:
         """The next snapshot to decide on; None where nothing is known to end any more. world: as it was decided last."""
         snapshot = self._after(world)
-        if (self._stirred or self._gated) and self._times < MOST_AT_ONCE:
+        if self._stirred and self._times < MOST_AT_ONCE:
             self._times += 1
             return snapshot
         self._times = 0
         return _later(world, snapshot)
 
     def _after(self, world: World) -> Snapshot:
-        """The same moment when a decision was carried out: who is placed runs, who was told to go is leaving, and who was
-        leaving waits again.
+        """The same moment when a decision was carried out: who is placed runs or is promised its room, who was told to go
+        is leaving, and who was leaving waits again.
         """
-        found = list(places(world))
-        starts = {place.task: place for place in found if not place.after}
-        leaves = {row.task: row.beneficiary for row in world.evictions}
+        found = {place.task: place for place in places(world)}
+        leaves = {row.task for row in world.evictions}
         self.started = [
             name
             for name, gang in world.placed.items()
-            if any(spot.want.task.name in starts for spot in gang.placed)
+            if any(not found[spot.want.task.name].after for spot in gang.placed)
         ]
-        for name in starts:
-            self._victims.pop(name, None)
-        self._victims.update(leaves)
-        now_ms = world.snapshot.now_ms
         left = any(task.state == "releasing" for work in world.snapshot.workloads for task in work.tasks)
-        self._stirred = bool(starts or leaves or left)
-        rows = tuple([self._next(work, starts, leaves, now_ms) for work in world.snapshot.workloads])
-        rows = self._hold_back(rows, [place for place in found if place.after])
+        self._stirred = bool(self.started or leaves or left)
+        now_ms = world.snapshot.now_ms
+        rows = tuple([_next(work, found, leaves, now_ms) for work in world.snapshot.workloads])
         return replace(world.snapshot, workloads=rows)
 
-    def _next(
-        self, workload: Workload, starts: dict[str, Place], leaves: dict[str, str], now_ms: int
-    ) -> Workload:
-        if all(task.state in STEADY and task.name not in leaves for task in workload.tasks):
-            return workload
-        tasks = []
-        for task in workload.tasks:
-            place = starts.get(task.name)
-            if place is not None:
-                task = replace(task, state="running", node=place.node, devices=place.devices)
-            elif task.name in leaves:
-                task = replace(task, state="releasing")
-            elif task.state == "releasing" or task.name in self._gated:
-                task = _idle(task, "pending")
-            tasks.append(task)
-        began = workload.started_ms if _runs(workload.tasks) else now_ms
-        return replace(workload, tasks=tuple(tasks), started_ms=began if _runs(tasks) else None)
 
-    def _hold_back(self, rows: tuple[Workload, ...], promised: list[Place]) -> tuple[Workload, ...]:
-        """Gate whoever made way, or has yet to, for those who wait for its room."""
-        if not promised:
-            self._gated = set()
-            return rows
-        owner = {task.name: work.name for work in rows for task in work.tasks}
-        awaited = {owner[place.task] for place in promised}
-        leaving = {owner[name] for place in promised for name in place.after}
-
-        def yields(task: Task) -> bool:
-            return task.state in ("pending", "releasing") and self._victims.get(task.name) in awaited
-
-        self._gated = {
-            task.name
-            for work in rows
-            if work.name in leaving or any(map(yields, work.tasks))
-            for task in work.tasks
-            if task.state == "pending"
-        }
-        if not self._gated:
-            return rows
-        return tuple([self._held_back(work) for work in rows])
-
-    def _held_back(self, workload: Workload) -> Workload:
-        tasks = [_idle(task, "gated") if task.name in self._gated else task for task in workload.tasks]
-        return replace(workload, tasks=tuple(tasks))
+def _next(workload: Workload, found: dict[str, Place], leaves: set[str], now_ms: int) -> Workload:
+    if all(task.state in STEADY and task.name not in leaves for task in workload.tasks):
+        return workload
+    tasks = []
+    for task in workload.tasks:
+        place = found.get(task.name)
+        if task.name in leaves:
+            task = replace(task, state="releasing")
+        elif task.state == "releasing":
+            task = _idle(task)
+        elif place is not None and not place.after:
+            task = replace(task, state="running", node=place.node, devices=place.devices, promised=False)
+        elif task.promised != (place is not None):
+            task = replace(task, promised=place is not None)
+        tasks.append(task)
+    began = workload.started_ms if _runs(workload.tasks) else now_ms
+    return replace(workload, tasks=tuple(tasks), started_ms=began if _runs(tasks) else None)
 
 
 def _later(world: World, snapshot: Snapshot) -> Snapshot | None:
@@ -129,12 +95,12 @@ def protects(snapshot: Snapshot) -> bool:
 
 def stopped(workload: Workload, tasks: set[str]) -> Workload:
     """The workload with these tasks waiting; its run is over where none is left."""
-    rows = tuple([_idle(task, "pending") if task.name in tasks else task for task in workload.tasks])
+    rows = tuple([_idle(task) if task.name in tasks else task for task in workload.tasks])
     return replace(workload, tasks=rows, started_ms=workload.started_ms if _runs(rows) else None)
 
 
-def _idle(task: Task, state: TaskState) -> Task:
-    return replace(task, state=state, node=None, devices=())
+def _idle(task: Task) -> Task:
+    return replace(task, state="pending", node=None, devices=())
 
 
 def _runs(tasks: tuple[Task, ...] | list[Task]) -> bool:

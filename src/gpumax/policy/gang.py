@@ -96,6 +96,10 @@ class Gang:
         """What is to be placed next: all that the minimum lacks together, else one task."""
         return self._short or self._extras[:1]
 
+    def promised(self) -> bool:
+        """Whether some of the chunk was to start when others have left: what they left is for it."""
+        return any(want.task.promised for want in self.chunk())
+
     def asked(self) -> Vector:
         """What the chunk counts."""
         if self._asked is None:

@@ -38,6 +38,7 @@ class World:
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
+        self.promises = False  # whether anybody was promised what others leave
         self.held = settle(snapshot, self.ledger, self.tree)  # by task, what each holds
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
@@ -85,6 +86,7 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
+            self.promises = self.promises or any(task.promised for task in pending)
             wants = self.wants(workload, pending)
             self.tree.want(account, total(wants))
             self.waiting.append(Gang(workload, account, wants))
