@@ -1,31 +1,53 @@
-"""Consolidate by looking at every set of moves, on clusters small enough for that. Shares no code with the policy."""
+"""Consolidate, and reclaim with moves, by looking at every set of those who move, on clusters small enough for that.
+
+Shares no code with the policy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
-from brute import Free, Unit, units
+from brute import Brute, Free, Unit, units
 from gpumax.model.snapshot import Snapshot
 
 
 def answers(snapshot: Snapshot) -> Iterator[tuple[Unit, ...]]:
     """Every set of units, a minimum with all its extras, that can move so that the asker fits."""
-    all_units = units(snapshot)
-    for count in range(len(all_units) + 1):
-        for chosen in combinations(all_units, count):
+    for chosen in _sets(units(snapshot)):
+        if moves(snapshot, chosen):
+            yield chosen
+
+
+def detours(brute: Brute) -> Iterator[tuple[tuple[Unit, ...], tuple[Unit, ...]]]:
+    """Every legal set of victims with every set of others that can move so that the asker fits."""
+    for stopped in brute.legal():
+        going = {unit.workload.name for unit in stopped if unit.core}
+        rest = [unit for unit in brute.units if unit not in stopped and unit.workload.name not in going]
+        for chosen in _sets(rest):
+            if chosen and moves(brute.snapshot, chosen, stopped):
+                yield stopped, chosen
+
+
+def _sets(those: list[Unit]) -> Iterator[tuple[Unit, ...]]:
+    """Every set of these in which a minimum is with all its extras."""
+    for count in range(len(those) + 1):
+        for chosen in combinations(those, count):
             extras = {(unit.workload.name, unit.tasks[0].name) for unit in chosen if not unit.core}
             due = {
                 (unit.workload.name, other.tasks[0].name)
                 for unit in chosen if unit.core
-                for other in all_units if other.workload is unit.workload and not other.core
+                for other in those if other.workload is unit.workload and not other.core
             }  # fmt: skip
-            if due <= extras and moves(snapshot, chosen):
+            if due <= extras:
                 yield chosen
 
 
-def moves(snapshot: Snapshot, chosen: tuple[Unit, ...]) -> bool:
-    """Whether the asker fits once these have left, while they fit in what is free now and what the asker leaves of it."""
+def moves(snapshot: Snapshot, chosen: tuple[Unit, ...], stopped: Iterable[Unit] = ()) -> bool:
+    """Whether the asker fits once these have left, while they fit in what is free now and what the asker leaves of it.
+
+    stopped: leave, too, and go nowhere.
+    """
     (asker,) = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
     now: Free = {node.name: [1000] * len(node.devices) for node in snapshot.nodes}
     for workload in snapshot.workloads:
@@ -39,6 +61,9 @@ def moves(snapshot: Snapshot, chosen: tuple[Unit, ...]) -> bool:
             for share in task.devices:
                 later[task.node or ""][share.index] += share.milli
             movers.append((len(task.devices), task.devices[0].milli))
+    for task in (task for unit in stopped for task in unit.tasks):
+        for share in task.devices:
+            later[task.node or ""][share.index] += share.milli
     asks = [(ask.devices, ask.milli) for task in asker.tasks for ask in task.request.gpu]
     return any(_all_fit(left, movers) for left in _laid(now, later, asks))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
+from gpumax.model.node import Taint
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceShare, Group, Task
 from gpumax.policy.decide import decide
@@ -227,3 +228,48 @@ def test_work_that_just_got_an_extra_keeps_its_minimum() -> None:
     sketch.wait("b", "b", tasks=1, min=3).wait("A", "a", gpu=2)
     decision = decide(sketch.snapshot())
     assert bool(decision.evictions) != any(place.task == "b-3" for place in decision.places)
+
+
+def test_work_within_its_share_moves_out_of_the_way_of_who_takes_back() -> None:
+    """Node 1 is the only one with two GPUs. One of b has to stop; the other is within its share, and goes on elsewhere."""
+    sketch = Sketch("n1: bc\nn2: .").with_queues(queue("a", 2), queue("b", 1)).run("b", "b").run("c", "b")
+    decision = check(sketch.wait("A", "a", gpu=2), "n1: AA\nn2: b", evicted=2)
+    assert {(row.task, row.cause, row.restarts_on) for row in decision.evictions} == {
+        ("b-0", "consolidate", "n2"),
+        ("c-0", "reclaim", None),
+    }
+
+
+def test_work_within_its_share_stays_where_it_finds_no_new_place() -> None:
+    """Two GPUs are free, on nodes with a taint."""
+    sketch = Sketch("n1: bc\nn2: .").with_queues(queue("a", 2), queue("b", 1)).run("b", "b").run("c", "b")
+    sketch.node("n2", taints=(Taint("key", "value", "NoSchedule"),))
+    check(sketch.wait("A", "a", gpu=2), "n1: bc\nn2: .", held="A", evicted=0)
+
+
+def test_nobody_moves_for_who_would_be_above_its_share() -> None:
+    """Two of three GPUs are asked for, where the share is one: moves don't smuggle a reclaim past fairness."""
+    sketch = Sketch("n1: bc\nn2: .").with_queues(queue("a", 1), queue("b", 2)).run("b", "b").run("c", "b")
+    check(sketch.wait("A", "a", gpu=2), "n1: bc\nn2: .", held="A", evicted=0)
+
+
+def test_nobody_moves_where_stopping_alone_makes_room() -> None:
+    """All of c is above its share and makes way; on the other node one would do, but there b would have to move."""
+    sketch = Sketch("n1: bc\nn2: cc\nn3: .").with_queues(
+        queue("a", 2), queue("b", 1), queue("c", 0, weight=0)
+    )
+    sketch.node("n3", labels={"only": "b"}).run("b", "b", selector={}).run(
+        "c", "c", min=1, selector={"only": "c"}
+    )
+    for name in ("n1", "n2"):
+        sketch.node(name, labels={"only": "c"})
+    check(sketch.wait("A", "a", gpu=2), "n1: bc\nn2: AA\nn3: .", evicted=2)
+
+
+def test_a_gang_takes_back_on_nodes_that_others_leave_by_moving() -> None:
+    """On both nodes that could serve one of c stops, and one of b, within its share, moves."""
+    sketch = Sketch("n1: bc\nn2: bc\nn3: .\nn4: .").with_queues(
+        queue("a", 4), queue("b", 2), queue("c", 0, weight=0)
+    )
+    sketch.run("b", "b").run("c", "c", min=1)
+    check(sketch.wait("A", "a", tasks=2, gpu=2), "n1: AA\nn2: AA\nn3: b\nn4: b", evicted=4)

@@ -14,7 +14,6 @@ from gpumax.policy.branch import Branch, grown
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.layout import Layout
 from gpumax.policy.ledger import Bools, Room
-from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.pool import pool_of
 from gpumax.policy.rights import Rights
@@ -96,7 +95,7 @@ def make_room_inside(world: World, placer: Placer, givers: Bools, rules: Rights,
         laid = placer.arrange(again.ledger, wants, choices)
         if laid is not None:
             again.ledger = laid[0]
-        if laid is not None and (not rules.moves or rehouse(world, again, again.gone)):
+        if laid is not None and (not rules.moves or rules.resettle(world, again, again.gone)):
             return Made(again, laid[1], looked)
         return Made(trial, spots, looked)
     return Made(None, [], looked)

@@ -26,7 +26,7 @@ def preempt(world: World) -> None:
     def could(gang: Gang) -> bool:
         return lowest.get(gang.workload.queue, gang.workload.priority) < gang.workload.priority
 
-    take(world, Seniority, [gang for gang in world.waiting if could(gang)])
+    take(world, lambda gang, wants: [Seniority(gang, wants)], [gang for gang in world.waiting if could(gang)])
 
 
 def _lowest(world: World) -> dict[str, int]:

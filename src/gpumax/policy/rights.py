@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from math import inf
 from typing import ClassVar
 
 from gpumax.model.decision import Cause
 from gpumax.policy.gang import Gang, Want, total
 from gpumax.policy.ledger import Bools
+from gpumax.policy.moves import rehouse
 from gpumax.policy.tree import Account, Vector
-from gpumax.policy.victims import Part, Tally
+from gpumax.policy.victims import Part, Tally, Trial
+from gpumax.policy.world import World
 
 
 class Rights(ABC):
@@ -18,7 +21,7 @@ class Rights(ABC):
 
     bounded: the queues in which room is made as well, where they have none; crowded: the lowest of them that has none;
     work below it has to make way. below: only work of a lower priority goes. weighs: whether it matters which queue gives.
-    moves: whether whoever goes must find a new place.
+    moves: whether whoever goes finds a new place, unless it may stop.
     """
 
     cause: ClassVar[Cause]
@@ -67,6 +70,10 @@ class Rights(ABC):
     @abstractmethod
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether a part that could be asked may still go after what was given."""
+
+    def resettle(self, world: World, trial: Trial, parts: Iterable[Part]) -> bool:
+        """Where work moves: find new places for these, but for those who may stop; whether that was possible."""
+        return rehouse(world, trial, parts)
 
     @abstractmethod
     def may_give(self, tally: Tally, account: Account) -> bool:

@@ -13,7 +13,6 @@ from gpumax.policy.ask import Ask, Choices, size
 from gpumax.policy.bounds import MIXED, TOGETHER, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
-from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
@@ -283,10 +282,9 @@ def _move_and_place(candidates: Candidates, trial: Trial, want: Want, choices: C
         spot = _open_and_place(candidates, trial, want, choices)
         if spot is None:
             return None
-        if rehouse(candidates.world, trial, [part for part in trial.gone if part not in gone]):
-            candidates.touch(
-                spot.held.row for part in trial.gone if part not in gone for spot in trial.moved[part]
-            )
+        fresh = [part for part in trial.gone if part not in gone]
+        if candidates.rules.resettle(candidates.world, trial, fresh):
+            candidates.touch(spot.held.row for part in fresh for spot in trial.moved.get(part, ()))
             return spot
         trial.become(before)
         candidates.looked += MOST_HOUSES

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Bools
-from gpumax.policy.moves import rehouse
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
 from gpumax.policy.world import World
@@ -97,13 +96,14 @@ class _Search:
     ) -> tuple[Spot, ...] | None:
         if not self._rules.enough(trial.tally):
             return None
-        if movers_first and not rehouse(self._world, trial, trial.gone):
+        if movers_first and not self._rules.resettle(self._world, trial, trial.gone):
             return None
         found = self._placer.arrange(trial.ledger, wants, choices, within=self._within)
         if found is None:
             return None
         trial.ledger = found[0]
-        if self._rules.moves and not movers_first and not rehouse(self._world, trial, trial.gone):
+        late = self._rules.moves and not movers_first
+        if late and not self._rules.resettle(self._world, trial, trial.gone):
             return None
         return tuple(found[1])
 

@@ -1,8 +1,8 @@
-"""Taking room from others: what reclaim and preempt have in common. By whose rules, their `Rights` say."""
+"""Taking room from others: what consolidate, reclaim and preempt have in common. By whose rules, their `Rights` say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -31,9 +31,10 @@ AN_ATTEMPT: Final = 64
 """Steps that count for every attempt, whatever it looks at: a budget is to bound the time that a decision takes."""
 
 
-def take(world: World, rights: Callable[[Gang, list[Want]], Rights], gangs: list[Gang]) -> None:
+def take(world: World, rights: Callable[[Gang, list[Want]], Iterable[Rights]], gangs: list[Gang]) -> None:
     """Serve these of those who wait by evictions that their rights allow; who stays unserved stays in `world.waiting`.
 
+    rights: by which rules for a gang's chunk, one set tried after the other.
     A gang that goes may leave more room than was asked for: whoever fits there is placed, too.
     """
     if not gangs or not world.held:
@@ -67,7 +68,7 @@ def _give_out(world: World, rows: list[int]) -> None:
 class _Taking:
     """One pass. What was learnt for one gang serves the next that asks the same."""
 
-    def __init__(self, world: World, rights: Callable[[Gang, list[Want]], Rights]) -> None:
+    def __init__(self, world: World, rights: Callable[[Gang, list[Want]], Iterable[Rights]]) -> None:
         self.world = world
         self.rights = rights
         self.placer = Placer(world.fits, world.scores)
@@ -142,12 +143,12 @@ class _Taking:
     def _serve(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk, with the evictions that it takes; None where it can't be served."""
         for wants in self.world.variants(gang.chunk()):
-            rights = self.rights(gang, wants)
-            if rights.eligible(gang):
-                spots = self._serve_as(gang, rights, wants)
-                if spots is not None:
-                    return spots
-                rights.give_up()
+            for rights in self.rights(gang, wants):
+                if rights.eligible(gang):
+                    spots = self._serve_as(gang, rights, wants)
+                    if spots is not None:
+                        return spots
+                    rights.give_up()
         return None
 
     def _serve_as(self, gang: Gang, rights: Rights, wants: list[Want]) -> list[Spot] | None:
@@ -249,7 +250,7 @@ class _Taking:
             world.bounded.add(gang.workload.name)
             return None
         # Room to restart is for those whom it would hurt most to stop.
-        moved = trial.moved if rights.moves else _all_moved(world, rights, trial)
+        moved = _all_moved(world, rights, trial)
         late = delayed(
             world, gang, trial.ledger, spots, {held.task for part in trial.gone for held in part.helds}
         )
@@ -266,7 +267,8 @@ class _Taking:
                 world.ended.add(part.workload.name)
             if moved[part] and not part.core:
                 pool.keep(part.workload.name)  # whoever moved once can't go with its gang any more
-            world.evictions += _evictions(world, part, moved[part], rights.cause, gang.workload.name)
+            cause: Cause = "consolidate" if rights.moves and moved[part] else rights.cause
+            world.evictions += _evictions(world, part, moved[part], cause, gang.workload.name)
             world.evicted.update(task.name for task in part.tasks)
             self.touched.add([held.row for held in part.helds] + [spot.held.row for spot in moved[part]])
         self.touched.add(spot.held.row for spot in spots)
@@ -296,6 +298,8 @@ def _evictions(world: World, part: Part, moved: list[Spot], cause: Cause, benefi
 
 def _relieve(rights: Rights, trial: Trial, candidates: Candidates) -> bool:
     """Have more go where queues above would still be over their bounds; False where that isn't possible."""
+    if rights.moves:
+        return rights.enough(trial.tally)
     for account in rights.bounded:
         while rights.excess(account, trial.tally):
             part = next(
@@ -315,7 +319,7 @@ def _relieve(rights: Rights, trial: Trial, candidates: Candidates) -> bool:
 
 def _has_room_above(rights: Rights, trial: Trial, part: Part) -> bool:
     """Whether the queues above the asker stay within bounds though this part goes on holding what it holds."""
-    if not rights.bounded:
+    if not rights.bounded or trial.moved.get(part):
         return True
     tally = trial.tally.copy()
     tally.count(part, -1)
@@ -327,7 +331,7 @@ def _all_moved(world: World, rights: Rights, trial: Trial) -> dict[Part, list[Sp
     moved: dict[Part, list[Spot]] = {}
     lost: set[Part] = set()
     for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
-        moved[part] = [] if part in lost else _moved(world, rights, trial, part)
+        moved[part] = trial.moved.get(part) or ([] if part in lost else _moved(world, rights, trial, part))
         if not moved[part]:
             lost.update(part.rest)
     return moved

@@ -160,9 +160,11 @@ class Trial:
         for held in part.helds:
             self.ledger.stay(held)
         del self.gone[part]
-        self.tally.count(part, -1)
-        for spot in self.moved.pop(part, ()):
+        moved = self.moved.pop(part, None)
+        for spot in moved or ():
             self.ledger.free(spot.held)
+        if not moved:
+            self.tally.count(part, -1)
 
     def become(self, other: Trial) -> None:
         """Go on from where a fork was, which is not used again."""
@@ -175,11 +177,15 @@ class Rules(Protocol):
 
     @property
     def moves(self) -> bool:
-        """Whether whoever goes must find a new place."""
+        """Whether whoever goes finds a new place, unless it may stop."""
         ...
 
     def may_go(self, tally: Tally, part: Part) -> bool:
         """Whether the part may go after what was given already."""
+        ...
+
+    def resettle(self, world: World, trial: Trial, parts: Iterable[Part]) -> bool:
+        """Where work moves: find new places for these, but for those who may stop; whether that was possible."""
         ...
 
     def enough(self, tally: Tally) -> bool:
