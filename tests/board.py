@@ -21,7 +21,16 @@ from gpumax.model.decision import Decision
 from gpumax.model.node import Device, Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot, Topology
-from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, TaskState, Workload
+from gpumax.model.workload import (
+    DeviceAsk,
+    DeviceShare,
+    Group,
+    Preemptible,
+    Request,
+    Task,
+    TaskState,
+    Workload,
+)
 from gpumax.policy.decide import decide
 from gpumax.units import MILLI, UNLIMITED
 
@@ -102,7 +111,7 @@ class Sketch:
         self.workloads[letter] = _changed(self.workloads[letter], changes)
         return self
 
-    def _add(self, letter: str, queue: str, state: TaskState, *, tasks: int = 0, request: Request | None = None, min: int | None = None, groups: tuple[Group, ...] = (), priority: int = 50, preemptible: bool | None = None, submitted: int = 0, started: int | None = None, state_: TaskState | None = None, **changes: Any) -> Sketch:  # fmt: skip
+    def _add(self, letter: str, queue: str, state: TaskState, *, tasks: int = 0, request: Request | None = None, min: int | None = None, groups: tuple[Group, ...] = (), priority: int = 50, preemptible: Preemptible | None = None, submitted: int = 0, started: int | None = None, state_: TaskState | None = None, **changes: Any) -> Sketch:  # fmt: skip
         known = self.workloads.get(letter)
         rows = (
             list(known.tasks)

@@ -45,11 +45,11 @@ def units(snapshot: Snapshot) -> list[Unit]:
     found: list[Unit] = []
     for workload in snapshot.workloads:
         active = [task for task in workload.tasks if task.state == "running"]
-        if not active or not workload.preemptible:
+        if not active or workload.preemptible is False:
             continue
         least = workload.groups[0].min
         found += [Unit(workload, (task,), core=False) for task in active[least:]]
-        if least:
+        if least and workload.preemptible is True:
             found.append(Unit(workload, tuple(active[:least]), core=True))
     return found
 

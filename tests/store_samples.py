@@ -17,6 +17,7 @@ def spec(name: str, project: str = "red", tasks: int = 1) -> WorkloadSpec:
         name=name,
         project=project,
         groups=(GroupSpec("", 1, tasks, request, ("python", "train.py"), {"A": "1"}),),
+        preemptible="semi",
         env={"LANG": "C.UTF-8", "WÖRT": '"\\\n'},
         secrets=("TOKEN",),
         max_duration_ms=60_000,

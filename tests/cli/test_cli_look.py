@@ -10,6 +10,7 @@ import yaml
 
 from cli.conftest import Cli
 from cli.fake_api import HELD, FakeApi, Item, events, ok, page, task, workload
+from gpumax.model.workload import Preemptible
 
 NODE: Item = {
     "name": "n1",
@@ -245,6 +246,18 @@ def test_tasks_of_finished_work(cli: Cli, api: FakeApi) -> None:
     tasks = {"running": 0, "done": 199, "total": 200}
     api.on("GET /workloads", page(workload("a", state="failed", ended="2026-01-01T10:00:02Z", tasks=tasks)))
     assert " 199/200 " in cli("ps", "-a").out
+
+
+@pytest.mark.parametrize(
+    ("preemptible", "said"),
+    [(True, "60\n"), (False, "60, non-preemptible\n"), ("semi", "60, semi-preemptible\n")],
+)
+def test_whether_it_may_be_evicted_is_shown_beside_the_priority(
+    cli: Cli, api: FakeApi, preemptible: Preemptible, said: str
+) -> None:
+    """What is usual is not said."""
+    api.on("GET /workloads/a", ok({**workload("a", priority=60, preemptible=preemptible), "tasks": []}))
+    assert f"priority:   {said}" in cli("show", "a").out
 
 
 def test_setup_is_shown_beside_the_command(cli: Cli, api: FakeApi) -> None:

@@ -78,6 +78,7 @@ def test_a_file_with_a_thousand_faults_names_the_first_and_counts_the_rest() -> 
         ("nodes: [{name: n, memory: " + "9" * 900 + "}]", "found a number of many digits; wanted at most"),
         ("nodes: [{name: n, cpu: true}]", "found true; wanted an amount"),
         ("nodes: [{name: n, ready: 1}]", "found 1; wanted true or false"),
+        ("workloads: [{name: w, queue: q, preemptible: half, tasks: [{name: t}]}]", 'found "half"; wanted true, false or semi'),
         ('nodes: [{name: n, ready: "true"}]', 'found "true"; wanted true or false'),
         ('nodes: [{name: n, tasks: "4"}]', 'found "4"; wanted a whole number'),
         ("nodes: [{name: 123}]", "found 123; wanted a name: a letter or digit first, then letters, digits, `.`, `_`, `-`, `/` (numbers and booleans in quotes)"),

@@ -287,9 +287,10 @@ def test_priority_classes_are_numbers_by_name() -> None:
           - {name: d, queue: q, priority: build, tasks: [{name: d0}]}
           - {name: e, queue: q, priority: -5, tasks: [{name: e0}]}
           - {name: f, queue: q, priority: 100, preemptible: true, tasks: [{name: f0}]}
+          - {name: g, queue: q, priority: 100, preemptible: semi, tasks: [{name: g0}]}
     """)
     assert [(each.priority, each.preemptible) for each in read.workloads] == [
-        (25, True), (99, True), (60, True), (100, False), (-5, True), (100, True),
+        (25, True), (99, True), (60, True), (100, False), (-5, True), (100, True), (100, "semi"),
     ]  # fmt: skip
 
 

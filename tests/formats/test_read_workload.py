@@ -11,7 +11,7 @@ from gpumax.formats.workload import load_workloads
 from gpumax.model.amounts import Amounts
 from gpumax.model.queue import Queue
 from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
-from gpumax.model.workload import DeviceAsk, Request
+from gpumax.model.workload import DeviceAsk, Preemptible, Request
 
 GIB = 1024
 
@@ -117,11 +117,12 @@ def test_made_names_avoid_each_other_and_those_that_are_written() -> None:
     [
         ("priority: 99", 99, True), ("priority: 100", 100, False), ("priority: build", 100, False),
         ("priority: inference, preemptible: true", 125, True), ("priority: low, preemptible: false", 25, False),
+        ("priority: build, preemptible: semi", 100, "semi"), ("priority: low, preemptible: semi", 25, "semi"),
         ("priority: train", 50, True), ("priority: normal", 50, True), ("priority: interactive", 75, True),
     ],
 )  # fmt: skip
 def test_preemptible_follows_from_the_priority_unless_it_is_written(
-    fields: str, priority: int, preemptible: bool
+    fields: str, priority: int, preemptible: Preemptible
 ) -> None:
     """A class name or a number; from 100 on work is non-preemptible."""
     spec = one(f"{{run: x, {fields}}}")

@@ -291,6 +291,32 @@ def test_non_preemptible_work_fits_quota_and_is_never_evicted() -> None:
     assert rules(fixed, [on("w-0", "n1", 0, after=["b-0"])], [evict("b-0", "w")]) == [4]
 
 
+def test_the_minimum_of_semi_preemptible_work_fits_quota_and_extras_need_not() -> None:
+    """Three tasks of four are its minimum: quota for two is too little, quota for three is enough."""
+    places = [on(f"w-{number}", "n1", number) for number in range(4)]
+    for quota, broken in ((2, [4]), (3, [])):
+        sketch = one_queue("n1: ....", quota).wait("w", "q", tasks=4, min=3, preemptible="semi")
+        assert rules(sketch.snapshot(), places) == broken
+
+
+def test_nothing_larger_slips_into_a_minimum_over_quota() -> None:
+    """One GPU is safe and there is quota for it; what comes before it in the order of the gang is safe in its place."""
+    sketch = one_queue("n1: aa..", quota=1).run("a", "q", min=1, preemptible="semi")
+    for request, places, broken in ((gpus(2), (2, 3), [4]), (gpus(1), (2,), [])):
+        first = Task("a-", request=request)
+        changed = sketch.change("a", tasks=(first, *sketch.workloads["a"].tasks[-2:]))
+        assert rules(changed.snapshot(), [on("a-", "n1", *places)]) == broken
+
+
+def test_the_minimum_of_semi_preemptible_work_is_never_evicted() -> None:
+    """Of two tasks the first is safe, the other is an extra."""
+    sketch = two_queues("n1: bb", b=0).run("b", "b", min=1, preemptible="semi").wait("w", "a")
+    for index, broken in ((0, [4]), (1, [])):
+        victim = f"b-{index}"
+        places = [on("w-0", "n1", index, after=[victim])]
+        assert rules(sketch.snapshot(), places, [evict(victim, "w")]) == broken
+
+
 # Rules 5 to 8
 
 

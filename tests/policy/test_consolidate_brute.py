@@ -10,7 +10,7 @@ from brute import units
 from brute_moves import answers
 from gpumax.loop.verify import verify
 from gpumax.policy.decide import decide
-from policy.test_victims_brute import shown
+from policy.test_victims_brute import MAY_GO, shown
 
 LETTERS = "bcdef"
 CELLS = st.sampled_from((*LETTERS, ".", ".", ".", "[b5.5]", "[c5.5]", "[d3.7]"))
@@ -28,7 +28,7 @@ def scattered(draw: st.DrawFn) -> Sketch:
         if count:
             sketch.run(
                 letter, draw(st.sampled_from("pq")), min=draw(st.integers(1, count)), priority=draw(st.sampled_from((40, 50, 50, 100))),
-                started=draw(st.integers(0, 3)) * MINUTE_MS,
+                preemptible=draw(MAY_GO), started=draw(st.integers(0, 3)) * MINUTE_MS,
             )  # fmt: skip
     return sketch.wait("A", "q", tasks=draw(st.integers(1, 2)), gpu=draw(st.sampled_from((1, 2, 2, 3, 0.6))))
 

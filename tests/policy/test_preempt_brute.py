@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from board import MINUTE_MS, Sketch, queue
 from brute import BruteInside
 from gpumax.policy.decide import decide
-from policy.test_victims_brute import CELLS, LETTERS, shown
+from policy.test_victims_brute import CELLS, LETTERS, MAY_GO, shown
 
 
 @st.composite
@@ -23,7 +23,7 @@ def contests(draw: st.DrawFn) -> Sketch:
         if count:
             sketch.run(
                 letter, "q", min=draw(st.integers(1, count)), priority=draw(st.sampled_from((40, 50, 50, 60, 75, 100))),
-                started=draw(st.integers(0, 3)) * MINUTE_MS,
+                preemptible=draw(MAY_GO), started=draw(st.integers(0, 3)) * MINUTE_MS,
             )  # fmt: skip
     tasks = draw(st.integers(1, 3))
     return sketch.wait("A", "q", tasks=tasks, gpu=draw(st.sampled_from((1, 1, 2, 0.5, 0.3))), priority=75)

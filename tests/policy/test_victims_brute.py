@@ -22,6 +22,7 @@ SHARED = st.builds(
     lambda pair, left, right: f"[{pair[0]}{left}{pair[1]}{min(right, 10 - left)}]",
     st.permutations(LETTERS), st.integers(2, 8), st.integers(1, 8),
 )  # fmt: skip
+MAY_GO = st.sampled_from((None, None, None, "semi"))
 CELLS = st.one_of(WHOLE, WHOLE, WHOLE, SHARED, st.just("."))
 
 
@@ -42,7 +43,7 @@ def contests(draw: st.DrawFn) -> Sketch:
         if count:
             sketch.run(
                 letter, draw(st.sampled_from("pq")), min=draw(st.integers(1, count)),
-                priority=draw(st.sampled_from((40, 50, 50, 60, 100))), started=draw(st.integers(0, 3)) * MINUTE_MS,
+                priority=draw(st.sampled_from((40, 50, 50, 60, 100))), preemptible=draw(MAY_GO), started=draw(st.integers(0, 3)) * MINUTE_MS,
             )  # fmt: skip
     tasks = draw(st.integers(1, 3))
     return sketch.wait("A", "a", tasks=tasks, gpu=draw(st.sampled_from((1, 1, 2, 0.5, 0.3))))

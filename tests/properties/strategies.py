@@ -254,7 +254,7 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
         name=name,
         queue=draw(st.sampled_from((*leaves * 4, "missing") if draw(st.integers(0, 19)) == 0 else leaves)),
         priority=priority,
-        preemptible=priority < 100,
+        preemptible="semi" if draw(st.integers(0, 4)) == 0 else priority < 100,
         submitted_ms=NOW_MS - draw(st.integers(0, 3)) * MINUTE_MS - 60 * MINUTE_MS,
         started_ms=None if starts == "pending" else NOW_MS - draw(st.integers(1, 40)) * MINUTE_MS,
         checkpointed_ms=draw(st.sampled_from((None, None, NOW_MS - MINUTE_MS))),

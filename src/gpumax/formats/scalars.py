@@ -83,17 +83,22 @@ MODEL: Final = Text(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]*", "the model of a device, 
 
 
 class Flag:
-    """true or false."""
+    """true or false, or one of a few words between them."""
 
-    def read(self, value: object) -> bool:
-        """The boolean."""
-        if isinstance(value, bool):
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def read(self, value: object) -> bool | str:
+        """The boolean, or the word."""
+        if isinstance(value, bool) or (isinstance(value, str) and value in self._words):
             return value
-        raise wrong(value, "true or false")
+        *others, last = "true", "false", *self._words
+        raise wrong(value, f"{', '.join(others)} or {last}", self._words)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
-        """A boolean."""
-        return {"type": "boolean"}
+        """A boolean, or one of the words."""
+        boolean: Schema = {"type": "boolean"}
+        return {"anyOf": [boolean, {"enum": list(self._words)}]} if self._words else boolean
 
 
 class Whole:

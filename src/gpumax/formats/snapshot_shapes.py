@@ -113,13 +113,18 @@ PRIORITIES: Final = Map(NAME, PRIORITY)
 WORKLOAD_PRIORITY: Final = ByType[int | str]("a number, or a class name", number=PRIORITY, text=NAME)
 """As written: a class name is looked up later."""
 
+PREEMPTIBLE: Final = Field(
+    Flag("semi"),
+    "Whether it may be evicted; semi: what is above the minimum of its groups may. Unset: true below priority 100.",
+)
+
 WORKLOAD: Final[Object[Row]] = Object(
     "Workload",
     {
         "name": Field(NAME, "Unique among workloads.", required=True),
         "queue": Field(NAME, "The leaf queue that it counts against.", required=True),
         "priority": Field(WORKLOAD_PRIORITY, "A number, or a class name; unset: 50."),
-        "preemptible": Field(Flag(), "Whether it may be evicted; unset: true below priority 100."),
+        "preemptible": PREEMPTIBLE,
         "submitted": Field(Time(), "When it was submitted.", to="submitted_ms"),
         "started": Field(Time(), "When the current run started; unset: not started.", to="started_ms"),
         "checkpointed": Field(

@@ -8,7 +8,7 @@ from gpumax.formats.not_yet import NotYet
 from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
 from gpumax.formats.requests import LIMIT, REQUEST_FIELDS, SLICES, clashes, make_request
-from gpumax.formats.scalars import LABEL_NAME, NAME, Amount, Choice, Duration, Flag, Text, Whole
+from gpumax.formats.scalars import LABEL_NAME, NAME, Amount, Choice, Duration, Text, Whole
 from gpumax.formats.shape import (
     Bad,
     ByType,
@@ -23,7 +23,7 @@ from gpumax.formats.shape import (
     show,
     wrong,
 )
-from gpumax.formats.snapshot_shapes import MOST_TASKS, WORKLOAD_PRIORITY, Row
+from gpumax.formats.snapshot_shapes import MOST_TASKS, PREEMPTIBLE, WORKLOAD_PRIORITY, Row
 from gpumax.formats.topology import TOPOLOGY
 from gpumax.model.spec import Checkpoint
 from gpumax.model.workload import Request
@@ -213,7 +213,7 @@ FILE_WORKLOAD: Final[Object[Row]] = Object(
         "kind": Field(Choice(KINDS), "training (unset), sweep, workspace or inference.", keep=False),
         "project": Field(NAME, "The leaf queue that it counts against; unset: the caller's default."),
         "priority": Field(WORKLOAD_PRIORITY, "A class name or a number; unset: normal (50)."),
-        "preemptible": Field(Flag(), "Whether it may be evicted; unset: true below priority 100."),
+        "preemptible": PREEMPTIBLE,
         **_SHARED,
         "workdir": Field(Then(_PATH, _home), "Where it runs; unset: where it was submitted."),
         "image": Field(

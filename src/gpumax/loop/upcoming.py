@@ -32,7 +32,7 @@ def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
     runtimes: dict[str, frozenset[int]] = {}
     moments = []
     for workload in snapshot.workloads:
-        if workload.started_ms is None or not workload.preemptible:
+        if workload.started_ms is None or workload.preemptible is not True:  # extras are not protected
             continue
         if not any(task.state in ACTIVE for task in workload.tasks):
             continue

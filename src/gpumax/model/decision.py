@@ -21,7 +21,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
     "QueueNotLeaf": "its queue has queues below it; work goes to leaves only",
     "GangIncomplete": "fewer tasks are ready to be placed than its minimum",
     "OverLimit": "its queue, or one above, would go over its limit",
-    "OverQuotaNonPreemptible": "non-preemptible work must fit the quota of its queue and of every queue above",
+    "OverQuotaNonPreemptible": "what is never evicted must fit the quota of its queue and of every queue above",
     "NoNodeMatches": "no node could take one of its tasks even if it were empty",
     "NoRoom": "nodes match, but none has room now",
     "GangNoRoom": "the tasks of the gang's minimum have no room together",

@@ -33,7 +33,7 @@ TriedReason = Literal[
 TRIED_REASONS: Final[dict[TriedReason, str]] = {
     "over_share": "its own queue, or one above, would hold more than its share",
     "within_share": "the other queue holds no more than its share, or than its quota, so it gives nothing",
-    "non_preemptible": "all that runs there is non-preemptible",
+    "non_preemptible": "all that runs there is non-preemptible, or the minimum of semi-preemptible work",
     "min_runtime": "what runs there is younger than its minimum runtime",
     "not_enough": "all that may go there would not make room where it is needed",
     "none_lower": "nothing of a lower priority runs in its queue",

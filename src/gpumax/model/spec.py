@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from gpumax.model.workload import Request
+from gpumax.model.workload import Preemptible, Request
 
 Kind = Literal["training", "sweep", "workspace", "inference"]
 
@@ -38,7 +38,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True):
     groups: tuple[GroupSpec, ...]
     kind: Kind = "training"
     priority: int = 50
-    preemptible: bool = True
+    preemptible: Preemptible = True
     workdir: str = "/"
     image: str = ""
     env: dict[str, str] = {}

@@ -12,6 +12,8 @@ ACTIVE: Final = frozenset(("bound", "running"))
 HOLDING: Final = frozenset(("bound", "running", "releasing"))
 """States that hold room on a node."""
 
+Preemptible = bool | Literal["semi"]
+"""Whether work may be evicted; semi: what is above the minimum of its groups may. Any text is true: compare, don't ask."""
 NON_PREEMPTIBLE_FROM: Final = 100
 """Workloads of this priority or higher are non-preemptible unless they say otherwise."""
 
@@ -144,7 +146,7 @@ class Workload(msgspec.Struct, frozen=True):
     name: str
     queue: str
     priority: int = 50
-    preemptible: bool = True
+    preemptible: Preemptible = True
     submitted_ms: int = 0
     started_ms: int | None = None
     checkpointed_ms: int | None = None

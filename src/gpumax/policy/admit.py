@@ -20,11 +20,11 @@ class Barrier(NamedTuple):
     excess: dict[str, int]
 
 
-def barrier(leaf: Account, amounts: Vector, *, preemptible: bool) -> Barrier | None:
-    """The first thing on the way to the root that forbids the amounts; None where nothing does."""
+def barrier(leaf: Account, amounts: Vector, *, fixed: bool) -> Barrier | None:
+    """The first thing on the way to the root that forbids the amounts; None where nothing does. fixed: of work that is never evicted."""
     for account in leaf.path:
         found = _over("OverLimit", account, account.limit, account.allocated, amounts)
-        if found is None and not preemptible:
+        if found is None and fixed:
             found = _over("OverQuotaNonPreemptible", account, account.quota, account.fixed, amounts)
         if found is not None:
             return found

@@ -62,7 +62,7 @@ class _Giving:
         if self._reservations.binding:
             return self._reservations.find(gang)
         for wants in self._world.variants(gang.chunk()):
-            if barrier(gang.account, total(wants), preemptible=gang.workload.preemptible) is None:
+            if barrier(gang.account, total(wants), fixed=gang.fixed) is None:
                 found = self._placer.place(self._world.ledger, wants)
                 if found is not None:
                     self._world.ledger, spots = found

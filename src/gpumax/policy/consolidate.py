@@ -49,7 +49,7 @@ class Peace(Rights):
 
     def eligible(self, gang: Gang) -> bool:
         """Whatever its limits, and where it is non-preemptible its quota, allow; not what was tried in vain for others."""
-        if barrier(gang.account, self.asked, preemptible=gang.workload.preemptible) is not None:
+        if barrier(gang.account, self.asked, fixed=gang.fixed) is not None:
             return False
         return self._problem not in self._ground.vain and self._ground.could_hold(self._wants)
 

@@ -31,7 +31,7 @@ class Fairness(Rights):
         """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
         if self.excess(gang.account, Tally()):
             return False
-        return gang.workload.preemptible or over_quota(gang.account, self.asked) is None
+        return not gang.fixed or over_quota(gang.account, self.asked) is None
 
     def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""

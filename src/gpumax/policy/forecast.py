@@ -8,7 +8,7 @@ much, those at the head of the order are played on with free room alone: nobody 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from copy import copy
 from itertools import islice
 from operator import attrgetter
@@ -23,9 +23,10 @@ from gpumax.policy.future import Future, protects, stopped
 from gpumax.policy.gang import Gang, total
 from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Held, summed
+from gpumax.policy.minimum import NOBODY
 from gpumax.policy.order import Order
-from gpumax.policy.timeline import End, end_ms, running
-from gpumax.policy.tree import Account
+from gpumax.policy.timeline import End, end_ms, ending, running
+from gpumax.policy.tree import NOTHING, Account
 from gpumax.policy.world import World
 
 
@@ -101,7 +102,7 @@ def _in_turn(world: World) -> Iterator[Gang]:
     order = Order([gang.copy(tree.accounts[gang.account.name]) for gang in world.waiting])
     while (gang := order.pop()) is not None:
         yield known[gang.workload.name]
-        tree.add(gang.account, gang.asked(), fixed=not gang.workload.preemptible)
+        tree.add(gang.account, gang.asked(), fixed=gang.asked() if gang.fixed else NOTHING)
         order.done(gang, again=False)
 
 
@@ -153,12 +154,14 @@ class _Ahead:
         for held in helds:
             then.ledger.now.take(held)
         amounts = summed(helds)
-        then.tree.add(self._there(kept.gang), amounts, fixed=not workload.preemptible)
+        never = kept.gang.fixed
+        then.tree.add(self._there(kept.gang), amounts, fixed=amounts if never else NOTHING)
         self.starts.setdefault(workload.name, kept.moment)
         self._ends_at(
             None if workload.max_duration_ms is None else kept.moment + workload.max_duration_ms,
             kept.gang,
             helds,
+            {held.task for held in helds} if never else NOBODY,
         )
 
     def _end(self, end: End) -> None:
@@ -193,7 +196,7 @@ class _Ahead:
         for name, gang in then.placed.items():
             self.starts.setdefault(name, moment)
             until = self._until.get(name) or end_ms(gang.workload, moment)
-            self._ends_at(until, gang, [spot.held for spot in gang.placed])
+            self._ends_at(until, gang, [spot.held for spot in gang.placed], gang.safe)
             gang.placed = []
         then.placed = {}
 
@@ -201,13 +204,13 @@ class _Ahead:
         room, fits = self._world.ledger.now, self._world.fits
         return any(fits.fitting(room, ask, at).any() for at in range(len(ask.gpu)))
 
-    def _ends_at(self, moment: int | None, gang: Gang, helds: list[Held]) -> None:
+    def _ends_at(self, moment: int | None, gang: Gang, helds: list[Held], safe: Container[str]) -> None:
         """Note when what was placed ends; what comes later of a run ends with it."""
         if moment is None:
             return
         workload = gang.workload
         self._until[workload.name] = moment
-        end = End(moment, workload, helds, summed(helds), gang.account, not workload.preemptible)
+        end = ending(moment, workload, helds, gang.account, safe)
         assert self._world.ends is not None
         insort(self._world.ends, end, key=_moment)
 
@@ -215,16 +218,15 @@ class _Ahead:
 def _ends(world: World) -> list[End]:
     """The known ends of what will run when the decision is carried out: who waits for others to leave, does so for no time."""
     now_ms, accounts = world.snapshot.now_ms, world.tree.accounts
-    runs = [(gang.workload, [spot.held for spot in gang.placed]) for gang in world.placed.values()]
+    runs = [(gang.workload, [spot.held for spot in gang.placed], gang.safe) for gang in world.placed.values()]
     if world.pool is not None:
         for part, going in world.pool.going.items():
-            runs.append((stopped(part.workload, world.evicted), [spot.held for spot in going.moved]))
+            runs.append((stopped(part.workload, world.evicted), [spot.held for spot in going.moved], NOBODY))
     found = running(world).copy()
-    for workload, helds in runs:
+    for workload, helds, safe in runs:
         moment = end_ms(workload, now_ms)
         if moment is not None and helds:
-            account, fixed = accounts.get(workload.queue), not workload.preemptible
-            found.append(End(moment, workload, helds, summed(helds), account, fixed))
+            found.append(ending(moment, workload, helds, accounts.get(workload.queue), safe))
     return sorted(found, key=_moment)
 
 

@@ -121,7 +121,7 @@ def _protection_ends(world: World, snapshot: Snapshot) -> Iterator[int]:
     accounts = world.tree.accounts
     for workload in snapshot.workloads:
         account = accounts.get(workload.queue)
-        if account is None or workload.started_ms is None or not workload.preemptible:
+        if account is None or workload.started_ms is None or workload.preemptible is not True:
             continue
         for runtime in {preempt_ms(account), *(reclaim_ms(side) for side in account.path)}:
             if workload.started_ms + runtime > snapshot.now_ms:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.ledger import Held
+from gpumax.policy.minimum import NOBODY, joining, task_key
 from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector
-
-
-def task_key(task: Task) -> tuple[int, tuple[str | int, ...], str]:
-    """The order inside a gang: higher priority first, then by name."""
-    return (-task.priority, natural(task.name), task.name)
 
 
 class Want(NamedTuple):
@@ -40,11 +35,12 @@ class Spot(NamedTuple):
 class Gang:
     """One workload with pending tasks. `placed` collects its places of this decision.
 
-    together: how many of these places, the first ones, are of the minimum and start together.
+    together: how many of these places, the first ones, are of the minimum and start together. safe: who of semi-preemptible
+    work is never evicted once it has started there.
     """
 
     __slots__ = (
-        "_asked", "_extras", "_short", "account", "incomplete", "placed", "stage", "together", "workload"
+        "_asked", "_extras", "_joining", "_short", "account", "incomplete", "placed", "safe", "stage", "together", "workload"
     )  # fmt: skip
 
     def __init__(self, workload: Workload, account: Account, wants: list[Want]) -> None:
@@ -76,6 +72,10 @@ class Gang:
             extras.sort(key=lambda want: task_key(want.task))
         self._short, self._extras = short, extras
         self._asked: Vector | None = None
+        self.safe = NOBODY
+        self._joining = NOBODY
+        if workload.preemptible == "semi":
+            self._joining = joining(workload, [want.task for want in short], [want.task for want in extras])
         self.incomplete: dict[str, int] = missing
         # 0 below its minimum, 1 at it, 2 above: in this order among equals of its queue.
         self.stage = 0 if short or missing else 2 if surplus else 1
@@ -85,6 +85,7 @@ class Gang:
         other = object.__new__(Gang)
         other.workload, other.account, other.placed, other.together = self.workload, account, [], 0
         other._short, other._extras = self._short, self._extras
+        other._joining, other.safe = self._joining, NOBODY
         other._asked, other.incomplete, other.stage = self._asked, self.incomplete, self.stage
         return other
 
@@ -106,8 +107,17 @@ class Gang:
             self._asked = total(self.chunk())
         return self._asked
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the chunk is never evicted once it runs, and so has to fit the quota for non-preemptible work."""
+        if self.workload.preemptible == "semi":
+            return bool(self._short) or any(want.task.name in self._joining for want in self._extras[:1])
+        return not self.workload.preemptible
+
     def advance(self, spots: list[Spot]) -> bool:
         """Take note of places for the chunk; returns whether more waits."""
+        if self.fixed and self.workload.preemptible:
+            self.safe |= {spot.want.task.name for spot in spots}
         self.placed += spots
         self._asked = None
         if self._short:

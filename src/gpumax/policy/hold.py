@@ -80,14 +80,14 @@ class Reasons:
             return None
         if name in world.reserved or name in world.unsearched or name in world.bounded or name in world.ended:
             return None
-        return (gang.account.index, gang.workload.preemptible, sign(gang.chunk()))
+        return (gang.account.index, gang.fixed, sign(gang.chunk()))
 
     def _reason(self, gang: Gang) -> Hold:
         name, chunk = gang.workload.name, gang.chunk()
         if gang.incomplete:
             return Hold(name, "GangIncomplete", _incomplete(gang.incomplete))
         wanted = gang.asked()
-        found = barrier(gang.account, wanted, preemptible=gang.workload.preemptible)
+        found = barrier(gang.account, wanted, fixed=gang.fixed)
         if found is not None and wanted[found.resource] > found.bound:
             return Hold(name, found.code, _barred(found, wanted), short=found.excess)
         lack = self.lacks.of(chunk)
@@ -133,7 +133,7 @@ class Reasons:
             return True
         chunk = gang.chunk()
         wanted = gang.asked()
-        found = barrier(gang.account, wanted, preemptible=gang.workload.preemptible)
+        found = barrier(gang.account, wanted, fixed=gang.fixed)
         if found is not None and wanted[found.resource] > found.bound:
             return True
         lack = self.lacks.of(chunk)

@@ -29,22 +29,21 @@ class Kept:
         """Whether work that ends then, or nobody knows when, would still run at the moment."""
         return end is None or end > self.moment
 
-    def forbids(self, account: Account, amounts: Vector, *, preemptible: bool) -> bool:
+    def forbids(self, account: Account, amounts: Vector, *, fixed: bool) -> bool:
         """Whether more work of a queue would leave too little of a limit, or of a quota, to the gang at its moment."""
         return any(
-            _over(above.limit, held, amounts)
-            or (not preemptible and _over(above.quota, self.fixed[above], amounts))
+            _over(above.limit, held, amounts) or (fixed and _over(above.quota, self.fixed[above], amounts))
             for above, held in self.held.items()
             if above in account.path
         )
 
-    def count(self, account: Account, amounts: Vector, helds: list[Held], *, preemptible: bool) -> None:
+    def count(self, account: Account, amounts: Vector, helds: list[Held], *, fixed: bool) -> None:
         """Work that will still be there takes its room, and counts in its queues."""
         for held in helds:
             self.room.take(held)
         for above in account.path:
             if above in self.held:
-                sums = (self.held[above],) if preemptible else (self.held[above], self.fixed[above])
+                sums = (self.held[above], self.fixed[above]) if fixed else (self.held[above],)
                 for each in sums:
                     each[:] = [before + more for before, more in zip(each, amounts, strict=True)]
 

@@ -51,7 +51,7 @@ class Needs:
         """What helps. lack: what its tasks lack on nodes, if that is why it waits; ends: of minimum runtimes, to come."""
         yield from self._wait(ends)
         yield from self._queues("limit", lambda queue: queue.limit, lambda account: account.allocated)
-        if not self.gang.workload.preemptible:
+        if self.gang.fixed:
             yield from self._queues("quota", lambda queue: queue.quota, lambda account: account.fixed)
         else:
             yield from self._shares()

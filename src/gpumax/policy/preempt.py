@@ -6,9 +6,9 @@ from math import inf
 from typing import ClassVar
 
 from gpumax.model.decision import Cause
-from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.admit import over_quota
 from gpumax.policy.gang import Gang, Want
+from gpumax.policy.minimum import loose
 from gpumax.policy.rights import Rights
 from gpumax.policy.runtime import preempt_ms
 from gpumax.policy.take import take
@@ -34,15 +34,11 @@ def _lowest(world: World) -> dict[str, int]:
     asking = {gang.workload.queue for gang in world.waiting}
     lowest: dict[str, int] = {}
     for workload in world.snapshot.workloads:
-        if not workload.preemptible or workload.queue not in asking:
+        if workload.queue not in asking or workload.priority >= lowest.get(workload.queue, inf):
             continue
-        if workload.priority < lowest.get(workload.queue, inf) and _runs(workload):
+        if loose(workload):
             lowest[workload.queue] = workload.priority
     return lowest
-
-
-def _runs(workload: Workload) -> bool:
-    return any(task.state in ACTIVE for task in workload.tasks)
 
 
 class Seniority(Rights):
@@ -57,7 +53,7 @@ class Seniority(Rights):
 
     def eligible(self, gang: Gang) -> bool:
         """Victims hold none of the quota for non-preemptible work, so that has to have room as it is."""
-        return gang.workload.preemptible or over_quota(gang.account, self.asked) is None
+        return not gang.fixed or over_quota(gang.account, self.asked) is None
 
     def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""

@@ -57,12 +57,12 @@ class Reservations:
 
     def find(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk that delay nobody for whom room is kept; they are in the ledger then."""
-        world, preemptible = self.world, gang.workload.preemptible
+        world, fixed = self.world, gang.fixed
         if world.kept is not self._seen:
             self._renew()
         for wants in world.variants(gang.chunk()):
             amounts = total(wants)
-            if barrier(gang.account, amounts, preemptible=preemptible) is None:
+            if barrier(gang.account, amounts, fixed=fixed) is None:
                 for crossed, end in self._ways(gang):
                     spots = self._within(gang, wants, amounts, crossed, end)
                     if spots is not None:
@@ -83,8 +83,8 @@ class Reservations:
     def _within(
         self, gang: Gang, wants: list[Want], amounts: Vector, crossed: tuple[Kept, ...], end: int | None
     ) -> list[Spot] | None:
-        preemptible = gang.workload.preemptible
-        if any(kept.forbids(gang.account, amounts, preemptible=preemptible) for kept in crossed):
+        fixed = gang.fixed
+        if any(kept.forbids(gang.account, amounts, fixed=fixed) for kept in crossed):
             return None
         ground = self._ground(crossed, waits=end is None)
         found = ground.placer.place(ground.ledger, wants)
@@ -94,7 +94,7 @@ class Reservations:
         counted = tuple(sum(spot.held.amounts[resource] for spot in spots) for resource in range(3))
         helds = [spot.held for spot in spots]
         for kept in crossed:
-            kept.count(gang.account, counted, helds, preemptible=preemptible)
+            kept.count(gang.account, counted, helds, fixed=fixed)
         rows = sorted({held.row for held in helds})
         for other in self._grounds.values():
             other.follow(self.world.ledger, rows)
@@ -197,14 +197,14 @@ def _at(world: World, gang: Gang, timeline: Timeline, moment: int) -> Kept | Non
                 room.take(spot.held)
         elif other.outlived(end):
             room = room.capped(other.room)
-    preemptible = gang.workload.preemptible
+    fixed = gang.fixed
     for wants in world.variants(gang.chunk()):
         amounts = total(wants)
         found = Kept(gang, moment, [], amounts, room)
         _count(world, found, timeline)
         if any(
             _exceeds(account.limit, found.held[account], amounts)
-            or (not preemptible and _exceeds(account.quota, found.fixed[account], amounts))
+            or (fixed and _exceeds(account.quota, found.fixed[account], amounts))
             for account in gang.account.path
         ):
             continue
@@ -226,7 +226,7 @@ def _count(world: World, kept: Kept, timeline: Timeline) -> None:
         for fixed, sums in ((False, kept.held), (True, kept.fixed)):
             held = timeline.held(account, kept.moment, fixed=fixed)
             for other in (kept, *coming):
-                if account in other.gang.account.path and not (fixed and other.gang.workload.preemptible):
+                if account in other.gang.account.path and (other.gang.fixed or not fixed):
                     held = [before + more for before, more in zip(held, other.amounts, strict=True)]
             sums[account] = held
 

@@ -6,8 +6,9 @@ from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, Task
 from gpumax.policy.ledger import Held, Ledger, summed
+from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.slices import costs, lowest
-from gpumax.policy.tree import Tree
+from gpumax.policy.tree import NOTHING, Tree
 
 
 def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
@@ -18,14 +19,19 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
     helds: dict[str, Held] = {}
     leaving: list[Held] = []
     guessed: list[tuple[Task, list[Held]]] = []
-    by_queue: dict[tuple[str, bool], list[Held]] = {}
+    by_queue: dict[tuple[str, bool], list[Held]] = {}  # and whether it is never evicted
     holder = _Holder(ledger)
     for workload in snapshot.workloads:
-        counted = by_queue.setdefault((workload.queue, workload.preemptible), [])
+        counted = safe = by_queue.setdefault((workload.queue, workload.preemptible is False), [])
+        core = NOBODY
+        if workload.preemptible == "semi":
+            core, safe = fixed(workload), by_queue.setdefault((workload.queue, True), [])
         for task in workload.tasks:
             if task.state not in HOLDING or task.node is None:
                 continue
             into = leaving if task.state == "releasing" else counted
+            if core and task.name in core:
+                into = safe
             if not task.devices and (task.request.gpu or task.request.slices):
                 guessed.append((task, into))
                 continue
@@ -36,11 +42,11 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
         held = helds[task.name] = holder.held(task)
         into.append(held)
         ledger.settle([held], [held] if into is leaving else [])
-    for (queue, preemptible), counted in by_queue.items():
+    for (queue, never), counted in by_queue.items():
         account = tree.accounts.get(queue)
         if account is not None and counted:
             amounts = summed(counted)
-            tree.add(account, amounts, fixed=not preemptible)
+            tree.add(account, amounts, fixed=amounts if never else NOTHING)
             tree.want(account, amounts)
     return helds
 

@@ -112,7 +112,7 @@ class _Taking:
             for spot in moved:
                 world.ledger.free(spot.held)
             if not moved:
-                world.tree.add(part.account, part.amounts, fixed=False)
+                world.tree.add(part.account, part.amounts)
             if part.core:
                 world.ended.discard(part.workload.name)
             tied.difference_update(part.rest)
@@ -128,7 +128,7 @@ class _Taking:
         if gang.incomplete or gang.workload.name in self.world.ended:
             return None
         # Inside a queue nobody comes later who may take more.
-        key = (gang.account.index, gang.workload.preemptible, sign(gang.chunk()))
+        key = (gang.account.index, gang.fixed, sign(gang.chunk()))
         if key in self._hopeless:
             return None
         # Whole attempts only, so that every decision gets at least one done and none ends half way.
@@ -261,7 +261,7 @@ class _Taking:
         for part in trial.gone:
             pool.go(part, Going(rights, moved[part]))
             if not moved[part]:
-                world.tree.add(part.account, part.amounts, fixed=False, sign=-1)
+                world.tree.add(part.account, part.amounts, sign=-1)
             if part.core and (not moved[part] or wished(part.workload)):
                 # What else waits of work that has to stand together goes where it stands, once it stands there.
                 world.ended.add(part.workload.name)

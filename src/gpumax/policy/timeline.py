@@ -12,21 +12,20 @@ from typing import NamedTuple
 
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.ledger import Held, Room, summed
-from gpumax.policy.tree import Account, Vector
+from gpumax.policy.minimum import NOBODY, fixed
+from gpumax.policy.tree import NOTHING, Account, Vector
 from gpumax.policy.world import World
-
-NOBODY: Container[str] = frozenset()
 
 
 class End(NamedTuple):
-    """A workload ends: when, what it leaves, and whose it was. fixed: it is non-preemptible."""
+    """A workload ends: when, what it leaves, and whose it was. fixed: how much of it was non-preemptible."""
 
     moment: int
     workload: Workload
     helds: list[Held]
     amounts: Vector
     account: Account | None
-    fixed: bool
+    fixed: Vector
 
 
 def end_ms(workload: Workload, now_ms: int) -> int | None:
@@ -61,8 +60,9 @@ class Timeline:
         """What a queue still holds at a moment; fixed: its non-preemptible work only."""
         held = list(account.fixed if fixed else account.allocated)
         for end in self._until(moment):
-            if end.account is not None and account in end.account.path and (end.fixed or not fixed):
-                held = [amount - less for amount, less in zip(held, end.amounts, strict=True)]
+            if end.account is not None and account in end.account.path:
+                left = end.fixed if fixed else end.amounts
+                held = [amount - less for amount, less in zip(held, left, strict=True)]
         return held
 
     def _until(self, moment: int) -> list[End]:
@@ -83,8 +83,7 @@ def ends_of(world: World) -> list[End]:
                     if task.state in ACTIVE and task.name in world.held
                 ]
                 if helds:
-                    account, fixed = accounts.get(workload.queue), not workload.preemptible
-                    found.append(End(moment, workload, helds, summed(helds), account, fixed))
+                    found.append(ending(moment, workload, helds, accounts.get(workload.queue)))
         world.ends = sorted(found, key=lambda end: end.moment)
     return world.ends
 
@@ -102,7 +101,7 @@ def running(world: World, gone: Container[str] = NOBODY, until: int | None = Non
         if len(helds) == len(end.helds):
             found.append(end)
         elif helds:
-            found.append(end._replace(helds=helds, amounts=summed(helds)))
+            found.append(ending(end.moment, end.workload, helds, end.account))
     return found
 
 
@@ -113,5 +112,20 @@ def _placed(world: World) -> Iterator[End]:
         # Who waits for others starts later, nobody knows when.
         if moment is not None and not any(spot.after for spot in gang.placed):
             helds = [spot.held for spot in gang.placed]
-            fixed = not gang.workload.preemptible
-            yield End(moment, gang.workload, helds, summed(helds), gang.account, fixed)
+            yield ending(moment, gang.workload, helds, gang.account, gang.safe)
+
+
+def ending(
+    moment: int,
+    workload: Workload,
+    helds: list[Held],
+    account: Account | None,
+    safe: Container[str] | None = None,
+) -> End:
+    """The end of a run that holds this then. safe: who of semi-preemptible work is never evicted; None: of what runs."""
+    amounts = summed(helds)
+    never = NOTHING if workload.preemptible else amounts
+    if workload.preemptible == "semi":
+        names = fixed(workload) if safe is None else safe
+        never = summed([held for held in helds if held.task in names])
+    return End(moment, workload, helds, amounts, account, never)

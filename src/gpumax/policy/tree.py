@@ -13,6 +13,7 @@ from gpumax.units import MILLI, UNLIMITED, format_count, format_memory
 Vector = Sequence[int]
 """Milli-devices, millicores, MiB: in the order of RESOURCES."""
 
+NOTHING: Vector = (0, 0, 0)
 UNITS = (MILLI, 1, 1)
 """The size in which over-quota is dealt, a resource."""
 
@@ -76,13 +77,14 @@ class Tree:
             theirs.allowed = mine.allowed
         return other
 
-    def add(self, leaf: Account, amounts: Vector, *, fixed: bool, sign: int = 1) -> None:
-        """Count what a task holds, from its leaf to the root."""
+    def add(self, leaf: Account, amounts: Vector, *, fixed: Vector = NOTHING, sign: int = 1) -> None:
+        """Count what tasks hold, from their leaf to the root. fixed: how much of it is never evicted."""
         for account in leaf.path:
             for resource in range(3):
                 account.allocated[resource] += sign * amounts[resource]
-                if fixed:
-                    account.fixed[resource] += sign * amounts[resource]
+            if fixed is not NOTHING:
+                for resource in range(3):
+                    account.fixed[resource] += sign * fixed[resource]
 
     def want(self, leaf: Account, amounts: Vector, *, sign: int = 1) -> None:
         """Count what work holds or waits for as demand, from its leaf to the root."""

@@ -11,6 +11,8 @@ from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Gang
 from gpumax.policy.hold import beyond_share
+from gpumax.policy.ledger import Held, summed
+from gpumax.policy.minimum import loose
 from gpumax.policy.preempt import Seniority
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
@@ -20,11 +22,15 @@ from gpumax.units import format_duration
 
 
 class _Work(NamedTuple):
-    """A workload that runs, what it holds, and the end of its minimum runtime."""
+    """A workload that runs, or the part of it that may be evicted or never is; what it holds, the end of its minimum runtime.
+
+    soft: whether it may be evicted.
+    """
 
     workload: Workload
     held: tuple[int, int, int]
     until_ms: int
+    soft: bool
 
 
 def tried(world: World, gang: Gang, passes: Iterable[str]) -> tuple[Tried, ...]:
@@ -74,7 +80,7 @@ def _giver(world: World, rights: Rights, account: Account, running: list[_Work])
     resource = next((r for r in rights.resources if held[r]), 0)
     what = amount(RESOURCES[resource], held[resource])
     amounts = Amounts(*held)
-    soft = [work for work in running if work.workload.preemptible]
+    soft = [work for work in running if work.soft]
     if not soft:
         said = f"the {what} of {account.name} run non-preemptible work"
         return Tried("reclaim", "non_preemptible", said, account.name, amounts)
@@ -121,7 +127,7 @@ def _preempt(world: World, gang: Gang) -> Iterator[Tried]:
         return
     lower = [work for work in running if work.workload.priority < gang.workload.priority]
     held = Amounts(*_sum(lower or running))
-    soft = [work for work in lower if work.workload.preemptible]
+    soft = [work for work in lower if work.soft]
     young = [work for work in soft if work.until_ms > world.snapshot.now_ms]
     if not lower:
         said = f"no work in {account.name} has a lower priority than its {gang.workload.priority}"
@@ -143,14 +149,14 @@ def _running(world: World, account: Account, rights: Rights) -> list[_Work]:
     for workload in world.snapshot.workloads:
         if workload.queue != account.name:
             continue
-        helds = [
-            world.held[task.name]
-            for task in workload.tasks
-            if task.state in ACTIVE and task.name in world.held and task.name not in world.evicted
-        ]
-        if helds:
-            gpu, cpu, memory = (sum(held.amounts[r] for held in helds) for r in range(3))
-            found.append(_Work(workload, (gpu, cpu, memory), (workload.started_ms or 0) + runtime))
+        may_go = {task.name for task in loose(workload)}
+        helds: dict[bool, list[Held]] = {}
+        for task in workload.tasks:
+            if task.state in ACTIVE and task.name in world.held and task.name not in world.evicted:
+                helds.setdefault(task.name in may_go, []).append(world.held[task.name])
+        # Extras are not protected, and of semi-preemptible work nothing else may go.
+        until_ms = 0 if workload.preemptible == "semi" else (workload.started_ms or 0) + runtime
+        found += [_Work(workload, summed(held), until_ms, soft) for soft, held in helds.items()]
     return found
 
 
@@ -173,7 +179,5 @@ def ends(world: World, gang: Gang) -> list[int]:
         for account in world.tree.accounts.values():
             if account.children or (account is gang.account) == isinstance(rights, Fairness):
                 continue
-            moments += [
-                work.until_ms for work in _running(world, account, rights) if work.workload.preemptible
-            ]
+            moments += [work.until_ms for work in _running(world, account, rights) if work.soft]
     return [moment for moment in moments if moment > world.snapshot.now_ms]

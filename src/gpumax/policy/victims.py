@@ -1,7 +1,7 @@
 """Who could go, and the cheapest way to make room on a node.
 
 Preemptible work goes in parts: each task above a group's minimum by itself, the minimum of the whole gang together and
-only with everything above it. Which part goes first is rule 6 of policy.md.
+only with everything above it; the minimum of semi-preemptible work never. Which part goes first is rule 6 of policy.md.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from gpumax.model.names import natural
-from gpumax.model.workload import ACTIVE, Task, Workload
+from gpumax.model.workload import Task, Workload
 from gpumax.policy.ask import Ask
-from gpumax.policy.gang import Spot, task_key
+from gpumax.policy.gang import Spot
 from gpumax.policy.ledger import Ledger, summed
+from gpumax.policy.minimum import split
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.world import World
@@ -62,7 +63,7 @@ def parts(world: World) -> list[Part]:
     accounts = world.tree.accounts
     for workload in world.snapshot.workloads:
         account = accounts.get(workload.queue)
-        if workload.preemptible and account is not None:
+        if workload.preemptible is not False and account is not None:
             found += _parts(world, workload, account)
     cost = attrgetter("cost")
     found.sort(key=cost)
@@ -79,20 +80,9 @@ def parts(world: World) -> list[Part]:
 
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
-    active = [task for task in workload.tasks if task.state in ACTIVE]
-    if not active:
-        return []
-    if len(workload.groups) == 1 and len(active) <= workload.groups[0].min:
-        return [Part(world, workload, account, active, core=True)]
-    core: list[Task] = []
-    extras: list[Task] = []
-    for group in workload.groups:
-        members = sorted((task for task in active if task.group == group.name), key=task_key)
-        core += members[: group.min]
-        extras += members[group.min :]
-    extras.sort(key=task_key, reverse=True)
+    core, extras = split(workload)
     found = [Part(world, workload, account, [task], core=False) for task in extras]
-    if core:
+    if core and workload.preemptible is True:
         whole = Part(world, workload, account, core, core=True)
         whole.rest = found.copy()
         found.append(whole)

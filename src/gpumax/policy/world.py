@@ -16,7 +16,7 @@ from gpumax.policy.ledger import Ledger, Nodes
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
 from gpumax.policy.topology import Domains, scopes
-from gpumax.policy.tree import Tree, Vector
+from gpumax.policy.tree import NOTHING, Tree, Vector
 from gpumax.units import MILLI
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ class World:
 
     def place(self, gang: Gang, spots: list[Spot]) -> bool:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
-        fixed = not gang.workload.preemptible
+        never = gang.fixed
         for spot in spots:
-            self.tree.add(gang.account, spot.held.amounts, fixed=fixed)
+            self.tree.add(gang.account, spot.held.amounts, fixed=spot.held.amounts if never else NOTHING)
             if spot.want.scope is not None:
                 spot.want.scope.enter(spot.held.row)
         self.placed.setdefault(gang.workload.name, gang)

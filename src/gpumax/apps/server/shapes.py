@@ -20,7 +20,7 @@ from gpumax.model.explanation import (
     TriedReason,
 )
 from gpumax.model.records import EventKind, Wish, WorkloadState
-from gpumax.model.workload import TaskState
+from gpumax.model.workload import Preemptible, TaskState
 
 Number = int | float
 Amount = int | float | str
@@ -87,7 +87,7 @@ class _Workload(BaseModel):
     project: str
     kind: str
     priority: int
-    preemptible: bool
+    preemptible: Preemptible
     state: WorkloadState
     wish: Wish = Field(description="What was asked of it last; the state follows.")
     gpu: Number = Field(description="Held now; where it holds none, what its tasks ask for.")

@@ -88,14 +88,15 @@ class Facts:
         return (gpu, request.cpu_milli, request.memory_mib)
 
     def allocated(self, *, fixed: bool = False) -> dict[str, list[int]]:
-        """What each queue holds in the snapshot; fixed: non-preemptible work only."""
+        """What each queue holds in the snapshot; fixed: of what is never evicted."""
         held = {name: [0, 0, 0] for name in self.queues}
         for workload in self.snapshot.workloads:
             leaf = held.get(workload.queue)
-            if leaf is None or (fixed and workload.preemptible):
+            if leaf is None or (fixed and workload.preemptible is True):
                 continue
+            some = self.core(workload) if fixed and workload.preemptible == "semi" else None
             for task in workload.tasks:
-                if task.state in ACTIVE:
+                if task.state in ACTIVE and (some is None or task.name in some):
                     gpu, cpu, memory = self.amounts(task)
                     leaf[0] += gpu
                     leaf[1] += cpu

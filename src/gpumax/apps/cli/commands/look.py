@@ -38,6 +38,7 @@ UNFINISHED = "pending,running,suspended"
 STATES = ("pending", "running", "suspended", "succeeded", "failed", "stopped")
 
 
+_MAY_GO: Final = {False: ", non-preemptible", "semi": ", semi-preemptible"}
 HUES: Final = {
     "running": "green",
     "succeeded": "green",
@@ -181,7 +182,7 @@ def _about(item: Item) -> list[tuple[str, str]]:
         ("project", number(item.get("project"))),
         (
             "priority",
-            f"{number(item.get('priority'))}{'' if item.get('preemptible', True) else ', non-preemptible'}",
+            f"{number(item.get('priority'))}{_MAY_GO.get(item.get('preemptible', True), '')}",
         ),
         ("state", _state(item)),
         ("why", why_text(item)),
