@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
+from gpumax.loop.verify import verify
 from gpumax.model.amounts import Amounts
 from gpumax.model.node import Device
 from gpumax.model.queue import Queue
@@ -88,6 +89,41 @@ def test_a_queue_above_its_share_in_what_it_does_not_ask_for_still_takes_back() 
         ask(sketch.run("a", "a"), "a", Request(gpu=(DeviceAsk(1),), cpu_milli=2000))
         ask(sketch.wait("A", "a"), "A", Request(gpu=(DeviceAsk(1),), cpu_milli=cores))
         check(sketch, picture, held=held)
+
+
+def backlog(quota: Amounts) -> Sketch:
+    """a owns six of eight GPUs; b and c hold all of them, and together all three want more cores than there are."""
+    sketch = Sketch("n1: bbbbcccc").node("n1", cpu_milli=96_000)
+    sketch.with_queues(replace(queue("a", 6), quota=quota), queue("b", 1), queue("c", 1))
+    sketch.run("b", "b", min=1).wait("b", "b", tasks=6, min=1).run("c", "c", min=1).wait(
+        "c", "c", tasks=6, min=1
+    )
+    sketch.wait("A", "a", tasks=6)
+    for letter in "Abc":
+        ask(sketch, letter, Request(gpu=(DeviceAsk(1),), cpu_milli=8000))
+    return sketch
+
+
+def test_the_backlog_of_others_in_cores_keeps_nobody_from_taking_its_gpus_back() -> None:
+    """Cores are unlimited for all: the quota of six GPUs is good for six."""
+    sketch = backlog(Amounts(6000, UNLIMITED, UNLIMITED))
+    decision = check(sketch, "n1: bAAAcAAA", held="bc", evicted=6)
+    assert verify(sketch.snapshot(), decision) == ()
+
+
+@pytest.mark.parametrize("cores", [0, 40_000])
+def test_where_cores_have_a_quota_the_share_of_them_counts_for_who_takes_back(cores: int) -> None:
+    """Six tasks ask for 48 cores."""
+    decision = check(backlog(Amounts(6000, cores, UNLIMITED)), "n1: bbbbcccc", held="Abc")
+    assert "cores" in decision.holds[0].message
+
+
+def test_a_limit_of_cores_holds_for_who_takes_back() -> None:
+    """The quota is unlimited, the limit is not."""
+    cores = Request(gpu=(DeviceAsk(1),), cpu_milli=8000)
+    narrow = replace(queue("a", 2), limit=Amounts(UNLIMITED, 8000, UNLIMITED))
+    sketch = Sketch("n1: bb").with_queues(narrow, queue("b", 0)).run("b", "b", min=1)
+    check(ask(sketch.wait("A", "a", tasks=2, min=1), "A", cores), "n1: bA", evicted=1)
 
 
 def test_less_device_time_is_lost_before_the_younger_goes() -> None:

@@ -9,11 +9,23 @@ from gpumax.policy.admit import over_quota
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.rights import Rights
 from gpumax.policy.runtime import reclaim_ms, sides
-from gpumax.policy.tree import Account
+from gpumax.policy.tree import Account, Vector
 from gpumax.policy.victims import Part, Tally
+from gpumax.units import UNLIMITED
 
 NOTHING_TO_LOSE: Final = 1e18
 """How high a queue without a share ends: there is nothing that it could fall below."""
+
+
+def due(account: Account, resource: int, asked: Vector) -> int:
+    """What a queue may hold to take this back: its share, within its limit.
+
+    Where GPUs are asked for, an unlimited quota of cores or memory is what it says: that all queues together want more than
+    there is cuts their shares, and would else keep each of them from the GPUs of its own quota.
+    """
+    if resource and asked[0] and account.quota[resource] >= UNLIMITED:
+        return account.limit[resource]
+    return min(account.share[resource], account.limit[resource])
 
 
 class Fairness(Rights):
@@ -43,8 +55,8 @@ class Fairness(Rights):
         return tuple(map(self._within_quota, self.asker.path))
 
     def bound(self, account: Account, resource: int) -> int:
-        """Its share, within its limit."""
-        return min(account.share[resource], account.limit[resource])
+        """What it may hold when it takes back."""
+        return due(account, resource, self.asked)
 
     def narrowed(self) -> tuple[Account | None, ...]:
         """First below the queue that has to come down anyway."""

@@ -14,6 +14,7 @@ from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
 from gpumax.policy.branch import sign
+from gpumax.policy.fairness import due
 from gpumax.policy.forecast import Effort, forecasts
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
@@ -216,7 +217,7 @@ class Reasons:
 def beyond_share(account: Account, wanted: Vector) -> str:
     """That an amount is more than a queue's share leaves it; empty where it isn't."""
     for position, resource in enumerate(RESOURCES):
-        held, share, asked = account.allocated[position], account.share[position], wanted[position]
+        held, share, asked = account.allocated[position], due(account, position, wanted), wanted[position]
         if not asked or held + asked <= share:
             continue
         if asked > share:

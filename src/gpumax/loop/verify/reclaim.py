@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, Vector, add, plus
-from gpumax.loop.verify.shares import Rows, share_rows
+from gpumax.loop.verify.shares import Rows, most, share_rows
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Cause
@@ -194,9 +194,11 @@ class _Reclaim:
 
     def _asker(self, asker: Workload) -> Iterator[Violation]:
         """Whoever reclaims is within its share, at its queue and at every one above."""
+        asked = _everywhere(self.coming[asker.name])
         for queue in self.facts.paths.get(asker.queue, ()):
-            for position in _everywhere(self.coming[asker.name]):
-                share, held = self.rows[queue, RESOURCES[position]].share, self.taking[queue][position]
+            for position in asked:
+                share = most(self.facts, self.rows, queue, position, gpus=0 in asked)
+                held = self.taking[queue][position]
                 if held > share:
                     found = f"queue {queue} would hold {held} {RESOURCES[position]} of its share of {share}"
                     yield Violation(5, f"reclaims, and {found}", asker.name)

@@ -8,7 +8,7 @@ from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Share
-from gpumax.units import MILLI
+from gpumax.units import MILLI, UNLIMITED
 
 Rows = dict[tuple[str, str], Share]
 
@@ -16,6 +16,15 @@ Rows = dict[tuple[str, str], Share]
 def share_rows(facts: Facts) -> Rows:
     """The rows by queue and resource."""
     return {(share.queue, share.resource): share for share in facts.decision.shares}
+
+
+def most(facts: Facts, rows: Rows, queue: str, position: int, *, gpus: bool) -> int:
+    """What a queue that reclaims may hold of a resource: its share; of cores and memory, where it asks for GPUs, too, and its quota of them
+    is unlimited, its limit."""
+    unlimited = facts.queues[queue].quota.vector()[position] >= UNLIMITED
+    if position and gpus and unlimited:
+        return facts.queues[queue].limit.vector()[position]
+    return rows[queue, RESOURCES[position]].share
 
 
 def check_shares(facts: Facts) -> Iterator[Violation]:

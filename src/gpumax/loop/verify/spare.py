@@ -8,7 +8,7 @@ from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.reclaim import Step, steps
 from gpumax.loop.verify.room import Fill
-from gpumax.loop.verify.shares import share_rows
+from gpumax.loop.verify.shares import most, share_rows
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 
@@ -80,8 +80,9 @@ class _Queues:
         above = [name for name in self._facts.paths.get(asker.queue, ()) if name in path]
         for name in above:
             limit = self._facts.queues[name].limit.vector()
-            for position in self._asked(asker.name):
-                share = self._rows[name, RESOURCES[position]].share
+            asked = self._asked(asker.name)
+            for position in asked:
+                share = most(self._facts, self._rows, name, position, gpus=0 in asked)
                 bound = limit[position] if cause == "preempt" else min(share, limit[position])
                 if self._held[name][position] + step.amounts[position] > bound:
                     return False
