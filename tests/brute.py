@@ -12,6 +12,7 @@ from fractions import Fraction
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Task, Workload
+from neighbours import Neighbours, Stands
 
 Cost = tuple[Fraction, int, int, int, int, int]
 Free = dict[str, list[int]]
@@ -61,9 +62,10 @@ class Brute:
         self.snapshot = snapshot
         self.shares = {row.queue: row for row in decision.shares if row.resource == "gpu"}
         (self.asker,) = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
-        pending = [task for task in self.asker.tasks if task.state == "pending"]
-        self.asks = [(ask.devices, ask.milli) for task in pending for ask in task.request.gpu]
-        self.bonds = list(_bonds(snapshot, self.asker, pending))
+        self.pending = [task for task in self.asker.tasks if task.state == "pending"]
+        self.asks = [(ask.devices, ask.milli) for task in self.pending for ask in task.request.gpu]
+        self.bonds = list(_bonds(snapshot, self.asker, self.pending))
+        self.neighbours = Neighbours(snapshot)
         self.units = [unit for unit in units(snapshot) if unit.workload.queue != self.asker.queue]
 
     def answer(self) -> Answer:
@@ -113,7 +115,18 @@ class Brute:
                 if task.state == "running" and task.name not in away:
                     for share in task.devices:
                         free[task.node or ""][share.index] -= share.milli
-        return _arrange(free, self.asks, (), self._together)
+        there = [
+            Stands(task, workload, task.node)
+            for workload in self.snapshot.workloads
+            for task in workload.tasks
+            if task.state == "running" and task.node is not None and task.name not in away
+        ]
+
+        def fine(nodes: tuple[str, ...]) -> bool:
+            coming = [Stands(task, self.asker, node) for task, node in zip(self.pending, nodes, strict=True)]
+            return self._together(nodes) and self.neighbours.fine(there, coming)
+
+        return _arrange(free, self.asks, (), fine)
 
     def _together(self, nodes: tuple[str, ...]) -> bool:
         labels = {node.name: node.labels for node in self.snapshot.nodes}

@@ -15,7 +15,9 @@ from gpumax.model.snapshot import Placement, Policy, Snapshot, Topology
 from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
 from gpumax.model.workload import (
     HOLDING,
+    QUEUE_NAME,
     Affinity,
+    Company,
     DeviceAsk,
     DeviceShare,
     Expression,
@@ -24,6 +26,7 @@ from gpumax.model.workload import (
     Request,
     Segments,
     Task,
+    TaskTerm,
     Toleration,
     TopologyWish,
     Workload,
@@ -115,10 +118,28 @@ FIELDS = st.builds(
 TERMS = st.builds(
     NodeTerm, st.lists(EXPRESSIONS, max_size=2).map(tuple), st.lists(FIELDS, max_size=1).map(tuple)
 ).filter(lambda term: term != NodeTerm())
+_SELECTORS = st.none() | st.lists(
+    EXPRESSIONS.filter(lambda row: row.operator not in ("Gt", "Lt")), max_size=2
+).map(tuple)
+_KEYS = st.lists(NAMES, max_size=1).map(tuple)
+TASK_TERMS = st.builds(
+    TaskTerm, NAMES, _SELECTORS, _KEYS,
+    st.none() | st.lists(EXPRESSIONS.filter(lambda row: row.operator == "In"), max_size=1).map(
+        lambda rows: tuple(Expression(QUEUE_NAME, row.operator, row.values) for row in rows)
+    ),
+    _KEYS, _KEYS,
+).filter(lambda term: term.labels is not None or not (term.same or term.other))  # fmt: skip
+COMPANY = st.builds(
+    Company,
+    st.lists(TASK_TERMS, max_size=2).map(tuple),
+    st.lists(st.tuples(st.integers(1, 100), TASK_TERMS), max_size=1).map(tuple),
+)
 AFFINITY = st.builds(
     Affinity,
     st.none() | st.lists(TERMS, max_size=2).map(tuple),
     st.lists(st.tuples(st.integers(1, 100), TERMS), max_size=2).map(tuple),
+    COMPANY,
+    COMPANY,
 ).filter(lambda affinity: affinity != Affinity())
 TOLERATIONS = st.builds(
     Toleration, NAMES, st.just("Equal"), TEXT, st.sampled_from(("", "NoSchedule"))

@@ -7,13 +7,10 @@ import pytest
 from formats.kit import fault_of, one, snapshot, submit, workload
 from gpumax.formats.not_yet import NOT_YET
 
-_TASK_TERM = "{requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: host, labelSelector: {matchLabels: {a: b}}}]}"
 TASK = "workloads: [{name: w, queue: q, tasks: [{name: t, %s}]}]"
 WORKLOAD = "workloads: [{name: w, queue: q, tasks: [{name: t}], %s}]"
 
 REFUSED = {
-    TASK % f"affinity: {{podAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAffinity",
-    TASK % f"affinity: {{podAntiAffinity: {_TASK_TERM}}}": "workloads[0].tasks[0].affinity.podAntiAffinity",
     "policy: {pools: {a: {stale_grace: 5m}}}": "policy.pools.a.stale_grace",
     "policy: {pools: {a: {fairness_k: 0}}}": "policy.pools.a.fairness_k",
     "policy: {pools: {a: {max_evictions: 4}}}": "policy.pools.a.max_evictions",
@@ -59,7 +56,6 @@ def test_what_asks_for_nothing_passes(text: str) -> None:
         (WORKLOAD % "stale_since: soon", "workloads[0].stale_since"),
         (WORKLOAD % "request: {slices: {big: 1}}", "workloads[0].request.slices.big"),
         (WORKLOAD % "request: {limit: {gpu: 1.5}}", "workloads[0].request.limit.gpu"),
-        (TASK % "affinity: {podAffinity: {a: b}}", "workloads[0].tasks[0].affinity.podAffinity.a"),
         ("policy: {stale_grace: x}", "policy.stale_grace"),
         ("topologies: [{name: a, levels: []}]", "topologies[0].levels"),
     ],

@@ -11,6 +11,7 @@ from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Placement, Policy, Snapshot, Topology
 from gpumax.model.workload import (
     Affinity,
+    Company,
     DeviceAsk,
     DeviceShare,
     Expression,
@@ -18,6 +19,7 @@ from gpumax.model.workload import (
     NodeTerm,
     Request,
     Task,
+    TaskTerm,
     Toleration,
     Workload,
 )
@@ -413,6 +415,43 @@ def test_affinity_has_the_shape_of_kubernetes() -> None:
         ),
         preferred=((7, NodeTerm((Expression("ssd", "Exists"),))),),
     )
+
+
+def test_affinity_between_tasks_has_the_shape_of_kubernetes() -> None:
+    """Its namespaces are queues; an empty selector means everything, and none at all nothing."""
+    read = workload(
+        task="""affinity: {podAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [
+                {topologyKey: zone, labelSelector: {matchLabels: {b: c, a: x}, matchExpressions: [{key: d, operator: Exists}]}},
+                {topologyKey: host, namespaces: [p], namespaceSelector: {}, labelSelector: {}, matchLabelKeys: [a]}]},
+            podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [
+                {weight: 3, podAffinityTerm: {topologyKey: host}}]}}"""
+    )
+    labels = (Expression("a", "In", ("x",)), Expression("b", "In", ("c",)), Expression("d", "Exists"))
+    assert read.tasks[0].affinity == Affinity(
+        near=Company((TaskTerm("zone", labels), TaskTerm("host", (), ("p",), (), ("a",)))),
+        apart=Company((), ((3, TaskTerm("host")),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("term", "path", "wanted"),
+    [
+        ("labelSelector: {}", "", "topologyKey"),
+        ("topologyKey: host, matchLabelKeys: [a]", "", "a labelSelector"),
+        ("topologyKey: host, labels: {a: b}", ".labels", ""),
+        ("topologyKey: host, namespaceSelector: {matchLabels: {team: a}}", "", "kubernetes.io/metadata.name"),
+        ("topologyKey: host, labelSelector: {matchExpressions: [{key: a, operator: Gt, values: ['1']}]}",
+         ".labelSelector.matchExpressions[0].operator", "In"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_term_is_said_where_it_is(term: str, path: str, wanted: str) -> None:
+    """Queues have one label; a term without a topologyKey says nothing."""
+    text = "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{%s}]}}"
+    fault = fault_of(workload, task=text % term)
+    place = "workloads[0].tasks[0].affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]"
+    assert fault.path.startswith(place + path)
+    assert wanted in f"{fault.path} {fault.wanted}"
 
 
 @pytest.mark.parametrize(

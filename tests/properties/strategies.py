@@ -26,7 +26,7 @@ from gpumax.model.workload import (
     Workload,
 )
 from gpumax.units import MILLI, UNLIMITED
-from properties.standing import LABELS, TOPOLOGY, WISHES, ZONES, grouped, neighbours
+from properties.standing import APPS, COMPANY, LABELS, TOPOLOGY, WISHES, ZONES, grouped, neighbours
 
 Draw = Callable[..., int]
 
@@ -72,7 +72,7 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
         tasks=3 if rare == 0 else None,
         devices=tuple(Device(i, d.model, d.memory_mib, d.healthy, d.slices) for i, d in enumerate(drawn)),
         extended={"nic": 1} if rare in (1, 2, 3) else {},
-        labels=draw(st.sampled_from(LABELS)),
+        labels={**draw(st.sampled_from(LABELS)), "host": name},
         taints=(_HARD,) if rare == 4 else (_SOFT,) if rare == 5 else (),
         ready=rare != 6,
         cordoned=rare == 7,
@@ -221,9 +221,11 @@ class _Room:
 
 
 @st.composite
-def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) -> Workload:
+def workloads(
+    draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room, kinds: st.SearchStrategy[int]
+) -> Workload:
     """A workload whose running tasks have room; what finds none waits."""
-    wishes = draw(st.integers(0, 9))
+    wishes = draw(kinds)
     roles = ("x", "y") if draw(st.integers(0, 5)) == 0 else ("",)
     counts = [draw(st.sampled_from((1, 1, 2, 3, 4, 6))) for _ in roles]
     asks = [draw(requests()) for _ in roles]
@@ -242,7 +244,8 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
                 name=f"{name}-{len(tasks)}", group=role, request=ask,
                 priority=draw(st.sampled_from((0, 0, 0, 5))),
                 selector={"zone": draw(st.sampled_from(ZONES))} if wishes == 0 else {},
-                affinity=_affinity(draw) if wishes == 1 else None,
+                affinity=_affinity(draw) if wishes == 1 else draw(COMPANY) if wishes in (7, 8) else None,
+                labels=draw(APPS) if wishes in (8, 9) else {},
                 tolerations=(_BEARS,) if wishes == 2 else (),
             )  # fmt: skip
             tasks.append(_laid_out(draw, common, starts, room, home))
@@ -260,6 +263,7 @@ def workloads(draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room) 
         checkpointed_ms=draw(st.sampled_from((None, None, NOW_MS - MINUTE_MS))),
         max_duration_ms=draw(st.sampled_from((None, None, 60 * MINUTE_MS))),
         pool="p" if wishes == 3 else "",
+        labels=draw(APPS),
         groups=draw(grouped(groups)) if wishes == 6 else groups,
         tasks=tuple(tasks),
         stale_since_ms=draw(st.sampled_from((None, None, NOW_MS - 30_000, NOW_MS - 10 * MINUTE_MS))),
@@ -287,7 +291,7 @@ def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: _Room, home:
 def _as(task: Task, state: TaskState, node: str | None, shares: tuple[DeviceShare, ...]) -> Task:
     return Task(
         task.name, task.group, state, node, shares, task.priority, task.selector, task.affinity, task.tolerations,
-        request=task.request,
+        task.labels, request=task.request,
     )  # fmt: skip
 
 
@@ -306,8 +310,11 @@ def _affinity(draw: st.DrawFn) -> Affinity:
 
 
 @st.composite
-def snapshots(draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10) -> Snapshot:
-    """A cluster in the middle of its work."""
+def snapshots(
+    draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10, *, tied: bool = False
+) -> Snapshot:
+    """A cluster in the middle of its work. tied: as a rule tasks have others that they must be near, or away from."""
+    kinds = st.sampled_from((4, 7, 8, 8, 9)) if tied else st.integers(0, 11)
     rows = tuple(
         draw(nodes(f"n{number}"))
         for number in range(draw(st.integers(1, draw(st.sampled_from((2, 3, most_nodes))))))
@@ -317,7 +324,8 @@ def snapshots(draw: st.DrawFn, most_nodes: int = 8, most_workloads: int = 10) ->
     leaves = tuple(queue.name for queue in tree if queue.name not in parents)
     room = _Room(rows)
     work = tuple(
-        draw(workloads(f"w{number}", leaves, room)) for number in range(draw(st.integers(1, most_workloads)))
+        draw(workloads(f"w{number}", leaves, room, kinds))
+        for number in range(draw(st.integers(1, most_workloads)))
     )
     packs: tuple[Strategy, ...] = ("pack", "pack", "spread")
     strategy = st.sampled_from(packs)

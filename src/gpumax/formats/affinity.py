@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from gpumax.formats.not_yet import NotYet
+from msgspec.structs import replace
+
+from gpumax.formats.company import COMPANY, PREFERRED, REQUIRED, dump_company
+from gpumax.formats.expressions import dump_expression, expressions
 from gpumax.formats.scalars import KEY, VALUE, Choice, Text, Whole
-from gpumax.formats.shape import Field, Map, Object, Rows, Shape, wrong
+from gpumax.formats.shape import Field, Object, Rows, wrong
 from gpumax.model.node import Effect, Taint
-from gpumax.model.workload import Affinity, Document, Expression, NodeTerm, Toleration
+from gpumax.model.workload import Affinity, Company, Document, NodeTerm, Toleration
 
-_Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
-_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+NOBODY: Final = Company()
 
 
-def _expression(key: str, operator: _Operator, values: tuple[str, ...] = ()) -> Expression:
-    if operator in ("In", "NotIn") and not values:
-        raise wrong(None, f"values; {operator} needs at least one")
-    if operator in ("Exists", "DoesNotExist") and values:
-        raise wrong(list(values), f"no values; {operator} takes none")
-    if operator in ("Gt", "Lt") and not (len(values) == 1 and values[0].lstrip("-").isdecimal()):
-        raise wrong(
-            list(values), f'one whole number in quotes as the value of {operator}, like values: ["4"]'
-        )
-    return Expression(key, operator, values)
-
-
-def _expressions(title: str, key: Shape[str], operators: tuple[str, ...]) -> Rows[Expression]:
-    fields = {
-        "key": Field(key, "What is looked at.", required=True),
-        "operator": Field(Choice(operators), "How it is compared.", required=True),
-        "values": Field(Rows(VALUE, most=1000), "What it is compared with."),
-    }
-    return Rows(Object(title, fields, _expression), most=1000)
-
-
-_LABELS: Final = _expressions("NodeLabel", KEY, ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"))
-_FIELDS: Final = _expressions(
+_LABELS: Final = expressions("NodeLabel", KEY, ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"))
+_FIELDS: Final = expressions(
     "NodeField", Text("metadata[.]name", "metadata.name, the one field there is"), ("In", "NotIn")
 )
 
@@ -78,7 +58,7 @@ def _node_affinity(
 _NODE: Final = Object(
     "NodeAffinity",
     {
-        _REQUIRED: Field(
+        REQUIRED: Field(
             Object(
                 "NodeSelector",
                 {
@@ -91,7 +71,7 @@ _NODE: Final = Object(
             "Must hold where a task is placed.",
             to="required",
         ),
-        _PREFERRED: Field(
+        PREFERRED: Field(
             Rows(
                 Object(
                     "PreferredTerm",
@@ -110,62 +90,20 @@ _NODE: Final = Object(
     _node_affinity,
 )
 
-_SELECTOR: Final[Object[Document]] = Object(
-    "LabelSelector",
-    {
-        "matchLabels": Field(Map(KEY, VALUE), "Labels that must be equal."),
-        "matchExpressions": Field(
-            _expressions("TaskLabel", KEY, ("In", "NotIn", "Exists", "DoesNotExist")),
-            "Expressions that must hold.",
-        ),
-    },
-    dict,
-)
-_TASK_TERM: Final[Object[Document]] = Object(
-    "TaskTerm",
-    {
-        "labelSelector": Field(_SELECTOR, "Which tasks are meant."),
-        "topologyKey": Field(KEY, "The node label whose equal values mean together.", required=True),
-        "namespaces": Field(Rows(VALUE, most=1000), "In which namespaces."),
-        "namespaceSelector": Field(_SELECTOR, "In namespaces with which labels."),
-        "matchLabelKeys": Field(Rows(KEY, most=100), "Labels that must equal the task's own."),
-        "mismatchLabelKeys": Field(Rows(KEY, most=100), "Labels that must differ from the task's own."),
-    },
-    dict,
-)
-_TASKS: Final[Object[Document]] = Object(
-    "TaskAffinity",
-    {
-        _REQUIRED: Field(Rows(_TASK_TERM, most=1000), "All of these must hold."),
-        _PREFERRED: Field(
-            Rows(
-                Object(
-                    "PreferredTaskTerm",
-                    {
-                        "weight": Field(Whole(1, 100), "How much it counts.", required=True),
-                        "podAffinityTerm": Field(_TASK_TERM, "What is preferred.", required=True),
-                    },
-                    dict,
-                ),
-                most=1000,
-            ),
-            "Wishes that add their weight where they hold.",
-        ),
-    },
-    dict,
-)
 
-
-def _affinity(node: Affinity | None = None) -> Affinity | None:
-    return node
+def _affinity(
+    node: Affinity | None = None, near: Company = NOBODY, apart: Company = NOBODY
+) -> Affinity | None:
+    affinity = replace(node or Affinity(), near=near, apart=apart)
+    return None if affinity == Affinity() else affinity
 
 
 AFFINITY: Final = Object(
     "Affinity",
     {
         "nodeAffinity": Field(_NODE, "Which nodes.", to="node"),
-        "podAffinity": Field(NotYet("podAffinity", _TASKS), "Near which tasks.", keep=False),
-        "podAntiAffinity": Field(NotYet("podAntiAffinity", _TASKS), "Far from which tasks.", keep=False),
+        "podAffinity": Field(COMPANY, "Near which tasks.", to="near"),
+        "podAntiAffinity": Field(COMPANY, "Away from which tasks.", to="apart"),
     },
     _affinity,
     about="Node and pod affinity in the shape of Kubernetes.",
@@ -224,27 +162,25 @@ def dump_affinity(affinity: Affinity) -> Document:
     """As it is read."""
     node: Document = {}
     if affinity.required is not None:
-        node[_REQUIRED] = {"nodeSelectorTerms": [_dump_term(term) for term in affinity.required] or [{}]}
+        node[REQUIRED] = {"nodeSelectorTerms": [_dump_term(term) for term in affinity.required] or [{}]}
     if affinity.preferred:
-        node[_PREFERRED] = [
+        node[PREFERRED] = [
             {"weight": weight, "preference": _dump_term(term)} for weight, term in affinity.preferred
         ]
-    return {"nodeAffinity": node}
+    parts = {
+        "nodeAffinity": node,
+        "podAffinity": dump_company(affinity.near),
+        "podAntiAffinity": dump_company(affinity.apart),
+    }
+    return {name: part for name, part in parts.items() if part}
 
 
 def _dump_term(term: NodeTerm) -> Document:
     document: Document = {}
     if term.labels:
-        document["matchExpressions"] = [_dump_expression(expression) for expression in term.labels]
+        document["matchExpressions"] = [dump_expression(expression) for expression in term.labels]
     if term.fields:
-        document["matchFields"] = [_dump_expression(expression) for expression in term.fields]
-    return document
-
-
-def _dump_expression(expression: Expression) -> Document:
-    document: Document = {"key": expression.key, "operator": expression.operator}
-    if expression.values:
-        document["values"] = list(expression.values)
+        document["matchFields"] = [dump_expression(expression) for expression in term.fields]
     return document
 
 

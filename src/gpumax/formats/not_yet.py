@@ -15,8 +15,6 @@ NOT_YET: Final = {
     "topology": "topology constraints in workload files",
     "slices": "hardware slices (MIG) in workload files",
     "request.limit": "limits above the request (burst) in workload files",
-    "podAffinity": "affinity between tasks",
-    "podAntiAffinity": "anti-affinity between tasks",
     "pools": "options of a pool other than placement",
 }
 """By name: what a set field would ask for."""

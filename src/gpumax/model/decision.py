@@ -13,7 +13,7 @@ Cause = Literal["reclaim", "preempt", "consolidate", "stale"]
 
 HoldCode = Literal[
     "QueueNotFound", "QueueNotLeaf", "GangIncomplete", "OverLimit", "OverQuotaNonPreemptible", "NoNodeMatches",
-    "NoRoom", "GangNoRoom", "Topology", "WaitsForEvictions", "Reserved",
+    "NoRoom", "GangNoRoom", "Topology", "TaskAffinity", "WaitsForEvictions", "Reserved",
 ]  # fmt: skip
 
 HOLD_CODES: Final[dict[HoldCode, str]] = {
@@ -26,6 +26,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
     "NoRoom": "nodes match, but none has room now",
     "GangNoRoom": "the tasks of the gang's minimum have no room together",
     "Topology": "no domain of the required topology level has room for it",
+    "TaskAffinity": "nodes have room, but not near the tasks that it must be near, or not away from those it must be away from",
     "WaitsForEvictions": "an earlier decision is freeing room for it",
     "Reserved": "the room that it would fit in is kept for a gang that has waited for longer",
 }
@@ -33,7 +34,7 @@ HOLD_CODES: Final[dict[HoldCode, str]] = {
 NodeReason = Literal[
     "NotReady", "Cordoned", "WrongPool", "TaintNotTolerated", "SelectorMismatch", "AffinityMismatch", "ModelMismatch",
     "NotEnoughGpu", "NotEnoughSlices", "NotEnoughCpu", "NotEnoughMemory", "NotEnoughExtended", "TooManyTasks",
-    "TopologyMismatch",
+    "TaskAffinityMismatch", "TaskAntiAffinityMismatch", "KeptAwayByTask", "TopologyMismatch",
 ]  # fmt: skip
 
 NODE_REASONS: Final[dict[NodeReason, str]] = {
@@ -50,6 +51,9 @@ NODE_REASONS: Final[dict[NodeReason, str]] = {
     "NotEnoughMemory": "it has too little host memory left",
     "NotEnoughExtended": "it has too little of another resource left",
     "TooManyTasks": "it takes no more tasks",
+    "TaskAffinityMismatch": "it has room, but the tasks that the task's affinity requires are not in its domain",
+    "TaskAntiAffinityMismatch": "it has room, but tasks are in its domain that the task's anti-affinity keeps away from",
+    "KeptAwayByTask": "it has room, but a task is in its domain whose anti-affinity keeps the task away",
     "TopologyMismatch": "it has room for the task, but stands in no domain that has room for all that must be together",
 }
 """Why one node can't take a task; the first that applies, in this order."""

@@ -18,6 +18,10 @@ NON_PREEMPTIBLE_FROM: Final = 100
 """Workloads of this priority or higher are non-preemptible unless they say otherwise."""
 
 
+QUEUE_NAME: Final = "kubernetes.io/metadata.name"
+"""The one label of a queue, by which terms of affinity between tasks select it: its name, as namespaces have it."""
+
+
 class DeviceShare(msgspec.Struct, frozen=True, order=True):
     """What a task holds of one device: milli-devices, or slices by profile."""
 
@@ -39,7 +43,7 @@ class DeviceAsk(msgspec.Struct, frozen=True):
 
 
 class Expression(msgspec.Struct, frozen=True):
-    """One match expression of Kubernetes' node affinity."""
+    """One match expression, as Kubernetes has them for labels."""
 
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
@@ -53,11 +57,39 @@ class NodeTerm(msgspec.Struct, frozen=True):
     fields: tuple[Expression, ...] = ()
 
 
+class TaskTerm(msgspec.Struct, frozen=True):
+    """Tasks that are meant, and the node label whose equal values mean together.
+
+    labels: expressions on their labels, all of which must hold; None: no task is meant. queues, queue_labels: tasks of these,
+    and of those with such labels; where both are unset, of the carrier's own queue. same, other: labels of the carrier whose
+    values theirs must equal, or must not.
+    """
+
+    key: str
+    labels: tuple[Expression, ...] | None = None
+    queues: tuple[str, ...] = ()
+    queue_labels: tuple[Expression, ...] | None = None
+    same: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+
+class Company(msgspec.Struct, frozen=True):
+    """Tasks to be near, or away from: all of `required` must hold; each task that is meant in `preferred` adds its weight."""
+
+    required: tuple[TaskTerm, ...] = ()
+    preferred: tuple[tuple[int, TaskTerm], ...] = ()
+
+
 class Affinity(msgspec.Struct, frozen=True):
-    """Node affinity: one of `required` must hold (None: no such wish); each of `preferred` that holds adds its weight."""
+    """Node affinity: one of `required` must hold (None: no such wish); each of `preferred` that holds adds its weight.
+
+    near, apart: affinity and anti-affinity between tasks.
+    """
 
     required: tuple[NodeTerm, ...] | None = None
     preferred: tuple[tuple[int, NodeTerm], ...] = ()
+    near: Company = Company()
+    apart: Company = Company()
 
 
 class Toleration(msgspec.Struct, frozen=True):

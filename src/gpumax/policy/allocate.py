@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gpumax.policy.admit import barrier
 from gpumax.policy.gang import Gang, Spot, total
+from gpumax.policy.gather import needy
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer
 from gpumax.policy.reserve import Reservations
@@ -26,21 +27,28 @@ def allocate(world: World, *, reserve: bool = True) -> None:
         others = [gang for gang in world.waiting if not gang.promised()]
         world.waiting = others + giving.out(promised, Gang.promised)
     world.waiting = giving.out(world.waiting, reserve=reserve)
+    while world.ties is not None and giving.gave:
+        # Who needs others around it is asked again when somebody has come.
+        lonely = [gang for gang in world.waiting if needy(gang.chunk())]
+        others = [gang for gang in world.waiting if not needy(gang.chunk())]
+        world.waiting = others + giving.out(lonely, reserve=reserve)
 
 
 class _Giving:
-    """Gives out free room."""
+    """Gives out free room. gave: whether it did when it was asked last."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._placer = Placer(world.fits, world.scores)
         self._reservations = Reservations(world)
+        self.gave = False
 
     def out(
         self, gangs: list[Gang], may: Callable[[Gang], bool] = lambda _: True, *, reserve: bool = False
     ) -> list[Gang]:
         """Place these in fair order; who has more to place is left. may: whether a gang that got something may go on."""
         world, left = self._world, []
+        self.gave = False
         order = Order(gangs)
         while (gang := order.pop()) is not None:
             more = False
@@ -48,7 +56,7 @@ class _Giving:
                 self._find(gang) if not gang.incomplete and gang.workload.name not in world.ended else None
             )
             if spots is not None:
-                more = world.place(gang, spots)
+                self.gave, more = True, world.place(gang, spots)
             if spots is None or (more and not may(gang)):
                 left.append(gang)
                 more = False

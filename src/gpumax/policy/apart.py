@@ -38,6 +38,8 @@ class Aparts:
         """What keeps the chunk apart; None where nothing is required of it."""
         if not scoped(chunk):
             return None
+        # Those to whom it is tied are looked at by themselves.
+        chunk = [want._replace(ask=self._world.asks.alone(want.ask)) for want in chunk]
         key = sign(chunk)
         if key not in self._known:
             self._known[key] = apart(self._world, chunk, Ledger(self._world.nodes))

@@ -11,15 +11,17 @@ from typing import NamedTuple
 from gpumax.model.slices import milli
 from gpumax.model.workload import Affinity, DeviceAsk, Request, Task, Toleration, Workload
 from gpumax.policy.slices import Asked
+from gpumax.policy.ties import Tied, Ties
 
 
 class Filter(NamedTuple):
-    """Which nodes may take a task at all, whatever room they have."""
+    """Which nodes may take a task at all, whatever room they have. tied: who else may have to be there, or must not."""
 
     pool: str
     selector: tuple[tuple[str, str], ...]
     affinity: Affinity | None
     tolerations: tuple[Toleration, ...]
+    tied: Tied | None = None
 
 
 class Ask:
@@ -55,14 +57,16 @@ _Key = tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...]
 class Asks:
     """Hands out one Ask object for all equal asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, ties: Ties | None = None) -> None:
+        self._ties = ties
         self._interned: dict[object, Ask] = {}
         self._plain: dict[tuple[int, str], Ask] = {}
 
     def of(self, workload: Workload, task: Task) -> Ask:
         """The ask of a task."""
-        if task.selector or task.affinity is not None or task.tolerations:
-            return self._intern(task.request, _filter(workload, task))
+        tied = None if self._ties is None else self._ties.of(workload, task)
+        if task.selector or task.affinity is not None or task.tolerations or tied is not None:
+            return self._intern(task.request, _filter(workload, task, tied))
         # The key is an object's identity: the snapshot that is being decided keeps every request alive.
         key = (id(task.request), workload.pool)
         known = self._plain.get(key)
@@ -74,6 +78,21 @@ class Asks:
         """The ask with one of its device alternatives, or its last one where it has fewer."""
         gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
         return self._keep((ask.cpu, ask.memory, ask.extended, (gpu,), ask.slices, ask.filter))
+
+    def alone(self, ask: Ask) -> Ask:
+        """The ask as if nothing tied it to other tasks."""
+        if ask.filter.tied is None:
+            return ask
+        wanted = ask.filter._replace(tied=None)
+        return self._keep((ask.cpu, ask.memory, ask.extended, ask.gpu, ask.slices, wanted))
+
+    def aloof(self, ask: Ask) -> Ask:
+        """The ask as if it needed nobody around it."""
+        tied = ask.filter.tied
+        if tied is None or not tied.needs or self._ties is None:
+            return ask
+        wanted = ask.filter._replace(tied=self._ties.aloof(tied))
+        return self._keep((ask.cpu, ask.memory, ask.extended, ask.gpu, ask.slices, wanted))
 
     def _intern(self, request: Request, wanted: Filter) -> Ask:
         extended = tuple(sorted((name, amount) for name, amount in request.extended.items() if amount))
@@ -88,8 +107,14 @@ class Asks:
         return known
 
 
-def _filter(workload: Workload, task: Task) -> Filter:
-    return Filter(workload.pool, tuple(sorted(task.selector.items())), task.affinity, task.tolerations)
+def _filter(workload: Workload, task: Task, tied: Tied | None) -> Filter:
+    selector = tuple(sorted(task.selector.items()))
+    nodes = task.affinity
+    if nodes is not None and tied is not None:
+        # What it wishes of other tasks stands in `tied`.
+        nodes = Affinity(nodes.required, nodes.preferred)
+        nodes = None if nodes == Affinity() else nodes
+    return Filter(workload.pool, selector, nodes, task.tolerations, tied)
 
 
 Choices = tuple[int, ...]

@@ -9,6 +9,7 @@ from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import barrier
 from gpumax.policy.branch import sign
 from gpumax.policy.gang import Gang, Want
+from gpumax.policy.gather import needy
 from gpumax.policy.ground import Ground
 from gpumax.policy.ledger import Bools
 from gpumax.policy.rights import Rights
@@ -55,7 +56,8 @@ class Peace(Rights):
 
     def give_up(self) -> None:
         """Nobody who asks the same needs to try."""
-        self._ground.vain.add(self._problem)
+        if not needy(self._wants):  # whom others need may come after them
+            self._ground.vain.add(self._problem)
 
     def key(self) -> object:
         """Only minimum runtimes make a difference between queues."""

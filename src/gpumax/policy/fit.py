@@ -9,10 +9,13 @@ import numpy as np
 
 from gpumax.model.decision import NodeReason
 from gpumax.model.node import Node, Taint
-from gpumax.model.workload import Affinity, Expression, NodeTerm, Toleration
+from gpumax.model.workload import Affinity, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
+from gpumax.policy.crowd import NO_COLUMNS, Crowd
+from gpumax.policy.labels import holds
 from gpumax.policy.ledger import FEW, Bools, Ints, Nodes, Room
 from gpumax.policy.slices import Asked, State
+from gpumax.policy.ties import Tied
 from gpumax.units import MILLI
 
 SOFT_TAINT: Final = 1 << 20
@@ -27,13 +30,24 @@ class Fits:
         self._nowhere: Bools = np.zeros(len(nodes.nodes), np.bool_)
         self._refusals: dict[Filter, list[NodeReason | None]] = {}
         self._open: dict[tuple[Ask, int], Bools] = {}
+        self._plain: dict[Filter, Filter] = {}
         self._wishes: dict[Filter, Ints | None] = {}
 
     def refusals(self, wanted: Filter) -> list[NodeReason | None]:
         """For each node why the filter refuses it; None where it doesn't."""
+        wanted = self._alone(wanted)
         known = self._refusals.get(wanted)
         if known is None:
             known = self._refusals[wanted] = [_refusal(node, wanted) for node in self.nodes.nodes]
+        return known
+
+    def _alone(self, wanted: Filter) -> Filter:
+        """The filter as far as it looks at nodes: what tasks of many kinds share."""
+        if wanted.tied is None:
+            return wanted
+        known = self._plain.get(wanted)
+        if known is None:
+            known = self._plain[wanted] = wanted._replace(tied=None)
         return known
 
     def possible(self, ask: Ask, choice: int) -> Bools:
@@ -59,7 +73,22 @@ class Fits:
             known = self._open[ask, choice] = mask
         return known
 
-    def fitting(self, room: Room, ask: Ask, choice: int) -> Bools:
+    def fitting(self, room: Room, ask: Ask, choice: int, coming: frozenset[int] = NO_COLUMNS) -> Bools:
+        """The nodes that have room for the ask and where nothing that ties it to other tasks speaks against it.
+
+        coming: what those who are to be placed with it bring. Not to be written on.
+        """
+        mask = self.roomy(room, ask, choice)
+        tied = ask.filter.tied
+        return mask if tied is None or room.crowd is None else mask & room.crowd.welcomes(tied, coming)
+
+    def open_to(self, room: Room, ask: Ask, choice: int) -> Bools:
+        """`fitting`, whomever it needs around it: what only shrinks while tasks are placed."""
+        mask = self.roomy(room, ask, choice)
+        tied = ask.filter.tied
+        return mask if tied is None or room.crowd is None else mask & room.crowd.open(tied)
+
+    def roomy(self, room: Room, ask: Ask, choice: int) -> Bools:
         """The nodes that have room for the ask; only nodes that changed since the last look are looked at again.
 
         Not to be written on.
@@ -96,7 +125,7 @@ class Fits:
 
     def most(self, room: Room, ask: Ask, choice: int, count: int) -> Ints:
         """For each node at most how many such tasks it has room for; `count` stands for enough."""
-        fits: Ints = np.where(self.fitting(room, ask, choice), count, 0)
+        fits: Ints = np.where(self.open_to(room, ask, choice), count, 0)
         bounds = [room.tasks]
         if ask.cpu:
             bounds.append(room.cpu // ask.cpu)
@@ -114,6 +143,7 @@ class Fits:
 
     def wishes(self, wanted: Filter) -> Ints | None:
         """How much the filter's soft parts like each node; None where they like all the same."""
+        wanted = self._alone(wanted)
         if wanted not in self._wishes:
             likes = np.array([_liking(node, wanted) for node in self.nodes.nodes], np.int64)
             self._wishes[wanted] = likes if likes.size and (likes != likes[0]).any() else None
@@ -148,12 +178,26 @@ class Fits:
                 ("NotEnoughExtended", room.extended[name] < amount if name in room.extended else left)
             )
         tests.append(("TooManyTasks", room.tasks < 1))
+        if ask.filter.tied is not None and room.crowd is not None:
+            tests += _apart(room.crowd, ask.filter.tied)
         for reason, fails in tests:
             counts[reason] += int((left & fails).sum())
             left = left & ~fails
         return dict(
             sorted(((why, n) for why, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
         )
+
+
+def _apart(crowd: Crowd, tied: Tied) -> list[tuple[NodeReason, Bools]]:
+    """The nodes that ties to other tasks rule out."""
+    kinds = {number: crowd.ties.columns[number].kind for number in tied.shuns}
+    own = [number for number, kind in kinds.items() if kind == "meant"]
+    others = [number for number, kind in kinds.items() if kind != "meant"]
+    return [
+        ("TaskAffinityMismatch", ~crowd.near(tied)),
+        ("TaskAntiAffinityMismatch", ~crowd.empty(own)),
+        ("KeptAwayByTask", ~crowd.empty(others)),
+    ]
 
 
 def _with_slices(nodes: Nodes, states: dict[int, tuple[State, ...]], asked: Asked) -> Bools:
@@ -217,32 +261,9 @@ def _matches(term: NodeTerm, node: Node) -> bool:
     """All expressions hold; a term without expressions matches nothing, as in Kubernetes."""
     if not term.labels and not term.fields:
         return False
-    return all(_holds(expression, node.labels) for expression in term.labels) and all(
-        _holds(expression, {"metadata.name": node.name}) for expression in term.fields
+    return all(holds(expression, node.labels) for expression in term.labels) and all(
+        holds(expression, {"metadata.name": node.name}) for expression in term.fields
     )
-
-
-def _holds(expression: Expression, labels: dict[str, str]) -> bool:
-    value = labels.get(expression.key)
-    match expression.operator:
-        case "In":
-            return value in expression.values
-        case "NotIn":
-            return value not in expression.values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case "Gt" | "Lt":
-            return _compares(expression, value)
-
-
-def _compares(expression: Expression, value: str | None) -> bool:
-    try:
-        left, right = int(value or ""), int(expression.values[0])
-    except (ValueError, IndexError):
-        return False
-    return left > right if expression.operator == "Gt" else left < right
 
 
 def _liking(node: Node, wanted: Filter) -> int:

@@ -63,7 +63,8 @@ class Ground:
 
     def _has_home(self, ask: Ask) -> bool:
         room, fits = self.world.ledger.now, self.world.fits
-        return any(fits.fitting(room, ask, at).any() for at in range(len(ask.gpu)))
+        # Who keeps it away may move, too.
+        return any(fits.roomy(room, ask, at).any() for at in range(len(ask.gpu)))
 
 
 def _least_milli(ask: Ask) -> int:

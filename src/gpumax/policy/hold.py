@@ -18,6 +18,7 @@ from gpumax.policy.fairness import due
 from gpumax.policy.forecast import Effort, forecasts
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
+from gpumax.policy.lonely import Lonelies
 from gpumax.policy.nowhere import no_such_device
 from gpumax.policy.short import Lack, Lacks
 from gpumax.policy.tree import Account, Vector
@@ -55,6 +56,7 @@ class Reasons:
         self.world = world
         self.lacks = Lacks(world)
         self.aparts = Aparts(world)
+        self.lonelies = Lonelies(world)
         self._known: dict[object, Hold] = {}
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
@@ -97,6 +99,10 @@ class Reasons:
         code: HoldCode = "NoRoom" if len(chunk) == 1 else "GangNoRoom"
         if not lack.possible:
             return Hold(name, code, _too_large(chunk, lack), lack.nodes, lack.short)
+        lonely = self.lonelies.of(chunk)
+        if lonely is not None and not lonely.possible:
+            code = "TaskAffinity" if lonely.matches else "NoNodeMatches"
+            return Hold(name, code, lonely.message, lonely.nodes)
         begin = self._runs(gang)
         apart = self.aparts.of(chunk)
         if apart is not None and not apart.possible:
@@ -108,6 +114,8 @@ class Reasons:
         if kept is not None:
             return Hold(name, "Reserved", begin + self._reserved(gang, kept))
         ends = self._ends(gang)
+        if lonely is not None:
+            return Hold(name, "TaskAffinity", ends or begin + lonely.message, lonely.nodes)
         if apart is not None:
             message = ends or f"{begin}{apart.message}; {self._why_not_taken(gang, wanted)}"
             return Hold(name, "Topology", message, apart.nodes, apart.short)
@@ -139,7 +147,12 @@ class Reasons:
             return True
         lack = self.lacks.of(chunk)
         apart = self.aparts.of(chunk)
-        return not (lack.matches and lack.possible) or (apart is not None and not apart.possible)
+        lonely = self.lonelies.of(chunk)
+        return (
+            not (lack.matches and lack.possible)
+            or (apart is not None and not apart.possible)
+            or (lonely is not None and not lonely.possible)
+        )
 
     def _impossible(self, chunk: list[Want], lack: Lack) -> str:
         what = chunk_words(lack.left if len({want.ask for want in chunk}) > 1 else chunk)

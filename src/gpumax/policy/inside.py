@@ -19,7 +19,7 @@ from gpumax.policy.pool import pool_of
 from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, place_all
 from gpumax.policy.search import Found, search
-from gpumax.policy.victims import Cost, Part, Rules, Trial, cost_of
+from gpumax.policy.victims import Cost, Part, Rules, Trial, cost_of, keeps_away
 from gpumax.policy.world import World
 
 MOST_DOMAINS: Final = 16
@@ -56,6 +56,7 @@ def search_inside(
             sure = False
             break
         here = {part for part in parts if any(rows[held.row] for held in part.helds)}
+        here |= {part for part in parts if keeps_away(part, wants)}
         here |= {extra for part in here for extra in part.rest}
         found = search(world, placer, [part for part in parts if part in here], rules, wants, rows)
         looked += 1 + found.looked

@@ -13,8 +13,10 @@ import numpy as np
 
 from gpumax.policy.ask import Choices, size
 from gpumax.policy.branch import Branch, grown
+from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
+from gpumax.policy.gather import brought, needy
 from gpumax.policy.ledger import Bools, Ledger, Room
 from gpumax.policy.regions import Near, Region, Regions, free_of, most_of
 from gpumax.policy.topology import NOWHERE, Level
@@ -34,13 +36,28 @@ class Places(Protocol):
     """What finds nodes for tasks."""
 
     def together(
-        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool, within: Bools | None
+        self,
+        ledger: Ledger,
+        wants: list[Want],
+        choices: Choices,
+        *,
+        later: bool,
+        within: Bools | None,
+        coming: frozenset[int],
     ) -> Laid | None:
         """Places for all wants on these nodes."""
         ...
 
     def spot(
-        self, ledger: Ledger, want: Want, choices: Choices, *, later: bool, loose: bool, within: Bools | None
+        self,
+        ledger: Ledger,
+        want: Want,
+        choices: Choices,
+        *,
+        later: bool,
+        loose: bool,
+        within: Bools | None,
+        coming: frozenset[int],
     ) -> Spot | None:
         """A place for one."""
         ...
@@ -56,6 +73,7 @@ class Layout:
         self._later = later
         self._steps = STEPS
         self._tries = 0
+        self._coming = NO_COLUMNS
 
     def find(self, ledger: Ledger, wants: list[Want], within: Bools | None) -> Laid | None:
         """Places for all of the wants; None where none were found."""
@@ -63,7 +81,8 @@ class Layout:
         self._steps = STEPS + root.count()
         self._tries = TRIES if len({want.ask for want in wants}) > 1 and len(wants) <= MOST_ROWS else 0
         mask = np.ones(len(ledger.nodes.nodes), np.bool_) if within is None else within
-        return next(self._solutions(ledger, root, mask, None), None)
+        self._coming = brought(wants) if needy(wants) else NO_COLUMNS
+        return next((laid for laid in self._solutions(ledger, root, mask, None) if laid[0].kept()), None)
 
     def _solutions(self, ledger: Ledger, branch: Branch, mask: Bools, near: Near | None) -> Iterator[Laid]:
         """Every way to place a branch on these nodes, the best first."""
@@ -117,7 +136,12 @@ class Layout:
             found = self._close(ledger, branch.wants, rows, near)
         if found is None:
             found = self._places.together(
-                ledger.copy(), branch.wants, self._choices, later=self._later, within=rows
+                ledger.copy(),
+                branch.wants,
+                self._choices,
+                later=self._later,
+                within=rows,
+                coming=self._coming,
             )
         if found is not None:
             yield found
@@ -141,9 +165,14 @@ class Layout:
             here = np.zeros(len(ledger.nodes.nodes), np.bool_)
             here[row] = True
             trial = ledger.copy()
-            spot = self._places.spot(trial, want, self._choices, later=self._later, loose=False, within=here)
+            spot = self._spot(trial, want, here)
             if spot is not None:
                 yield from self._others(trial, rest, rows, [*spots, spot])
+
+    def _spot(self, trial: Ledger, want: Want, here: Bools) -> Spot | None:
+        return self._places.spot(
+            trial, want, self._choices, later=self._later, loose=False, within=here, coming=self._coming
+        )
 
     def _close(self, ledger: Ledger, wants: list[Want], rows: Bools, near: Near) -> Laid | None:
         """On as few domains of the preferred level as possible: in those in use, then in the one that holds most."""
@@ -157,9 +186,7 @@ class Layout:
             here = rows & (near.level.domain == domain)
             rest: list[Want] = []
             for want in left:
-                spot = self._places.spot(
-                    trial, want, self._choices, later=self._later, loose=False, within=here
-                )
+                spot = self._spot(trial, want, here)
                 if spot is None:
                     rest.append(want)
                 else:

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from gpumax.model.node import Node
 from gpumax.model.workload import DeviceAsk, DeviceShare
+from gpumax.policy.crowd import Crowd
 from gpumax.policy.slices import Asked, Layout, Sliced, State, added, all_fit
+from gpumax.policy.ties import Tied, Ties
 from gpumax.units import MILLI, UNLIMITED
 
 Ints = npt.NDArray[np.int64]
@@ -33,7 +35,7 @@ FEW: Final = 6
 class Held(NamedTuple):
     """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together.
 
-    slices: of sliced devices, (column, profile, count); what they cost stands in `devices`, too.
+    slices: of sliced devices, (column, profile, count); what they cost stands in `devices`, too. tied: to other tasks.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Held(NamedTuple):
     extended: tuple[tuple[str, int], ...]
     devices: tuple[tuple[int, int], ...]
     slices: tuple[tuple[int, str, int], ...] = ()
+    tied: Tied | None = None
 
     @property
     def amounts(self) -> tuple[int, int, int]:
@@ -135,10 +138,11 @@ class Nodes:
 
 
 class Room:
-    """Free amounts of every node."""
+    """Free amounts of every node. crowd: who stands where, as far as tasks are tied to each other; None where none is."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, ties: Ties | None = None) -> None:
         self.nodes = nodes
+        self.crowd = None if ties is None else Crowd(ties)
         self.cpu: Ints = np.array([node.cpu_milli for node in nodes.nodes], np.int64)
         self.memory: Ints = np.array([node.memory_mib for node in nodes.nodes], np.int64)
         self.tasks: Ints = np.array(
@@ -164,6 +168,7 @@ class Room:
         other.devices, other.gpus = self.devices.copy(), self.gpus.copy()
         other.extended = {name: free.copy() for name, free in self.extended.items()}
         other.slices = dict(self.slices)
+        other.crowd = None if self.crowd is None else self.crowd.copy()
         other._views, other.touched = dict(self._views), self.touched.copy()
         other._own, other.masks = set(), dict(self.masks)
         self._own.clear()
@@ -207,6 +212,8 @@ class Room:
                 self.gpus[row] -= sign * milli
         if held.slices:
             self.nodes.sliced.count(self.slices, row, held.slices, sign)
+        if held.tied is not None and self.crowd is not None:
+            self.crowd.count(held.tied, row, sign)
         self.touched.append(row)
 
     def layout(self, row: int, asked: Asked) -> Layout | None:
@@ -232,6 +239,8 @@ class Room:
                     self.extended[name][held.row] -= sign * amount
             if held.slices:
                 self.nodes.sliced.count(self.slices, held.row, held.slices, sign)
+        if self.crowd is not None:
+            self.crowd.count_all([(held.tied, held.row) for held in helds if held.tied is not None], sign)
         flat = [
             number for held in helds for column, milli in held.devices for number in (held.row, column, milli)
         ]
@@ -258,12 +267,14 @@ class Room:
         np.add.at(self.gpus, rows, millis)
 
     def give_rest(self, held: Held) -> None:
-        """Count the extended resources and the slices of a task as left."""
+        """Count the extended resources, the slices and the ties of a task as left."""
         for name, amount in held.extended:
             if name in self.extended:
                 self.extended[name][held.row] += amount
         if held.slices:
             self.nodes.sliced.count(self.slices, held.row, held.slices, -1)
+        if held.tied is not None and self.crowd is not None:
+            self.crowd.count(held.tied, held.row, -1)
 
     def drain(self, row: int) -> None:
         """Count all devices of a node as taken."""
@@ -286,6 +297,8 @@ class Room:
         found.gpus = found.devices.sum(axis=1)
         for row, states in found.slices.items():
             found.slices[row] = _fuller(states, other.slices[row])
+        if found.crowd is not None and other.crowd is not None:
+            found.crowd.cap(other.crowd)
         found._views.clear()
         found.masks.clear()
         return found
@@ -327,13 +340,20 @@ def _look_at(devices: Ints, usable: Bools, need: Ints) -> tuple[int, int]:
 
 
 class Ledger:
-    """Room now and later, and who is leaving."""
+    """Room now and later, and who is leaving.
 
-    def __init__(self, nodes: Nodes) -> None:
+    fresh: those that were placed on it and are tied to others; needy, firsts: those of them that need others around them,
+    and those that would, but were the first of their kind.
+    """
+
+    def __init__(self, nodes: Nodes, ties: Ties | None = None) -> None:
         self.nodes = nodes
-        self.now = Room(nodes)
+        self.now = Room(nodes, ties)
         self.later = self.now
         self.leaving: dict[int, tuple[Held, ...]] = {}
+        self.fresh = None if ties is None else Crowd(ties)
+        self.needy: tuple[Held, ...] = ()
+        self.firsts: tuple[Held, ...] = ()
 
     def copy(self) -> Ledger:
         """A ledger to try things on."""
@@ -342,12 +362,16 @@ class Ledger:
         other.now = self.now.copy()
         other.later = other.now if self.later is self.now else self.later.copy()
         other.leaving = dict(self.leaving)
+        other.fresh = None if self.fresh is None else self.fresh.copy()
+        other.needy, other.firsts = self.needy, self.firsts
         return other
 
     def on(self, now: Room, later: Room) -> Ledger:
         """A ledger of its own with other rooms."""
         other = object.__new__(Ledger)
         other.nodes, other.now, other.later, other.leaving = self.nodes, now, later, dict(self.leaving)
+        other.fresh = None if self.fresh is None else self.fresh.copy()
+        other.needy, other.firsts = self.needy, self.firsts
         return other
 
     def settle(self, helds: list[Held], leaving: list[Held]) -> None:
@@ -363,39 +387,81 @@ class Ledger:
         self.now.take(held)
         if self.later is not self.now:
             self.later.take(held)
+        if held.tied is not None:
+            self._enter(held, held.tied)
 
     def free(self, held: Held) -> None:
         """Take back what `hold` gave."""
         self.now.take(held, sign=-1)
         if self.later is not self.now:
             self.later.take(held, sign=-1)
+        if held.tied is not None and self.fresh is not None:
+            self.fresh.count(held.tied, held.row, -1)
+            self.needy = tuple(other for other in self.needy if other is not held)
+            self.firsts = tuple(other for other in self.firsts if other is not held)
 
     def promise(self, held: Held) -> None:
         """A task that is placed to start when others have left."""
         self.later.take(held)
         self.now.cap(held.row, self.later)
+        if held.tied is not None:
+            if self.now.crowd is not None and self.now is not self.later:
+                self.now.crowd.expect(held.tied, held.row)
+            self._enter(held, held.tied)
+
+    def _enter(self, held: Held, tied: Tied) -> None:
+        if self.fresh is not None:
+            self.fresh.count(tied, held.row)
+            crowd = self.later.crowd
+            if tied.needs and crowd is not None:
+                if crowd.first(tied, held.row):
+                    self.firsts = (*self.firsts, held)
+                else:
+                    self.needy = (*self.needy, held)
+
+    def kept(self) -> bool:
+        """Whether everyone who was placed has around them whom they need, once all have left and come."""
+        crowd = self.later.crowd
+        return crowd is None or not any(
+            held.tied is not None and crowd.lonely(held.tied, held.row) for held in self.needy
+        )
 
     def leave(self, held: Held) -> None:
         """A task that holds its room now, and will be gone."""
         if self.later is self.now:
             self.later = self.now.copy()
         self.later.take(held, sign=-1)
+        if held.tied is not None and self.now.crowd is not None:
+            self.now.crowd.leave(held.tied, held.row)
         self.leaving[held.row] = (*self.leaving.get(held.row, ()), held)
 
     def stay(self, held: Held) -> None:
         """A task that was to leave stays after all; only on a ledger where its room was not given away."""
         self.later.take(held)
         self.now.cap(held.row, self.later)
+        if held.tied is not None and self.now.crowd is not None:
+            self.now.crowd.leave(held.tied, held.row, -1)
         self.leaving[held.row] = tuple(other for other in self.leaving[held.row] if other is not held)
 
     def could_stay(self, helds: list[Held]) -> bool:
         """Whether the room that leaving tasks free is still free, for all of them together."""
+        if self.fresh is not None and any(self._in_the_way(held, self.fresh) for held in helds):
+            return False
         if len(helds) == 1:
             return self._has_room(helds[0], 1)
         by_row: dict[int, list[Held]] = {}
         for held in helds:
             by_row.setdefault(held.row, []).append(held)
         return all(self._has_room(_together(here), len(here)) for here in by_row.values())
+
+    def _in_the_way(self, held: Held, fresh: Crowd) -> bool:
+        """Whether somebody who was placed keeps a task away that was there before, or is the first of its kind but for it."""
+        if held.tied is None:
+            return False
+        mine = {column for column, _ in held.tied.brings}
+        return bool(fresh.shunned(held.tied, held.row)) or any(
+            first.tied is not None and not mine.isdisjoint(first.tied.needs) for first in self.firsts
+        )
 
     def _has_room(self, held: Held, tasks: int) -> bool:
         row, room = held.row, self.later

@@ -13,7 +13,18 @@ from gpumax.policy.world import World
 
 def rehome(world: World, trial: Trial, part: Part) -> list[Spot]:
     """New places, on room that is free now, for all tasks of a part that has to go; empty where they don't all fit."""
-    return _together(world, trial, part) if wished(part.workload) else _anywhere(world, trial, part)
+    _hide(trial, part)
+    spots = _together(world, trial, part) if wished(part.workload) else _anywhere(world, trial, part)
+    _hide(trial, part, -1)
+    return spots
+
+
+def _hide(trial: Trial, part: Part, sign: int = 1) -> None:
+    """A part that leaves keeps nobody of its own away from the new places (1); it keeps others away (-1)."""
+    crowd = trial.ledger.now.crowd
+    for held in part.helds:
+        if held.tied is not None and crowd is not None:
+            crowd.hide(held.tied, held.row, sign)
 
 
 def rehouse(world: World, trial: Trial, parts: Iterable[Part]) -> bool:
@@ -40,7 +51,7 @@ def _anywhere(world: World, trial: Trial, part: Part) -> list[Spot]:
                 spots.append(settle(ledger, Want(task, ask, ()), choice, row))
                 break
         else:
-            if not spots:
+            if not spots and ask.filter.tied is None:
                 trial.homeless.add(ask)
             return []
     trial.ledger = ledger

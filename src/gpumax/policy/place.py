@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from gpumax.policy.ask import Ask, Choices, alternatives, size
 from gpumax.policy.branch import scoped, sign
+from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
+from gpumax.policy.gather import Gather, needy, tied
 from gpumax.policy.layout import Layout
 from gpumax.policy.ledger import Bools, Held, Ledger, Room
 from gpumax.policy.score import Scores, pick_devices
@@ -45,7 +47,8 @@ class Placer:
                 found = self.arrange(ledger, wants, choices, later=later)
                 if found is not None:
                     return found
-        self._hopeless.add(signature)
+        if ledger.fresh is None or not needy(wants):  # whom others need may come after them
+            self._hopeless.add(signature)
         return None
 
     def hopeless(self, wants: list[Want]) -> bool:
@@ -74,14 +77,25 @@ class Placer:
         return self.together(ledger, wants, choices, later=later, within=within)
 
     def together(
-        self, ledger: Ledger, wants: list[Want], choices: Choices, *, later: bool, within: Bools | None
+        self,
+        ledger: Ledger,
+        wants: list[Want],
+        choices: Choices,
+        *,
+        later: bool,
+        within: Bools | None,
+        coming: frozenset[int] = NO_COLUMNS,
     ) -> tuple[Ledger, list[Spot]] | None:
-        """As `arrange`, whatever the wants wish of the topology."""
+        """As `arrange`, whatever the wants wish of the topology. coming: what others bring who are placed with them."""
         if len(wants) == 1:
-            spot = self.spot(ledger, wants[0], choices, later=later, within=within)
+            spot = self.spot(ledger, wants[0], choices, later=later, within=within, coming=coming)
             return None if spot is None else (ledger, [spot])
         if not self._enough(ledger.later if later else ledger.now, wants, choices, within):
             return None
+        if ledger.fresh is not None and tied(wants):
+            return self._gathered(
+                ledger, wants, choices, Gather(self, choices, later=later, within=within, coming=coming)
+            )
         room = ledger.later if later else ledger.now
         for order in self._orders(room, wants, choices):
             for loose in (False, True) if _shares_several(wants) else (False,):
@@ -90,6 +104,26 @@ class Placer:
                 if spots is not None:
                     return trial, spots
         return None
+
+    def _gathered(
+        self, ledger: Ledger, wants: list[Want], choices: Choices, gather: Gather
+    ) -> tuple[Ledger, list[Spot]] | None:
+        """As `together`, for tasks that are tied to each other: whoever needs others after them, or else before, as the first."""
+        orders = list(self._orders(ledger.later, wants, choices))
+        if needy(wants):
+            orders = [
+                sorted(order, key=lambda want: needy((want,)), reverse=before)
+                for before in (False, True)
+                for order in orders
+            ]
+        for order in orders:
+            for loose in (False, True) if _shares_several(wants) else (False,):
+                trial = ledger.copy()
+                spots = gather.in_turn(trial, order, loose=loose)
+                if spots is not None and (gather.partial or trial.kept()):
+                    return trial, spots
+        ways = (gather.every_way(ledger, order) for order in (orders[0], *orders[1:][-1:]))
+        return gather.meet(ledger, orders[0]) or next(filter(None, ways), None)
 
     def _in_order(
         self,
@@ -118,7 +152,7 @@ class Placer:
         asks = {want.ask for want in wants}
         if len(asks) > 1:
             nodes = {
-                ask: sum(int(self._fits.fitting(room, ask, at).sum()) for at in alternatives(ask, choices))
+                ask: sum(int(self._fits.open_to(room, ask, at).sum()) for at in alternatives(ask, choices))
                 for ask in asks
             }
             yield sorted(wants, key=lambda want: (-nodes[want.ask], size(want.ask, choices[0])), reverse=True)
@@ -135,14 +169,15 @@ class Placer:
 
     def _places_for(self, room: Room, ask: Ask, at: int, count: int, within: Bools | None) -> int:
         """At most how many tasks of an ask find room; `count` stands for enough."""
-        fitting = self._fitting(room, ask, at, within)
+        fitting = self._fits.open_to(room, ask, at)
+        fitting = fitting if within is None else fitting & within
         gpu = ask.gpu[at]
         if gpu is not None and gpu.milli == MILLI and not gpu.memory_mib:
             return int((room.view(gpu).fitting[fitting] // gpu.devices).sum())
         return count if fitting.any() else 0
 
-    def _fitting(self, room: Room, ask: Ask, at: int, within: Bools | None) -> Bools:
-        fitting = self._fits.fitting(room, ask, at)
+    def _fitting(self, room: Room, ask: Ask, at: int, within: Bools | None, coming: frozenset[int]) -> Bools:
+        fitting = self._fits.fitting(room, ask, at, coming)
         return fitting if within is None else fitting & within
 
     def spot(
@@ -154,20 +189,24 @@ class Placer:
         later: bool = True,
         loose: bool = False,
         within: Bools | None = None,
+        coming: frozenset[int] = NO_COLUMNS,
     ) -> Spot | None:
         """Place one task on the ledger, now where that is possible, else, if `later`, for when others have left.
 
-        loose: on the emptiest devices of the node, instead of the fullest. within: on these nodes only.
+        loose: on the emptiest devices of the node, instead of the fullest. within: on these nodes only. coming: what those
+        bring who are placed with it.
         """
         ask = want.ask
         for at in alternatives(ask, choices):
-            row = self._scores.best(ledger.now, ask, at, self._fitting(ledger.now, ask, at, within))
+            row = self._scores.best(ledger.now, ask, at, self._fitting(ledger.now, ask, at, within, coming))
             if row is not None:
                 return settle(ledger, want, at, row, loose=loose)
         if not later or ledger.later is ledger.now:
             return None
         for at in alternatives(ask, choices):
-            row = self._scores.best(ledger.later, ask, at, self._fitting(ledger.later, ask, at, within))
+            row = self._scores.best(
+                ledger.later, ask, at, self._fitting(ledger.later, ask, at, within, coming)
+            )
             if row is not None:
                 return promise(ledger, want, at, row, loose=loose)
         return None
@@ -203,7 +242,8 @@ def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool, loo
     slices = layout.slices if layout is not None else ()
     devices = costs(slices) if slices else pick_devices(room, ledger.now, ask, choice, row, loose=loose)
     gpu = sum([part for _, part in devices])
-    held = Held(want.task.name, row, gpu, ask.cpu, ask.memory, ask.extended, devices, slices)
+    tied = ask.filter.tied
+    held = Held(want.task.name, row, gpu, ask.cpu, ask.memory, ask.extended, devices, slices, tied)
     return Spot(want, held, ())
 
 
@@ -213,8 +253,9 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
     Measured against what is there without any of them, so that what waits on the same node counts what came before.
     """
     row, later, leaving = held.row, ledger.later, ledger.leaving.get(held.row, ())
+    away = [] if held.tied is None else _keeping_away(ledger, held)
     if not leaving:
-        return ()
+        return tuple(sorted(away))
     freed: dict[int, int] = {}
     for other in leaving:
         for column, part in other.devices:
@@ -223,6 +264,7 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
     names = [other.task for other in leaving if not lacking.isdisjoint(column for column, _ in other.devices)]
     if held.slices:
         names = _slices_in_the_way(ledger, held, leaving)
+    names += [name for name in away if name not in names]
     free = [
         later.cpu[row],
         later.memory[row],
@@ -247,6 +289,19 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
         if other.task in names:
             short = [lack - gain for lack, gain in zip(short, amount, strict=True)]
     return tuple(sorted(names))
+
+
+def _keeping_away(ledger: Ledger, held: Held) -> list[str]:
+    """Those who leave and, as long as they are there, keep a task off its node, wherever they stand."""
+    tied, crowd = held.tied, ledger.now.crowd
+    if tied is None or crowd is None or not tied.shuns:
+        return []
+    return [
+        other.task
+        for row, leaving in ledger.leaving.items()
+        for other in leaving
+        if other.tied is not None and crowd.ties.meet(other.tied.blocks(tied), row, held.row)
+    ]
 
 
 def _slices_in_the_way(ledger: Ledger, held: Held, leaving: tuple[Held, ...]) -> list[str]:

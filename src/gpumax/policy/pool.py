@@ -58,6 +58,8 @@ class Pool:
         self.accounts = list(world.tree.accounts.values())
         self._below: dict[int, Bools] = {}
         self._gone: Bools = np.zeros(len(self.parts), np.bool_)
+        self._ties = world.ties
+        self._bringing: dict[tuple[int, int], dict[Part, None]] | None = None  # by column of ties and domain
         self._cores = {part.workload.name: part for part in self.parts if part.core}
         for name in world.placed:
             self.keep(name)
@@ -92,7 +94,7 @@ class Pool:
         self.devices: Ints = np.stack(
             (np.repeat(rank, beside), np.repeat(row, beside), column, milli, np.repeat(beside, beside))
         )
-        self._counted += [held for held in helds if held.extended or held.slices]
+        self._counted += [held for held in helds if held.extended or held.slices or held.tied is not None]
         by_row = np.argsort(self.holds[1], kind="stable")
         self._on = self.holds[0][by_row]
         self._starts = np.searchsorted(self.holds[1][by_row], np.arange(self._nodes + 1))
@@ -117,6 +119,20 @@ class Pool:
         """The parts with tasks on a node, the least bad to lose first."""
         ranks = self._on[self._starts[row] : self._starts[row + 1]].tolist()
         return [self.parts[rank] for rank in dict.fromkeys(ranks)]
+
+    def bringing(self, column: int, row: int) -> list[Part]:
+        """The parts, some gone, that add to a column of ties in a node's domain, the least bad to lose first."""
+        ties = self._ties
+        if ties is None or ties.domains[column].of[row] < 0:
+            return []
+        if self._bringing is None:
+            self._bringing = {}
+            for part in self.parts:
+                for held in part.helds:
+                    for number, _ in held.tied.brings if held.tied is not None else ():
+                        key = (number, ties.domains[number].of[held.row])
+                        self._bringing.setdefault(key, {})[part] = None
+        return list(self._bringing.get((column, ties.domains[column].of[row]), ()))
 
     def givers(self, rights: Rights) -> Bools:
         """Which parts could go for the asker, as far as its rules and their minimum runtimes say."""

@@ -150,6 +150,18 @@ class _Ground:
                 self.ledger.now.cap(row, kept.room)
                 if self._waits:
                     self.ledger.later.cap(row, kept.room)
+        self._crowd(self.ledger.now, ledger.now)
+        if self._waits:
+            self._crowd(self.ledger.later, ledger.later)
+
+    def _crowd(self, room: Room, whole: Room) -> None:
+        """Who stands where, as it is now in the decision's own room."""
+        if whole.crowd is None:
+            return
+        room.crowd = whole.crowd.copy()
+        for kept in self._crossed:
+            if kept.room.crowd is not None:
+                room.crowd.cap(kept.room.crowd)
 
 
 def _capped(room: Room, crossed: tuple[Kept, ...]) -> Room:
@@ -272,4 +284,5 @@ def _overfull(room: Room, spot: Spot) -> bool:
         or any(room.extended[name][row] < 0 for name, _ in held.extended if name in room.extended)
         or any(room.devices[row, column] < 0 for column, _ in held.devices)
         or (held.slices and not room.sound(row))
+        or (held.tied is not None and room.crowd is not None and room.crowd.clashes(held.tied, row))
     )

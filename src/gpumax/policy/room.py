@@ -12,7 +12,8 @@ import numpy as np
 from gpumax.policy.ask import Ask, Choices, size
 from gpumax.policy.bounds import MIXED, TOGETHER, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Bools
+from gpumax.policy.gather import needy, tied
+from gpumax.policy.ledger import Bools, Ledger
 from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
@@ -22,6 +23,8 @@ from gpumax.policy.world import World
 
 MOST_HOUSES: Final = 16
 """Of how many nodes it is tried to move the work elsewhere, for one task."""
+FREE: Final[Cost] = (-inf, -inf, -inf, -inf, -inf, -inf)
+"""No more than anything costs."""
 
 
 class Touched:
@@ -105,7 +108,7 @@ class Candidates:
                     return row, found
                 heappop(heaps[owner])
                 if found is not None:
-                    self._push(trial, heaps, found, row, owner)
+                    self._push(trial, heaps, found, row, owner, mixed=self._mixed(ask))
             if not heaps[owner]:
                 del heaps[owner]
                 givers.remove(owner)
@@ -118,9 +121,14 @@ class Candidates:
         ends = self.rules.height(trial.tally, self._accounts[owner], key[0])
         return (-ends, *key[1:])
 
-    def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int) -> None:
+    def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int, *, mixed: bool) -> None:
         cost = found.cost
-        if owner == MIXED and self._by_one(found) and (second := self._second(trial, row)) > cost[0]:
+        if (
+            owner == MIXED
+            and not mixed
+            and self._by_one(found)
+            and (second := self._second(trial, row)) > cost[0]
+        ):
             self._push_together(heaps, second, row)
             owner = found.parts[0].account.index
         if owner != MIXED:
@@ -131,6 +139,10 @@ class Candidates:
         """Several queues together are no better than the second that could end highest."""
         if second < inf:
             heappush(heaps.setdefault(MIXED, []), ((second, *TOGETHER), row))
+
+    def _mixed(self, ask: Ask) -> bool:
+        """Whether no bound is known for an ask, nor a queue that gives alone: who keeps it away may stand elsewhere."""
+        return ask.filter.tied is not None and bool(ask.filter.tied.shuns)
 
     def _by_one(self, found: Opening) -> bool:
         return self.rules.weighs and len({part.account.index for part in found.parts}) == 1
@@ -156,18 +168,23 @@ class Candidates:
                 left[part.rank] = False
             room = trial.ledger.later
             # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
-            enough = self.world.fits.fitting(self.pool.freed(room, left), ask, choice)
+            enough = self.world.fits.roomy(self.pool.freed(room, left), ask, choice)
             if self._within is not None:
                 enough = enough & self._within
-            heaps = bounds(self.pool, left, self.rules, room, ask, choice, np.flatnonzero(enough)).heaps()
+            rows = np.flatnonzero(enough)
+            if self._mixed(ask):
+                heaps = {MIXED: [(FREE, row) for row in rows.tolist()]} if rows.size else {}
+            else:
+                heaps = bounds(self.pool, left, self.rules, room, ask, choice, rows).heaps()
             for heap in heaps.values():
                 heapify(heap)
         else:
             for row in sorted(set(self._touched.rows[seen:])):
                 found = self._open(trial, ask, choice, row, MIXED)
                 if found is not None:
-                    owner = found.parts[0].account.index if self._by_one(found) else MIXED
-                    self._push(trial, heaps, found, row, owner)
+                    mixed = self._mixed(ask)
+                    owner = found.parts[0].account.index if self._by_one(found) and not mixed else MIXED
+                    self._push(trial, heaps, found, row, owner, mixed=mixed)
         self._heaps[ask, choice] = (len(self._touched.rows), heaps)
         return heaps
 
@@ -177,8 +194,11 @@ class Candidates:
             return None
         if self._within is not None and not self._within[row]:
             return None
+        away = self._keeping_away(trial, ask, row)
+        if away is None:
+            return None
         stamp, parts = self._openings.get((ask, choice, row, owner), (-1, []))
-        if parts and not self._touched.since(row, stamp):
+        if parts and ask.filter.tied is None and not self._touched.since(row, stamp):
             self.looked += len(parts)
             found = again(trial, self.rules, parts)
             if found is not None:
@@ -186,10 +206,10 @@ class Candidates:
         here = self._here(trial, row)
         if owner != MIXED:
             here = [part for part in here if part.account.index == owner]
-        if not here:
+        if not here and not away:
             return None
-        self.looked += 2 * len(here)  # once to choose, once to spare
-        found = opening(trial, self.rules, ask, choice, row, here)
+        self.looked += 2 * len(here) + len(away)  # once to choose, once to spare
+        found = opening(trial, self.rules, ask, choice, row, here, away)
         if found is not None:
             self._openings[ask, choice, row, owner] = (len(self._touched.rows), found.parts)
         return found
@@ -202,6 +222,28 @@ class Candidates:
             for part in self.pool.on(row)
             if asked[part.rank] and not part.gone and part not in trial.gone
         ]
+
+    def _keeping_away(self, trial: Trial, ask: Ask, row: int) -> list[Part] | None:
+        """Those who keep an ask off a node, wherever they stand; None where not all of them may go, or whom it needs is not there."""
+        tied, crowd = ask.filter.tied, trial.ledger.later.crowd
+        if tied is None or crowd is None:
+            return []
+        if tied.needs and not crowd.near(tied)[row]:
+            return None
+        found: dict[Part, None] = {}
+        for column in crowd.shunned(tied, row):
+            parts = [
+                part for part in self.pool.bringing(column, row) if not part.gone and part not in trial.gone
+            ]
+            brought = sum(
+                crowd.ties.brings(held.tied, held.row, column, row) for part in parts for held in part.helds
+            )
+            if brought < crowd.at(crowd.most, column, row) or not all(
+                self._asked[part.rank] for part in parts
+            ):
+                return None
+            found.update(dict.fromkeys(parts))
+        return list(found)
 
     def drop(self, ask: Ask, row: int) -> None:
         """A node that was found is of no use for an ask, until room there changes."""
@@ -228,7 +270,7 @@ def make_room(
         candidates.begin(rules)
         trial = Trial(world.ledger)
         spots = place_all(placer, candidates, trial, wants, choices)
-        if spots is not None:
+        if spots is not None and trial.ledger.kept():
             return trial, spots
         candidates.reset()
     return None
@@ -244,7 +286,9 @@ def place_all(
 ) -> list[Spot] | None:
     """Places for all wants on a trial on which more goes, where that is needed; within: on these nodes only."""
     spots = []
-    for want in sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True):
+    # Who needs others around it comes after them.
+    order = sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True)
+    for want in sorted(order, key=lambda want: needy((want,))) if tied(wants) else order:
         spot = placer.spot(trial.ledger, want, choices, within=within)
         if spot is None:
             if candidates.rules.moves:
@@ -269,6 +313,9 @@ def _open_and_place(candidates: Candidates, trial: Trial, want: Want, choices: C
     for part in parts:
         trial.evict(part)
         rows |= {held.row for held in part.helds}
+    mine, crowd = want.ask.filter.tied, trial.ledger.later.crowd
+    if mine is not None and crowd is not None and not crowd.welcomes(mine)[row]:
+        return None  # who made way was whom it needs
     spot = promise(trial.ledger, want, at, row)
     candidates.touch(rows)
     return spot
@@ -292,12 +339,27 @@ def _move_and_place(candidates: Candidates, trial: Trial, want: Want, choices: C
     return None
 
 
+def could_stay(ledger: Ledger, part: Part, moved: Iterable[Spot]) -> bool:
+    """Whether a part that goes could stay where it is after all, without the new places that were found for it."""
+    if not ledger.could_stay(part.helds):
+        return False
+    if not moved or not ledger.needy:
+        return True
+    other = ledger.copy()
+    for held in part.helds:
+        other.stay(held)
+    for spot in moved:
+        other.free(spot.held)
+    return other.kept()
+
+
 def spare(trial: Trial, dispensable: Callable[[Part], bool]) -> set[str]:
     """Let everyone stay whose room nobody took and who is not needed otherwise, the worst to lose first; their tasks."""
     tied = {extra for part in trial.gone for extra in part.rest}
     stay: set[str] = set()
     for part in sorted(trial.gone, key=lambda part: (part.core, part.rank), reverse=True):
-        if part not in tied and trial.ledger.could_stay(part.helds) and dispensable(part):
+        stays = part not in tied and could_stay(trial.ledger, part, trial.moved.get(part, ()))
+        if stays and dispensable(part):
             trial.spare(part)
             tied.difference_update(part.rest)
             stay.update(held.task for held in part.helds)

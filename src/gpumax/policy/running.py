@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import HOLDING, Task
+from gpumax.model.workload import HOLDING, Task, Workload
 from gpumax.policy.ledger import Held, Ledger, summed
 from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.slices import costs, lowest
@@ -18,7 +18,7 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
     """
     helds: dict[str, Held] = {}
     leaving: list[Held] = []
-    guessed: list[tuple[Task, list[Held]]] = []
+    guessed: list[tuple[Workload, Task, list[Held]]] = []
     by_queue: dict[tuple[str, bool], list[Held]] = {}  # and whether it is never evicted
     holder = _Holder(ledger)
     for workload in snapshot.workloads:
@@ -33,13 +33,13 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
             if core and task.name in core:
                 into = safe
             if not task.devices and (task.request.gpu or task.request.slices):
-                guessed.append((task, into))
+                guessed.append((workload, task, into))
                 continue
-            held = helds[task.name] = holder.held(task)
+            held = helds[task.name] = holder.held(workload, task)
             into.append(held)
     ledger.settle(list(helds.values()), leaving)
-    for task, into in guessed:
-        held = helds[task.name] = holder.held(task)
+    for workload, task, into in guessed:
+        held = helds[task.name] = holder.held(workload, task)
         into.append(held)
         ledger.settle([held], [held] if into is leaving else [])
     for (queue, never), counted in by_queue.items():
@@ -58,8 +58,9 @@ class _Holder:
         self._ledger = ledger
         self._nodes = ledger.nodes
         self._sliced = bool(ledger.nodes.sliced.by_row)
+        self._ties = None if ledger.now.crowd is None else ledger.now.crowd.ties
 
-    def held(self, task: Task) -> Held:
+    def held(self, workload: Workload, task: Task) -> Held:
         """What a task holds of its node."""
         request = task.request
         row = self._nodes.row_of[task.node or ""]
@@ -67,7 +68,10 @@ class _Holder:
         devices = costs(slices) if slices else self._devices(task, row)
         gpu = devices[0][1] if len(devices) == 1 else sum([milli for _, milli in devices])
         extended = tuple(request.extended.items()) if request.extended else ()
-        return Held(task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices)
+        tied = None if self._ties is None else self._ties.of(workload, task)
+        return Held(
+            task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices, tied
+        )
 
     def _devices(self, task: Task, row: int) -> tuple[tuple[int, int], ...]:
         if not task.devices:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gpumax.model.snapshot import Policy
 from gpumax.policy.ask import Ask
-from gpumax.policy.fit import Fits
+from gpumax.policy.fit import SOFT_TAINT, Fits
 from gpumax.policy.ledger import Bools, Ints, Room
 from gpumax.units import MILLI
+
+MOST_DRAWN: Final = SOFT_TAINT // 4
+"""How much other tasks may count for a node."""
 
 
 class Scores:
@@ -29,7 +34,7 @@ class Scores:
         rows = fitting.nonzero()[0]
         if rows.size == 0:
             return None
-        likes = self._fits.wishes(ask.filter)
+        likes = self._likes(room, ask)
         if likes is not None:
             rows = _least(rows, -likes[rows])
         gpu = ask.gpu[choice]
@@ -51,6 +56,15 @@ class Scores:
         if self._packs:
             return int(rows[free[rows].argmin()])
         return int(rows[_strategy(free[rows], total[rows], spreads[rows])])
+
+    def _likes(self, room: Room, ask: Ask) -> Ints | None:
+        """How much the soft wishes of a task like each node; other tasks never outweigh a taint."""
+        likes, tied = self._fits.wishes(ask.filter), ask.filter.tied
+        drawn = None if tied is None or room.crowd is None else room.crowd.likes(tied)
+        if drawn is None:
+            return likes
+        drawn = np.clip(drawn, -MOST_DRAWN, MOST_DRAWN)
+        return drawn if likes is None else likes + drawn
 
     def _slices_left(self, room: Room, rows: Ints) -> tuple[Ints, Ints, Bools]:
         """What sliced devices can still take, and could if nothing ran, on these nodes."""

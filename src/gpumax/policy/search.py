@@ -167,6 +167,7 @@ def _kind(part: Part) -> object:
             held.extended,
             len(held.devices) if whole and not held.slices else held.devices,
             held.slices,
+            held.tied,
         )
         for held in part.helds
     )

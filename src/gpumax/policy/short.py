@@ -41,11 +41,13 @@ class Lacks:
         self._empty: Ledger | None = None
 
     def of(self, chunk: list[Want]) -> Lack:
-        """What the chunk lacks, wherever its tasks wish to stand."""
+        """What the chunk lacks, wherever its tasks wish to stand, and whoever else is there."""
         asks = tuple(want.ask for want in chunk)
         known = self._known.get(asks)
         if known is None:
-            known = self._known[asks] = self._measure([want._replace(scope=None) for want in chunk])
+            alone = self.world.asks.alone
+            plain = [want._replace(scope=None, ask=alone(want.ask)) for want in chunk]
+            known = self._known[asks] = self._measure(plain)
         return known
 
     def _measure(self, chunk: list[Want]) -> Lack:

@@ -12,6 +12,7 @@ from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
+from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
 from gpumax.policy.ledger import Bools, Ledger
 from gpumax.policy.moves import rehome
@@ -20,11 +21,11 @@ from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of
 from gpumax.policy.reserve import delayed
 from gpumax.policy.rights import Rights
-from gpumax.policy.room import Candidates, Touched, make_room, spare
+from gpumax.policy.room import Candidates, Touched, could_stay, make_room, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
 from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account
-from gpumax.policy.victims import Part, Trial
+from gpumax.policy.victims import Part, Trial, keeps_away
 from gpumax.policy.world import World
 
 AN_ATTEMPT: Final = 64
@@ -51,7 +52,10 @@ def _give_out(world: World, rows: list[int]) -> None:
     room = world.ledger.later
 
     def fits(ask: Ask) -> bool:
-        return any(world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu)))
+        # Whom others kept away may fit elsewhere, now that they have gone.
+        return ask.filter.tied is not None or any(
+            world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu))
+        )
 
     able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
 
@@ -104,7 +108,7 @@ class _Taking:
         for part in sorted(pool.going, key=lambda part: (part.core, part.rank), reverse=True):
             rights, moved = pool.going[part]
             too_much = not moved and rights.would_crowd(part)
-            if part in tied or too_much or not world.ledger.could_stay(part.helds):
+            if part in tied or too_much or not could_stay(world.ledger, part, moved):
                 continue
             pool.stay(part)
             for held in part.helds:
@@ -136,7 +140,7 @@ class _Taking:
             self.world.unsearched.add(gang.workload.name)
             return None
         spots = self._serve(gang)
-        if spots is None:
+        if spots is None and (self.world.ties is None or not needy(gang.chunk())):
             self._hopeless.add(key)
         return spots
 
@@ -237,6 +241,7 @@ class _Taking:
             for at in range(len(ask.gpu))
         ]
         useful = {part for part in here if any(mask[held.row] for mask in masks for held in part.helds)}
+        useful |= {part for part in here if keeps_away(part, wants)}
         useful |= {extra for part in useful for extra in part.rest}
         return [part for part in here if part in useful]
 
@@ -251,6 +256,8 @@ class _Taking:
             return None
         # Room to restart is for those whom it would hurt most to stop.
         moved = _all_moved(world, rights, trial)
+        if not trial.ledger.kept():  # somebody would go whom others need where they were placed
+            return None
         late = delayed(
             world, gang, trial.ledger, spots, {held.task for part in trial.gone for held in part.helds}
         )

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from gpumax.model.names import natural
 from gpumax.model.workload import Task, Workload
 from gpumax.policy.ask import Ask
-from gpumax.policy.gang import Spot
+from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Ledger, summed
 from gpumax.policy.minimum import split
 from gpumax.policy.onenode import OneNode
@@ -87,6 +87,15 @@ def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
         whole.rest = found.copy()
         found.append(whole)
     return found
+
+
+def keeps_away(part: Part, wants: Iterable[Want]) -> bool:
+    """Whether a part has tasks that, wherever they stand, may keep any of these off nodes."""
+    return any(
+        held.tied is not None and want.ask.filter.tied is not None and held.tied.blocks(want.ask.filter.tied)
+        for held in part.helds
+        for want in wants
+    )
 
 
 class Tally:
@@ -199,17 +208,36 @@ class Opening(NamedTuple):
 
 
 def opening(
-    trial: Trial, rules: Rules, ask: Ask, choice: int, row: int, candidates: Iterable[Part]
+    trial: Trial,
+    rules: Rules,
+    ask: Ask,
+    choice: int,
+    row: int,
+    candidates: Iterable[Part],
+    first: Iterable[Part] = (),
 ) -> Opening | None:
     """The cheapest parts found whose going lets the ask fit on a node; None where nothing does.
 
-    candidates: the parts with tasks on the node that have not gone, least bad first.
+    candidates: the parts with tasks on the node that have not gone, least bad first. first: those that have to go anyhow.
     """
     node = OneNode(trial.ledger, ask, choice, row)
     tally = trial.tally.copy()
     chosen: list[Part] = []
+    for part in first:
+        if part in chosen:
+            continue
+        bundle = _allowed(trial, rules, tally, chosen, part)
+        if not bundle:
+            return None
+        for step in bundle:
+            tally.count(step)
+            node.free(step.helds)
+        chosen += bundle
+    fixed = frozenset(chosen)
     by_queue: dict[int, list[Part]] = {}
     for part in candidates:
+        if part in fixed:
+            continue
         by_queue.setdefault(part.account.index, []).append(part)
     while not node.fits():
         bundle = _next(trial, rules, tally, chosen, by_queue, node)
@@ -222,7 +250,7 @@ def opening(
             if part in waiting:
                 waiting.remove(part)
         chosen += bundle
-    chosen = _spared(node, tally, chosen)
+    chosen = _spared(node, tally, chosen, fixed)
     return Opening(cost_of(rules, tally, chosen), chosen)
 
 
@@ -276,13 +304,13 @@ def _allowed(trial: Trial, rules: Rules, tally: Tally, chosen: list[Part], part:
     return bundle
 
 
-def _spared(node: OneNode, tally: Tally, chosen: list[Part]) -> list[Part]:
+def _spared(node: OneNode, tally: Tally, chosen: list[Part], fixed: frozenset[Part]) -> list[Part]:
     """Without those that need not go: the worst to lose is spared first."""
     if len(chosen) < 2:
         return chosen
     kept = list(chosen)
     for part in reversed(chosen):
-        if any(part in other.rest for other in kept):
+        if part in fixed or any(part in other.rest for other in kept):
             continue
         node.free(part.helds, -1)
         if node.fits():

@@ -15,6 +15,7 @@ from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Ledger, Nodes
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
+from gpumax.policy.ties import ties_of
 from gpumax.policy.topology import Domains, scopes
 from gpumax.policy.tree import NOTHING, Tree, Vector
 from gpumax.units import MILLI
@@ -30,10 +31,11 @@ class World:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.nodes = Nodes(snapshot.nodes)
-        self.ledger = Ledger(self.nodes)
+        self.ties = ties_of(snapshot)
+        self.ledger = Ledger(self.nodes, self.ties)
         self.fits = Fits(self.nodes)
         self.scores = Scores(self.fits, snapshot.policy)
-        self.asks = Asks()
+        self.asks = Asks(self.ties)
         self.domains = Domains(snapshot.nodes, snapshot.topologies)
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
+from gpumax.loop.verify.company import check_company
 from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.filters import check_filters
 from gpumax.loop.verify.form import check_answers, check_form
@@ -27,7 +28,7 @@ Check = Callable[[Facts], Iterator[Violation]]
 FIRST: Final[tuple[Check, ...]] = (check_form, check_shares)
 """What the others rest on: where these find something, nothing else is looked at."""
 RULES: Final[tuple[Check, ...]] = (
-    check_room, check_gangs, check_quota, check_filters, check_topology, check_evictions, check_spare, check_stale,
+    check_room, check_gangs, check_quota, check_filters, check_company, check_topology, check_evictions, check_spare, check_stale,
     check_reservations,
 )  # fmt: skip
 

@@ -52,10 +52,11 @@ def _holds(term: NodeTerm, node: Node) -> bool:
     rows += [
         (expression, node.name if expression.key == "metadata.name" else None) for expression in term.fields
     ]
-    return bool(rows) and all(_is_true(expression, value) for expression, value in rows)
+    return bool(rows) and all(is_true(expression, value) for expression, value in rows)
 
 
-def _is_true(expression: Expression, value: str | None) -> bool:
+def is_true(expression: Expression, value: str | None) -> bool:
+    """Whether an expression holds for a label of this value; None: there is no such label."""
     if expression.operator == "In":
         return value is not None and value in expression.values
     if expression.operator == "NotIn":

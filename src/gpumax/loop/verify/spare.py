@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpumax.loop.verify.company import Company, Person, asked
 from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.reclaim import Step, steps
@@ -21,13 +22,22 @@ def check_spare(facts: Facts) -> Iterator[Violation]:
     fills = _filled(facts, frozenset(facts.tasks[name].node or "" for name in facts.evicted))
     going = {step.workload.name for step in found if step.core}
     queues = _Queues(facts)
+    company = Company(facts) if asked(facts) else None
     for step in found:
         if facts.evicted[step.tasks[0]].cause == "stale":
             continue
         tied = not step.core and step.workload.name in going
-        if not tied and _fits(facts, fills, step) and queues.allow(step):
+        if tied or (company is not None and not _may_be_beside(facts, company, step)):
+            continue
+        if _fits(facts, fills, step) and queues.allow(step):
             words = "could have stayed, all of it" if len(step.tasks) > 1 else "could have stayed"
             yield Violation(6, f"{step.workload.name} {words}", step.beneficiary, step.tasks[0])
+
+
+def _may_be_beside(facts: Facts, company: Company, step: Step) -> bool:
+    """Whether those who came could be beside a victim that stays where it was, and need nobody where it was to go."""
+    here = (Person(facts.tasks[name], step.workload, facts.tasks[name].node or "") for name in step.tasks)
+    return not any(map(company.in_the_way, here)) and not (step.moved and company.counted_on(step.tasks))
 
 
 def _filled(facts: Facts, nodes: frozenset[str]) -> dict[str, Fill]:

@@ -1,0 +1,289 @@
+"""What affinity between tasks means for each task: whom it has to be near, whom it keeps away, and who keeps it away.
+
+Every question that a term asks is a column: so many tasks of some kind in each domain of a node label. A task brings
+something to columns wherever it stands, and reads others to find out where it may stand. Columns are counted in `crowd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from gpumax.model.node import Node
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import HOLDING, QUEUE_NAME, Affinity, Company, Expression, Task, TaskTerm, Workload
+from gpumax.policy.labels import holds
+
+NOBODY: Final = Company()
+REQUIRED_WEIGHT: Final = 1
+"""How much a task's required affinity draws those that it means, as Kubernetes has it by default."""
+
+
+class Who(NamedTuple):
+    """The tasks that a term means, whoever carries it. labels None: none of them."""
+
+    labels: tuple[Expression, ...] | None
+    queues: tuple[str, ...]
+    queue_labels: tuple[Expression, ...] | None
+
+    def means(self, labels: dict[str, str], queue: str) -> bool:
+        """Whether a task of a queue with these labels is meant."""
+        if self.labels is None or not all(holds(expression, labels) for expression in self.labels):
+            return False
+        if queue in self.queues:
+            return True
+        name = {QUEUE_NAME: queue}
+        return self.queue_labels is not None and all(
+            holds(expression, name) for expression in self.queue_labels
+        )
+
+
+Kind = Literal["meant", "keeping away", "drawing"]
+"""What is counted: tasks that all of these terms mean; tasks that keep away whom a term means; how they draw them."""
+
+
+class Column(NamedTuple):
+    """What is counted, of whom, and by which node label."""
+
+    kind: Kind
+    who: frozenset[Who]
+    key: str
+
+
+class Tied:
+    """What ties a task to others: one object for all tasks of a decision that are tied alike, so that it is its own key.
+
+    Columns stand as numbers. brings: what it adds to each; needs: those that must not be empty where it stands, own: unless
+    it is the first of its kind; shuns: those that must be empty there; likes: what each counts for it.
+    """
+
+    __slots__ = ("brings", "likes", "needs", "own", "shuns")
+
+    def __init__(
+        self,
+        brings: tuple[tuple[int, int], ...],
+        needs: tuple[int, ...],
+        shuns: tuple[int, ...],
+        likes: tuple[tuple[int, int], ...],
+    ) -> None:
+        self.brings = brings
+        self.needs = needs
+        self.own = {column for column, _ in brings}.issuperset(needs)
+        self.shuns = shuns
+        self.likes = likes
+
+    def blocks(self, other: Tied) -> frozenset[int]:
+        """The columns by which this one keeps another away."""
+        return frozenset(column for column, _ in self.brings).intersection(other.shuns)
+
+
+class Domains(NamedTuple):
+    """The domains of a node label. of: by row, -1 where the node lacks the label; rows: by domain."""
+
+    of: list[int]
+    rows: list[np.ndarray[tuple[int], np.dtype[np.int64]]]
+
+
+_Key = tuple[str, tuple[tuple[str, str], ...], Company, Company]
+
+
+class Ties:
+    """All columns of a decision, and what each task has to do with them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.columns: list[Column] = []
+        self.domains: list[Domains] = []  # by column
+        self.size = len(snapshot.nodes)
+        self._nodes = snapshot.nodes
+        self._number: dict[Column, int] = {}
+        self._by_key: dict[str, Domains] = {}
+        self._hooks: dict[
+            tuple[str, str], list[int]
+        ] = {}  # columns that mean only tasks with one of these labels
+        self._rest: list[int] = []
+        self._known: dict[_Key, Tied | None] = {}
+        self._interned: dict[object, Tied] = {}
+        for workload, task in _carriers(snapshot):
+            queue, items, near, apart = _key(workload, task)
+            for column in _columns(near, apart, dict(items), queue):
+                self._add(column)
+
+    def of(self, workload: Workload, task: Task) -> Tied | None:
+        """What ties a task; None where nothing does."""
+        key = _key(workload, task)
+        if key not in self._known:
+            self._known[key] = self._read(key)
+        return self._known[key]
+
+    def aloof(self, tied: Tied) -> Tied:
+        """The same without what it needs."""
+        return self._intern(tied.brings, (), tied.shuns, tied.likes)
+
+    def brings(self, tied: Tied | None, row: int, column: int, other: int) -> int:
+        """What a task on one node adds to a column at another."""
+        if tied is None or not self.meet((column,), row, other):
+            return 0
+        return sum(amount for number, amount in tied.brings if number == column)
+
+    def meet(self, columns: Iterable[int], row: int, other: int) -> bool:
+        """Whether two nodes are in one domain of any of these columns."""
+        domains = (self.domains[number].of for number in columns)
+        return any(of[row] == of[other] >= 0 for of in domains)
+
+    def _add(self, column: Column) -> None:
+        if column in self._number:
+            return
+        number = self._number[column] = len(self.columns)
+        self.columns.append(column)
+        if column.key not in self._by_key:
+            self._by_key[column.key] = _domains(self._nodes, column.key)
+        self.domains.append(self._by_key[column.key])
+        hooks = _hooks(column)
+        for hook in hooks:
+            self._hooks.setdefault(hook, []).append(number)
+        if not hooks:
+            self._rest.append(number)
+
+    def _read(self, key: _Key) -> Tied | None:
+        queue, items, near, apart = key
+        labels = dict(items)
+        brings: dict[int, int] = {}
+        likes: dict[int, int] = {}
+        shuns: list[int] = []
+        candidates = {*self._rest, *(number for item in items for number in self._hooks.get(item, ()))}
+        for number in sorted(candidates):
+            column = self.columns[number]
+            if not all(who.means(labels, queue) for who in column.who):
+                continue
+            if column.kind == "meant":
+                brings[number] = 1
+            elif column.kind == "keeping away":
+                shuns.append(number)
+            else:
+                likes[number] = 1
+        for column, weight in _carried(near, apart, labels, queue):
+            number = self._number[column]
+            brings[number] = brings.get(number, 0) + weight
+        for column, weight in _preferred(near, apart, labels, queue):
+            number = self._number[column]
+            likes[number] = likes.get(number, 0) + weight
+        needs = [self._number[column] for column in _needed(near, labels, queue)]
+        shuns += [self._number[column] for column in _avoided(apart, labels, queue)]
+        made = (_rows(brings), tuple(sorted(set(needs))), tuple(sorted(set(shuns))), _rows(likes))
+        return self._intern(*made) if any(made) else None
+
+    def _intern(
+        self,
+        brings: tuple[tuple[int, int], ...],
+        needs: tuple[int, ...],
+        shuns: tuple[int, ...],
+        likes: tuple[tuple[int, int], ...],
+    ) -> Tied:
+        key = (brings, needs, shuns, likes)
+        known = self._interned.get(key)
+        if known is None:
+            known = self._interned[key] = Tied(brings, needs, shuns, likes)
+        return known
+
+
+def ties_of(snapshot: Snapshot) -> Ties | None:
+    """The ties of a snapshot; None where no task asks for any."""
+    # A quick look first: in most snapshots there are none.
+    if not [task for workload in snapshot.workloads for task in workload.tasks if task.affinity is not None]:
+        return None
+    return Ties(snapshot) if next(_carriers(snapshot), None) is not None else None
+
+
+def _carriers(snapshot: Snapshot) -> Iterator[tuple[Workload, Task]]:
+    for workload in snapshot.workloads:
+        for task in workload.tasks:
+            affinity = task.affinity
+            if affinity is None or (affinity.near == NOBODY and affinity.apart == NOBODY):
+                continue
+            if task.state == "pending" or task.state in HOLDING:
+                yield workload, task
+
+
+def _key(workload: Workload, task: Task) -> _Key:
+    labels = workload.labels | task.labels if task.labels else workload.labels
+    affinity = task.affinity or Affinity()
+    return (workload.queue, tuple(sorted(labels.items())), affinity.near, affinity.apart)
+
+
+def _who(term: TaskTerm, labels: dict[str, str], queue: str) -> Who:
+    """A term with all that its carrier adds. A label that the carrier lacks narrows nothing, as in Kubernetes."""
+    meant = term.labels
+    if meant is not None:
+        meant += tuple(Expression(key, "In", (labels[key],)) for key in term.same if key in labels)
+        meant += tuple(Expression(key, "NotIn", (labels[key],)) for key in term.other if key in labels)
+    anywhere = term.queues or term.queue_labels is not None
+    return Who(meant, tuple(sorted(term.queues)) if anywhere else (queue,), term.queue_labels)
+
+
+def _columns(near: Company, apart: Company, labels: dict[str, str], queue: str) -> Iterator[Column]:
+    """All columns that a carrier of these terms reads or adds to."""
+    yield from _needed(near, labels, queue)
+    yield from _avoided(apart, labels, queue)
+    yield from (column for column, _ in _carried(near, apart, labels, queue))
+    yield from (column for column, _ in _preferred(near, apart, labels, queue))
+
+
+def _needed(near: Company, labels: dict[str, str], queue: str) -> Iterator[Column]:
+    # Kubernetes: whoever is to satisfy one required term must be meant by all of them.
+    who = frozenset(_who(term, labels, queue) for term in near.required)
+    for term in near.required:
+        yield Column("meant", who, term.key)
+
+
+def _avoided(apart: Company, labels: dict[str, str], queue: str) -> Iterator[Column]:
+    for term in apart.required:
+        yield Column("meant", frozenset((_who(term, labels, queue),)), term.key)
+
+
+def _preferred(
+    near: Company, apart: Company, labels: dict[str, str], queue: str
+) -> Iterator[tuple[Column, int]]:
+    for sign, company in ((1, near), (-1, apart)):
+        for weight, term in company.preferred:
+            yield Column("meant", frozenset((_who(term, labels, queue),)), term.key), sign * weight
+
+
+def _carried(
+    near: Company, apart: Company, labels: dict[str, str], queue: str
+) -> Iterator[tuple[Column, int]]:
+    """What a task that is there does to those whom it means."""
+    for term in apart.required:
+        yield Column("keeping away", frozenset((_who(term, labels, queue),)), term.key), 1
+    for term in near.required:
+        yield Column("drawing", frozenset((_who(term, labels, queue),)), term.key), REQUIRED_WEIGHT
+    for sign, company in ((1, near), (-1, apart)):
+        for weight, term in company.preferred:
+            yield Column("drawing", frozenset((_who(term, labels, queue),)), term.key), sign * weight
+
+
+def _hooks(column: Column) -> list[tuple[str, str]]:
+    """Labels of which whoever is meant has one; empty where nothing is known of it."""
+    for who in sorted(column.who, key=repr):
+        for expression in who.labels or ():
+            if expression.operator == "In":
+                return [(expression.key, value) for value in expression.values]
+    return []
+
+
+def _domains(nodes: tuple[Node, ...], key: str) -> Domains:
+    found: dict[str, list[int]] = {}
+    for row, node in enumerate(nodes):
+        if key in node.labels:
+            found.setdefault(node.labels[key], []).append(row)
+    rows = [np.array(rows, np.int64) for rows in found.values()]
+    of = [-1] * len(nodes)
+    for domain, members in enumerate(found.values()):
+        for row in members:
+            of[row] = domain
+    return Domains(of, rows)
+
+
+def _rows(sums: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted((number, amount) for number, amount in sums.items() if amount))
