@@ -43,6 +43,7 @@ def test_node(machine: Machine) -> None:
     """One node of the name that it was given, with this machine's cores, memory and devices."""
     (node,) = machine.engine.observe().nodes
     assert node.name == "n1"
+    assert node.labels == {"kubernetes.io/hostname": "n1"}
     assert 0 < node.cpu_milli <= len(os.sched_getaffinity(0)) * 1000
     assert 0 < node.memory_mib <= psutil.virtual_memory().total >> 20
     assert [(device.index, device.model) for device in node.devices] == [

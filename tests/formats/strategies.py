@@ -271,7 +271,7 @@ def specs(draw: st.DrawFn) -> WorkloadSpec:
         groups.append(
             GroupSpec(
                 name, least, least + draw(st.integers(0, 5)), draw(REQUESTS), run, draw(ENV) if name else {},
-                draw(st.integers(0, LARGEST)),
+                draw(st.integers(0, LARGEST)), draw(MAPS) if name else {}, draw(st.none() | AFFINITY),
             )
         )  # fmt: skip
     checkpoint = st.builds(Checkpoint, st.sampled_from(("", "ckpt", "/abs/x y")), st.none() | DURATIONS)
@@ -280,4 +280,5 @@ def specs(draw: st.DrawFn) -> WorkloadSpec:
         draw(st.sampled_from(("/", "/a b/c", "/é"))), draw(st.sampled_from(("", "python:3.12"))), draw(ENV),
         tuple(sorted(draw(st.sets(st.from_regex(r"S_[A-Z]{1,4}", fullmatch=True), max_size=2)))), draw(st.just("") | WORDS),
         draw(st.none() | DURATIONS), draw(st.integers(0, 10**9)), draw(st.integers(0, 1000)), draw(st.none() | checkpoint),
+        draw(MAPS),
     )  # fmt: skip

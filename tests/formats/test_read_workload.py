@@ -11,7 +11,15 @@ from gpumax.formats.workload import load_workloads
 from gpumax.model.amounts import Amounts
 from gpumax.model.queue import Queue
 from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
-from gpumax.model.workload import DeviceAsk, Preemptible, Request
+from gpumax.model.workload import (
+    Affinity,
+    Company,
+    DeviceAsk,
+    Expression,
+    Preemptible,
+    Request,
+    TaskTerm,
+)
 
 GIB = 1024
 
@@ -151,6 +159,30 @@ def test_variables_that_every_task_gets_can_not_be_set() -> None:
     for name in ("RANK", "WORLD_SIZE", "CUDA_VISIBLE_DEVICES", "GPUMAX_RUN"):
         assert fault_of(submit, f"{{run: x, env: {{{name}: x}}}}").path == f"env.{name}"
     assert one("{run: x, env: {MASTER_PORT: 1234, GPUMAX_SERVER: http://s}}").env["MASTER_PORT"] == "1234"
+
+
+def test_affinity_is_passed_down_and_labels_add_up() -> None:
+    """A group's own affinity takes the place of the workload's; its labels stand beside the workload's."""
+    near, apart = (
+        f"{{requiredDuringSchedulingIgnoredDuringExecution: [{{topologyKey: zone, labelSelector: {{matchLabels: {{app: {app}}}}}}}]}}"
+        for app in ("db", "web")
+    )
+    spec = one(
+        f"""
+        run: x
+        labels: {{app: web}}
+        affinity: {{podAffinity: {near}}}
+        groups:
+          - {{name: a}}
+          - {{name: b, labels: {{role: b}}, affinity: {{podAntiAffinity: {apart}}}}}
+        """
+    )
+    terms = [TaskTerm("zone", (Expression("app", "In", (app,)),)) for app in ("db", "web")]
+    assert spec.labels == {"app": "web"}
+    assert [(group.labels, group.affinity) for group in spec.groups] == [
+        ({}, Affinity(near=Company((terms[0],)))),
+        ({"role": "b"}, Affinity(apart=Company((terms[1],)))),
+    ]
 
 
 def test_secrets_stand_by_name_only() -> None:

@@ -6,6 +6,7 @@ import os.path
 from collections.abc import Collection
 from typing import Final
 
+from gpumax.formats.affinity import dump_affinity
 from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration
 from gpumax.formats.shape import Wrongs, show
@@ -17,7 +18,9 @@ from gpumax.units import format_memory
 _NOTHING: Final = (Request(), 0)
 _AS_THEY_ARE: Final = (
     "image", "env", "secrets", "setup", "max_duration_ms", "grace_ms", "retries", "checkpoint",
+    "labels",
 )  # fmt: skip
+_PASSED_DOWN: Final = ("tasks", "resources", "run", "affinity")
 
 
 def build_spec(
@@ -66,8 +69,8 @@ def _groups(row: Row, wrongs: Wrongs, unread: Collection[str]) -> tuple[GroupSpe
     names: set[str] = set()
     for index, own in enumerate(written):
         path = ("groups", index) if "groups" in row else ()
-        # env is not passed down: a task gets the workload's and its group's.
-        group: Row = {**{key: row[key] for key in ("tasks", "resources", "run") if key in row}, **own}
+        # env and labels are not passed down: a task gets the workload's and its group's.
+        group: Row = {**{key: row[key] for key in _PASSED_DOWN if key in row}, **own}
         if "run" not in group and not {"run", "groups"} & set(unread):
             wrongs.add((*path, "run"), "nothing", "run: the command, here or for the whole workload")
         if own["name"] in names:
@@ -76,7 +79,17 @@ def _groups(row: Row, wrongs: Wrongs, unread: Collection[str]) -> tuple[GroupSpe
         least, most = group.get("tasks", (1, 1))
         request, shm_mib = group.get("resources", _NOTHING)
         groups.append(
-            GroupSpec(own["name"], least, most, request, group.get("run", ""), own.get("env", {}), shm_mib)
+            GroupSpec(
+                own["name"],
+                least,
+                most,
+                request,
+                group.get("run", ""),
+                own.get("env", {}),
+                shm_mib,
+                own.get("labels", {}),
+                group.get("affinity"),
+            )
         )
     total = sum(group.max for group in groups)
     if total > MOST_TASKS:
@@ -101,6 +114,7 @@ def dump_spec(spec: WorkloadSpec) -> Document:
         "env": dict(sorted({**spec.env, **(spec.groups[0].env if alone else {})}.items())),
         "secrets": list(spec.secrets),
         "setup": spec.setup,
+        "labels": dict(sorted({**spec.labels, **(spec.groups[0].labels if alone else {})}.items())),
     }
     document.update({key: value for key, value in unset.items() if value})
     if spec.max_duration_ms is not None:
@@ -115,6 +129,7 @@ def dump_spec(spec: WorkloadSpec) -> Document:
                 "name": group.name,
                 **_dump_group(group),
                 **({"env": dict(sorted(group.env.items()))} if group.env else {}),
+                **({"labels": dict(sorted(group.labels.items()))} if group.labels else {}),
             }
             for group in spec.groups
         ]
@@ -129,6 +144,7 @@ def _dump_group(group: GroupSpec) -> Document:
         "tasks": group.max if group.min == group.max else {"min": group.min, "max": group.max},
         "resources": resources,
         "run": group.run if isinstance(group.run, str) else list(group.run),
+        **({"affinity": dump_affinity(group.affinity)} if group.affinity is not None else {}),
     }
 
 

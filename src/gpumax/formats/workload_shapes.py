@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gpumax.formats.affinity import AFFINITY
+from gpumax.formats.nodes import LABELS
 from gpumax.formats.not_yet import NotYet
 from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
@@ -193,6 +195,8 @@ _SHARED: Final[dict[str, Field]] = {
     "resources": Field(_RESOURCES, "What one task asks for."),
     "run": Field(_RUN, "A shell line, or a list (exec form, no shell)."),
     "env": Field(ENV, "Environment variables."),
+    "labels": Field(LABELS, "What affinity between tasks selects."),
+    "affinity": Field(AFFINITY, "Which nodes, and near or away from which tasks."),
 }
 _GROUP: Final[Object[Row]] = Object(
     "TaskGroup",

@@ -11,9 +11,10 @@ from gpumax.loop.lifecycle import may_start
 from gpumax.model.node import Device, Node
 from gpumax.model.records import FINISHED, Live, TaskRecord, WorkloadRecord
 from gpumax.model.snapshot import Policy, Snapshot
-from gpumax.model.workload import HOLDING, Group, Request, Task, Workload
+from gpumax.model.spec import GroupSpec
+from gpumax.model.workload import HOLDING, Group, Request, Task, TaskState, Workload
 
-NO_REQUEST: Final = Request()
+NO_GROUP: Final = GroupSpec("", 0, 0, Request(), "")
 
 
 def assemble(
@@ -104,7 +105,7 @@ def _workload(
 ) -> Workload:
     spec = record.spec
     gated = barred or not may_start(record, tasks)
-    requests = {group.name: group.request for group in spec.groups}
+    groups = {group.name: group for group in spec.groups}
     saved = [
         checkpointed[task.attempt]
         for task in tasks
@@ -122,15 +123,29 @@ def _workload(
         stale_since_ms=record.stale_since_ms,
         max_duration_ms=spec.max_duration_ms,
         groups=tuple(Group(group.name, group.min) for group in spec.groups),
-        tasks=tuple(_task(task, requests.get(task.group, NO_REQUEST), promised, gated) for task in tasks),
+        labels=spec.labels,
+        tasks=tuple(
+            _task(
+                task,
+                groups.get(task.group, NO_GROUP),
+                "gated" if gated and task.state == "pending" else task.state,
+                promised,
+            )
+            for task in tasks
+        ),
     )
 
 
-def _task(task: TaskRecord, request: Request, promised: Collection[str], gated: bool) -> Task:
-    if task.state in HOLDING:
-        return Task(task.name, task.group, task.state, task.node, task.devices, request=request)
-    if task.state != "pending":
-        return Task(task.name, task.group, task.state, request=request)
-    if gated:
-        return Task(task.name, task.group, "gated", request=request)
-    return Task(task.name, task.group, "pending", request=request, promised=task.name in promised)
+def _task(task: TaskRecord, group: GroupSpec, state: TaskState, promised: Collection[str]) -> Task:
+    holds = state in HOLDING
+    return Task(
+        task.name,
+        task.group,
+        state,
+        task.node if holds else None,
+        task.devices if holds else (),
+        affinity=group.affinity,
+        labels=group.labels,
+        request=group.request,
+        promised=state == "pending" and task.name in promised,
+    )

@@ -6,13 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from gpumax.model.workload import Preemptible, Request
+from gpumax.model.workload import Affinity, Preemptible, Request
 
 Kind = Literal["training", "sweep", "workspace", "inference"]
 
 
 class GroupSpec(msgspec.Struct, frozen=True):
-    """Tasks that are alike. min < max: elastic. run: a shell line, or an argv."""
+    """Tasks that are alike. min < max: elastic. run: a shell line, or an argv. labels: beside the workload's, before them."""
 
     name: str
     min: int
@@ -21,6 +21,8 @@ class GroupSpec(msgspec.Struct, frozen=True):
     run: str | tuple[str, ...]
     env: dict[str, str] = {}
     shm_mib: int = 0
+    labels: dict[str, str] = {}
+    affinity: Affinity | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -48,3 +50,4 @@ class WorkloadSpec(msgspec.Struct, frozen=True):
     grace_ms: int = 30_000
     retries: int = 0
     checkpoint: Checkpoint | None = None
+    labels: dict[str, str] = {}

@@ -18,7 +18,8 @@ V1: Final = Path("/sys/fs/cgroup")
 
 def node(name: str, devices: tuple[Device, ...]) -> Node:
     """This machine, within the limits that we were given ourselves."""
-    return Node(name, cpu_milli=cpu_milli(), memory_mib=memory_mib(), devices=devices)
+    labels = {"kubernetes.io/hostname": name}
+    return Node(name, cpu_milli=cpu_milli(), memory_mib=memory_mib(), devices=devices, labels=labels)
 
 
 def cpu_milli() -> int:
