@@ -77,6 +77,14 @@ def test_of_equal_parts_the_smaller_share_comes_first() -> None:
     check(sketch.wait("A", "a", gpu=2).wait("B", "b"), "n1: B.", held="A")
 
 
+def test_a_parent_counts_with_what_the_head_of_its_best_child_asks() -> None:
+    """x would hold half of its quota with c's head, all of it with a's; y all of it with b's. y is the older."""
+    queues = (queue("x", 2, created=5), queue("y", 2), queue("a", 2, parent="x"),
+              queue("c", 2, parent="x", priority=200), queue("b", 2, parent="y"))  # fmt: skip
+    sketch = Sketch("n1: ..").with_queues(*queues).wait("A", "a", gpu=2).wait("B", "b", gpu=2)
+    check(sketch.wait("C", "c"), "n1: C.", held="AB")
+
+
 def test_work_at_its_minimum_grows_before_work_above_it() -> None:
     """b is older, but has an extra already."""
     sketch = Sketch("n1: abb.").with_queues(queue("q", 9)).run("a", "q", min=1).run("b", "q", min=1)
@@ -100,6 +108,13 @@ def test_a_group_short_of_its_minimum_comes_before_extras_of_another() -> None:
     )
     decision = check(sketch.change("a", tasks=rows), "n1: aa")
     assert [place.task for place in decision.places] == ["a-2"]
+
+
+def test_numbers_in_names_of_tasks_are_read_as_numbers() -> None:
+    """The ninth starts before the tenth."""
+    sketch = Sketch("n1: .").with_queues(queue("q", 9)).wait("A", "q", tasks=2, min=1)
+    sketch.change("A", tasks=tuple(Task(name, request=gpus(1)) for name in ("A-10", "A-9")))
+    assert [place.task for place in check(sketch, "n1: A").places] == ["A-9"]
 
 
 def test_the_extra_of_lower_priority_goes_first() -> None:

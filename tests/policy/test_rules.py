@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
 from gpumax.loop.verify import verify
 from gpumax.model.amounts import Amounts
-from gpumax.model.node import Device
+from gpumax.model.node import Device, Taint
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Placement, Policy
-from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task
+from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, Toleration
 from gpumax.policy.decide import PASSES, decide
 from gpumax.units import UNLIMITED
 
@@ -23,11 +23,13 @@ def ask(sketch: Sketch, letter: str, request: Request) -> Sketch:
 
 
 def test_passes_run_in_one_order_however_they_are_named() -> None:
-    """Free room comes first, though preempt is named first."""
-    sketch = Sketch("n1: b.").with_queues(queue("q", 4)).run("b", "q").wait("A", "q", priority=75)
-    snapshot = sketch.snapshot()
-    assert decide(snapshot, reversed(PASSES)) == decide(snapshot)
-    assert not decide(snapshot, reversed(PASSES)).evictions
+    """Work moves, though preempt is named before consolidate: who asks could have others stop."""
+    sketch = Sketch("n1: b.\nn2: c.").with_queues(queue("q", 4)).run("b", "q").run("c", "q")
+    snapshot = sketch.wait("A", "q", gpu=2, priority=75).snapshot()
+    for passes in (tuple(PASSES), tuple(reversed(PASSES))):
+        assert [(row.cause, row.restarts_on) for row in decide(snapshot, passes).evictions] == [
+            ("consolidate", "n1")
+        ]
 
 
 # Limits and quotas
@@ -68,6 +70,17 @@ def test_non_preemptible_work_fits_the_quota_as_written_though_shares_are_cut() 
     """a's share is cut to 2 GPUs of its 4; three are within its quota."""
     sketch = Sketch("n1: ....").with_queues(queue("a", 4), queue("c", 4))
     check(sketch.wait("A", "a", gpu=3, priority=100).wait("C", "c", gpu=4), "n1: AAA.", held="C")
+
+
+def test_what_runs_leaves_less_of_memory_and_other_resources() -> None:
+    """Room by count of GPUs, but not of what the second one asks besides."""
+    for field, request in (
+        ("memory_mib", Request(gpu=(DeviceAsk(1),), memory_mib=600)),
+        ("extended", Request(gpu=(DeviceAsk(1),), extended={"nic": 1})),
+    ):
+        sketch = Sketch("n1: b..").with_queues(queue("q", 9)).run("b", "q").wait("A", "q")
+        sketch.node("n1", **{field: {"nic": 1} if field == "extended" else 1000})
+        check(ask(ask(sketch, "b", request), "A", request), "n1: b..", held="A")
 
 
 # Reclaim
@@ -124,6 +137,59 @@ def test_a_limit_of_cores_holds_for_who_takes_back() -> None:
     narrow = replace(queue("a", 2), limit=Amounts(UNLIMITED, 8000, UNLIMITED))
     sketch = Sketch("n1: bb").with_queues(narrow, queue("b", 0)).run("b", "b", min=1)
     check(ask(sketch.wait("A", "a", tasks=2, min=1), "A", cores), "n1: bA", evicted=1)
+
+
+def closed(sketch: Sketch, letter: str) -> Sketch:
+    """n2 is for this workload alone."""
+    sketch.node("n2", taints=(Taint("k"),))
+    rows = sketch.workloads[letter].tasks
+    return sketch.change(
+        letter, tasks=tuple(replace(row, tolerations=(Toleration("k", "Exists"),)) for row in rows)
+    )
+
+
+def test_work_within_its_queues_share_stays_though_nobody_else_could_make_way() -> None:
+    """c's queue is far above its share, but stands where A may not run; b's holds what is its due."""
+    sketch = Sketch("n1: bb\nn2: cc").with_queues(queue("a", 2), queue("b", 2), queue("c", 0, weight=0))
+    sketch.run("b", "b", min=1).run("c", "c", min=1).wait("A", "a")
+    check(closed(sketch, "c"), "n1: bb\nn2: cc", held="A", evicted=0)
+
+
+def test_an_owner_within_its_share_keeps_its_work_though_the_queue_above_it_is_beyond_its_own() -> None:
+    """y holds four of its two GPUs, all but one of them by its other child."""
+    queues = (queue("x", 2), queue("y", 2), queue("a", 2, parent="x"), queue("b", 1, parent="y"),
+              queue("c", 1, parent="y"))  # fmt: skip
+    sketch = Sketch("n1: b\nn2: ccc").with_queues(*queues).run("b", "b").run("c", "c", min=1).wait("A", "a")
+    check(closed(sketch, "c"), "n1: b\nn2: ccc", held="A", evicted=0)
+
+
+def test_work_within_quota_takes_what_is_above_its_owners_quota_though_within_its_share() -> None:
+    """b's queue has a share of 2 and a quota of 1. Who asks beyond its own quota gets nothing of that."""
+    for quota, picture, held in ((1, "n1: bA\nn2: c", ""), (0, "n1: bb\nn2: c", "A")):
+        queues = (queue("a", quota, weight=1), queue("b", 1), queue("c", 0, weight=0))
+        sketch = Sketch("n1: bb\nn2: c").with_queues(*queues).run("b", "b", min=1).run("c", "c")
+        check(closed(sketch.wait("A", "a"), "c"), picture, held=held)
+
+
+def test_a_queue_at_its_share_takes_nothing_though_others_are_above_theirs() -> None:
+    """One GPU is a's due, and it has it; what b holds above its own is nobody's."""
+    sketch = Sketch("n1: abbb").with_queues(queue("a", 1, weight=0), queue("b", 1, weight=0))
+    check(sketch.run("a", "a").run("b", "b", min=1).wait("A", "a"), "n1: abbb", held="A", evicted=0)
+
+
+def test_each_step_of_a_reclaim_starts_above_the_share_of_the_giver() -> None:
+    """With b gone the queue holds its share of 2: c stays, and so b does, too."""
+    sketch = Sketch("n1: bc\nn2: d\nn3: .").with_queues(queue("a", 2), queue("b", 2))
+    sketch.run("b", "b").run("c", "b").run("d", "b").wait("A", "a", gpu=2)
+    check(sketch, "n1: bc\nn2: d\nn3: .", held="A", evicted=0)
+
+
+def test_a_gang_goes_whole_where_its_extras_are_not_enough() -> None:
+    """Two roles of a minimum of one each: two tasks could go alone, three can't."""
+    sketch = Sketch("n1: bbbb").with_queues(queue("a", 3), queue("b", 0, weight=0)).run("b", "b")
+    rows = (replace(row, group="xy"[rank % 2]) for rank, row in enumerate(sketch.workloads["b"].tasks))
+    sketch.change("b", tasks=tuple(rows), groups=(Group("x", 1), Group("y", 1)))
+    check(sketch.wait("A", "a", tasks=3), "n1: AAA.", evicted=4)
 
 
 def test_less_device_time_is_lost_before_the_younger_goes() -> None:

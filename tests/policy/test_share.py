@@ -58,7 +58,7 @@ def test_the_odd_gpu_stays_in_its_priority() -> None:
 
 
 def test_leftover_gpus_go_by_largest_remainder_then_age_then_name() -> None:
-    assert shares(5, claim("a", 0, 9, 2), claim("b", 0, 9, 1)) == [3, 2]
+    assert shares(5, claim("a", 0, 9, 2), claim("b", 0, 9, 1, created=1)) == [3, 2]
     assert shares(3, claim("a", 0, 9, created=2), claim("b", 0, 9, created=1)) == [1, 2]
     assert shares(3, claim("b", 0, 9), claim("a", 0, 9)) == [1, 2]
 
@@ -211,3 +211,13 @@ def test_the_order_of_queues_changes_no_share(total: int, rows: list[Claim], cha
         zip([row.name for row in shuffled], divide(total, shuffled, unit=1000, fairness_k=0), strict=True)
     )
     assert straight == crooked
+
+
+def test_leftovers_of_a_cut_go_by_largest_remainder() -> None:
+    # 3/7, 2/7 and 2/7 of a GPU are 428 4/7, 285 5/7 and 285 5/7 thousandths
+    assert shares(1, claim("a", 3, 3), claim("b", 2, 2), claim("c", 2, 2)) == [0.428, 0.286, 0.286]
+
+
+def test_who_has_used_far_more_than_its_part_gets_nothing_and_never_less() -> None:
+    # w = 1/4 and s = 1/4 + (1/4 - 9/10) < 0
+    assert shares(8, claim("a", 0, 99, 1, usage=900_000), claim("b", 0, 99, 3)) == [0, 8]
