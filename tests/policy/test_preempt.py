@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from board import MINUTE_MS, Sketch, check, queue
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import Group, Toleration
 from gpumax.policy.decide import decide
+
+pytestmark = pytest.mark.usefixtures("both_searches")
 
 
 def one_queue(nodes: str, quota: float = 8, *, limit: float | None = None, preempt_ms: int | None = None, policy: Policy | None = None) -> Sketch:  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
 from gpumax.model.node import Taint
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceShare, Group, Task
 from gpumax.policy.decide import decide
+
+pytestmark = pytest.mark.usefixtures("both_searches")
 
 
 def two_queues(nodes: str, a: float = 4, b: float = 4, policy: Policy | None = None) -> Sketch:
@@ -273,3 +277,9 @@ def test_a_gang_takes_back_on_nodes_that_others_leave_by_moving() -> None:
     )
     sketch.run("b", "b").run("c", "c", min=1)
     check(sketch.wait("A", "a", tasks=2, gpu=2), "n1: AA\nn2: AA\nn3: b\nn4: b", evicted=4)
+
+
+def test_who_asks_for_nothing_that_queues_share_takes_nothing_back() -> None:
+    """A task slot is nobody's due."""
+    sketch = Sketch("n1: b").node("n1", tasks=1).with_queues(queue("a", 1), queue("b", 0, weight=0))
+    check(sketch.run("b", "b").wait("A", "a", gpu=0), "n1: b", held="A", evicted=0)

@@ -180,7 +180,7 @@ def test_a_queue_at_its_share_takes_nothing_though_others_are_above_theirs() -> 
 def test_each_step_of_a_reclaim_starts_above_the_share_of_the_giver() -> None:
     """With b gone the queue holds its share of 2: c stays, and so b does, too."""
     sketch = Sketch("n1: bc\nn2: d\nn3: .").with_queues(queue("a", 2), queue("b", 2))
-    sketch.run("b", "b").run("c", "b").run("d", "b").wait("A", "a", gpu=2)
+    sketch.run("b", "b").run("c", "b").run("d", "b").wait("A", "a", gpu=2).node("n3", taints=(Taint("k"),))
     check(sketch, "n1: bc\nn2: d\nn3: .", held="A", evicted=0)
 
 
@@ -190,6 +190,14 @@ def test_a_gang_goes_whole_where_its_extras_are_not_enough() -> None:
     rows = (replace(row, group="xy"[rank % 2]) for rank, row in enumerate(sketch.workloads["b"].tasks))
     sketch.change("b", tasks=tuple(rows), groups=(Group("x", 1), Group("y", 1)))
     check(sketch.wait("A", "a", tasks=3), "n1: AAA.", evicted=4)
+
+
+def test_what_was_saved_is_not_lost() -> None:
+    """b ran for longer, but has saved a minute ago; c five minutes ago."""
+    sketch = Sketch("n1: bc").with_queues(queue("a", 1), queue("b", 0, weight=0))
+    sketch.run("b", "b").run("c", "b", started=20 * MINUTE_MS)
+    sketch.change("b", checkpointed_ms=NOW_MS - MINUTE_MS).change("c", checkpointed_ms=NOW_MS - 5 * MINUTE_MS)
+    check(sketch.wait("A", "a"), "n1: Ac", evicted=1)
 
 
 def test_less_device_time_is_lost_before_the_younger_goes() -> None:

@@ -40,8 +40,11 @@ class Fairness(Rights):
         self._counts: dict[tuple[int, ...], list[int]] = {}
 
     def eligible(self, gang: Gang) -> bool:
-        """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota."""
-        if self.excess(gang.account, Tally()):
+        """Within its queue's share with the chunk, and, where it is non-preemptible, within every quota.
+
+        Who asks for nothing that queues share has nothing to take back.
+        """
+        if not self.resources or self.excess(gang.account, Tally()):
             return False
         return not gang.fixed or over_quota(gang.account, self.asked) is None
 

@@ -1,0 +1,12 @@
+"""Boards that are decided twice: by the exact search for victims, and by the bounded one that large clusters get."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(params=["exact", "bounded"])
+def both_searches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small boards are searched exactly; with no part few enough, they are searched as if they were large."""
+    if request.param == "bounded":
+        monkeypatch.setattr("gpumax.policy.take.MOST_PARTS", -1)
