@@ -11,7 +11,7 @@ from gpumax.model.amounts import Amounts
 from gpumax.model.node import Device, Taint
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Placement, Policy
-from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, Toleration
+from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, Toleration, TopologyWish
 from gpumax.policy.decide import PASSES, decide
 from gpumax.units import UNLIMITED
 
@@ -263,6 +263,36 @@ def test_gpus_and_cores_have_a_strategy_each() -> None:
     assert {row.task: row.node for row in decide(sketch.snapshot()).places} == {"A-0": "n1", "B-0": "n4"}
 
 
+def test_a_place_waits_for_nobody_on_a_device_that_has_room_anyway() -> None:
+    """Cores are what A waits for, and c has them; b leaves its part of the same GPU unasked."""
+    sketch = Sketch("n1: [b3.7]c").with_queues(queue("q", 9)).node("n1", cpu_milli=1000)
+    sketch.run("b", "q", state_="releasing").run("c", "q", state_="releasing").wait("A", "q")
+    ask(sketch, "c", Request(gpu=(DeviceAsk(1),), cpu_milli=1000))
+    (place,) = decide(ask(sketch, "A", Request(gpu=(DeviceAsk(1, 500),), cpu_milli=500)).snapshot()).places
+    assert (place.devices, place.after) == ((DeviceShare(0, 500),), ("c-0",))
+
+
+def test_of_two_models_that_are_there_the_first_is_taken() -> None:
+    """Whichever node comes first, and whichever model."""
+    for models, picture in ((("H100", "A100"), "n1: A\nn2: ."), (("A100", "H100"), "n1: .\nn2: A")):
+        sketch = Sketch("n1: .\nn2: .").with_queues(queue("q", 9)).wait("A", "q")
+        sketch.node("n2", devices=(Device(0, "A100", 81_920),))
+        check(ask(sketch, "A", Request(gpu=tuple(DeviceAsk(1, model=model) for model in models))), picture)
+
+
+def test_a_rack_without_a_zone_is_no_domain_to_stand_in() -> None:
+    """n1 has room for all, but says of no wider level where it stands."""
+    sketch = (
+        Sketch("n1: ....\nn2: ..")
+        .with_queues(queue("q", 9))
+        .stand(a__r1="n2")
+        .node("n1", labels={"rack": "r1"})
+    )
+    check(
+        sketch.wait("A", "q", tasks=3, topology=TopologyWish("default", "rack")), "n1: ....\nn2: ..", held="A"
+    )
+
+
 # What requests count
 
 
@@ -302,6 +332,12 @@ def test_bound_work_holds_its_room_and_counts_like_running_work() -> None:
     decision = check(sketch, "n1: b.", held="A")
     assert decision.holds[0].code == "OverLimit"
     assert [(row.allocated, row.demand) for row in decision.shares if row.resource == "gpu"] == [(1000, 2000)]
+
+
+def test_bound_work_is_taken_back_like_running_work() -> None:
+    """It holds what is a's due."""
+    sketch = Sketch("n1: bb").with_queues(queue("a", 1), queue("b", 1)).run("b", "b", min=1, state_="bound")
+    check(sketch.wait("A", "a"), "n1: bA", evicted=1)
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])
