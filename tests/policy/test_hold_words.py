@@ -80,6 +80,7 @@ def test_lists_are_read_aloud() -> None:
     """The last one after `and`, many cut short with how many more there are."""
     assert (listed([]), listed(["a"]), listed(["a", "b", "c"])) == ("", "a", "a, b and c")
     assert (some(["a", "b"]), some(list("abcde"))) == ("a and b", "a, b, c and 2 more")
+    assert some(list("abc")) == "a, b and c"
     assert amounts({"gpu": 2000, "cpu": 500}) == "2 GPUs and 0.5 cores"
 
 

@@ -108,7 +108,9 @@ class Candidates:
                     return row, found
                 heappop(heaps[owner])
                 if found is not None:
-                    self._push(trial, heaps, found, row, owner, mixed=self._mixed(ask))
+                    alone = self._push(trial, heaps, found, row, owner, mixed=self._mixed(ask))
+                    if alone not in givers:
+                        givers.append(alone)  # what was looked for among all queues was found in one
             if not heaps[owner]:
                 del heaps[owner]
                 givers.remove(owner)
@@ -121,7 +123,8 @@ class Candidates:
         ends = self.rules.height(trial.tally, self._accounts[owner], key[0])
         return (-ends, *key[1:])
 
-    def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int, *, mixed: bool) -> None:
+    def _push(self, trial: Trial, heaps: Heaps, found: Opening, row: int, owner: int, *, mixed: bool) -> int:
+        """Remember what room on a node costs; returns the queue in whose heap it is."""
         cost = found.cost
         if (
             owner == MIXED
@@ -134,6 +137,7 @@ class Candidates:
         if owner != MIXED:
             cost = (float(sum(part.amounts[self.rules.resources[0]] for part in found.parts)), *cost[1:])
         heappush(heaps.setdefault(owner, []), (cost, row))
+        return owner
 
     def _push_together(self, heaps: Heaps, second: float, row: int) -> None:
         """Several queues together are no better than the second that could end highest."""
