@@ -231,3 +231,10 @@ def test_nobody_moves_for_its_own_extras() -> None:
     """What waits joins its gang where that runs; it doesn't have it move."""
     sketch = one_queue("n1: b.\nn2: b.").run("b", "q", min=1).wait("b", "q", gpu=2, min=1)
     check(sketch, "n1: b.\nn2: b.", held="b", evicted=0)
+
+
+def test_who_waits_takes_the_nodes_that_others_leave_where_these_need_the_free_one() -> None:
+    """Both halves fit on the free GPU together, and nowhere else."""
+    sketch = one_queue("n1: [b5.5]\nn2: [b5.5]\nn3: .").run("b", "q")
+    decision = check(sketch.wait("A", "q", tasks=2, gpu=0.6), "n1: [A6.4]\nn2: [A6.4]\nn3: b", evicted=2)
+    assert {row.restarts_on for row in decision.evictions} == {"n3"}

@@ -6,7 +6,9 @@ A set costs no less than any of its subsets, so the first set that makes room is
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
+
+import numpy as np
 
 from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
@@ -19,6 +21,10 @@ MOST_ROWS: Final = 32
 MOST_PARTS: Final = 128
 MOST_SETS: Final = 400
 """Beyond these the search gives up and leaves it to `room`."""
+
+Layout = Literal["asker first", "where they were", "movers first"]
+LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
+"""Where those who go must find new places: after the asker has taken its own, if need be on the nodes that they leave, or before."""
 
 
 class Found(NamedTuple):
@@ -80,32 +86,41 @@ class _Search:
             if not frontier:
                 return Found(sure=True, looked=looked)
             _, _, chosen = heappop(frontier)
-            # Where those who go must find new places: after the asker has taken its own, or, if need be, before.
-            for movers_first in (False, True) if self._rules.moves and chosen else (False,):
+            for layout in LAYOUTS if self._rules.moves and chosen else LAYOUTS[:1]:
                 trial = Trial(self._world.ledger)
                 for number in chosen:
                     trial.evict(self._parts[number])
-                spots = self._spots(trial, wants, choices, movers_first=movers_first)
-                if spots is not None:
+                spots = self._spots(trial, wants, choices, layout)
+                if spots:
                     return Found(True, looked, trial, spots)
+                if spots is None and layout == "asker first":
+                    break
             self._grow(chosen, frontier, seen)
         return Found(sure=False, looked=MOST_SETS)
 
     def _spots(
-        self, trial: Trial, wants: list[Want], choices: Choices, *, movers_first: bool
+        self, trial: Trial, wants: list[Want], choices: Choices, layout: Layout
     ) -> tuple[Spot, ...] | None:
+        """Places for the asker; None where there are none for it, an empty answer where those who go don't all find theirs."""
         if not self._rules.enough(trial.tally):
             return None
-        if movers_first and not self._rules.resettle(self._world, trial, trial.gone):
-            return None
-        found = self._placer.arrange(trial.ledger, wants, choices, within=self._within)
+        if layout == "movers first" and not self._rules.resettle(self._world, trial, trial.gone):
+            return ()
+        within = self._left(trial) if layout == "where they were" else self._within
+        found = self._placer.arrange(trial.ledger, wants, choices, within=within)
         if found is None:
             return None
         trial.ledger = found[0]
-        late = self._rules.moves and not movers_first
+        late = self._rules.moves and layout != "movers first"
         if late and not self._rules.resettle(self._world, trial, trial.gone):
-            return None
+            return ()
         return tuple(found[1])
+
+    def _left(self, trial: Trial) -> Bools:
+        """The nodes that somebody leaves."""
+        rows = np.zeros(len(self._world.nodes.nodes), np.bool_)
+        rows[[held.row for part in trial.gone for held in part.helds]] = True
+        return rows if self._within is None else rows & self._within
 
     def _grow(
         self,
