@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from board import Sketch, check, gpus, queue
+from gpumax.loop.verify import verify
 from gpumax.model.workload import DeviceAsk, Request, Task
 from gpumax.policy.decide import decide
 
@@ -71,6 +72,19 @@ def test_two_places_that_wait_on_a_node_wait_for_enough_to_fit_together() -> Non
     for letter in "AD":
         request(sketch, letter, Request(cpu_milli=4000))
     assert afters(sketch) == {"A-0": ("b-0",), "D-0": ("b-0", "c-0")}
+
+
+def test_a_place_waits_for_enough_beside_whoever_starts_at_once_on_its_node() -> None:
+    """One core is free, b and c leave one each; A asks for two, and D, who comes after it, starts on the free one."""
+    sketch = one_queue("n1:").node("n1", cpu_milli=3000, memory_mib=100)
+    sketch.wait("b", "q").wait("c", "q").wait("A", "q", submitted=1).wait("D", "q", submitted=2)
+    for letter in "bc":
+        row = Task(f"{letter}-0", state="releasing", node="n1", request=Request(cpu_milli=1000))
+        sketch.change(letter, tasks=(row,))
+    request(sketch, "A", Request(cpu_milli=2000))
+    request(sketch, "D", Request(cpu_milli=1000))
+    assert afters(sketch) == {"A-0": ("b-0", "c-0"), "D-0": ()}
+    assert verify(sketch.snapshot(), decide(sketch.snapshot())) == ()
 
 
 def test_nobody_waits_for_tasks_whose_room_is_not_needed() -> None:

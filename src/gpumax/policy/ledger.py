@@ -354,6 +354,8 @@ class Ledger:
         self.fresh = None if ties is None else Crowd(ties)
         self.needy: tuple[Held, ...] = ()
         self.firsts: tuple[Held, ...] = ()
+        self.promised: set[int] = set()  # rows on which somebody is placed to start when others have left
+        self.stirred: set[int] = set()  # those of them on which somebody starts at once who came later
 
     def copy(self) -> Ledger:
         """A ledger to try things on."""
@@ -364,6 +366,7 @@ class Ledger:
         other.leaving = dict(self.leaving)
         other.fresh = None if self.fresh is None else self.fresh.copy()
         other.needy, other.firsts = self.needy, self.firsts
+        other.promised, other.stirred = set(self.promised), set(self.stirred)
         return other
 
     def on(self, now: Room, later: Room) -> Ledger:
@@ -372,6 +375,7 @@ class Ledger:
         other.nodes, other.now, other.later, other.leaving = self.nodes, now, later, dict(self.leaving)
         other.fresh = None if self.fresh is None else self.fresh.copy()
         other.needy, other.firsts = self.needy, self.firsts
+        other.promised, other.stirred = set(self.promised), set(self.stirred)
         return other
 
     def settle(self, helds: list[Held], leaving: list[Held]) -> None:
@@ -389,6 +393,8 @@ class Ledger:
             self.later.take(held)
         if held.tied is not None:
             self._enter(held, held.tied)
+        if held.row in self.promised:
+            self.stirred.add(held.row)
 
     def free(self, held: Held) -> None:
         """Take back what `hold` gave."""
@@ -404,6 +410,7 @@ class Ledger:
         """A task that is placed to start when others have left."""
         self.later.take(held)
         self.now.cap(held.row, self.later)
+        self.promised.add(held.row)
         if held.tied is not None:
             if self.now.crowd is not None and self.now is not self.later:
                 self.now.crowd.expect(held.tied, held.row)
