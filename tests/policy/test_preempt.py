@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from board import MINUTE_MS, Sketch, check, queue
+from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import Group, Toleration
 from gpumax.policy.decide import decide
@@ -248,3 +249,12 @@ def test_tasks_of_a_gang_stay_only_if_there_is_room_for_all_of_them() -> None:
     sketch = one_queue("n1: [b2c2c2c2.2]").run("b", "q", state_="releasing").run("c", "q")
     sketch.wait("A", "q", tasks=2, gpu=0.4, min=1, priority=75)
     check(sketch, "n1: [A8.2]", evicted=3)
+
+
+def test_a_minimum_stays_where_room_that_others_left_was_given_to_its_extras() -> None:
+    """d goes whole for A, and an extra of b takes the rest; C, whom only b's node can serve, may not have b's minimum go after that."""
+    sketch = Sketch("n1: b\nn2: dd").with_queues(queue("q", 3), queue("d", 0))
+    sketch.run("b", "q", priority=40).wait("b", "q", min=1, priority=40).run("d", "d").wait("A", "q")
+    sketch.node("n1", labels={"only": "C"}).wait("C", "q", priority=75, selector={"only": "C"})
+    decision = check(sketch, "n1: b\nn2: Ab", held="C", evicted=2)
+    assert verify(sketch.snapshot(), decision) == ()

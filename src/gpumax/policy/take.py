@@ -41,6 +41,10 @@ def take(world: World, rights: Callable[[Gang, list[Want]], Iterable[Rights]], g
     if not gangs or not world.held:
         return
     before = len(world.evictions)
+    if world.pool is not None:
+        # Who got room that the last pass left over keeps its minimum, too.
+        for name in world.placed:
+            world.pool.keep(name)
     going = _Taking(world, rights)
     going.run(gangs)
     if len(world.evictions) > before:
