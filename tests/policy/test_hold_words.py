@@ -7,7 +7,7 @@ import pytest
 from board import Sketch, gpus, queue
 from gpumax.model.decision import Hold
 from gpumax.model.node import Device, Taint
-from gpumax.model.workload import Request, Task
+from gpumax.model.workload import Request, Task, TopologyWish
 from gpumax.policy.decide import decide
 from gpumax.policy.words import amount, amounts, listed, some
 
@@ -122,3 +122,17 @@ def test_work_whose_run_ends_in_the_same_decision_says_for_whom() -> None:
     assert hold.message == (
         "its run ends in this decision: 3 tasks of it make way for A (reclaim); it starts again as a whole when there is room"
     )
+
+
+def test_what_waits_of_work_that_moves_is_told_to_follow() -> None:
+    """b moves for A, and c stops; the extra of b has to stand in the rack where b does, and waits for the node that d holds."""
+    sketch = Sketch("n1: bc\nn2: .\nn3: d").with_queues(queue("q", 9)).stand(r1="n1 n3", r2="n2")
+    sketch.node("n3", labels={"rack": "r1", "only": "b"}).run("c", "q", priority=40).run(
+        "d", "q", priority=100
+    )
+    sketch.run("b", "q").wait("b", "q", min=1, selector={"only": "b"})
+    sketch.change("b", topology=TopologyWish("default", "rack"))
+    decision = decide(sketch.wait("A", "q", gpu=2, priority=75).snapshot())
+    assert {row.task: row.restarts_on for row in decision.evictions} == {"b-0": "n2", "c-0": None}
+    words = {hold.workload: hold.message for hold in decision.holds}
+    assert words["b"] == "it moves in this decision; what waits of it follows once it stands in its new place"

@@ -193,13 +193,15 @@ class Reasons:
 
     def _ends(self, gang: Gang) -> str:
         """What is said of work whose run ends in this decision."""
-        if not self._stopped:
+        if not self._stopped and not self.world.ended:
             return ""
         rows = [self._stopped[task.name] for task in gang.workload.tasks if task.name in self._stopped]
         if rows and rows[0].cause == "stale":
             return "its run ends in this decision: it has been below its minimum for longer than its grace"
         if gang.workload.name not in self.world.ended:
             return ""
+        if not rows:
+            return "it moves in this decision; what waits of it follows once it stands in its new place"
         takers = sorted({row.beneficiary for row in rows if row.beneficiary})
         for_whom = f" for {some(takers)}" if takers else ""
         return (
