@@ -364,3 +364,26 @@ def test_work_of_which_nothing_is_pending_needs_no_answer() -> None:
     (row,) = sketch.workloads["g"].tasks
     decision = check(sketch.change("g", tasks=(replace(row, state="gated"),)), "n1: b.")
     assert (decision.places, decision.holds) == ((), ())
+
+
+def test_nobody_is_spared_whose_going_somebody_else_counted_on() -> None:
+    """B takes r's two cores back, and C has s go, so that its queue holds no more than its limit of four: r's would fit again beside B."""
+    tight = Queue(
+        "a", quota=Amounts(0, 0, 0), limit=Amounts(UNLIMITED, 4000, UNLIMITED), weight=Amounts(0, 0, 0)
+    )
+    sketch = Sketch("n1:\nn2:").with_queues(tight, Queue("b", quota=Amounts(0, 2000, 0)))
+    for name in ("n1", "n2"):
+        sketch.node(name, cpu_milli=4000, labels={"on": name})
+    for letter, priority in (("r", 40), ("s", 50)):
+        row = Task(
+            f"{letter}-0", state="running", node="n1", request=Request(cpu_milli=2000), selector={"on": "n1"}
+        )
+        sketch.wait(letter, "a", priority=priority).change(
+            letter, tasks=(row,), started_ms=NOW_MS - MINUTE_MS
+        )
+    ask(sketch.wait("B", "b", selector={"on": "n1"}), "B", Request(cpu_milli=2000))
+    ask(sketch.wait("C", "a", priority=75, selector={"on": "n2"}), "C", Request(cpu_milli=4000))
+    decision = decide(sketch.snapshot())
+    assert {place.task for place in decision.places} == {"B-0", "C-0"}
+    assert {(row.task, row.cause) for row in decision.evictions} == {("r-0", "reclaim"), ("s-0", "preempt")}
+    assert verify(sketch.snapshot(), decision) == ()

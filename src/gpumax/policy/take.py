@@ -109,10 +109,13 @@ class _Taking:
         if pool is None:
             return
         tied = {extra for part in pool.going for extra in part.rest}
+        # Whoever went for one may have been counted on by another.
+        counting = {going.rights for going in pool.going.values()}
         for part in sorted(pool.going, key=lambda part: (part.core, part.rank), reverse=True):
-            rights, moved = pool.going[part]
-            too_much = not moved and rights.would_crowd(part)
-            if part in tied or too_much or not could_stay(world.ledger, part, moved):
+            moved = pool.going[part].moved
+            if part in tied or not could_stay(world.ledger, part, moved):
+                continue
+            if not moved and any(rights.would_crowd(part) for rights in counting):
                 continue
             pool.stay(part)
             for held in part.helds:

@@ -12,6 +12,7 @@ from gpumax.loop.verify.room import Fill
 from gpumax.loop.verify.shares import most, share_rows
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
+from gpumax.model.decision import Cause
 
 
 def check_spare(facts: Facts) -> Iterator[Violation]:
@@ -78,17 +79,21 @@ class _Queues:
         self._held = final(facts)
         self._rows = share_rows(facts)
         self._coming: dict[str, list[int]] = {}
+        self._takers = {
+            (row.beneficiary, row.cause)
+            for row in facts.evicted.values()
+            if row.beneficiary in facts.workloads
+        }
 
     def allow(self, step: Step) -> bool:
-        """Whether the asker's queues stay within bounds though the victim goes on holding what it holds: within limit
-        where it preempts; within share, too, where it reclaims."""
-        asker = self._facts.workloads.get(step.beneficiary)
-        if asker is None or step.moved:
-            return True
+        """Whether the queues of all askers stay within bounds though the victim goes on holding what it holds: within limit
+        where they preempt; within share, too, where they reclaim."""
+        return step.moved or all(self._allows(step, name, cause) for name, cause in self._takers)
+
+    def _allows(self, step: Step, taker: str, cause: Cause) -> bool:
+        asker = self._facts.workloads[taker]
         path = self._facts.paths.get(step.workload.queue, ())
-        cause = self._facts.evicted[step.tasks[0]].cause
-        above = [name for name in self._facts.paths.get(asker.queue, ()) if name in path]
-        for name in above:
+        for name in [name for name in self._facts.paths.get(asker.queue, ()) if name in path]:
             limit = self._facts.queues[name].limit.vector()
             asked = self._asked(asker.name)
             for position in asked:
