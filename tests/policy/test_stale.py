@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from board import MINUTE_MS, NOW_MS, Sketch, check, queue
+from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import Group, Task
 from gpumax.policy.decide import decide
@@ -90,3 +91,16 @@ def test_the_room_is_given_out_by_the_next_decision() -> None:
     """Whoever waits for it is held in this one."""
     sketch = gang("n1: bb").wait("A", "q", priority=10)
     check(sketch, "n1: ..", held="A", evicted=2)
+
+
+def test_what_went_before_the_stale_is_not_counted_as_evicted_in_vain() -> None:
+    """c makes room for A, and then what is left of b goes from the same node, or from the same queue with its limit."""
+    for limit, nodes in ((None, "n1: bbc"), (3, "n1: bbc.")):
+        sketch = gang(nodes, priority=60)
+        sketch.queues[0] = queue("q", 4, limit=limit)
+        sketch.run("c", "q", priority=40).wait("A", "q", priority=75)
+        decision = decide(sketch.snapshot())
+        assert {row.task: row.cause for row in decision.evictions} == {
+            "c-0": "preempt", "b-0": "stale", "b-1": "stale",
+        }  # fmt: skip
+        assert verify(sketch.snapshot(), decision) == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpumax.loop.verify.company import Company, Person, asked
-from gpumax.loop.verify.facts import Facts
+from gpumax.loop.verify.facts import Facts, add
 from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.reclaim import Step, steps
 from gpumax.loop.verify.room import Fill
@@ -25,7 +25,7 @@ def check_spare(facts: Facts) -> Iterator[Violation]:
     queues = _Queues(facts)
     company = Company(facts) if asked(facts) else None
     for step in found:
-        if facts.evicted[step.tasks[0]].cause == "stale":
+        if _stale(facts, step.tasks[0]):
             continue
         tied = not step.core and step.workload.name in going
         if tied or (company is not None and not _may_be_beside(facts, company, step)):
@@ -42,16 +42,20 @@ def _may_be_beside(facts: Facts, company: Company, step: Step) -> bool:
 
 
 def _filled(facts: Facts, nodes: frozenset[str]) -> dict[str, Fill]:
-    """The victims' nodes when everyone who leaves has left and everyone who comes is there."""
+    """The victims' nodes when everyone who leaves has left and everyone who comes is there; what is stale goes after that."""
     fills = {name: Fill(facts.nodes[name]) for name in nodes if name in facts.nodes}
     for name, tasks in facts.holders(frozenset(fills)).items():
         for task in tasks:
-            if task.state != "releasing" and task.name not in facts.evicted:
+            if task.state != "releasing" and (task.name not in facts.evicted or _stale(facts, task.name)):
                 fills[name].take(task.request, facts.devices(task))
     for new in facts.newcomers:
         if new.node in fills:
             fills[new.node].take(new.task.request, new.devices)
     return fills
+
+
+def _stale(facts: Facts, name: str) -> bool:
+    return facts.evicted[name].cause == "stale"
 
 
 def _fits(facts: Facts, fills: dict[str, Fill], step: Step) -> bool:
@@ -72,11 +76,15 @@ def _fits(facts: Facts, fills: dict[str, Fill], step: Step) -> bool:
 
 
 class _Queues:
-    """What queues hold in the end, and whether a victim's amounts would be too much on top."""
+    """What queues hold before the stale pass, and whether a victim's amounts would be too much on top."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._held = final(facts)
+        for name in facts.evicted:
+            if _stale(facts, name):
+                path = facts.paths.get(facts.owner[name].queue, ())
+                add(self._held, path, facts.amounts(facts.tasks[name]))
         self._rows = share_rows(facts)
         self._coming: dict[str, list[int]] = {}
         self._takers = {
