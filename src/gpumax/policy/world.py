@@ -34,7 +34,7 @@ class World:
         self.ties = ties_of(snapshot)
         self.ledger = Ledger(self.nodes, self.ties)
         self.fits = Fits(self.nodes)
-        self.scores = Scores(self.fits, snapshot.policy)
+        self.scores = Scores(self.fits, snapshot)
         self.asks = Asks(self.ties)
         self.domains = Domains(snapshot.nodes, snapshot.topologies)
         self.tree = Tree(snapshot.queues)
