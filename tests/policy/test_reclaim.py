@@ -283,3 +283,11 @@ def test_who_asks_for_nothing_that_queues_share_takes_nothing_back() -> None:
     """A task slot is nobody's due."""
     sketch = Sketch("n1: b").node("n1", tasks=1).with_queues(queue("a", 1), queue("b", 0, weight=0))
     check(sketch.run("b", "b").wait("A", "a", gpu=0), "n1: b", held="A", evicted=0)
+
+
+def test_the_last_extra_goes_first_on_whichever_of_many_nodes_it_runs() -> None:
+    """More tasks than are searched exactly; each node costs the same but for the name."""
+    nodes = "\n".join(f"n{number:02}: bbbb" for number in range(40))
+    sketch = Sketch(nodes).with_queues(queue("a", 2), queue("b", 158)).run("b", "b", min=1)
+    decision = decide(sketch.wait("A", "a", tasks=2).snapshot())
+    assert [eviction.task for eviction in decision.evictions] == ["b-159", "b-158"]

@@ -22,7 +22,7 @@ TOGETHER: Final = (-np.inf, 0.0, 0.0, 0.0, -np.inf)
 """The numbers of a Cost but its first, where nothing is known of them but that several queues give together."""
 
 Heaps = dict[int, list[tuple[Cost, int]]]
-"""By the queue that alone gives, or MIXED: costs, with what it gives in place of how high it ends; and the node."""
+"""By the queue that alone gives, or MIXED: costs, with what it gives in place of how high it ends; and the node's turn."""
 
 
 class Bounds(NamedTuple):
@@ -43,14 +43,15 @@ class Bounds(NamedTuple):
         rows, owner, given = (np.concatenate(pair) for pair in zip(self[:3], other[:3], strict=True))
         return Bounds(rows, owner, given, cost)
 
-    def heaps(self) -> Heaps:
-        """The nodes as unordered heaps; those that can't help are left out."""
+    def heaps(self, turn: Ints) -> Heaps:
+        """The nodes, by their turns, as unordered heaps; those that can't help are left out."""
         columns = [np.where(self.owner == MIXED, self.cost[0], self.given), *self.cost[1:]]
         fine = np.all([column < NEVER for column in columns], axis=0)
         numbers = zip(*(column[fine].tolist() for column in columns), strict=True)
         heaps: Heaps = {}
-        for queue, key, row in zip(self.owner[fine].tolist(), numbers, self.rows[fine].tolist(), strict=True):
-            heaps.setdefault(queue, []).append((key, row))
+        turns = turn[self.rows[fine]].tolist()
+        for queue, key, at in zip(self.owner[fine].tolist(), numbers, turns, strict=True):
+            heaps.setdefault(queue, []).append((key, at))
         return heaps
 
 

@@ -98,6 +98,16 @@ class Pool:
         by_row = np.argsort(self.holds[1], kind="stable")
         self._on = self.holds[0][by_row]
         self._starts = np.searchsorted(self.holds[1][by_row], np.arange(self._nodes + 1))
+        self.turn = self._turns()
+        """Of each node: its place among nodes on which room costs the same, whose least bad part goes first."""
+        self.row_at = np.argsort(self.turn).tolist()
+
+    def _turns(self) -> Ints:
+        least = np.full(self._nodes, len(self.parts))
+        used = self._starts[:-1] < self._starts[1:]
+        least[used] = self._on[self._starts[:-1][used]]
+        turn: Ints = np.argsort(np.argsort(least, kind="stable"))
+        return turn
 
     def keep(self, name: str) -> None:
         """Have a workload keep its minimum: it was placed in this decision, and the rest of its gang was counted on."""

@@ -98,7 +98,7 @@ class Candidates:
         ]
         while givers:
             cost, owner = min((self._cost(trial, owner, heaps[owner][0][0]), owner) for owner in givers)
-            row = heaps[owner][0][1]
+            row = self.pool.row_at[heaps[owner][0][1]]
             if cost[1:] == TOGETHER and (second := self._second(trial, row)) > cost[0]:
                 heappop(heaps[owner])
                 self._push_together(heaps, second, row)
@@ -136,13 +136,13 @@ class Candidates:
             owner = found.parts[0].account.index
         if owner != MIXED:
             cost = (float(sum(part.amounts[self.rules.resources[0]] for part in found.parts)), *cost[1:])
-        heappush(heaps.setdefault(owner, []), (cost, row))
+        heappush(heaps.setdefault(owner, []), (cost, int(self.pool.turn[row])))
         return owner
 
     def _push_together(self, heaps: Heaps, second: float, row: int) -> None:
         """Several queues together are no better than the second that could end highest."""
         if second < inf:
-            heappush(heaps.setdefault(MIXED, []), ((second, *TOGETHER), row))
+            heappush(heaps.setdefault(MIXED, []), ((second, *TOGETHER), int(self.pool.turn[row])))
 
     def _mixed(self, ask: Ask) -> bool:
         """Whether no bound is known for an ask, nor a queue that gives alone: who keeps it away may stand elsewhere."""
@@ -177,9 +177,9 @@ class Candidates:
                 enough = enough & self._within
             rows = np.flatnonzero(enough)
             if self._mixed(ask):
-                heaps = {MIXED: [(FREE, row) for row in rows.tolist()]} if rows.size else {}
+                heaps = {MIXED: [(FREE, at) for at in self.pool.turn[rows].tolist()]} if rows.size else {}
             else:
-                heaps = bounds(self.pool, left, self.rules, room, ask, choice, rows).heaps()
+                heaps = bounds(self.pool, left, self.rules, room, ask, choice, rows).heaps(self.pool.turn)
             for heap in heaps.values():
                 heapify(heap)
         else:
@@ -254,7 +254,7 @@ class Candidates:
         for (other, _), (_, heaps) in self._heaps.items():
             if other is ask:
                 for owner, heap in list(heaps.items()):
-                    left = [entry for entry in heap if entry[1] != row]
+                    left = [entry for entry in heap if self.pool.row_at[entry[1]] != row]
                     if len(left) < len(heap):
                         heapify(left)
                         heaps[owner] = left
