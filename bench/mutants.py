@@ -200,7 +200,7 @@ def start(mutant: Mutant, tests: dict[str, Known]) -> int:
 
 
 def survivors(mutants: list[Mutant], tests: dict[str, Known], jobs: int) -> list[Mutant]:
-    """Those that no test kills, in order."""
+    """Those that no test kills, in order; what is printed meanwhile is true of those that are done, in the order of the draw."""
     waiting, running, left = list(reversed(mutants)), dict[int, Mutant](), []
     done = 0
     while waiting or running:
@@ -212,9 +212,7 @@ def survivors(mutants: list[Mutant], tests: dict[str, Known], jobs: int) -> list
         done += 1
         if status == 0:
             left.append(mutant)
-            print(f"survived {_told(mutant)}", file=sys.stderr, flush=True)
-        elif done % 20 == 0:
-            print(f"{done} of {len(mutants)}", file=sys.stderr, flush=True)
+            print(f"{done} of {len(mutants)}: {_told(mutant)}", file=sys.stderr, flush=True)
     return sorted(left)
 
 
@@ -236,7 +234,7 @@ def main() -> None:
     mutants = [row for row in all_mutants() if flags.module in ("", row.path.stem)]
     count = len(mutants)
     if 0 < flags.sample < count:
-        mutants = sorted(random.Random(flags.seed).sample(mutants, flags.sample))
+        mutants = random.Random(flags.seed).sample(mutants, flags.sample)
     left = survivors(mutants, known_tests(), flags.jobs)
     killed = len(mutants) - len(left)
     print(
