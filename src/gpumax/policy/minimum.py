@@ -21,6 +21,8 @@ def task_key(task: Task) -> tuple[int, tuple[str | int, ...], str]:
 
 def split(workload: Workload, coming: Sequence[Task] = ()) -> tuple[list[Task], list[Task]]:
     """The minimum, and the extras, the first to go first: of the tasks that run, and of those that are to run."""
+    if len(workload.tasks) == 1 and not coming:
+        return [task for task in workload.tasks if task.state in ACTIVE], []
     active = [task for task in workload.tasks if task.state in ACTIVE]
     if coming:
         active += coming

@@ -81,6 +81,10 @@ def parts(world: World) -> list[Part]:
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
     core, extras = split(workload)
+    if not extras:
+        return (
+            [Part(world, workload, account, core, core=True)] if core and workload.preemptible is True else []
+        )
     found = [Part(world, workload, account, [task], core=False) for task in extras]
     if core and workload.preemptible is True:
         whole = Part(world, workload, account, core, core=True)
