@@ -81,12 +81,15 @@ class _Search:
         """The first set in the order of cost that makes room."""
         frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
         seen: set[frozenset[int]] = set()
+        # Who needs others near it has to see first where they go.
+        needs = any(want.ask.filter.tied is not None and want.ask.filter.tied.needs for want in wants)
+        layouts = LAYOUTS[-1:] if needs else LAYOUTS
         self._grow((), frontier, seen)
         for looked in range(MOST_SETS):
             if not frontier:
                 return Found(sure=True, looked=looked)
             _, _, chosen = heappop(frontier)
-            for layout in LAYOUTS if self._rules.moves and chosen else LAYOUTS[:1]:
+            for layout in layouts if self._rules.moves and chosen else LAYOUTS[:1]:
                 trial = Trial(self._world.ledger)
                 for number in chosen:
                     trial.evict(self._parts[number])
