@@ -116,6 +116,7 @@ def test_the_first_of_its_kind_needs_nobody_and_the_rest_of_the_gang_follows_it(
     sound(sketch, check(sketch, "n1: ...\nn2: AAA\nn3: AA."))
 
 
+@pytest.mark.usefixtures("both_searches")
 def test_who_is_not_the_first_of_its_kind_has_to_join_the_others() -> None:
     """One of its kind runs in a, where there is no room."""
     sketch = cluster("n1: bb\nn2: ..", a="n1", b="n2").run("b", "q", labels=WEB)

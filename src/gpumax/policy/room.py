@@ -296,7 +296,8 @@ def place_all(
         spot = placer.spot(trial.ledger, want, choices, within=within)
         if spot is None:
             if candidates.rules.moves:
-                spot = _move_and_place(candidates, trial, want, choices)
+                # Who needs others near it would have to see first where they go: that is for the exact search.
+                spot = None if needy((want,)) else _move_and_place(candidates, trial, want, choices)
             else:
                 spot = _open_and_place(candidates, trial, want, choices)
         if spot is None:

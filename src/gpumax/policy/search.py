@@ -12,6 +12,7 @@ import numpy as np
 
 from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
+from gpumax.policy.gather import needy
 from gpumax.policy.ledger import Bools
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
@@ -82,8 +83,7 @@ class _Search:
         frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
         seen: set[frozenset[int]] = set()
         # Who needs others near it has to see first where they go.
-        needs = any(want.ask.filter.tied is not None and want.ask.filter.tied.needs for want in wants)
-        layouts = LAYOUTS[-1:] if needs else LAYOUTS
+        layouts = LAYOUTS[-1:] if needy(wants) else LAYOUTS
         self._grow((), frontier, seen)
         for looked in range(MOST_SETS):
             if not frontier:
