@@ -54,9 +54,10 @@ def _shuffled(value: object, random: object, *, rows: bool = True) -> object:
             "matchFields",
             "nodeSelectorTerms",
             "levels",
+            "requiredDuringSchedulingIgnoredDuringExecution",
+            "preferredDuringSchedulingIgnoredDuringExecution",
         )
-        preferred = "preferredDuringSchedulingIgnoredDuringExecution"
-        return {key: _shuffled(value[key], random, rows=key not in (*ordered, preferred)) for key in keys}
+        return {key: _shuffled(value[key], random, rows=key not in ordered) for key in keys}
     if isinstance(value, list):
         found = [_shuffled(item, random) for item in value]
         if rows:
