@@ -8,6 +8,7 @@ from pathlib import Path
 import cli
 import decide
 import idle
+import large
 import latency
 import openb_trace
 from consolidate import CONSOLIDATE
@@ -22,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of the openb trace, where it is at hand")
     parser.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a measurement")
+    parser.add_argument("--svg", type=Path, help="where to draw how cost grows with the number of nodes")
     flags = parser.parse_args()
     few = flags.quick
     rows: list[Row] = [
@@ -31,6 +33,8 @@ def main() -> None:
         *RECLAIM.figures(3 if few else REPEAT),
         *CONSOLIDATE.figures(3 if few else REPEAT),
         *PREEMPT.figures(3 if few else REPEAT),
+        *large.figures(1 if few else 5, large.cases()),
+        *large.growth(1 if few else 2, flags.svg),
         *openb_trace.figures(flags.data, repeat=2 if few else 5),
         *idle.figures(5.0 if few else 20.0),
     ]
