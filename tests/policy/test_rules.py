@@ -387,3 +387,24 @@ def test_nobody_is_spared_whose_going_somebody_else_counted_on() -> None:
     assert {place.task for place in decision.places} == {"B-0", "C-0"}
     assert {(row.task, row.cause) for row in decision.evictions} == {("r-0", "reclaim"), ("s-0", "preempt")}
     assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_nobody_is_spared_beside_whom_its_own_queue_could_not_have_taken_back() -> None:
+    """W takes c's cores back, and A, of c's queue, b's GPU: c's cores are free again then, but with c its queue is above its share."""
+    sketch = (
+        Sketch("n1: b")
+        .node("n1", cpu_milli=5000)
+        .with_queues(
+            Queue("p", quota=Amounts(1000, 1000, 0), weight=Amounts(0, 0, 0)),
+            Queue("q", quota=Amounts(0, 4000, 0), weight=Amounts(0, 0, 0)),
+        )
+    )
+    ask(sketch.run("b", "q"), "b", Request(gpu=(DeviceAsk(1),), cpu_milli=2000))
+    row = Task("c-0", state="running", node="n1", request=Request(cpu_milli=2000))
+    sketch.wait("c", "p").change("c", tasks=(row,), started_ms=NOW_MS - MINUTE_MS)
+    ask(sketch.wait("W", "q"), "W", Request(cpu_milli=2000))
+    ask(sketch.wait("A", "p"), "A", Request(gpu=(DeviceAsk(1),), cpu_milli=1000))
+    decision = decide(sketch.snapshot())
+    assert {place.task for place in decision.places} == {"A-0", "W-0"}
+    assert {row.task for row in decision.evictions} == {"b-0", "c-0"}
+    assert verify(sketch.snapshot(), decision) == ()

@@ -103,10 +103,11 @@ class Rights(ABC):
         return not any(self.excess(account, tally) for account in self.bounded)
 
     def would_crowd(self, part: Part) -> bool:
-        """Whether a queue above both would come over its bound if the part stayed after all."""
+        """Whether a queue of both, or above both, would come over its bound if the part stayed after all."""
         return any(
             account.allocated[r] + part.amounts[r] > self.bound(account, r)
-            for account in self.bounded
+            for account in self.asker.path
             if account in part.account.path
-            for r in part.kinds
+            for r in self.resources
+            if r in part.kinds
         )
