@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
 
+MOST_KNOWN: Final = 1 << 16
+"""Names of which the key is remembered: the same are sorted in every decision."""
 
+
+@lru_cache(MOST_KNOWN)
 def natural(name: str) -> tuple[str | int, ...]:
     """A key that orders names with the numbers in them read as numbers: task-2 before task-10.
 

@@ -6,7 +6,7 @@ only with everything above it; the minimum of semi-preemptible work never. Which
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
@@ -40,7 +40,7 @@ class Part:
         self.account = account
         self.tasks = tasks
         self.core = core
-        self.rest: list[Part] = []  # the extras that must have gone before a core goes
+        self.rest: Sequence[Part] = ()  # the extras that must have gone before a core goes
         self.gone = False  # whether the decision has it go already
         if len(tasks) == 1:
             held = world.held[tasks[0].name]
@@ -53,7 +53,8 @@ class Part:
         self.kinds = KINDS[(gpu > 0) + 2 * (cpu > 0) + 4 * (memory > 0)]
         self.rank = 0  # the place in the order of cost, later names first among equals
         self.started_ms = workload.started_ms or 0
-        since = world.snapshot.now_ms - max(self.started_ms, workload.checkpointed_ms or 0)
+        saved_ms = workload.checkpointed_ms or 0
+        since = world.snapshot.now_ms - (saved_ms if saved_ms > self.started_ms else self.started_ms)
         self.cost = (workload.priority, core, len(tasks), gpu * since if since > 0 else 0, -self.started_ms)
 
 

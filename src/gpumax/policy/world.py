@@ -17,7 +17,7 @@ from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
 from gpumax.policy.ties import ties_of
 from gpumax.policy.topology import Domains, scopes
-from gpumax.policy.tree import NOTHING, Tree, Vector
+from gpumax.policy.tree import NOTHING, Account, Tree, Vector
 from gpumax.units import MILLI
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class World:
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
-        self.promises = False  # whether anybody was promised what others leave
+        # Whether anybody was promised what others leave.
+        self.promises = any(task.promised for workload in snapshot.workloads for task in workload.tasks)
         self.held = settle(snapshot, self.ledger, self.tree)  # by task, what each holds
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
@@ -73,6 +74,7 @@ class World:
         return (gpus, sum(node.cpu_milli for node in nodes), sum(node.memory_mib for node in nodes))
 
     def _read_waiting(self) -> None:
+        wanted: dict[Account, list[Want]] = {}
         for workload in self.snapshot.workloads:
             pending = [task for task in workload.tasks if task.state == "pending"]
             if not pending:
@@ -88,10 +90,11 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
-            self.promises = self.promises or any(task.promised for task in pending)
             wants = self.wants(workload, pending)
-            self.tree.want(account, total(wants))
+            wanted.setdefault(account, []).extend(wants)
             self.waiting.append(Gang(workload, account, wants))
+        for account, everything in wanted.items():
+            self.tree.want(account, total(everything))
 
     def wants(self, workload: Workload, pending: list[Task]) -> list[Want]:
         """What those of its tasks ask that are to be placed."""
