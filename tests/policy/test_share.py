@@ -123,6 +123,13 @@ def test_a_cut_is_reported() -> None:
     assert "8 of 4" in warning
 
 
+def test_a_cut_says_how_much_of_the_quotas_is_wanted() -> None:
+    """Three of each four."""
+    sketch = Sketch("n1: ....").with_queues(queue("a", 4), queue("b", 4))
+    (warning,) = decide(sketch.wait("A", "a", gpu=3).wait("B", "b", gpu=3).snapshot()).warnings
+    assert "6 of 4" in warning
+
+
 def test_releasing_work_counts_for_nobody() -> None:
     sketch = Sketch("n1: bb").with_queues(queue("b", 2)).run("b", "b", state_="releasing")
     (gpu,) = (share for share in decide(sketch.snapshot()).shares if share.resource == "gpu")
