@@ -75,9 +75,9 @@ class Fragments:
         states = room.devices.take(rows, axis=0) @ self._device + self._make.take(rows)
         states += room.cpu.take(rows) * self._cpu
         states += room.memory.take(rows) * self._memory
-        keys = states.tolist()
-        if keys.count(keys[0]) == len(keys):
+        if (states == states[0]).all():
             return int(rows[0])
+        keys = states.tolist()
         more = self._more.setdefault((ask, choice), {})
         if not more.keys() >= set(keys):
             for key, row in zip(keys, rows.tolist(), strict=True):

@@ -48,28 +48,7 @@ class Gang:
         self.account = account
         self.placed: list[Spot] = []
         self.together = 0
-        short: list[Want] = []
-        extras: list[Want] = []
-        missing: dict[str, int] = {}
-        surplus = 0
-        waiting: dict[str, list[Want]] = {}
-        for want in wants:
-            waiting.setdefault(want.task.group, []).append(want)
-        there = present(workload) if len(wants) < len(workload.tasks) else {}
-        for group in workload.groups:
-            ready = waiting.get(group.name, [])
-            if len(ready) > 1:
-                ready.sort(key=lambda want: task_key(want.task))
-            here = there.get(group.name, 0)
-            need = max(0, group.min - here)
-            short += ready[:need]
-            extras += ready[need:]
-            surplus += max(0, here - group.min)
-            if len(ready) < need:
-                missing[group.name] = need - len(ready)
-        if len(workload.groups) > 1:
-            short.sort(key=lambda want: task_key(want.task))
-            extras.sort(key=lambda want: task_key(want.task))
+        short, extras, missing, surplus = _told_apart(workload, wants)
         self._short, self._extras = short, extras
         self._asked: Vector | None = None
         self.safe = NOBODY
@@ -132,6 +111,35 @@ class Gang:
     def key(self) -> tuple[int, int, int, str]:
         """The order inside a queue."""
         return (-self.workload.priority, self.stage, self.workload.submitted_ms, self.workload.name)
+
+
+def _told_apart(workload: Workload, wants: list[Want]) -> tuple[list[Want], list[Want], dict[str, int], int]:
+    """What the minimum lacks, the extras, by group how many more it lacks than there are, and how many extras run."""
+    if len(workload.tasks) == 1 == workload.groups[0].min:
+        return wants, [], {}, 0
+    short: list[Want] = []
+    extras: list[Want] = []
+    missing: dict[str, int] = {}
+    surplus = 0
+    waiting: dict[str, list[Want]] = {}
+    for want in wants:
+        waiting.setdefault(want.task.group, []).append(want)
+    there = present(workload) if len(wants) < len(workload.tasks) else {}
+    for group in workload.groups:
+        ready = waiting.get(group.name, [])
+        if len(ready) > 1:
+            ready.sort(key=lambda want: task_key(want.task))
+        here = there.get(group.name, 0)
+        need = max(0, group.min - here)
+        short += ready[:need]
+        extras += ready[need:]
+        surplus += max(0, here - group.min)
+        if len(ready) < need:
+            missing[group.name] = need - len(ready)
+    if len(workload.groups) > 1:
+        short.sort(key=lambda want: task_key(want.task))
+        extras.sort(key=lambda want: task_key(want.task))
+    return short, extras, missing, surplus
 
 
 def present(workload: Workload) -> dict[str, int]:
