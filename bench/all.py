@@ -13,7 +13,7 @@ import latency
 import openb_trace
 from consolidate import CONSOLIDATE
 from hard import REPEAT
-from measure import Row, show
+from measure import Row, apart, show
 from preempt import PREEMPT
 from reclaim import RECLAIM
 
@@ -29,10 +29,10 @@ def main() -> None:
     rows: list[Row] = [
         *latency.figures(20 if few else 100),
         *cli.figures(5 if few else 20),
-        *decide.figures(1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
-        *RECLAIM.figures(3 if few else REPEAT),
-        *CONSOLIDATE.figures(3 if few else REPEAT),
-        *PREEMPT.figures(3 if few else REPEAT),
+        *apart(decide.figures, 1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
+        *apart(RECLAIM.figures, 3 if few else REPEAT),
+        *apart(CONSOLIDATE.figures, 3 if few else REPEAT),
+        *apart(PREEMPT.figures, 3 if few else REPEAT),
         *large.figures(1 if few else 5, large.cases()),
         *large.growth(1 if few else 2, flags.svg),
         *openb_trace.figures(flags.data, repeat=2 if few else 5),

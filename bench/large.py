@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,7 +24,7 @@ import decide as situations
 from clusters import DEVICES, NOW, Document, machines
 from gpumax.formats.snapshot import load_snapshot
 from gpumax.policy.decide import decide
-from measure import Figure, Row, seconds, show
+from measure import Figure, Row, apart, seconds, show
 from plot import Line, plot
 
 GROWTH: Final = (1000, 2000, 5000, 10_000)
@@ -128,7 +126,7 @@ def cases() -> list[Case]:
 
 
 def measured(case: Case, repeat: int) -> Measured:
-    """Runs in a process of its own. SystemExit where an answer is wrong."""
+    """To be run in a process of its own. SystemExit where an answer is wrong."""
     snapshot = load_snapshot(json.dumps(case.cluster()).encode())
     decision = decide(snapshot)
     placed, evicted, held = len(decision.places), len(decision.evictions), len(decision.holds)
@@ -139,17 +137,11 @@ def measured(case: Case, repeat: int) -> Measured:
     return Measured(times, peak_mb, placed, evicted, held)
 
 
-def apart(case: Case, repeat: int) -> Measured:
-    """`measured`, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, case, repeat).result()
-
-
 def figures(repeat: int, chosen: Sequence[Case]) -> list[Row]:
     """Two rows a case."""
     rows: list[Row] = []
     for case in chosen:
-        found = apart(case, repeat)
+        found = apart(measured, case, repeat)
         said = f"{found.placed} placed, {found.evicted} evicted, {found.held} held"
         rows.append(Figure(f"{case.name}; {said}", "s", found.times, case.goal))
         rows.append(Figure("  peak memory of the process, snapshot and all", "MB", (found.peak_mb,), 2000))
@@ -164,7 +156,7 @@ def growth(repeat: int, svg: Path | None) -> list[Row]:
         points = []
         for nodes in GROWTH:
             cluster = partial(situations.document, kind, nodes, 8 * nodes, nodes, 1)
-            times = apart(Case(kind, cluster, None), repeat).times
+            times = apart(measured, Case(kind, cluster, None), repeat).times
             points.append((float(nodes), min(times)))
         lines.append(Line(kind, points))
         ratio = points[-1][1] / points[0][1]

@@ -105,14 +105,19 @@ class Nodes:
         self.index: Ints = np.full(shape, -1, np.int64)
         self.model: Ints = np.full(shape, -1, np.int64)
         self.models: dict[str, int] = {}
-        self.column_of: list[dict[int, int]] = []
-        for row, node in enumerate(nodes):
-            self.column_of.append({device.index: column for column, device in enumerate(node.devices)})
-            for column, device in enumerate(node.devices):
-                self.healthy[row, column] = device.healthy and not device.slices
-                self.device_mib[row, column] = device.memory_mib
-                self.index[row, column] = device.index
-                self.model[row, column] = self.models.setdefault(device.model, len(self.models))
+        self.column_of = [
+            {device.index: column for column, device in enumerate(node.devices)} for node in nodes
+        ]
+        devices = [device for node in nodes for device in node.devices]
+        if devices:
+            at = np.array([column for node in nodes for column in range(len(node.devices))], np.int64)
+            at += shape[1] * np.repeat(np.arange(len(nodes)), [len(node.devices) for node in nodes])
+            self.healthy.flat[at] = [device.healthy and not device.slices for device in devices]
+            self.device_mib.flat[at] = [device.memory_mib for device in devices]
+            self.index.flat[at] = [device.index for device in devices]
+            self.model.flat[at] = [
+                self.models.setdefault(device.model, len(self.models)) for device in devices
+            ]
         self.open: Bools = np.array([node.open for node in nodes], np.bool_)
         self.gpus: Ints = self.healthy.sum(axis=1) * MILLI
         self.sliced = Sliced(nodes)
