@@ -9,7 +9,8 @@ import numpy as np
 from gpumax.policy.ask import size
 from gpumax.policy.branch import Branch, grown, scoped, sign
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.ledger import Ledger
+from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer
 from gpumax.policy.short import shortfall
 from gpumax.policy.topology import Level, Scope

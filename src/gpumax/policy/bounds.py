@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.ledger import Bools, Ints, Room
+from gpumax.policy.ledger import Room
+from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.pool import Floats, Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Tally

@@ -11,7 +11,7 @@ from gpumax.policy.branch import sign
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.ground import Ground
-from gpumax.policy.ledger import Bools
+from gpumax.policy.nodes import Bools
 from gpumax.policy.rights import Rights
 from gpumax.policy.runtime import preempt_ms, reclaim_ms, sides
 from gpumax.policy.take import take

@@ -13,7 +13,8 @@ from gpumax.model.workload import Affinity, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.crowd import NO_COLUMNS, Crowd
 from gpumax.policy.labels import holds
-from gpumax.policy.ledger import FEW, Bools, Ints, Nodes, Room
+from gpumax.policy.ledger import FEW, Room
+from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.policy.slices import Asked, State
 from gpumax.policy.ties import Tied
 from gpumax.units import MILLI

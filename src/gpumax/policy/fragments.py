@@ -17,7 +17,8 @@ import numpy as np
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask
-from gpumax.policy.ledger import Ints, Nodes, Room
+from gpumax.policy.ledger import Room
+from gpumax.policy.nodes import Ints, Nodes
 
 MOST_KINDS: Final = 16
 """Kinds of work that are looked at, the most frequent ones."""

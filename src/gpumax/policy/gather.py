@@ -14,7 +14,8 @@ import numpy as np
 from gpumax.policy.ask import Choices
 from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.ledger import Ledger
+from gpumax.policy.nodes import Bools
 
 MOST_MEETINGS: Final = 64
 """In how many domains it is tried to have tasks meet, for one chunk."""

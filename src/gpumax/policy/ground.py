@@ -6,7 +6,8 @@ import numpy as np
 
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Bools, Room
+from gpumax.policy.ledger import Room
+from gpumax.policy.nodes import Bools
 from gpumax.policy.pool import pool_of
 from gpumax.policy.victims import Part
 from gpumax.policy.world import World

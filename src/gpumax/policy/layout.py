@@ -17,7 +17,8 @@ from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import brought, needy
-from gpumax.policy.ledger import Bools, Ledger, Room
+from gpumax.policy.ledger import Ledger, Room
+from gpumax.policy.nodes import Bools
 from gpumax.policy.regions import Near, Region, Regions, free_of, most_of
 from gpumax.policy.topology import NOWHERE, Level
 

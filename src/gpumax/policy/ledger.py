@@ -12,17 +12,13 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from gpumax.model.node import Node
 from gpumax.model.workload import DeviceAsk, DeviceShare
 from gpumax.policy.crowd import Crowd
-from gpumax.policy.slices import Asked, Layout, Sliced, State, added, all_fit
+from gpumax.policy.nodes import Bools, Ints, Nodes
+from gpumax.policy.slices import Asked, Layout, State, added, all_fit
 from gpumax.policy.ties import Tied, Ties
 from gpumax.units import MILLI, UNLIMITED
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NOTHING_SHARED: Final = 1 << 30
 """What `View.fullest` holds for a node without a shared device that fits; more than any device has free."""
@@ -89,57 +85,6 @@ class View(NamedTuple):
 
     fitting: Ints
     fullest: Ints
-
-
-class Nodes:
-    """What does not change while a decision is made: sizes, models and names."""
-
-    def __init__(self, nodes: tuple[Node, ...]) -> None:
-        self.nodes = nodes
-        self.names = [node.name for node in nodes]
-        self.row_of = {name: row for row, name in enumerate(self.names)}
-        width = max((len(node.devices) for node in nodes), default=0)
-        shape = (len(nodes), max(width, 1))
-        self.healthy: Bools = np.zeros(shape, np.bool_)
-        self.device_mib: Ints = np.zeros(shape, np.int64)
-        self.index: Ints = np.full(shape, -1, np.int64)
-        self.model: Ints = np.full(shape, -1, np.int64)
-        self.models: dict[str, int] = {}
-        self.column_of = [
-            {device.index: column for column, device in enumerate(node.devices)} for node in nodes
-        ]
-        devices = [device for node in nodes for device in node.devices]
-        if devices:
-            at = np.array([column for node in nodes for column in range(len(node.devices))], np.int64)
-            at += shape[1] * np.repeat(np.arange(len(nodes)), [len(node.devices) for node in nodes])
-            self.healthy.flat[at] = [device.healthy and not device.slices for device in devices]
-            self.device_mib.flat[at] = [device.memory_mib for device in devices]
-            self.index.flat[at] = [device.index for device in devices]
-            self.model.flat[at] = [
-                self.models.setdefault(device.model, len(self.models)) for device in devices
-            ]
-        self.open: Bools = np.array([node.open for node in nodes], np.bool_)
-        self.gpus: Ints = self.healthy.sum(axis=1) * MILLI
-        self.sliced = Sliced(nodes)
-        self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
-        self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
-
-    def usable(self, ask: DeviceAsk) -> tuple[Bools, Ints]:
-        """Which devices could ever serve the ask, and the milli-devices that it takes of each."""
-        known = self._usable.get(ask)
-        if known is None:
-            usable = self.healthy
-            if ask.model:
-                usable = usable & (self.model == self.models.get(ask.model, -2))
-            if ask.memory_mib:
-                usable = usable & (self.device_mib >= ask.memory_mib)
-                size = np.maximum(self.device_mib, 1)
-                # Rounded up, so that the sum of the parts never exceeds a device's memory.
-                need = np.where(usable, (MILLI * ask.memory_mib + size - 1) // size, MILLI)
-            else:
-                need = np.full(self.healthy.shape, ask.milli, np.int64)
-            known = self._usable[ask] = (usable, need)
-        return known
 
 
 class Room:

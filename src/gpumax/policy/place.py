@@ -11,7 +11,8 @@ from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import Gather, needy, tied
 from gpumax.policy.layout import Layout
-from gpumax.policy.ledger import Bools, Held, Ledger, Room
+from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.nodes import Bools
 from gpumax.policy.score import Scores, pick_devices
 from gpumax.policy.slices import added, all_fit, costs
 from gpumax.units import MILLI

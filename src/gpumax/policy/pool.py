@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from gpumax.policy.fairness import NOTHING_TO_LOSE
 from gpumax.policy.gang import Spot
-from gpumax.policy.ledger import Bools, Held, Ints, Room
+from gpumax.policy.ledger import Held, Room
+from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally, parts

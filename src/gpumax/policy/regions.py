@@ -11,7 +11,8 @@ from gpumax.policy.ask import Ask, Choices, alternatives
 from gpumax.policy.branch import Branch
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Bools, Ints, Room
+from gpumax.policy.ledger import Room
+from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.topology import NOWHERE, Level
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from gpumax.model.decision import Cause
 from gpumax.policy.gang import Gang, Want, total
-from gpumax.policy.ledger import Bools
 from gpumax.policy.moves import rehouse
+from gpumax.policy.nodes import Bools
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.victims import Part, Tally, Trial
 from gpumax.policy.world import World

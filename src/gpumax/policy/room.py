@@ -13,7 +13,8 @@ from gpumax.policy.ask import Ask, Choices, size
 from gpumax.policy.bounds import MIXED, TOGETHER, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import needy, tied
-from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.ledger import Ledger
+from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights

@@ -11,7 +11,8 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.policy.ask import Ask
 from gpumax.policy.fit import SOFT_TAINT, Fits
 from gpumax.policy.fragments import Fragments
-from gpumax.policy.ledger import Bools, Ints, Room
+from gpumax.policy.ledger import Room
+from gpumax.policy.nodes import Bools, Ints
 from gpumax.units import MILLI
 
 Floats = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 from gpumax.policy.ask import Choices
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import needy
-from gpumax.policy.ledger import Bools
+from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.victims import Cost, Part, Rules, Tally, Trial, cost_of
 from gpumax.policy.world import World

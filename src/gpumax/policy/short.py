@@ -9,7 +9,8 @@ import numpy as np
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask, size
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Bools, Held, Ints, Ledger, Nodes, Room
+from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.policy.place import Placer
 from gpumax.policy.slices import lacking
 from gpumax.policy.world import World

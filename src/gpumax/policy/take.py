@@ -14,8 +14,9 @@ from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
-from gpumax.policy.ledger import Bools, Ledger
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.moves import rehome
+from gpumax.policy.nodes import Bools
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of

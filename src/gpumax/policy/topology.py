@@ -11,7 +11,7 @@ from gpumax.model.names import natural
 from gpumax.model.node import Node
 from gpumax.model.snapshot import Topology
 from gpumax.model.workload import ACTIVE, Group, Segments, Task, TopologyWish, Workload
-from gpumax.policy.ledger import Ints
+from gpumax.policy.nodes import Ints
 
 NOWHERE: Final = -1
 """In place of a domain: the node lacks a label of the level, or of a wider one."""

@@ -12,7 +12,8 @@ from gpumax.policy.ask import Ask, Asks
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger, Nodes
+from gpumax.policy.ledger import Ledger
+from gpumax.policy.nodes import Nodes
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
 from gpumax.policy.ties import ties_of
