@@ -32,14 +32,19 @@ def scattered(seed: int) -> Sketch:
     lines = ["".join(chance.choice(CELLS) for _ in range(width)) for _ in range(chance.randint(2, 3))]
     sketch = Sketch("\n".join(f"n{number}: {cells}" for number, cells in enumerate(lines)))
     sketch.with_queues(queue("q", 4), queue("p", 0))
+    return _busy(chance, sketch, "q", "".join(lines))
+
+
+def _busy(chance: random.Random, sketch: Sketch, asker: str, cells: str) -> Sketch:
+    """With work of two queues where the cells have it, and a workload of the asker's that waits."""
     for letter in LETTERS:
-        count = "".join(lines).count(letter)
+        count = cells.count(letter)
         if count:
             sketch.run(
                 letter, chance.choice("pq"), min=chance.randint(1, count), priority=chance.choice((40, 50, 50, 100)),
                 started=chance.randint(0, 3) * MINUTE_MS,
             )  # fmt: skip
-    return sketch.wait("A", "q", tasks=chance.randint(1, 2), gpu=chance.choice((1, 2, 2, 3, 0.6)))
+    return sketch.wait("A", asker, tasks=chance.randint(1, 2), gpu=chance.choice((1, 2, 2, 3, 0.6)))
 
 
 def missed(seed: int) -> bool | None:
@@ -62,14 +67,7 @@ def contested(seed: int) -> Sketch:
         queue("p", chance.randint(0, 3), weight=chance.choice((0, 1, 2))),
         queue("q", chance.randint(0, 3), weight=chance.choice((0, 1, 2))),
     )
-    for letter in LETTERS:
-        count = "".join(lines).count(letter)
-        if count:
-            sketch.run(
-                letter, chance.choice("pq"), min=chance.randint(1, count), priority=chance.choice((40, 50, 50, 100)),
-                started=chance.randint(0, 3) * MINUTE_MS,
-            )  # fmt: skip
-    return sketch.wait("A", "a", tasks=chance.randint(1, 2), gpu=chance.choice((1, 2, 2, 3, 0.6)))
+    return _busy(chance, sketch, "a", "".join(lines))
 
 
 def missed_detour(seed: int) -> bool | None:
