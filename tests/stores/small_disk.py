@@ -21,7 +21,8 @@ def small_disk(where: Path, kib: int) -> Iterator[Path]:
     try:
         yield where
     finally:
-        subprocess.run(["umount", where], check=True)
+        # Lazily: a process that is about to end, such as a supervisor after its report, may have a file open there still.
+        subprocess.run(["umount", "--lazy", where], check=True)
 
 
 def make_read_only(where: Path) -> None:
