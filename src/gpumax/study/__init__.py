@@ -1,0 +1,1 @@
+"""Studies: scenarios played under several policies, measured, compared and drawn."""

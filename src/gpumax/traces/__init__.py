@@ -1,0 +1,1 @@
+"""Traces of clusters, in the formats in which they are found, as arrivals."""
