@@ -127,7 +127,8 @@ class Effort(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What came of a scenario under one policy and seed. finished: whether all of it was played.
+    """What came of a scenario under one policy and seed. finished: whether all of it was played. window_s: over which use and the
+    served hours of queues were measured; 0: unknown.
 
     waits_s: 101 quantiles of the waits, from p0 to p100, for pictures. lost: part of the served GPU time that had to be repeated.
     jain: fairness index over served / min(demand, quota) of the queues. violations: moments at which a queue within its quota
@@ -153,11 +154,23 @@ class Run(msgspec.Struct, frozen=True):
     waits_s: tuple[float, ...] = ()
     series: Series | None = None
     finished: bool = True
+    window_s: float = 0.0
     scheduler: Effort = Effort(0, 0.0, 0.0)
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """A run that broke, and why, in a sentence."""
+
+    policy: str
+    seed: int
+    error: str
+
+
 class Result(msgspec.Struct, frozen=True):
-    """A study's answer. bad: rows of its traces that were left out, the first of them; caveats: what is assumed, in sentences."""
+    """A study's answer. bad: rows of its traces that were left out, the first of them; caveats: what is assumed, in sentences.
+
+    command: the line that makes it again; failed: runs that broke; unfinished: runs that somebody's Ctrl-C left out.
+    """
 
     scenario: str
     runs: tuple[Run, ...]
@@ -166,3 +179,7 @@ class Result(msgspec.Struct, frozen=True):
     bad_rows: int = 0
     bad: tuple[BadRow, ...] = ()
     caveats: tuple[str, ...] = ()
+    command: str = ""
+    protocol: Protocol = "replay"
+    failed: tuple[Failed, ...] = ()
+    unfinished: int = 0
