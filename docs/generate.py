@@ -28,6 +28,7 @@ _INTRO: Final = {
     "decision": "What follows from a snapshot. `gpumax decide FILE` prints it.",
     "workload": "What a person submits with `gpumax apply -f FILE`. Several documents may stand in one file, separated by "
     "`---`, queues among them.",
+    "result": "What came of a study, run by run. `gpumax simulate FILE --out DIR` writes it as `result.json`; `gpumax report` draws it.",
     "queue": "A node of the quota tree, beside workloads in a file for `gpumax apply`. `gpumax queue set` changes one.",
 }
 _SPELLINGS: Final = """\

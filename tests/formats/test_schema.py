@@ -65,7 +65,7 @@ def test_every_field_is_described(name: str) -> None:
 def test_what_has_no_schema_is_refused_with_what_has_one() -> None:
     """In words."""
     with pytest.raises(
-        NotFound, match="there is no schema 'job'; there are snapshot, decision, workload, queue"
+        NotFound, match="there is no schema 'job'; there are snapshot, decision, workload, queue, result"
     ):
         schema("job")
 

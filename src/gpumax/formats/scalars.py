@@ -125,6 +125,21 @@ class Whole:
         return {"type": "integer", "minimum": self._least, "maximum": self._most}
 
 
+class Real:
+    """A finite number that is not negative."""
+
+    def read(self, value: object) -> float:
+        """The number."""
+        # Not a number is in no range.
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST:
+            return float(value)
+        raise wrong(value, f"a number, 0 to {LARGEST}")
+
+    def schema(self, defs: dict[str, Schema]) -> Schema:
+        """A number."""
+        return {"type": "number", "minimum": 0, "maximum": LARGEST}
+
+
 class Choice:
     """One of a few words."""
 
