@@ -38,6 +38,7 @@ _RUNS = st.builds(
     violations=_COUNTS,
     queues=st.lists(_QUEUES, max_size=2).map(tuple),
     allocation=_BY_PERCENT,
+    placed=_COUNTS,
     fragments=_BY_PERCENT,
     waits_s=_MANY,
     series=st.none() | st.builds(Series, _AMOUNTS, _MANY, _MANY, _MANY),

@@ -141,6 +141,7 @@ _RUN: Final = Object(
         "fragments": Field(
             _PERCENT, "Inflate: by percent arrived, the part of the GPUs that nobody could use."
         ),
+        "placed": Field(_COUNT, "Inflate: how many workloads with GPUs found a place."),
         "waits_s": Field(_AMOUNTS, "101 quantiles of the waits in seconds, from p0 to p100."),
         "series": Field(_SERIES, "The run over time."),
         "finished": Field(Flag(), "false: it was stopped before its end."),

@@ -132,8 +132,8 @@ class Run(msgspec.Struct, frozen=True):
 
     waits_s: 101 quantiles of the waits, from p0 to p100, for pictures. lost: part of the served GPU time that had to be repeated.
     jain: fairness index over served / min(demand, quota) of the queues. violations: moments at which a queue within its quota
-    waited though over-quota victims ran, beyond grace. allocation: inflate only: by percent arrived, the part of GPU capacity that
-    was allocated.
+    waited though over-quota victims ran, beyond grace. inflate only: allocation, fragments: by percent arrived, the part of GPU
+    capacity that was allocated, or free and of no use to the work that typically comes; placed: workloads with devices.
     """
 
     policy: str
@@ -150,6 +150,7 @@ class Run(msgspec.Struct, frozen=True):
     violations: int = 0
     queues: tuple[QueueRun, ...] = ()
     allocation: dict[str, float] = {}
+    placed: int = 0
     fragments: dict[str, float] = {}
     waits_s: tuple[float, ...] = ()
     series: Series | None = None
