@@ -29,6 +29,8 @@ _INTRO: Final = {
     "workload": "What a person submits with `gpumax apply -f FILE`. Several documents may stand in one file, separated by "
     "`---`, queues among them.",
     "result": "What came of a study, run by run. `gpumax simulate FILE --out DIR` writes it as `result.json`; `gpumax report` draws it.",
+    "scenario": "A study over time: a cluster, its tenants, the work that comes, and what is compared. Tables are CSV, packed or not. "
+    "Beside `submitted`, arrivals need `duration` or `ended`, and `gpu`, `devices` or `gpu_milli`.",
     "queue": "A node of the quota tree, beside workloads in a file for `gpumax apply`. `gpumax queue set` changes one.",
 }
 _SPELLINGS: Final = """\

@@ -7,6 +7,7 @@ from typing import Any, Final
 from gpumax.errors import NotFound
 from gpumax.formats.decision import DECISION
 from gpumax.formats.result import RESULT
+from gpumax.formats.scenario import SCENARIO
 from gpumax.formats.shape import Object, Schema
 from gpumax.formats.snapshot import SNAPSHOT
 from gpumax.formats.workload_shapes import FILE_QUEUE, FILE_WORKLOAD
@@ -17,6 +18,7 @@ _SHAPES: Final[dict[str, Object[Any]]] = {
     "workload": FILE_WORKLOAD,
     "queue": FILE_QUEUE,
     "result": RESULT,
+    "scenario": SCENARIO,
 }
 NAMES: Final = tuple(_SHAPES)
 """The documents that have a schema."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One workload of a trace. Amounts are of the whole workload; devices of each `milli`, or of `gpu_memory_mib` where that is set.
 
     duration_ms: how long it runs where nothing throws it back; max_duration_ms: what its owner told the scheduler, None: nothing.
@@ -37,9 +37,13 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """Arrivals sorted by moment, then name. bad: the first rows that were left out; bad_rows: how many were."""
+    """Arrivals sorted by moment, then name. rows: that were read. bad: the first rows that were left out; bad_rows: how many were.
+
+    notes: what else is worth knowing about the rows, in words, by how many; such rows are no faults.
+    """
 
     arrivals: tuple[Arrival, ...] = ()
     rows: int = 0
     bad: tuple[BadRow, ...] = ()
     bad_rows: int = 0
+    notes: dict[str, int] = {}
