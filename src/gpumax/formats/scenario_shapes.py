@@ -45,7 +45,7 @@ ARRIVAL_COLUMNS: Final = (
 )  # fmt: skip
 """Columns of a table of arrivals."""
 
-TRACE_FORMATS: Final = ("csv", "openb")
+TRACE_FORMATS: Final = ("csv", "slurm", "philly", "openb", "helios", "kubernetes", "journal")
 """Traces that are read as they are published, or as their tools print them."""
 
 ON_BAD_ROW: Final = ("skip", "stop")

@@ -37,13 +37,14 @@ def replay(path: Path) -> Iterator[Verdict]:
     BadFile where there is no journal.
     """
     number = 0
-    for file in _files(path):
+    for file in files_of(path):
         for verdict in _replay_file(file, number):
             number = verdict.number
             yield verdict
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The files of a journal, oldest first: of a file, its directory, or the data directory that it is in. BadFile for none."""
     if not path.is_dir():
         if not path.exists():
             raise BadFile([Fault("", None, "no such file", "a journal, or a directory of one")], str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from operator import attrgetter
 from typing import Final, Literal
 
 import msgspec
@@ -188,7 +189,10 @@ class Collector:
             duration = max(0, self.last_ms - arrival.submitted_ms - waited)
             self._arrivals[index] = msgspec.structs.replace(arrival, duration_ms=duration)
             self.notes[STILL_RUNNING] += 1
-        self._arrivals.sort(key=lambda arrival: (arrival.submitted_ms, arrival.name))
+        self._lines.clear()
+        # Twice, because pairs of millions of keys would take more memory than the arrivals.
+        self._arrivals.sort(key=attrgetter("name"))
+        self._arrivals.sort(key=attrgetter("submitted_ms"))
         return Trace(tuple(self._arrivals), self.rows, tuple(self._bad), self.bad_rows, dict(self.notes))
 
     def _faults(self) -> list[Fault]:

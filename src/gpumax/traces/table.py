@@ -8,7 +8,6 @@ from typing import Final
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import quote
-from gpumax.formats.parsed import refuse
 from gpumax.traces.source import Source
 
 Row = dict[str, str]
@@ -60,10 +59,6 @@ def _places(source: Source, columns: Mapping[str, str]) -> list[tuple[str, int]]
 
 def rows(source: Source, report: Report) -> Iterator[tuple[int, list[str]]]:
     """Each row under the header, with the line on which it begins. Rows that are none are reported."""
-    if len(header(source)) < 2:
-        raise refuse(
-            source.name, 1, "no names of columns", "a table, its first line the names of its columns"
-        )
     width = 0
     # A row waits for the next one: only the last may be cut off.
     waiting: tuple[int, list[str]] | None = None

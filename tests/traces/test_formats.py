@@ -1,0 +1,207 @@
+"""Each format that is known: a small file of it, and what that means."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gpumax.formats.snapshot import load_snapshot
+from gpumax.loop.journal import FileJournal
+from gpumax.model.decision import Decision
+from gpumax.model.trace import Arrival
+from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING, Wish
+from gpumax.traces.read import read_known, read_trace
+from gpumax.traces.slurm import STEP
+from traces.kit import SAMPLES, bad, read
+
+HOUR = 3_600_000
+FORMATS = {
+    "sacct.txt": "slurm",
+    "cluster_job_log.json": "philly",
+    "openb_pods.csv": "openb",
+    "cluster_log.csv": "helios",
+    "pods.json": "kubernetes",
+    "own.csv": "csv",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_known_by_its_beginning(name: str) -> None:
+    """Naming it makes no difference."""
+    found, trace = read_known(SAMPLES / name)
+    assert found == FORMATS[name]
+    assert trace == read_trace(SAMPLES / name, found)
+    assert trace.arrivals
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_read_packed_and_as_other_systems_write_text(tmp_path: Path, name: str) -> None:
+    """gzip, a byte order mark, and lines that end as on Windows change nothing."""
+    data = (SAMPLES / name).read_bytes()
+    trace = read_trace(SAMPLES / name)
+    assert read(tmp_path, gzip.compress(data)) == trace
+    assert read(tmp_path, b"\xef\xbb\xbf" + data) == trace
+    assert read(tmp_path, data.replace(b"\n", b"\r\n")) == trace
+
+
+def _by_name(name: str) -> dict[str, Arrival]:
+    return {arrival.name: arrival for arrival in read_trace(SAMPLES / name).arrivals}
+
+
+def test_slurm_jobs_are_read_without_their_steps() -> None:
+    """Of GPUs what was given counts, of models what was asked for; a job waits from when it may run."""
+    jobs = _by_name("sacct.txt")
+    assert list(jobs) == ["101", "102_1", "104-0", "103"]
+    first = jobs["101"]
+    assert (first.devices, first.models, first.duration_ms, first.queue, first.user) == (
+        2, (), 2 * HOUR, "vision", "ada"
+    )  # fmt: skip
+    assert (first.cpu_milli, first.memory_mib, first.max_duration_ms) == (16_000, 128 * 1024, 24 * HOUR)
+    assert first.submitted_ms == 1_772_352_000_000
+    assert (jobs["102_1"].models, jobs["102_1"].memory_mib) == (("h100",), 64 * 1024)
+    assert (jobs["103"].devices, jobs["103"].duration_ms) == (32, HOUR)
+    assert jobs["103"].submitted_ms - first.submitted_ms == 2 * HOUR + 5 * 60_000 + 1000
+    assert (jobs["104-0"].devices, jobs["104-0"].queue, jobs["104-0"].memory_mib) == (0, "cpu", 16 * 1024)
+    trace = read_trace(SAMPLES / "sacct.txt")
+    assert (trace.notes[STEP], trace.notes[NEVER_RAN], trace.notes[STILL_RUNNING]) == (2, 1, 1)
+    assert bad(trace) == [(9, "End", '"2026-03-01T09:35:00"', "an end at or after the beginning")]
+
+
+def test_a_slurm_priority_is_no_class_of_ours() -> None:
+    """It is a number of the moment; what protects work from eviction here would follow from it."""
+    assert {job.priority for job in _by_name("sacct.txt").values()} == {50}
+
+
+def test_a_philly_job_ran_as_long_as_its_attempts() -> None:
+    """On the most GPUs that one of them had; without a GPU, or a known span, it never ran."""
+    trace = read_trace(SAMPLES / "cluster_job_log.json")
+    (job,) = trace.arrivals
+    assert (job.name, job.queue, job.user) == ("application_1506638472019_10258", "ee9e8c", "ce2e43")
+    assert (job.devices, job.duration_ms) == (8, HOUR + 469_000)
+    assert (trace.rows, trace.notes[NEVER_RAN]) == (4, 2)
+    assert bad(trace) == [(10, "end_time", '"2017-10-07 01:00:00"', "an end at or after the beginning")]
+
+
+def test_openb_pods_run_from_their_place_to_their_end() -> None:
+    """Parts of a device, and models with alternatives."""
+    pods = _by_name("openb_pods.csv")
+    assert list(pods) == ["openb-pod-0000", "openb-pod-0001", "openb-pod-0002"]
+    part = pods["openb-pod-0001"]
+    assert (part.devices, part.milli, part.models) == (1, 460, ("V100M16", "V100M32"))
+    assert (part.submitted_ms, part.duration_ms) == (427_061_000, (12_902_960 - 427_100) * 1000)
+    assert (pods["openb-pod-0002"].devices, pods["openb-pod-0002"].cpu_milli) == (0, 32_000)
+
+
+def test_of_pods_that_never_ran_the_sizes_are_of_use() -> None:
+    """Where nobody asks for times."""
+    trace = read_trace(SAMPLES / "openb_pods.csv", wish=Wish(timed=False))
+    assert [(arrival.devices, arrival.milli) for arrival in trace.arrivals] == [
+        (1, 1000), (1, 460), (0, 1000), (8, 1000)
+    ]  # fmt: skip
+
+
+def test_the_queue_of_a_helios_log_is_a_wait() -> None:
+    """Its tenants are virtual clusters."""
+    jobs = _by_name("cluster_log.csv")
+    assert [(job.name, job.queue, job.devices, job.duration_ms) for job in jobs.values()] == [
+        ("11", "vcWoR", 8, HOUR), ("12", "vcvGl", 0, 10_000)
+    ]  # fmt: skip
+
+
+def test_pods_of_one_gang_are_one_workload() -> None:
+    """From the first that came to the last that ended; pods of a ReplicaSet stand each for itself."""
+    pods = _by_name("pods.json")
+    gang = pods["nlp/bert"]
+    assert (gang.devices, gang.queue, gang.priority) == (16, "research", 125)
+    assert gang.duration_ms == 2 * HOUR + 60_000
+    assert (gang.cpu_milli, gang.memory_mib, gang.models) == (32_500, 256 * 1024, ("NVIDIA-H100-80GB-HBM3",))
+    alone = pods["teaching/notebook-5f7d9"]
+    assert (alone.queue, alone.devices, alone.milli) == ("teaching", 1, 500)
+
+
+def test_pods_that_replace_others_are_no_more(tmp_path: Path) -> None:
+    """A gang holds what its pods held at once."""
+    pod = (
+        '{"kind": "Pod", "metadata": {"name": "j-%d", "namespace": "n", "uid": "%d", "creationTimestamp": "2026-01-01T0%d:00:00Z", '
+        '"ownerReferences": [{"kind": "Job", "name": "j"}]}, "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "4"}}}]}, '
+        '"status": {"phase": "Failed", "startTime": "2026-01-01T0%d:00:00Z", "containerStatuses": [{"state": {"terminated": '
+        '{"finishedAt": "2026-01-01T0%d:30:00Z"}}}]}}'
+    )
+    (job,) = read(tmp_path, "\n".join(pod % (hour, hour, hour, hour, hour) for hour in (1, 2, 3))).arrivals
+    assert (job.name, job.devices, job.duration_ms) == ("n/j", 4, 2 * HOUR + 30 * 60_000)
+
+
+def test_the_last_that_is_told_of_a_pod_counts(tmp_path: Path) -> None:
+    """As `kubectl get pods --watch --output-watch-events` prints: one event after the other."""
+    event = (
+        '{"type": "MODIFIED", "object": {"kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u", '
+        '"creationTimestamp": "2026-01-01T01:00:00Z"}, "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}, '
+        '"status": %s}}'
+    )
+    states = (
+        '{"phase": "Pending"}',
+        '{"phase": "Running", "startTime": "2026-01-01T01:10:00Z"}',
+        '{"phase": "Succeeded", "startTime": "2026-01-01T01:10:00Z", "containerStatuses": [{"state": {"terminated": '
+        '{"finishedAt": "2026-01-01T02:10:00Z"}}}]}',
+    )
+    (pod,) = read(tmp_path, "\n".join(event % state for state in states)).arrivals
+    assert (pod.duration_ms, pod.devices) == (HOUR, 1)
+
+
+def _journal(folder: Path) -> None:
+    """A workload that waits a minute, runs one, is evicted, runs another two; and one that never runs."""
+    journal = FileJournal(folder)
+    states = ("pending", "running", "pending", "running", "running", "succeeded")
+    for minute, state in enumerate(states):
+        held = ", node: n1, devices: [{index: 0}, {index: 1}]" if state == "running" else ""
+        snapshot = load_snapshot(
+            f"""
+            now: 2026-01-01T00:0{minute}:00Z
+            nodes: [{{name: n1, devices: {{count: 2, model: A100}}}}]
+            queues: [{{name: a}}, {{name: b}}]
+            workloads:
+              - {{name: train, queue: a, submitted: 2026-01-01T00:00:00Z, priority: 75, max_duration: 1h,
+                 request: {{gpu: 2, cpu: 8, memory: 4Gi}}, tasks: [{{name: train-0, state: {state}{held}}}]}}
+              - {{name: wait, queue: b, submitted: 2026-01-01T00:00:00Z, request: {{gpu: 0.5}}, tasks: [{{name: wait-0}}]}}
+            """
+        )
+        journal.write(snapshot, Decision())
+    journal.close()
+
+
+def test_a_journal_tells_how_long_work_ran(tmp_path: Path) -> None:
+    """The waits between its runs are no work; what never ran has no duration."""
+    _journal(tmp_path)
+    format, trace = read_known(tmp_path)
+    assert format == "journal"
+    (train,) = trace.arrivals
+    assert (train.name, train.queue, train.priority) == ("train", "a", 75)
+    assert (train.devices, train.milli, train.cpu_milli, train.memory_mib) == (2, 1000, 8000, 4096)
+    assert (train.duration_ms, train.max_duration_ms) == (3 * 60_000, HOUR)
+    assert trace.notes[NEVER_RAN] == 1
+    assert read_known(tmp_path / "decisions-000001.jsonl") == ("journal", trace)
+
+
+def test_the_torn_end_of_a_journal_is_one_bad_row(tmp_path: Path) -> None:
+    """What stands before it counts."""
+    _journal(tmp_path)
+    file = tmp_path / "decisions-000001.jsonl"
+    whole = read_trace(file)
+    file.write_bytes(file.read_bytes() + b'{"version":"gpumax/v1","gpumax":"0.1')
+    torn = read_trace(file)
+    assert torn.arrivals == whole.arrivals
+    assert bad(torn) == [(7, "", "a line that breaks off", "an entry of a journal")]
+
+
+def test_a_table_with_names_of_our_own_needs_no_columns() -> None:
+    """As `gpumax trace convert` writes it."""
+    (first, second) = read_trace(SAMPLES / "own.csv").arrivals
+    assert msgspec.structs.asdict(first) == {
+        "name": "a-1", "submitted_ms": 0, "duration_ms": 60_000, "devices": 2, "milli": 500, "gpu_memory_mib": 0,
+        "models": ("H100", "A100"), "cpu_milli": 1500, "memory_mib": 2048, "queue": "a", "user": "ada", "priority": 75,
+        "max_duration_ms": 120_000,
+    }  # fmt: skip
+    assert (second.devices, second.gpu_memory_mib, second.duration_ms) == (1, 20_480, 1500)
