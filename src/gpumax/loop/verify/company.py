@@ -155,34 +155,52 @@ class Company:
     def lonely(self, name: str) -> Iterator[Violation]:
         """The newcomers of a workload that lack whom they must be near, however they come one after the other."""
         mine = [(new, person) for new, person in self.coming if person.workload.name == name]
+        left = [self._left_over(mine, name, firsts_first=order) for order in (False, True)]
+        if all(left):
+            new, person = left[0][0]
+            keys = ", ".join(term.key for term in person.near)
+            found = f"{new.node} has nobody near it ({keys}) that it must be near"
+            yield Violation(9, found, new.blame, new.task.name)
+
+    def _left_over(
+        self, mine: list[tuple[Newcomer, Person]], name: str, *, firsts_first: bool
+    ) -> list[tuple[Newcomer, Person]]:
+        """Those who can't come when all who can have come, those who are the first of their kind first or last."""
         left = [entry for entry in mine if entry[1].near]
         mates = {id(person) for _, person in mine if not person.near}
         arrived: set[int] = set()
         before = self._staying | self._earlier(name)
         while left:
-            at = self._next(left, name, mates | arrived, before | arrived)
+            at = self._next(left, name, mates | arrived, before | arrived, firsts_first=firsts_first)
             if at is None:
-                new, person = left[0]
-                keys = ", ".join(term.key for term in person.near)
-                found = f"{new.node} has nobody near it ({keys}) that it must be near"
-                yield Violation(9, found, new.blame, new.task.name)
-                return
+                break
             left.remove(at)
             arrived.add(id(at[1]))
+        return left
 
     def _next(
-        self, left: list[tuple[Newcomer, Person]], name: str, arrived: set[int], before: set[int]
+        self,
+        left: list[tuple[Newcomer, Person]],
+        name: str,
+        arrived: set[int],
+        before: set[int],
+        *,
+        firsts_first: bool,
     ) -> tuple[Newcomer, Person] | None:
         """One that could come now: whom it must be near is there; or it is the first of its kind, or of several that come together."""
-        for entry in left:
-            if self._meets(entry[1], lambda other: self._others(other, name) or id(other) in arrived):
-                return entry
         rest = {id(person) for _, person in left}
-        for entry in left:
-            if not self._known(entry[1], lambda other: id(other) in before) and self._meets(
-                entry[1], lambda other: id(other) in rest
-            ):
-                return entry
+
+        def joins(person: Person) -> bool:
+            return self._meets(person, lambda other: self._others(other, name) or id(other) in arrived)
+
+        def is_first(person: Person) -> bool:
+            known = self._known(person, lambda other: id(other) in before)
+            return not known and self._meets(person, lambda other: id(other) in rest)
+
+        for could in (is_first, joins) if firsts_first else (joins, is_first):
+            for entry in left:
+                if could(entry[1]):
+                    return entry
         return None
 
     def _at_odds(self, person: Person) -> Iterator[tuple[Term, Person, bool]]:
