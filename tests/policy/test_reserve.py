@@ -5,9 +5,12 @@ On every board b and c run, with half an hour behind them; G has waited for more
 
 from __future__ import annotations
 
+from typing import Any
+
 from board import MINUTE_MS, NOW_MS, Sketch, check, queue
 from gpumax.model.decision import Decision, Hold
 from gpumax.model.node import Taint
+from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy
 from gpumax.policy.decide import decide
 
@@ -174,6 +177,60 @@ def test_reclaim_does_not_take_what_is_kept_either() -> None:
     sketch.wait("G", "p", gpu=4, submitted=LONG).wait("x", "r")
     decision = check(sketch, "n1: bbbb", held="Gx", evicted=0)
     assert in_minutes(decision, "G") == 30
+
+
+def aside(c: Queue, gpus: int = 3, **fields: Any) -> Sketch:
+    """G waits for GPUs of n3 and n4 and for what its queue may hold; x asks for two of one of n1 and n2."""
+    sketch = Sketch("n1: b.\nn2: b.\nn3: cc\nn4: ...").with_queues(c, queue("r", 8)).run("b", "r", min=0)
+    for name, place in (("n1", "x"), ("n2", "x"), ("n3", "g"), ("n4", "g")):
+        sketch.node(name, labels={"of": place})
+    sketch.run("c", "q", max_duration_ms=HOUR_MS, selector={"of": "g"}, **fields)
+    sketch.wait("G", "q", tasks=gpus, submitted=LONG, selector={"of": "g"}, **fields)
+    return sketch.wait("x", "q", gpu=2, selector={"of": "x"}, **fields)
+
+
+def test_consolidate_leaves_of_a_limit_what_is_kept() -> None:
+    """b could move for x; when c has ended, q could then hold no more than two beside x, and G needs three."""
+    decision = check(aside(queue("q", 8, limit=4)), "n1: b.\nn2: b.\nn3: cc\nn4: ...", held="Gx", evicted=0)
+    assert in_minutes(decision, "G") == 30
+    assert hold(decision, "x").code == "Reserved"
+
+
+def test_consolidate_leaves_of_a_quota_what_is_kept() -> None:
+    """The same for work that is never evicted, and the quota that it has to fit."""
+    decision = check(
+        aside(queue("q", 4), preemptible=False), "n1: b.\nn2: b.\nn3: cc\nn4: ...", held="Gx", evicted=0
+    )
+    assert hold(decision, "x").code == "Reserved"
+
+
+def test_consolidate_takes_of_a_limit_what_is_not_kept() -> None:
+    """G waits for four GPUs, and q may hold two more."""
+    check(aside(queue("q", 8, limit=6), gpus=4), "n1: bb\nn2: xx\nn3: cc\nn4: ...", held="G", evicted=1)
+
+
+def test_what_those_hold_who_stop_is_not_kept_from_anybody() -> None:
+    """When c and b have gone, p has room for G beside x; while b was there, c had to end first."""
+    sketch = Sketch("n1: bb\nn2: cc...").with_queues(
+        queue("p", 8, limit=6), queue("q", 8, parent="p"), queue("r", 0, parent="p")
+    )
+    sketch.node("n1", labels={"of": "x"}).node("n2", labels={"of": "g"})
+    sketch.run("b", "r", priority=40, min=0, max_duration_ms=HOUR_MS).run("c", "q", max_duration_ms=HOUR_MS)
+    sketch.wait("G", "q", tasks=4, submitted=LONG, selector={"of": "g"})
+    sketch.wait("x", "r", gpu=2, priority=60, selector={"of": "x"})
+    check(sketch, "n1: xx\nn2: cc...", held="G", evicted=2)
+
+
+def test_who_makes_way_stops_where_moving_would_take_what_is_kept() -> None:
+    """b could go on on n3, for which G waits; so it goes on nowhere, rather than x waits for what is its own."""
+    sketch = Sketch("n1: bb\nn2: cc\nn3: ...").with_queues(queue("q", 8), queue("r", 0)).run("b", "r", min=0)
+    for name, place in (("n1", "x"), ("n2", "g"), ("n3", "g")):
+        sketch.node(name, labels={"of": place})
+    sketch.run("c", "q", max_duration_ms=HOUR_MS)
+    sketch.wait("G", "q", tasks=5, submitted=LONG, selector={"of": "g"})
+    sketch.wait("x", "q", gpu=2, selector={"of": "x"})
+    decision = check(sketch, "n1: xx\nn2: cc\nn3: ...", held="G", evicted=2)
+    assert all(row.restarts_on is None for row in decision.evictions)
 
 
 def test_filters_hold_at_the_moment_too() -> None:

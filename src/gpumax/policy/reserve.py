@@ -7,15 +7,17 @@ this decision alone: the next one finds the same moment again, or an earlier one
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from gpumax.policy.admit import barrier
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger, Room
+from gpumax.policy.ledger import Ledger, Room, summed
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.timeline import Timeline, end_ms
 from gpumax.policy.tree import Account, Vector
+from gpumax.policy.victims import Part
 from gpumax.policy.world import World
 
 MOST_KEPT: Final = 4
@@ -213,7 +215,7 @@ def _at(world: World, gang: Gang, timeline: Timeline, moment: int) -> Kept | Non
     for wants in world.variants(gang.chunk()):
         amounts = total(wants)
         found = Kept(gang, moment, [], amounts, room)
-        _count(world, found, timeline)
+        _count(found, timeline, world.kept)
         if any(
             _exceeds(account.limit, found.held[account], amounts)
             or (fixed and _exceeds(account.quota, found.fixed[account], amounts))
@@ -231,9 +233,9 @@ def _exceeds(bounds: Vector, used: list[int], amounts: Vector) -> bool:
     return any(amount > 0 and held > bound for bound, held, amount in zip(bounds, used, amounts, strict=True))
 
 
-def _count(world: World, kept: Kept, timeline: Timeline) -> None:
+def _count(kept: Kept, timeline: Timeline, others: Iterable[Kept]) -> None:
     """What the queues on a gang's path hold at its moment, it included, and those for whom room is kept from before."""
-    coming = [other for other in world.kept if other is not kept and other.moment <= kept.moment]
+    coming = [other for other in others if other is not kept and other.moment <= kept.moment]
     for account in kept.gang.account.path:
         for fixed, sums in ((False, kept.held), (True, kept.fixed)):
             held = timeline.held(account, kept.moment, fixed=fixed)
@@ -250,29 +252,54 @@ def _look(world: World, kept: Kept, timeline: Timeline) -> None:
         if other.moment <= kept.moment or other is kept:
             for spot in other.spots:
                 kept.room.take(spot.held)
-    _count(world, kept, timeline)
+    _count(kept, timeline, world.kept)
 
 
-def delayed(world: World, gang: Gang, ledger: Ledger, spots: list[Spot], gone: set[str]) -> Kept | None:
-    """A reservation that would come to nothing if the gang took these places, which are in the ledger, and `gone` left."""
+def delayed(
+    world: World, gang: Gang, ledger: Ledger, spots: list[Spot], moved: dict[Part, list[Spot]]
+) -> Kept | None:
+    """A reservation that would come to nothing if the gang took these places, which are in the ledger.
+
+    moved: who would go for that, with the new places of those who move.
+    """
     if not world.kept:
         return None
+    gone = {task.name for part in moved for task in part.tasks}
     timeline = Timeline(world, gone, max(kept.moment for kept in world.kept))
     end = None if any(spot.after for spot in spots) else end_ms(gang.workload, world.snapshot.now_ms)
-    for kept in world.kept:
-        if kept.gang is gang:
-            continue
+    others = [kept for kept in world.kept if kept.gang is not gang]
+    for kept in others:
         room = timeline.room(ledger.later, kept.moment)
-        mine = [] if kept.outlived(end) else [spot.held for spot in spots]
+        stays = kept.outlived(end)
+        mine = [] if stays else [spot.held for spot in spots]
         for held in mine:
             room.take(held, sign=-1)
-        for other in world.kept:
-            if other.gang is not gang and (other.moment <= kept.moment or other is kept):
+        for other in others:
+            if other.moment <= kept.moment or other is kept:
                 for spot in other.spots:
                     room.take(spot.held)
         if any(_overfull(room, spot) for spot in kept.spots):
             return kept
+        if stays and _forbidden(kept, timeline, others, gang, spots, moved):
+            return kept
     return None
+
+
+def _forbidden(
+    kept: Kept,
+    timeline: Timeline,
+    others: list[Kept],
+    gang: Gang,
+    spots: list[Spot],
+    moved: dict[Part, list[Spot]],
+) -> bool:
+    """Whether places would leave too little of a limit, or of a quota, once those who stop have stopped."""
+    then = Kept(kept.gang, kept.moment, kept.spots, kept.amounts, kept.room)
+    _count(then, timeline, [other for other in others if other is not kept])
+    for part in moved:
+        if not moved[part]:
+            then.count(part.account, tuple(-amount for amount in part.amounts), [], fixed=False)
+    return then.forbids(gang.account, summed([spot.held for spot in spots]), fixed=gang.fixed)
 
 
 def _overfull(room: Room, spot: Spot) -> bool:

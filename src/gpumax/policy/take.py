@@ -14,6 +14,7 @@ from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
+from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Ledger
 from gpumax.policy.moves import rehome
 from gpumax.policy.nodes import Bools
@@ -262,15 +263,11 @@ class _Taking:
         if bound and len(world.evictions) + sum(len(part.tasks) for part in trial.gone) > bound:
             world.bounded.add(gang.workload.name)
             return None
-        # Room to restart is for those whom it would hurt most to stop.
-        moved = _all_moved(world, rights, trial)
-        if not trial.ledger.kept():  # somebody would go whom others need where they were placed
-            return None
-        late = delayed(
-            world, gang, trial.ledger, spots, {held.task for part in trial.gone for held in part.helds}
-        )
+        trial, moved, late = _settled(world, gang, rights, trial, spots)
         if late is not None:
             world.reserved[gang.workload.name] = late
+            return None
+        if not trial.ledger.kept():  # somebody would go whom others need where they were placed
             return None
         # In the order in which they may go.
         for part in trial.gone:
@@ -320,7 +317,7 @@ def _relieve(rights: Rights, trial: Trial, candidates: Candidates) -> bool:
             part = next(
                 (
                     part
-                    for part in candidates.below(account, trial)
+                    for part in candidates.below(rights, account, trial)
                     if all(extra.gone or extra in trial.gone for extra in part.rest)
                     and rights.may_go(trial.tally, part)
                 ),
@@ -339,6 +336,23 @@ def _has_room_above(rights: Rights, trial: Trial, part: Part) -> bool:
     tally = trial.tally.copy()
     tally.count(part, -1)
     return rights.enough(tally)
+
+
+def _settled(
+    world: World, gang: Gang, rights: Rights, trial: Trial, spots: list[Spot]
+) -> tuple[Trial, dict[Part, list[Spot]], Kept | None]:
+    """The trial with new places for those who go, and who would be delayed by it, of those for whom room is kept.
+
+    Where nobody would be if all of them stopped, they stop, unless the pass only moves.
+    """
+    before = trial.fork() if world.kept and not rights.moves else None
+    moved = _all_moved(world, rights, trial)
+    late = delayed(world, gang, trial.ledger, spots, moved)
+    if late is not None and before is not None and any(moved.values()):
+        stopped: dict[Part, list[Spot]] = {part: [] for part in before.gone}
+        if delayed(world, gang, before.ledger, spots, stopped) is None:
+            return before, stopped, None
+    return trial, moved, late
 
 
 def _all_moved(world: World, rights: Rights, trial: Trial) -> dict[Part, list[Spot]]:
