@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture(params=["exact", "bounded"])
 def both_searches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small boards are searched exactly; with no part few enough, they are searched as if they were large."""
+    """Small boards are searched exactly; with no set that may be looked at, they are searched as if they were large."""
     if request.param == "bounded":
-        monkeypatch.setattr("gpumax.policy.take.MOST_PARTS", -1)
+        monkeypatch.setattr("gpumax.policy.search.MOST_SETS", 0)

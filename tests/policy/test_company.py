@@ -13,6 +13,8 @@ from gpumax.policy.decide import decide
 from gpumax.policy.explain import explain
 from neighbours import anyones, apart, near, term
 
+pytestmark = pytest.mark.usefixtures("both_searches")
+
 DB = {"app": "db"}
 WEB = {"app": "web"}
 
@@ -116,7 +118,6 @@ def test_the_first_of_its_kind_needs_nobody_and_the_rest_of_the_gang_follows_it(
     sound(sketch, check(sketch, "n1: ...\nn2: AAA\nn3: AA."))
 
 
-@pytest.mark.usefixtures("both_searches")
 def test_who_is_not_the_first_of_its_kind_has_to_join_the_others() -> None:
     """One of its kind runs in a, where there is no room."""
     sketch = cluster("n1: bb\nn2: ..", a="n1", b="n2").run("b", "q", labels=WEB)
@@ -128,6 +129,17 @@ def test_whoever_satisfies_one_required_term_must_be_meant_by_all() -> None:
     sketch = cluster("n1: b..\nn2: c..", a="n1 n2").run("b", "q", labels=DB).run("c", "q", labels=WEB)
     terms = (TaskTerm("zone", term(**DB).labels), TaskTerm("host", (Expression("app", "In", ("web",)),)))
     check(sketch.wait("A", "q", affinity=near(*terms)), "n1: b..\nn2: c..", held="A")
+
+
+def test_the_first_of_its_kind_may_stand_alone_though_the_next_of_its_gang_is_joined() -> None:
+    """A-0 comes first and needs nobody; A-2 comes to A-1, which needs nobody anyhow."""
+    sketch = cluster("n1: .\nn2: ..").wait("A", "q", 3, min=2, labels=WEB)
+    first, second, third = sketch.workloads["A"].tasks
+    first, third = (replace(task, affinity=near(term(**WEB))) for task in (first, third))
+    sketch.change("A", tasks=(first, second, third))
+    decision = check(sketch, "n1: A\nn2: AA")
+    assert decision.places[0].node == "n1"
+    sound(sketch, decision)
 
 
 def test_tasks_of_one_gang_that_need_each_other_come_together() -> None:
@@ -274,6 +286,30 @@ def test_nobody_is_evicted_whom_the_asker_needs() -> None:
     sketch = cluster("n1: bc").run("b", "p", labels=DB, started=5).run("c", "p")
     sketch.wait("A", "q", affinity=near(anyones(**DB)))
     decision = check(sketch, "n1: bA", evicted=1)
+    sound(sketch, decision)
+
+
+def test_one_of_several_whom_the_asker_needs_may_go() -> None:
+    """Either of the two is enough; the one that has run for less time goes."""
+    sketch = cluster("n1: bc").run("b", "p", labels=DB, started=5).run("c", "p", labels=DB)
+    sketch.wait("A", "q", affinity=near(anyones(**DB)))
+    decision = check(sketch, "n1: Ac", evicted=1)
+    sound(sketch, decision)
+
+
+def test_the_last_of_its_own_kind_may_go() -> None:
+    """When b has left, the asker is the first of its kind, and needs nobody."""
+    sketch = cluster("n1: b").run("b", "p", labels=DB)
+    sketch.wait("A", "q", labels=DB, affinity=near(anyones(**DB)))
+    decision = check(sketch, "n1: A", evicted=1)
+    sound(sketch, decision)
+
+
+def test_nobody_is_evicted_whom_another_needs_who_has_just_come() -> None:
+    """B has come to be near b; for A c goes, though it has run for longer."""
+    sketch = cluster("n1: bc.").run("b", "p", labels=DB, started=5).run("c", "p")
+    sketch.wait("B", "q", affinity=near(anyones(**DB)), submitted=-5).wait("A", "q")
+    decision = check(sketch, "n1: bAB", evicted=1)
     sound(sketch, decision)
 
 

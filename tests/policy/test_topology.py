@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from board import Sketch, check, gpus, queue
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Placement, Policy
 from gpumax.model.workload import DeviceAsk, Group, Request, Segments, Task, TopologyWish
 from gpumax.policy.decide import decide
+
+pytestmark = pytest.mark.usefixtures("both_searches")
 
 RACK = TopologyWish("default", "rack")
 ZONE = TopologyWish("default", "zone")
@@ -351,6 +355,14 @@ def test_a_rack_that_is_half_free_costs_less() -> None:
     """One has to go, not two."""
     sketch = two_queues("n1: bb\nn2: c.", r1="n1", r2="n2").run("b", "p", min=0).run("c", "p", min=0)
     check(sketch.wait("A", "q", tasks=2, topology=RACK), "n1: bb\nn2: AA", evicted=1)
+
+
+def test_a_queue_at_its_limit_comes_down_for_a_gang_of_higher_priority() -> None:
+    """There is room on n3; of what q may hold there is none left, and b has that elsewhere."""
+    sketch = Sketch("n1: b\nn2: b\nn3: ..").with_queues(queue("q", 4, limit=2))
+    sketch.stand(r1="n1", r2="n2", r3="n3").run("b", "q", min=0, priority=40)
+    decision = check(sketch.wait("A", "q", tasks=2, topology=RACK), "n1: .\nn2: .\nn3: AA", evicted=2)
+    sound(sketch, decision)
 
 
 def test_nobody_goes_for_a_gang_that_no_rack_could_hold() -> None:

@@ -19,7 +19,7 @@ from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
-from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
+from gpumax.policy.victims import Cost, Opening, Part, Trial, again, is_needed, opening
 from gpumax.policy.world import World
 
 MOST_HOUSES: Final = 16
@@ -81,12 +81,12 @@ class Candidates:
         """The trial failed, and with it what was learnt on it."""
         self._heaps = self._saved
 
-    def below(self, account: Account, trial: Trial) -> Iterator[Part]:
+    def below(self, rules: Rights, account: Account, trial: Trial) -> Iterator[Part]:
         """Those below a queue who may go and have not gone: from queues that end highest first, there the least bad."""
         left = self.pool.present(self._givers) & self.pool.below(account)
         left[[part.rank for part in trial.gone]] = False
         ranks = np.flatnonzero(left)
-        ends = self.pool.ends(self.rules, trial.tally)[ranks]
+        ends = self.pool.ends(rules, trial.tally)[ranks]
         return map(self.pool.parts.__getitem__, ranks[np.argsort(ends, kind="stable")].tolist())
 
     def cheapest(self, trial: Trial, ask: Ask, choice: int) -> tuple[int, Opening] | None:
@@ -203,7 +203,8 @@ class Candidates:
         if away is None:
             return None
         stamp, parts = self._openings.get((ask, choice, row, owner), (-1, []))
-        if parts and ask.filter.tied is None and not self._touched.since(row, stamp):
+        alone = ask.filter.tied is None and not trial.ledger.needy
+        if parts and alone and not self._touched.since(row, stamp):
             self.looked += len(parts)
             found = again(trial, self.rules, parts)
             if found is not None:
@@ -215,6 +216,12 @@ class Candidates:
             return None
         self.looked += 2 * len(here) + len(away)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here, away)
+        # Whoever is needed stays, the worst to lose first; of those who move it shows in the end whether they are near enough.
+        while found and not self.rules.moves and (needed := is_needed(trial.ledger, found.parts, ask, row)):
+            found = None
+            if needed in here:  # or else it goes with others
+                here.remove(needed)
+                found = opening(trial, self.rules, ask, choice, row, here, away)
         if found is not None:
             self._openings[ask, choice, row, owner] = (len(self._touched.rows), found.parts)
         return found

@@ -117,7 +117,8 @@ class _Search:
         late = self._rules.moves and layout != "movers first"
         if late and not self._rules.resettle(self._world, trial, trial.gone):
             return ()
-        return tuple(found[1])
+        # Nobody goes whom others need where they were placed.
+        return tuple(found[1]) if trial.ledger.kept() else ()
 
     def _left(self, trial: Trial) -> Bools:
         """The nodes that somebody leaves."""
