@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, Sketch, gpus, queue
@@ -450,6 +451,32 @@ def test_devices_are_those_asked_for() -> None:
     memory = sketch.change("w", tasks=(Task("w-0", request=Request(gpu=(DeviceAsk(1, 1000, 20 * 1024),))),))
     assert rules(memory.snapshot(), [on("w-0", "n1", 0, milli=250)]) == []
     assert rules(memory.snapshot(), [on("w-0", "n1", 0, milli=249)]) == [9]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "quota", "limit", "preemptible"),
+    [("n1: bb..", 8, None, True), ("n1: bb......", 8, 4, True), ("n1: bb......", 4, None, False)],
+    ids=["room", "limit", "quota"],
+)
+def test_what_is_kept_for_a_gang_is_left_to_it(
+    nodes: str, quota: float, limit: float | None, *, preemptible: bool
+) -> None:
+    """G is told to start when b has ended; x and y come before it, and x will still be there."""
+    sketch = one_queue(nodes, quota, limit).run(
+        "b", "q", max_duration_ms=60 * MINUTE_MS, preemptible=preemptible
+    )
+    sketch.wait("G", "q", gpu=4, submitted=-MINUTE_MS, preemptible=preemptible)
+    sketch.wait("x", "q", preemptible=preemptible)
+    sketch.wait("y", "q", max_duration_ms=MINUTE_MS, preemptible=preemptible)
+    snapshot = sketch.snapshot()
+    decision = decide(snapshot)
+    assert [place.task for place in decision.places] == ["y-0"]
+    broken = replace(
+        decision,
+        places=(*decision.places, on("x-0", "n1", 3)),
+        holds=tuple(hold for hold in decision.holds if hold.workload == "G"),
+    )
+    assert [(found.rule, found.workload) for found in verify(snapshot, broken)] == [(11, "x")]
 
 
 # What is left

@@ -1,4 +1,4 @@
-"""Reservations: what a decision places leaves the room that a gang which has waited for long is told to get.
+"""Reservations: what a decision places leaves what a gang which has waited for long is told to get: room, and in its queues.
 
 Looked at are gangs of tasks that all ask for the same, for which enough room can be counted without laying anything out.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gpumax.loop.verify.devices import need
-from gpumax.loop.verify.facts import Facts
+from gpumax.loop.verify.facts import Facts, add
 from gpumax.loop.verify.filters import refusal
 from gpumax.loop.verify.room import Fill
 from gpumax.loop.verify.violation import Violation
@@ -35,8 +35,14 @@ def check_reservations(facts: Facts) -> Iterator[Violation]:
     for hold in sorted(told, key=lambda hold: (hold.forecast_ms or 0, hold.workload))[:MOST_CHECKED]:
         workload = facts.workloads[hold.workload]
         tasks = _alike(facts, workload)
-        if tasks and _room_for(facts, hold, workload, tasks[0]) < len(tasks):
+        if not tasks:
+            continue
+        if _room_for(facts, hold, workload, tasks[0]) < len(tasks):
             yield from _blamed(facts, hold, workload)
+            continue
+        full = _full(facts, hold, workload, tasks)
+        if full:
+            yield from _blamed(facts, hold, workload, full)
 
 
 def _alike(facts: Facts, workload: Workload) -> list[Task]:
@@ -78,6 +84,46 @@ def _filled(facts: Facts, moment: int) -> dict[str, Fill]:
     return fills
 
 
+def _full(facts: Facts, hold: Hold, workload: Workload, tasks: list[Task]) -> str:
+    """The queue above a gang that would hold too much with it at the moment that the hold names; empty where there is none."""
+    ask = tasks[0].request
+    if any(gpu.memory_mib for gpu in ask.gpu):
+        return ""  # what it counts depends on where it goes
+    gpu = sum(gpu.devices * gpu.milli for gpu in ask.gpu)
+    asked = tuple(len(tasks) * amount for amount in (gpu, ask.cpu_milli, ask.memory_mib))
+    path = facts.paths.get(workload.queue, ())
+    bounds = [(False, {name: facts.queues[name].limit.vector() for name in path})]
+    if workload.preemptible is False:
+        bounds.append((True, {name: facts.queues[name].quota.vector() for name in path}))
+    for fixed, most in bounds:
+        held = _held(facts, hold.forecast_ms or 0, fixed=fixed)
+        for name in path:
+            if any(
+                more and before + more > bound
+                for before, more, bound in zip(held[name], asked, most[name], strict=True)
+            ):
+                return name
+    return ""
+
+
+def _held(facts: Facts, moment: int, *, fixed: bool) -> dict[str, list[int]]:
+    """What each queue holds at a moment; fixed: of work that is never evicted as a whole."""
+    held = {name: [0, 0, 0] for name in facts.queues}
+    for workload in facts.snapshot.workloads:
+        path = facts.paths.get(workload.queue, ())
+        if _over(facts, workload, moment) or (fixed and workload.preemptible is not False):
+            continue
+        for task in workload.tasks:
+            if task.state in ACTIVE and task.name not in facts.evicted:
+                add(held, path, facts.amounts(task))
+    for new in facts.newcomers:
+        if fixed and new.workload.preemptible is not False:
+            continue
+        if new.moved or new.after or not _over(facts, new.workload, moment):
+            add(held, facts.paths.get(new.workload.queue, ()), new.amounts)
+    return held
+
+
 def _over(facts: Facts, workload: Workload, moment: int) -> bool:
     """Whether a run, or one that starts now, is known to have ended by then."""
     now_ms = facts.snapshot.now_ms
@@ -115,8 +161,11 @@ def _by_devices(fill: Fill, request: Request, node: Node) -> int:
     return parts
 
 
-def _blamed(facts: Facts, hold: Hold, workload: Workload) -> Iterator[Violation]:
-    """Those of its queue who come after it and will still be there; where there are none, what it was told is wrong."""
+def _blamed(facts: Facts, hold: Hold, workload: Workload, full: str = "") -> Iterator[Violation]:
+    """Those of its queue who come after it and will still be there; where there are none, what it was told is wrong.
+
+    full: a queue that holds too much then; only work below it is to blame.
+    """
     found = f"could not start at the moment that it is told: {hold.forecast_ms} ms"
     rank = (-workload.priority, workload.submitted_ms, workload.name)
     guilty = {
@@ -124,6 +173,7 @@ def _blamed(facts: Facts, hold: Hold, workload: Workload) -> Iterator[Violation]
         for new in facts.newcomers
         if not _over(facts, new.workload, hold.forecast_ms or 0)
         and new.workload.name != workload.name
+        and (not full or full in facts.paths.get(new.workload.queue, ()))
         and (
             new.workload.queue != workload.queue
             or (-new.workload.priority, new.workload.submitted_ms, new.workload.name) > rank
