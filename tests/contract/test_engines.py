@@ -10,7 +10,10 @@ import pytest
 
 from contract.engine_exam import EngineExam
 from engine_kit import Machine, machine_on
+from gpumax.engines.simulated.engine import SimulatedEngine
+from gpumax.engines.simulated.world import World
 from gpumax.model.node import Device, Node
+from gpumax.ports.clock import ManualClock
 from gpumax.ports.engine import AttemptSeen, Launch
 from gpumax.ports.engine_fake import FakeEngine
 
@@ -48,6 +51,50 @@ class Puppets:
     def runs(self, attempt: str) -> int:
         """How often it was started."""
         return int(attempt in self.engine.launches)
+
+
+class Imagined:
+    """The engine of studies: its world does what it is told to, at the moment at which it is told."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._begun: list[str] = []
+        clock = ManualClock(1_000_000)
+        nodes = [Node("n1", cpu_milli=8000, memory_mib=1024, devices=(Device(0, "H100", 81920),))]
+        self._world = World(nodes, clock, start_ms=500)
+        self.engine = SimulatedEngine(self._world, clock, wake=self._woken.set)
+
+    def launch(self, attempt: str) -> Launch:
+        """A task of a workload of its own, which runs until it is told to go."""
+        return Launch(attempt, f"task-{attempt}", f"w-{attempt}", "n1", (), ("train",), "/", "/log")
+
+    def finish(self, attempt: str, code: int) -> None:
+        """Have it end."""
+        self._woken.clear()
+        self._world.end(attempt, code)
+        assert self._woken.is_set()
+
+    def lose(self, attempt: str) -> None:
+        """Have it lost."""
+        self._woken.clear()
+        self._world.lose(attempt, "its node failed")
+        assert self._woken.is_set()
+
+    def until(self, attempt: str, *states: str) -> AttemptSeen:
+        """Let time pass until it is so, looking only after a wake."""
+        while True:
+            (seen,) = (seen for seen in self.engine.observe().attempts if seen.attempt == attempt)
+            if seen.state in states:
+                return seen
+            self._woken.clear()
+            while not self._woken.is_set():
+                next_ms = self._world.next_ms()
+                assert next_ms is not None, f"{attempt} stays {seen.state}"
+                self._world.pass_to(next_ms)
+
+    def runs(self, attempt: str) -> int:
+        """How often it has begun."""
+        return int(self._world.attempts[attempt].started_ms is not None)
 
 
 class Processes:
@@ -91,6 +138,15 @@ class TestFakeEngine(EngineExam):
     def subject(self) -> Puppets:
         """A fresh one."""
         return Puppets()
+
+
+class TestSimulatedEngine(EngineExam):
+    """The engine of studies."""
+
+    @pytest.fixture
+    def subject(self) -> Imagined:
+        """A fresh one."""
+        return Imagined()
 
 
 class TestLocalEngine(EngineExam):

@@ -122,11 +122,13 @@ _RUN: Final = Object(
         "gpus": Field(_COUNT, "GPUs of the cluster.", required=True),
         "arrived": Field(_ARRIVED, "What there was to do.", required=True),
         "use": Field(_USE, "What the GPUs did.", required=True),
-        "wait_s": Field(_SPREAD, "From submission to the first start, in seconds."),
+        "wait_s": Field(_SPREAD, "All time in which not every task of a workload had room, in seconds."),
         "completion_s": Field(_SPREAD, "From submission to the end, in seconds."),
         "makespan_s": Field(_AMOUNT, "From the first arrival to the last end, in seconds."),
         "evictions": Field(_MOVED, "Tasks that were evicted, by cause."),
-        "lost": Field(_AMOUNT, "Part of the served GPU time that had to be repeated."),
+        "lost": Field(
+            _AMOUNT, "Part of the served GPU time that went into repeating lost work, and into restarts."
+        ),
         "jain": Field(
             _AMOUNT, "Fairness over what queues got of the smaller of demand and quota: 1 is equal."
         ),
@@ -149,6 +151,12 @@ _RUN: Final = Object(
             _AMOUNT, "Over so many seconds use, and the hours of queues, were measured; 0: unknown."
         ),
         "scheduler": Field(_EFFORT, "What deciding cost."),
+        "jain_due": Field(
+            _AMOUNT,
+            "The same fairness, with nothing counted that a queue got beyond the smaller of demand and quota.",
+        ),
+        "stuck": Field(_COUNT, "Workloads that had not ended when nothing could happen any more."),
+        "rule_breaks": Field(_COUNT, "How often a decision of gpumax broke a rule of its policy."),
     },
     Run,
     about="What came of the scenario under one policy and seed.",

@@ -15,7 +15,7 @@ from gpumax.errors import Stale
 from gpumax.loop.assemble import assemble, gate
 from gpumax.loop.backoff import Backoff
 from gpumax.loop.bind import bind, merge, unbind
-from gpumax.loop.gangs import Gangs
+from gpumax.loop.gangs import Gangs, Meetings
 from gpumax.loop.lifecycle import Step, advance
 from gpumax.loop.objections import Objections, objection
 from gpumax.loop.promised import promised
@@ -42,6 +42,8 @@ FIRST_PAUSE_S: Final = 0.2
 MOST_PAUSE_S: Final = 5.0
 """How long a loop waits after cycles that failed in a row: doubled each time, up to this."""
 
+Think = Callable[[Snapshot], Decision]
+
 DEFAULTS: Final = Policy()
 NOTHING: Final = Changes()
 
@@ -67,7 +69,10 @@ class Loop:
         policy: Policy = DEFAULTS,
         *,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        meetings: Meetings | None = None,
+        think: Think | None = None,
     ) -> None:
+        """meetings: where gangs meet; None: in files of the data directory. think: how decisions are made; None: by the policy."""
         self._store = store
         self._engine = engine
         self._journal = journal
@@ -76,7 +81,8 @@ class Loop:
         self._policy = policy
         self._new_id = new_id
         self._pulse = Pulse()
-        self._gangs = Gangs(self._data)
+        self._gangs = Gangs(self._data) if meetings is None else meetings
+        self._think = think
         self._backoff = Backoff()
         self._objections = Objections(engine, self._data)
         self._sweep = Sweep(self._data)
@@ -98,6 +104,11 @@ class Loop:
     def last(self) -> Seen | None:
         """What the last finished cycle saw and decided; None before the first."""
         return self._seen
+
+    @property
+    def next_ms(self) -> int | None:
+        """When time alone may change something, as the last cycle saw it; None for never."""
+        return self._next_ms
 
     @property
     def status(self) -> dict[str, float]:
@@ -212,7 +223,7 @@ class Loop:
         """Decide, check, record, carry out and write down. Returns the records as they are then."""
         began = perf_counter()
         asked = (snapshot, timid)
-        snapshot, decision = _decide(snapshot, timid)
+        snapshot, decision = _decide(snapshot, timid, self._think or decide)
         self._numbers["decide_ms"] = _ms_since(began)
         began = perf_counter()
         violations = verify(snapshot, decision)
@@ -276,11 +287,11 @@ class Loop:
         return min(RESYNC_S, max(0, self._next_ms - self._clock.now_ms()) / 1000)
 
 
-def _decide(snapshot: Snapshot, timid: Collection[str]) -> tuple[Snapshot, Decision]:
+def _decide(snapshot: Snapshot, timid: Collection[str], think: Think) -> tuple[Snapshot, Decision]:
     """The decision, and the snapshot that it is for: one in which those who may use free room only ask for nothing, where
     somebody would have to go for them."""
     while True:
-        decision = decide(snapshot)
+        decision = think(snapshot)
         in_vain = {row.beneficiary for row in decision.evictions if row.beneficiary in timid}
         if not in_vain:
             return snapshot, decision

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -33,6 +34,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class Meetings(Protocol):
+    """Where the tasks of a run meet, and who learns that they do."""
+
+    def meet(self, record: WorkloadRecord, tasks: tuple[TaskRecord, ...]) -> Master:
+        """Where the tasks of this run meet: the same for all that start in it."""
+        ...
+
+    def sync(self, live: Live) -> None:
+        """These are the records now."""
+        ...
 
 
 class Gangs:

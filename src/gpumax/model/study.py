@@ -130,10 +130,14 @@ class Run(msgspec.Struct, frozen=True):
     """What came of a scenario under one policy and seed. finished: whether all of it was played. window_s: over which use and the
     served hours of queues were measured; 0: unknown.
 
-    waits_s: 101 quantiles of the waits, from p0 to p100, for pictures. lost: part of the served GPU time that had to be repeated.
-    jain: fairness index over served / min(demand, quota) of the queues. violations: moments at which a queue within its quota
-    waited though over-quota victims ran, beyond grace. inflate only: allocation, fragments: by percent arrived, the part of GPU
-    capacity that was allocated, or free and of no use to the work that typically comes; placed: workloads with devices.
+    wait_s: all time in which not every task of a workload had room, waits after evictions included. waits_s: 101 quantiles of
+    these, from p0 to p100, for pictures. lost: part of the served GPU time that went into work that had been done before, and into
+    restarts. jain: fairness index over served / min(demand, quota) of the queues; jain_due: the same with no more counted as
+    served than that, so that what idle GPUs gave a queue beyond its quota counts as no unfairness. violations: moments at which a
+    queue within its quota waited though over-quota victims ran, beyond grace. stuck: workloads that had not ended when nothing
+    could happen any more. rule_breaks: how often a decision of gpumax broke a rule of its policy. inflate only: allocation,
+    fragments: by percent arrived, the part of GPU capacity that was allocated, or free and of no use to the work that typically
+    comes; placed: workloads with devices.
     """
 
     policy: str
@@ -157,6 +161,9 @@ class Run(msgspec.Struct, frozen=True):
     finished: bool = True
     window_s: float = 0.0
     scheduler: Effort = Effort(0, 0.0, 0.0)
+    jain_due: float = 1.0
+    stuck: int = 0
+    rule_breaks: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True):
