@@ -25,30 +25,51 @@ _NEVER: Final = ("annotation", "returns", "decorator_list", "bases")
 
 
 class Site(NamedTuple):
-    """A change of a tree, made by `apply`. function: the first line of the function around it; None: outside of all."""
+    """A change of a tree, made by `apply`.
+
+    function: the first line of the function around it, None outside of all; span: the lines of the statement around it.
+    """
 
     line: int
     function: int | None
+    span: tuple[int, int]
     apply: Callable[[], None]
 
 
 def sites(tree: ast.Module) -> list[Site]:
     """Every change that a module allows, in the same order for the same text."""
-    return list(_within(tree, None))
+    return list(_within(tree, None, (0, 0)))
 
 
-def _within(node: ast.AST, function: int | None) -> Iterator[Site]:
+def _within(node: ast.AST, function: int | None, span: tuple[int, int]) -> Iterator[Site]:
+    if isinstance(node, ast.stmt):
+        span = _span(node)
     if isinstance(node, ast.FunctionDef):
-        function = min([node.lineno, *(row.lineno for row in node.decorator_list)])
+        function = span[0]
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
     for where, apply in (*_changes(node), *_removals(node)):
-        yield Site(getattr(where, "lineno", 0), function, apply)
+        yield Site(
+            getattr(where, "lineno", 0),
+            function,
+            _span(where) if isinstance(where, ast.stmt) else span,
+            apply,
+        )
     for name, value in ast.iter_fields(node):
         if name not in _NEVER:
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
-                    yield from _within(child, function)
+                    yield from _within(child, function, span)
+
+
+def _span(node: ast.stmt) -> tuple[int, int]:
+    """The lines of a statement; of one that holds others, those before the first of them."""
+    first = min([node.lineno, *(row.lineno for row in getattr(node, "decorator_list", ()))])
+    body = getattr(node, "body", None) or getattr(node, "cases", None)
+    if not body:
+        return first, node.end_lineno or node.lineno
+    inner = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
+    return first, max(first, inner.lineno - 1)
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:

@@ -156,7 +156,7 @@ def requests(draw: st.DrawFn) -> Request:
     )  # fmt: skip
 
 
-class _Room:
+class Room:
     """What is left of nodes while running work is laid out."""
 
     def __init__(self, rows: tuple[Node, ...]) -> None:
@@ -222,7 +222,7 @@ class _Room:
 
 @st.composite
 def workloads(
-    draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: _Room, kinds: st.SearchStrategy[int]
+    draw: st.DrawFn, name: str, leaves: tuple[str, ...], room: Room, kinds: st.SearchStrategy[int]
 ) -> Workload:
     """A workload whose running tasks have room; what finds none waits."""
     wishes = draw(kinds)
@@ -271,7 +271,7 @@ def workloads(
     )
 
 
-def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: _Room, home: list[str]) -> Task:
+def _laid_out(draw: st.DrawFn, task: Task, starts: TaskState, room: Room, home: list[str]) -> Task:
     """The task running where it fits, seldom in another state; else waiting."""
     if starts == "pending" or not room.nodes:
         state: TaskState = "gated" if draw(st.integers(0, 19)) == 0 else "pending"
@@ -322,7 +322,7 @@ def snapshots(
     tree = draw(trees())
     parents = {queue.parent for queue in tree}
     leaves = tuple(queue.name for queue in tree if queue.name not in parents)
-    room = _Room(rows)
+    room = Room(rows)
     work = tuple(
         draw(workloads(f"w{number}", leaves, room, kinds))
         for number in range(draw(st.integers(1, most_workloads)))

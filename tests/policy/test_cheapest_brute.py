@@ -1,0 +1,125 @@
+"""Where room is made, against every node by itself: of all nodes the one on which it costs least by rule 6, however it is searched for."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+
+from brute import Unit
+from crowds import crowd, only_on
+from gpumax.loop.verify import verify
+from gpumax.model.decision import Decision
+from gpumax.model.slices import milli_of
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import Request, Task
+from gpumax.policy.decide import decide
+
+Cost = tuple[float, int, int, int, int, int]
+RECLAIM, PREEMPT = ("allocate", "reclaim"), ("allocate", "preempt")
+
+
+def _gone(snapshot: Snapshot, decision: Decision) -> list[Unit]:
+    names = {row.task for row in decision.evictions}
+    found = []
+    for workload in snapshot.workloads:
+        least = workload.groups[0].min
+        found += [
+            Unit(workload, (task,), core=False) for task in workload.tasks[least:] if task.name in names
+        ]
+        if workload.tasks[0].name in names:
+            found.append(Unit(workload, workload.tasks[:least], core=True))
+    assert names == {task.name for unit in found for task in unit.tasks}
+    return found
+
+
+def cost(snapshot: Snapshot, decision: Decision) -> Cost:
+    """Rule 6 for who goes, whether it goes on elsewhere or not."""
+    gone = _gone(snapshot, decision)
+    return (
+        _lowest(snapshot, decision, gone) if decision.evictions[0].cause == "reclaim" else 0.0,
+        max(unit.workload.priority for unit in gone),
+        sum(len(unit.tasks) for unit in gone if unit.core),
+        sum(len(unit.tasks) for unit in gone),
+        sum(_lost(snapshot, unit) for unit in gone),
+        -min(unit.workload.started_ms or 0 for unit in gone),
+    )
+
+
+def _lowest(snapshot: Snapshot, decision: Decision, gone: list[Unit]) -> float:
+    """How low the queue ends that ends lowest relative to its share, in the first resource that is asked for."""
+    asks = [task.request for row in snapshot.workloads if row.name == "A" for task in row.tasks]
+    resource = next(name for name in ("gpu", "cpu", "memory") if any(_asks(ask, name) for ask in asks))
+    shares = {row.queue: row for row in decision.shares if row.resource == resource}
+    ends = []
+    for name in {unit.workload.queue for unit in gone}:
+        given = [_held(task, resource) for unit in gone if unit.workload.queue == name for task in unit.tasks]
+        held = shares[name].allocated - sum(given)
+        ends.append(held / shares[name].share if shares[name].share else 1e9)
+    return -min(ends)
+
+
+def _asks(request: Request, resource: str) -> bool:
+    return bool(request.gpu or request.slices) if resource == "gpu" else _amount(request, resource) > 0
+
+
+def _amount(request: Request, resource: str) -> int:
+    return request.cpu_milli if resource == "cpu" else request.memory_mib
+
+
+def _held(task: Task, resource: str) -> int:
+    if resource == "gpu":
+        return sum(share.milli or milli_of(share.slices) for share in task.devices)
+    return _amount(task.request, resource)
+
+
+def _lost(snapshot: Snapshot, unit: Unit) -> int:
+    since = max(unit.workload.started_ms or 0, unit.workload.checkpointed_ms or 0)
+    return sum(_held(task, "gpu") for task in unit.tasks) * (snapshot.now_ms - since)
+
+
+@pytest.mark.parametrize("most_parts", [128, -1], ids=["exact", "bounded"])
+@pytest.mark.parametrize("passes", [RECLAIM, PREEMPT], ids=lambda passes: str(passes[1]))
+def test_room_is_made_on_the_node_where_it_costs_least(passes: tuple[str, ...], most_parts: int) -> None:
+    """Whatever is short there: devices, parts, slices, cores, memory, slots or others. Told one node after the other, none is cheaper."""
+    with patch("gpumax.policy.take.MOST_PARTS", most_parts):
+        for number in range(120):
+            snapshot = crowd(number, "a" if passes is RECLAIM else "q")
+            decision = decide(snapshot, passes)
+            alone = {node.name: decide(only_on(snapshot, node.name), passes) for node in snapshot.nodes}
+            _cheapest(number, snapshot, decision, alone)
+
+
+def _cheapest(number: int, snapshot: Snapshot, decision: Decision, alone: dict[str, Decision]) -> None:
+    assert verify(snapshot, decision) == (), number
+    found = {name: row for name, row in alone.items() if row.places and row.places[0].task == "A-0"}
+    if not any(place.task == "A-0" for place in decision.places):
+        assert not found, number
+        return
+    node = decision.places[0].node
+    assert found[node].evictions == decision.evictions, number
+    if not decision.evictions or any(row.cause == "consolidate" for row in decision.evictions):
+        return
+    costs = {
+        name: cost(snapshot, row)
+        for name, row in found.items()
+        if row.evictions and all(eviction.cause != "consolidate" for eviction in row.evictions)
+    }
+    assert costs[node] == min(costs.values()), f"{number}: {node} of {costs}"
+
+
+@pytest.mark.parametrize("passes", [RECLAIM, PREEMPT], ids=lambda passes: str(passes[1]))
+def test_the_exact_answer_is_never_worse_than_the_bounded_one(passes: tuple[str, ...]) -> None:
+    """For a gang of two or three tasks of two kinds: whom the bounded search serves the exact one serves, at no higher cost."""
+    for number in range(120):
+        snapshot = crowd(number, "a" if passes is RECLAIM else "q", gang=2 + number % 2)
+        exact = decide(snapshot, passes)
+        with patch("gpumax.policy.take.MOST_PARTS", -1):
+            bounded = decide(snapshot, passes)
+        assert verify(snapshot, exact) == verify(snapshot, bounded) == (), number
+        causes = {row.cause for row in (*exact.evictions, *bounded.evictions)}
+        if not bounded.evictions or "consolidate" in causes:
+            continue
+        if exact.evictions:
+            assert cost(snapshot, exact) <= cost(snapshot, bounded), number
+        assert {row.task for row in bounded.places} & {"A-0"} <= {row.task for row in exact.places}, number
