@@ -204,6 +204,15 @@ def test_trouble_of_the_loop(cli: Cli, api: FakeApi) -> None:
     assert "fail  loop        the journal can't be written" in result.out
 
 
+def test_what_decisions_warn_of(cli: Cli, api: FakeApi) -> None:
+    """It is said with a hint, and is no failure."""
+    api.on("GET /status", ok({"pid": 7, "version": __version__, "warnings": ["quotas exceed what there is"]}))
+    api.socket.chmod(0o600)
+    result = cli("doctor")
+    assert "warn  cluster     quotas exceed what there is" in result.out
+    assert "fail  cluster" not in result.out
+
+
 def test_server_elsewhere(data: Path) -> None:
     """With --server this machine's directory is not looked at."""
     names = [check.name for check in checks.checks(Where(server_option="http://127.0.0.1:1"))]

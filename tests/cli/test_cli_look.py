@@ -220,6 +220,18 @@ def test_status(cli: Cli, api: FakeApi) -> None:
     assert "2 running" in out
     assert "failed" not in out
     assert "decide ms 1.25" in out
+    assert "warning" not in out
+
+
+def test_status_says_what_decisions_warn_of(cli: Cli, api: FakeApi) -> None:
+    """One line a warning."""
+    api.on(
+        "GET /status", ok(STATUS | {"warnings": ["quotas exceed what there is", "n1 gives more than it has"]})
+    )
+    lines = [line.split(maxsplit=1) for line in cli("status").out.splitlines()]
+    assert [words for key, words in lines if key == "warning:"] == [
+        "quotas exceed what there is", "n1 gives more than it has",
+    ]  # fmt: skip
 
 
 def test_board(cli: Cli, api: FakeApi) -> None:

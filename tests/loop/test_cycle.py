@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpumax.errors import Stale
+from gpumax.loop.troubles import Troubles
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceShare
@@ -319,6 +320,36 @@ def test_a_decision_that_breaks_a_rule_is_not_carried_out(
     assert rig.journal.entries[-1][1].places == wrong.places
     assert rig.loop.last is not None
     assert [place.task for place in rig.loop.last.decision.places] == ["good-0"]
+
+
+def test_what_a_decision_warns_of_is_told_once(tmp_path: Path) -> None:
+    """Not in every cycle, nor when the amounts are others; of each node by itself, and again when it comes back."""
+    rig = Rig(tmp_path, queues=(queue("a", 8), queue("b", 8)))
+    rig.submit(spec("one", "a", gpu=8), spec("two", "b", gpu=6))
+    rig.cycle()
+    (told,) = rig.events("Warned")
+    assert told.startswith("quotas of gpu in the cluster exceed what there is (14 of 8)")
+    rig.submit(spec("three", "b"))
+    rig.cycle(2)
+    assert rig.loop.last is not None
+    assert "(15 of 8)" in rig.loop.last.decision.warnings[0]
+    assert rig.events("Warned") == [told]
+    rig.wish("two", "suspend")
+    rig.wish("three", "suspend")
+    rig.settle()
+    assert rig.loop.last.decision.warnings == ()
+    rig.wish("two", "run")
+    rig.cycle()
+    assert rig.events("Warned") == [told, told]
+
+
+def test_warnings_about_two_nodes_are_two(tmp_path: Path) -> None:
+    """The numbers of their names count."""
+    rig = Rig(tmp_path)
+    troubles = Troubles(rig.store, rig.clock)
+    one, two = "n1 holds 2 cores more than there are", "n2 holds 2 cores more than there are"
+    assert [event.message for event in troubles.warned([one], 0)] == [one]
+    assert [event.message for event in troubles.warned([one, two], 0)] == [two]
 
 
 def test_files_of_deleted_work_go(tmp_path: Path) -> None:

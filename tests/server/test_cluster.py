@@ -187,6 +187,18 @@ def test_the_status_counts_and_notes(there: Served) -> None:
     assert status["started"] == "2026-01-01T00:00:00Z"
 
 
+def test_the_status_says_what_the_last_decision_warns_of(there: Served) -> None:
+    """Two queues that want all of their quota, which is more than there is; it is an event, too."""
+    assert there.get("/status")["warnings"] == []
+    for name in ("one", "two"):
+        there.submit([{"kind": "queue", "name": name, "quota": {"gpu": 8}}])
+        there.submit({"name": name, "project": name, "run": "x", "resources": {"gpu": 8}})
+    there.eventually(lambda: there.get("/status")["warnings"], "it is said")
+    (warning,) = there.get("/status")["warnings"]
+    assert warning.startswith("quotas of gpu in the cluster exceed what there is (16 of 8)")
+    assert [row["message"] for row in there.get("/events")["items"] if row["kind"] == "Warned"] == [warning]
+
+
 def test_a_cluster_of_no_nodes_is_no_error() -> None:
     """Every list is there, and empty."""
     nothing: list[Node] = []

@@ -231,9 +231,10 @@ class Loop:
         self._numbers["verify_ms"] = _ms_since(began)
         self._numbers["decisions"] += 1
         self._numbers["rule_breaks"] += len(violations)
-        broken = self._troubles.broken(violations, snapshot.now_ms)
+        told = self._troubles.broken(violations, snapshot.now_ms)
+        told += self._troubles.warned(decision.warnings, snapshot.now_ms)
         try:
-            after = self._bind(live, kept, broken, snapshot.now_ms)
+            after = self._bind(live, kept, told, snapshot.now_ms)
         finally:
             self._write_down(snapshot, decision)
         self._again_ms = next_decision_ms(snapshot)

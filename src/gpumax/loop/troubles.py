@@ -1,8 +1,9 @@
-"""What keeps the loop from doing its work, and rules that decisions broke: told once, in the log and as events."""
+"""What keeps the loop from doing its work, rules that decisions broke, and what they warn of: told once, in the log and as events."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -14,6 +15,8 @@ from gpumax.ports.clock import Clock
 from gpumax.ports.store import Store
 
 _log: Final = logging.getLogger("gpumax.loop")
+_AMOUNT: Final = re.compile(r"(?<![\w.-])\d[\d.]*")
+"""A number that is no part of a name."""
 
 
 class Troubles:
@@ -24,6 +27,7 @@ class Troubles:
         self._clock = clock
         self._now: dict[EventKind, str] = {}
         self._broken: frozenset[str] = frozenset()
+        self._warned: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return "; ".join(self._now.values())
@@ -53,6 +57,15 @@ class Troubles:
             Event(now_ms, "RuleBroken", f"rule {found.rule}: {found.message}", found.workload, found.task)
             for found in fresh
         )
+
+    def warned(self, warnings: Sequence[str], now_ms: int) -> tuple[Event, ...]:
+        """Events for warnings that the last decision didn't have; one that says the same with other amounts is no new one."""
+        kinds = {_AMOUNT.sub("#", warning): warning for warning in warnings}
+        fresh = [warning for kind, warning in kinds.items() if kind not in self._warned]
+        self._warned = frozenset(kinds)
+        for warning in fresh:
+            _log.warning("%s", warning)
+        return tuple(Event(now_ms, "Warned", warning) for warning in fresh)
 
 
 def _in_words(error: Exception) -> str:

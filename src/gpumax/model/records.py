@@ -20,7 +20,7 @@ Wish = Literal["run", "suspend", "stop", "delete"]
 EventKind = Literal[
     "Submitted", "Placed", "Started", "Held", "Evicted", "Exited", "Retried", "Lost", "Suspended", "Resumed",
     "Stopping", "Suspending", "Deleting", "Stopped", "Succeeded", "Failed", "Deleted", "QueueSet", "QueueDeleted", "RuleBroken", "Refused",
-    "CycleFailed", "JournalFailed",
+    "CycleFailed", "JournalFailed", "Warned",
 ]  # fmt: skip
 
 

@@ -118,6 +118,10 @@ def server(where: Where) -> Iterator[Check]:
     yield _speaks(status)
     for trouble in status.get("trouble") or ():
         yield Check("loop", "fail", str(trouble), f"mend that; see {where.data / 'server.log'}")
+    for warning in status.get("warnings") or ():
+        yield Check(
+            "cluster", "warn", str(warning), "`gpumax queue list` and `gpumax nodes` show what there is"
+        )
     for note in (status.get("engine") or {}).get("notes") or ():
         yield Check("engine", "ok", str(note))
 

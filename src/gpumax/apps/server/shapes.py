@@ -389,6 +389,10 @@ class Status(BaseModel):
     started: str
     engine: EngineStatus
     trouble: list[str] = Field(description="What keeps the server from doing its work.")
+    warnings: list[str] = Field(
+        description="What the last decision found amiss: quotas that exceed what there is, nodes that give more than they have, "
+        "gangs below their minimum."
+    )
     loop: dict[str, Number]
     counts: dict[str, int] = Field(description="Workloads by state.")
 

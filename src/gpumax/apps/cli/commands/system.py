@@ -275,6 +275,7 @@ def status(where: Where, output: str) -> None:
         ("engine", f"{_devices(engine)} on {_nodes(engine)}"),
         *(("note", str(note)) for note in engine.get("notes") or ()),
         *(("trouble", str(trouble)) for trouble in found.get("trouble") or ()),
+        *(("warning", str(warning)) for warning in found.get("warnings") or ()),
         ("workloads", ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"),
         ("loop", ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in loop.items())),
     ]

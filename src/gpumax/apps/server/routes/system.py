@@ -19,7 +19,8 @@ def get_status(site: Here) -> shapes.Status:
     about, loop = site.about, site.loop
     if loop.last is None:
         site.settle()
-    nodes = loop.last.snapshot.nodes if loop.last is not None else ()
+    last = loop.last
+    nodes = last.snapshot.nodes if last is not None else ()
     node_count, device_count = cluster.count(nodes)
     return shapes.Status(
         version=__version__,
@@ -35,6 +36,7 @@ def get_status(site: Here) -> shapes.Status:
             notes=list(about.notes),
         ),
         trouble=[loop.trouble] if loop.trouble else [],
+        warnings=list(last.decision.warnings) if last is not None else [],
         loop=loop.status,
         counts={str(state): count for state, count in site.store.counts().items()},
     )
