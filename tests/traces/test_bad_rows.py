@@ -9,7 +9,7 @@ import pytest
 
 from formats.kit import faults_of
 from gpumax.errors import BadFile
-from gpumax.traces.collect import MOST_TOLD, Wish
+from gpumax.traces.collect import MOST_TOLD, UNSORTED, Wish
 from gpumax.traces.read import CUT, read_trace
 from traces.kit import HEAD, bad, read
 
@@ -85,7 +85,7 @@ def test_rows_in_any_order_are_sorted_and_that_is_noted(tmp_path: Path) -> None:
     """It is no fault."""
     trace = read(tmp_path, HEAD + "b,9,1,1,a\na,9,1,1,a\nc,3,1,1,a\n")
     assert [arrival.name for arrival in trace.arrivals] == ["c", "a", "b"]
-    assert trace.notes == {"come earlier than the row before; sorted": 1}
+    assert trace.notes == {UNSORTED: 1}
     assert trace.bad_rows == 0
 
 

@@ -39,7 +39,7 @@ class BadRow(msgspec.Struct, frozen=True):
 class Trace(msgspec.Struct, frozen=True):
     """Arrivals sorted by moment, then name. rows: that were read. bad: the first rows that were left out; bad_rows: how many were.
 
-    notes: what else is worth knowing about the rows, in words, by how many; such rows are no faults.
+    notes: what rows did that is no fault but worth knowing, by how many: `never ran`.
     """
 
     arrivals: tuple[Arrival, ...] = ()

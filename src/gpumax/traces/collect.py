@@ -21,8 +21,9 @@ OnBadRow = Literal["skip", "stop"]
 MOST_TOLD: Final = 50
 """How many bad rows are told one by one."""
 
-OUTSIDE: Final = "outside of the chosen time"
-STILL_RUNNING: Final = "still ran when the trace ends; counted up to there"
+OUTSIDE: Final = "lay outside of the chosen time"
+UNSORTED: Final = "came earlier than the row before (sorted here)"
+STILL_RUNNING: Final = "still ran when the trace ended (counted up to there)"
 NEVER_RAN: Final = "never ran"
 
 
@@ -93,7 +94,7 @@ class Collector:
         get = row.get
         submitted = cells.moment("submitted", text) if (text := get("submitted")) else self._no("submitted")
         if submitted < self._before:
-            self.notes["come earlier than the row before; sorted"] += 1
+            self.notes[UNSORTED] += 1
         self._before = submitted
         span = self.wish.between
         if span is not None and not span[0] <= submitted < span[1]:

@@ -13,8 +13,9 @@ from gpumax.traces.objects import Document, at, listed, objects, text
 from gpumax.traces.source import Source
 from gpumax.units import MILLI
 
-NO_POD: Final = "no pod"
-PART_OF_GANG: Final = "a pod of a gang that other pods are part of, too"
+NO_POD: Final = "told of no pod"
+PART_OF_GANG: Final = "told of another pod of a gang"
+EARLIER: Final = "told of an earlier state of a pod"
 
 _GPU: Final = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
 _PARTS: Final = ("gpu-fraction", "gpumax.dev/gpu-fraction")
@@ -70,7 +71,7 @@ def read_kubernetes(source: Source, collector: Collector, *, timed: bool) -> Non
             continue
         # Of a pod that is told of again and again, the last word counts.
         if (key := text(document, "metadata", "uid") or pod.name) in pods:
-            collector.passed("an earlier state of a pod")
+            collector.passed(EARLIER)
         pods[key] = pod
     gangs: dict[str, list[_Pod]] = {}
     for pod in pods.values():

@@ -21,7 +21,7 @@ from gpumax.traces.slurm import is_slurm, read_slurm
 from gpumax.traces.source import Source, opened
 from gpumax.traces.table import header
 
-CUT: Final = "has no end and may be cut off; it is the last line"
+CUT: Final = "had no end (the last line; it may be cut off)"
 
 Reader = Callable[..., None]
 """Gives what a source holds to a collector."""

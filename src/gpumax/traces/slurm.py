@@ -14,7 +14,7 @@ from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING, Collector
 from gpumax.traces.source import Source
 from gpumax.traces.table import Row, header, picked
 
-STEP: Final = "a step of a job"
+STEP: Final = "told of a step of a job"
 
 _NEEDED: Final = ("JobID", "Submit", "Start", "End")
 _OTHERS: Final = (

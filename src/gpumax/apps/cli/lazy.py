@@ -53,6 +53,7 @@ SECTIONS: Final[Sections] = {
     },
     "Study": {
         "decide": Entry("decide:decide_command", "Decide on a snapshot file; needs no server."),
+        "trace": Entry("trace:trace", "What is in a trace of another cluster; convert one."),
         "replay": Entry("replay:replay", "Decide again what a journal holds, and compare."),
     },
     "Other": {
