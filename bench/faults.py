@@ -6,6 +6,7 @@ A fault outside of all functions takes an import of its own.
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib.abc
 import importlib.machinery
@@ -18,39 +19,30 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 import pytest
 
-from mutate import changed, told
+from mutate import MARK, changed, marked, told
 
 ROOT: Final = Path(__file__).parents[1]
 POLICY: Final = ROOT / "src" / "gpumax" / "policy"
 TESTS: Final = ("tests/policy", "tests/properties")
 EXAMPLES: Final = "20"
 """How many clusters each property draws: a look in seconds. The same ones in every run."""
-OFTEN: Final = 1000
-"""A test that enters a function more often is taken to reach all of it: to look on would take too long."""
 A_FUNCTION: Final = 1
 """The flag of code that is a function's, and not a class's."""
-
-Line = tuple[str, int]
-"""A file of the policy, and a line of it."""
+TO_BE_LOADED: Final = 77
+"""The exit status of a process that can't put a fault into what is loaded."""
 
 
 class Mutant(NamedTuple):
-    """A change of a module, by its number there; its function and the lines of its statement, as of a Site."""
+    """A change of a module, by its number there. inside: whether it is in a function."""
 
     path: Path
     number: int
-    function: int | None
-    span: tuple[int, int]
-
-    def lines(self) -> set[Line]:
-        """Of these a test reaches one, where it reaches the fault at all."""
-        first, last = self.span
-        return {(self.path.name, line) for line in range(first, last + 1)}
+    inside: bool
 
     def code(self) -> CodeType:
         """The module with the change, compiled: it stands in no file."""
@@ -63,9 +55,9 @@ class Mutant(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a test does without a fault: the lines that it reaches, of those that were asked about, and its seconds."""
+    """What a test does without a fault: which faults it would reach, by their places in the list, and its seconds."""
 
-    lines: frozenset[Line]
+    reached: frozenset[int]
     seconds: float
 
 
@@ -100,63 +92,32 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 class Watch:
-    """Notes which of these lines each test reaches, and how long it takes."""
+    """Notes which faults each test would reach, and how long it takes."""
 
-    def __init__(self, lines: set[Line]) -> None:
+    def __init__(self, mutants: list[Mutant]) -> None:
         self.tests: dict[str, dict[str, Any]] = {}
-        self._lines = lines
-        self._asked: dict[CodeType, frozenset[int]] = {}  # by function, those of its lines
-        self._left: dict[CodeType, set[int]] = {}  # those that the test hasn't reached yet
-        self._entered: dict[CodeType, int] = {}  # how often it was looked for them
+        self._mutants = mutants
+
+    def prepare(self) -> None:
+        """Mark where the faults would be."""
+        marks: dict[Path, dict[int, int]] = {}
+        for at, mutant in enumerate(self._mutants):
+            marks.setdefault(mutant.path, {})[mutant.number] = at
+        for path, numbers in marks.items():
+            tree = marked(path.read_text(encoding="utf-8"), numbers)
+            put(path, compile(tree, str(path), "exec"))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Any:
-        """Around each test."""
-        self._left.clear()
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+        """Around each test, with what is made ready for it."""
+        reached: set[int] = set()
+        setattr(builtins, MARK, reached.add)
         start = time.process_time()
-        sys.settrace(self._enter)
         try:
             return (yield)
         finally:
-            sys.settrace(None)
-            reached = sorted(
-                (Path(code.co_filename).name, line)
-                for code, left in self._left.items()
-                for line in self._asked[code] - left
-            )
-            self.tests[item.nodeid] = {"lines": reached, "seconds": time.process_time() - start}
-
-    def _enter(self, frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
-        code = frame.f_code
-        asked = self._asked.get(code)
-        if asked is None:
-            asked = self._asked[code] = self._of(code)
-        if not asked:
-            return None
-        left = self._left.get(code)
-        if left is None:
-            left = self._left[code] = set(asked)
-            left.discard(code.co_firstlineno)
-            self._entered[code] = 0
-        if not left:
-            return None
-        self._entered[code] += 1
-        if self._entered[code] > OFTEN:
-            left.clear()
-            return None
-
-        def step(frame: FrameType, _: str, __: object) -> Callable[..., Any] | None:
-            left.discard(frame.f_lineno)
-            return step if left else None
-
-        return step
-
-    def _of(self, code: CodeType) -> frozenset[int]:
-        if not code.co_filename.startswith(str(POLICY)):
-            return frozenset()
-        name = Path(code.co_filename).name
-        lines = {line for _, _, line in code.co_lines() if line is not None} | {code.co_firstlineno}
-        return frozenset(line for line in lines if (name, line) in self._lines)
+            seconds = time.process_time() - start
+            self.tests[item.nodeid] = {"reached": sorted(reached), "seconds": seconds}
 
 
 class Loaded:
@@ -171,8 +132,7 @@ class Loaded:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running the tests one after the other."""
         self._items = {item.nodeid: item for item in session.items}
-        lines = set[Line]().union(*(mutant.lines() for mutant in self._mutants))
-        tests = self._watched(session, lines)
+        tests = self._watched(session)
 
         def attempt(mutant: Mutant, names: list[str]) -> int:
             if not names:
@@ -182,18 +142,16 @@ class Loaded:
             return int(not self._pass(session, names))
 
         left, unknown = tried(self._mutants, tests, self._jobs, attempt)
-        rows = [
-            {"name": name, "lines": sorted(row.lines), "seconds": row.seconds} for name, row in tests.items()
-        ]
-        told_apart = {"tests": rows, "left": left, "unknown": unknown}
-        self._into.write_text(json.dumps(told_apart))
+        rows = {name: {"reached": sorted(row.reached), "seconds": row.seconds} for name, row in tests.items()}
+        self._into.write_text(json.dumps({"tests": rows, "left": left, "unknown": unknown}))
         return True
 
-    def _watched(self, session: pytest.Session, lines: set[Line]) -> dict[str, Known]:
+    def _watched(self, session: pytest.Session) -> dict[str, Known]:
         with tempfile.NamedTemporaryFile() as file:
             pid = os.fork()
             if pid == 0:
-                watch = Watch(lines)
+                watch = Watch(self._mutants)
+                watch.prepare()
                 session.config.pluginmanager.register(watch)
                 fine = self._pass(session, list(self._items))
                 Path(file.name).write_text(json.dumps(watch.tests))
@@ -225,22 +183,20 @@ class Chosen:
         )
 
 
-TO_BE_LOADED: Final = 77
-"""The exit status of a process that can't put a fault into what is loaded."""
-
-
 def known(rows: dict[str, dict[str, Any]]) -> dict[str, Known]:
     """What was noted of tests."""
-    return {
-        name: Known(frozenset((file, line) for file, line in row["lines"]), row["seconds"])
-        for name, row in rows.items()
-    }
+    return {name: Known(frozenset(row["reached"]), row["seconds"]) for name, row in rows.items()}
 
 
 def inject(mutant: Mutant) -> bool:
     """Put a fault into the loaded module; False where that takes an import."""
-    fresh = {code.co_qualname: code for code in _functions(mutant.code())}
-    name, put = str(mutant.path), False
+    return mutant.inside and put(mutant.path, mutant.code())
+
+
+def put(path: Path, module: CodeType) -> bool:
+    """Give the functions of a loaded module other code, where it differs; whether any did."""
+    fresh = {code.co_qualname: code for code in _functions(module)}
+    name, different = str(path), False
     for found in gc.get_objects():
         if not isinstance(found, FunctionType) or found.__code__.co_filename != name:
             continue
@@ -250,8 +206,8 @@ def inject(mutant: Mutant) -> bool:
                 found.__code__ = code
             except ValueError:  # it has other names of functions around it
                 return False
-            put = True
-    return put
+            different = True
+    return different
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:
@@ -279,7 +235,12 @@ def tried(
     while waiting or running:
         while waiting and len(running) < jobs:
             at = waiting.pop()
-            running[_start(mutants[at], tests, attempt)] = at
+            mine = {
+                name: row.seconds
+                for name, row in tests.items()
+                if not mutants[at].inside or at in row.reached
+            }
+            running[_start(mutants[at], mine, attempt)] = at
         pid, status = os.wait()
         at = running.pop(pid)
         done += 1
@@ -291,20 +252,14 @@ def tried(
     return left, unknown
 
 
-def _start(mutant: Mutant, tests: dict[str, Known], attempt: Callable[[Mutant, list[str]], int]) -> int:
-    """The process in which its tests run, the shortest first."""
-    lines = mutant.lines()
-    mine = {
-        test: row.seconds
-        for test, row in tests.items()
-        if mutant.function is None or not lines.isdisjoint(row.lines)
-    }
+def _start(mutant: Mutant, tests: dict[str, float], attempt: Callable[[Mutant, list[str]], int]) -> int:
+    """The process in which these tests run, the shortest first; tests: with their seconds."""
     pid = os.fork()
     if pid == 0:
-        seconds = 20 + round(5 * sum(mine.values()))
+        seconds = 20 + round(5 * sum(tests.values()))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         silent(1, 2)
-        os._exit(attempt(mutant, sorted(mine, key=lambda test: mine[test])))
+        os._exit(attempt(mutant, sorted(tests, key=lambda name: tests[name])))
     return pid
 
 
@@ -337,12 +292,18 @@ def survivors(mutants: list[Mutant], jobs: int) -> list[Mutant]:
         if os.waitpid(pid, 0)[1] or not into.stat().st_size:
             sys.exit("a test fails without any fault")
         found = json.loads(into.read_bytes())
-    tests = known({row["name"]: row for row in found["tests"]})
-    rest = [mutants[at] for at in found["unknown"]]
+    tests, unknown = known(found["tests"]), found["unknown"]
+    at = {place: number for number, place in enumerate(unknown)}
+    # By their places among those that are left.
+    rows = {
+        name: Known(frozenset(at[place] for place in row.reached if place in at), row.seconds)
+        for name, row in tests.items()
+    }
 
     def attempt(mutant: Mutant, names: list[str]) -> int:
         sys.meta_path.insert(0, Finder(mutant))
         return run(sorted({name.partition("::")[0] for name in names}), Chosen(names))
 
-    left, _ = tried(rest, tests, jobs, attempt)
-    return sorted([*(mutants[at] for at in found["left"]), *(rest[at] for at in left)])
+    rest = [mutants[place] for place in unknown]
+    left, _ = tried(rest, rows, jobs, attempt)
+    return sorted([*(mutants[place] for place in found["left"]), *(rest[place] for place in left)])

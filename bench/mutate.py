@@ -25,51 +25,52 @@ _NEVER: Final = ("annotation", "returns", "decorator_list", "bases")
 
 
 class Site(NamedTuple):
-    """A change of a tree, made by `apply`.
+    """A change of a tree.
 
-    function: the first line of the function around it, None outside of all; span: the lines of the statement around it.
+    apply: make it. mark: note a number, by a call of MARK, whenever the statement around it is reached; None outside of all
+    functions.
     """
 
     line: int
-    function: int | None
-    span: tuple[int, int]
     apply: Callable[[], None]
+    mark: Callable[[int], None] | None
+
+
+MARK: Final = "__reached__"
 
 
 def sites(tree: ast.Module) -> list[Site]:
     """Every change that a module allows, in the same order for the same text."""
-    return list(_within(tree, None, (0, 0)))
+    return list(_within(tree, None))
 
 
-def _within(node: ast.AST, function: int | None, span: tuple[int, int]) -> Iterator[Site]:
-    if isinstance(node, ast.stmt):
-        span = _span(node)
-    if isinstance(node, ast.FunctionDef):
-        function = span[0]
+def _within(node: ast.AST, mark: Callable[[int], None] | None) -> Iterator[Site]:
+    """mark: of the statement around it, where that is in a function."""
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
-    for where, apply in (*_changes(node), *_removals(node)):
-        yield Site(
-            getattr(where, "lineno", 0),
-            function,
-            _span(where) if isinstance(where, ast.stmt) else span,
-            apply,
-        )
+    for where, apply in _changes(node):
+        yield Site(getattr(where, "lineno", 0), apply, mark)
+    inside = mark is not None or isinstance(node, ast.FunctionDef)
     for name, value in ast.iter_fields(node):
-        if name not in _NEVER:
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
-                    yield from _within(child, function, span)
+        rows = value if isinstance(value, list) else [value]
+        for child in rows if name not in _NEVER else ():
+            if isinstance(child, ast.stmt):
+                here = _marker(rows, child) if inside else None
+                for at, apply in _removals(rows, child):
+                    yield Site(at.lineno, apply, here)
+                yield from _within(child, here)
+            elif isinstance(child, ast.AST):
+                # Defaults are read when a function is defined.
+                outside = isinstance(node, ast.FunctionDef) and name == "args"
+                yield from _within(child, None if outside else mark)
 
 
-def _span(node: ast.stmt) -> tuple[int, int]:
-    """The lines of a statement; of one that holds others, those before the first of them."""
-    first = min([node.lineno, *(row.lineno for row in getattr(node, "decorator_list", ()))])
-    body = getattr(node, "body", None) or getattr(node, "cases", None)
-    if not body:
-        return first, node.end_lineno or node.lineno
-    inner = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
-    return first, max(first, inner.lineno - 1)
+def _marker(rows: list[ast.stmt], statement: ast.stmt) -> Callable[[int], None]:
+    def mark(number: int) -> None:
+        call = ast.Call(ast.Name(MARK, ast.Load()), [ast.Constant(number)], [])
+        rows.insert(rows.index(statement), ast.copy_location(ast.Expr(call), statement))
+
+    return mark
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
@@ -100,15 +101,10 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
             pass
 
 
-def _removals(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
+def _removals(rows: list[ast.stmt], row: ast.stmt) -> Iterator[tuple[ast.stmt, Callable[[], None]]]:
     """Calls for their effect, and `continue`."""
-    for body in (getattr(node, name, None) for name in ("body", "orelse")):
-        if isinstance(body, list):
-            for at, row in enumerate(body):
-                if isinstance(row, ast.Continue) or (
-                    isinstance(row, ast.Expr) and isinstance(row.value, ast.Call)
-                ):
-                    yield row, _item(body, at, ast.Pass())
+    if isinstance(row, ast.Continue) or (isinstance(row, ast.Expr) and isinstance(row.value, ast.Call)):
+        yield row, _item(rows, rows.index(row), ast.Pass())
 
 
 def _item(rows: list[T], at: int, new: T) -> Callable[[], None]:
@@ -136,4 +132,15 @@ def changed(text: str, number: int) -> ast.Module:
     """The module with one change."""
     tree = ast.parse(text)
     sites(tree)[number].apply()
+    return ast.fix_missing_locations(tree)
+
+
+def marked(text: str, marks: dict[int, int]) -> ast.Module:
+    """The module with the statements around these changes marked, each by a number."""
+    tree = ast.parse(text)
+    found = sites(tree)
+    for number, note in marks.items():
+        mark = found[number].mark
+        if mark is not None:
+            mark(note)
     return ast.fix_missing_locations(tree)

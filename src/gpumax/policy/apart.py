@@ -108,6 +108,7 @@ class _Lack:
         domain = stands[0] if stands else self._nearest(level)
         here = level.domain == domain
         free, what = self._free(here)
+        before = self._ledger.later.copy()
         left = self._fill(here)
         short, spread = shortfall(self._world, self._ledger.later, left, here)
         nearest = self._world.nodes.names[next(iter(spread))] if spread else ""
@@ -118,8 +119,7 @@ class _Lack:
             message = f"{needs}; in {self._empty}{where}, {nearest} comes nearest and lacks {amounts(short)}"
         elif nearest and short.keys() <= {what}:
             row = self._world.nodes.row_of[nearest]
-            room = self._ledger.later
-            there = int(room.gpus[row] if what == "gpu" else room.cpu[row])
+            there = int(before.gpus[row] if what == "gpu" else before.cpu[row])
             message += f", {format_count(there)} of them on {nearest}" if there and there < free else ""
         elif nearest:
             message += f"; {nearest} comes nearest and lacks {amounts(short)}"

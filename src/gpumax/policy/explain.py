@@ -171,7 +171,7 @@ def _leaves(evictions: list[Eviction]) -> list[str]:
             continue
         takers = sorted({row.beneficiary for row in rows if row.beneficiary})
         for_whom = f" for {some(takers)}" if takers else ""
-        nodes = some(sorted({row.restarts_on for row in rows if row.restarts_on is not None}))
+        nodes = some(sorted({row.restarts_on or "" for row in rows}))
         one = len(rows) == 1
         doing = f"{'moves' if one else 'move'} to {nodes}" if moved else f"{'makes' if one else 'make'} way"
         said.append(f"{len(rows)} of its tasks {doing}{for_whom} ({rows[0].cause}).")

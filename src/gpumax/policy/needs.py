@@ -18,7 +18,7 @@ from gpumax.policy.forecast import NONE
 from gpumax.policy.gang import Gang
 from gpumax.policy.short import Lack
 from gpumax.policy.tree import Account, Vector
-from gpumax.policy.words import amounts, listed, more, some
+from gpumax.policy.words import amounts, count, listed, more, some
 from gpumax.policy.world import World
 from gpumax.units import MILLI, UNLIMITED, format_duration
 
@@ -146,7 +146,7 @@ class Needs:
         if not self.starts(replace(snapshot, nodes=nodes)):
             return
         first = [f"{more(short)} free on {name}" for name, short in list(rows.items())[:3]]
-        rest = [f"more on {len(rows) - 3} other nodes"] if len(rows) > 3 else []
+        rest = [f"more on {count(len(rows) - 3, 'other node')}"] if len(rows) > 3 else []
         yield Need("room", f"with {listed(first + rest)}", nodes=rows)
 
 
@@ -177,8 +177,8 @@ def _larger(node: Node, short: dict[str, int], ask: Ask) -> Node:
         model=gpu.model or known.model if gpu is not None else known.model,
         memory_mib=max(known.memory_mib, gpu.memory_mib if gpu is not None else 0),
     )
-    count = -(-short.get("gpu", 0) // MILLI)
-    added = tuple(replace(device, index=device.index + number) for number in range(count))
+    many = -(-short.get("gpu", 0) // MILLI)
+    added = tuple(replace(device, index=device.index + number) for number in range(many))
     extended = {name: had + short.get(name, 0) for name, had in node.extended.items()}
     return replace(
         node,

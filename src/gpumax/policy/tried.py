@@ -16,7 +16,7 @@ from gpumax.policy.minimum import loose
 from gpumax.policy.preempt import Seniority
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
-from gpumax.policy.words import amount
+from gpumax.policy.words import amount, singular
 from gpumax.policy.world import World
 from gpumax.units import format_duration
 
@@ -82,7 +82,8 @@ def _giver(world: World, rights: Rights, account: Account, running: list[_Work])
     amounts = Amounts(*held)
     soft = [work for work in running if work.soft]
     if not soft:
-        said = f"the {what} of {account.name} run non-preemptible work"
+        runs = "runs" if singular(RESOURCES[resource], held[resource]) else "run"
+        said = f"the {what} of {account.name} {runs} non-preemptible work"
         return Tried("reclaim", "non_preemptible", said, account.name, amounts)
     if not rights.may_be_asked(account, tuple(r for r in range(3) if held[r])):
         return Tried("reclaim", "within_share", _guard(account, resource), account.name, amounts)
@@ -108,10 +109,10 @@ def _protected(world: World, pass_: str, account: Account, young: list[_Work], r
     first = min(work.until_ms for work in young)
     wait = format_duration(-(-(first - world.snapshot.now_ms) // 1000) * 1000)
     held = _sum(young)
-    said = (
-        f"{amount(RESOURCES[resource], held[resource])} of {account.name} are within their minimum runtime, "
-        f"the first for {wait} more"
-    )
+    one = singular(RESOURCES[resource], held[resource])
+    are, the_first = ("is within its", "") if one else ("are within their", "the first ")
+    what = amount(RESOURCES[resource], held[resource])
+    said = f"{what} of {account.name} {are} minimum runtime, {the_first}for {wait} more"
     return Tried(pass_, "min_runtime", said, account.name, Amounts(*held), first)
 
 

@@ -18,12 +18,14 @@ def amount(resource: str, value: int) -> str:
         return f"{bare(resource, value)} of memory"
     if resource == "tasks":
         return count(value, "task slot")
-    return f"{value} {named(resource)}"
+    if resource[:1].isdigit() and resource[1:3] == "g.":
+        return count(value, f"{resource} slice")
+    return f"{value} {resource}"
 
 
-def named(resource: str) -> str:
-    """The name of a slice profile as one; other names as they are."""
-    return f"{resource} slice" if resource[:1].isdigit() and resource[1:3] == "g." else resource
+def singular(resource: str, value: int) -> bool:
+    """Whether verbs about an amount are in the singular."""
+    return resource == "memory" or value == MILLI or (resource == "gpu" and 0 < value < MILLI)
 
 
 def bare(resource: str, value: int) -> str:
