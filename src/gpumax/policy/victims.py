@@ -342,17 +342,19 @@ def _spared(node: OneNode, tally: Tally, chosen: list[Part], fixed: frozenset[Pa
     """Without those that need not go: the worst to lose is spared first."""
     if len(chosen) < 2:
         return chosen
-    kept = list(chosen)
+    tied = {extra for part in chosen for extra in part.rest}
+    spared: set[Part] = set()
     for part in reversed(chosen):
-        if part in fixed or any(part in other.rest for other in kept):
+        if part in fixed or part in tied:
             continue
         node.free(part.helds, -1)
         if node.fits():
-            kept.remove(part)
+            spared.add(part)
+            tied.difference_update(part.rest)
             tally.count(part, -1)
         else:
             node.free(part.helds)
-    return kept
+    return [part for part in chosen if part not in spared]
 
 
 def cost_of(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
