@@ -1,10 +1,12 @@
 """The examples of README.md and docs/ are true: they are read and run as they stand.
 
-- ```yaml          a snapshot or a workload file; it is read. `file=NAME` behind it also saves it for the page's commands.
+- ```yaml          a snapshot, a scenario or a workload file; it is read.
 - ```console       lines that start with `$ ` are run in the order of the page, in a directory of the page's own, and exit
                    with 0. A line that ends in a backslash goes on. `exit=2` behind it names another exit code; `output`:
                    what is printed is what stands there.
 - ```python        is run by Python, after the files and commands above it.
+
+A block of any kind with `file=NAME` behind it is saved under that name for the page's commands.
 
 A page that says `gpumax up` gets a server of its own, in the background. Blocks of any other kind (```sh, ```text) are
 never run, nor are commands that start with `make`, `git` or `pip` or that watch (`-w`, `--watch`, `-f`).
@@ -24,6 +26,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gpumax.formats.scenario import SCENARIO
 from gpumax.formats.snapshot import load_snapshot
 from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
@@ -87,10 +90,9 @@ class Page:
 
     def take(self, block: Block) -> None:
         """Save, run and compare, whatever the block asks for."""
-        if block.kind == "yaml":
-            if name := block.word("file"):
-                (self.home / name).write_text(block.text, encoding="utf-8")
-        elif block.kind == "python":
+        if name := block.word("file"):
+            (self.home / name).write_text(block.text, encoding="utf-8")
+        if block.kind == "python":
             self.run(
                 f"{sys.executable} -c '{block.text.replace(chr(39), chr(39) + chr(92) + chr(39) + chr(39))}'",
                 0,
@@ -149,11 +151,13 @@ def test_examples_do_what_the_page_says(path: Path, page: Page) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=_id)
 def test_files_on_a_page_are_sound(path: Path) -> None:
-    """Snapshots and workload files that people will copy."""
+    """Snapshots, scenarios and workload files that people will copy."""
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.kind == "yaml":
             parsed = parse_text(block.text.encode(), _id(path))
-            if isinstance(parsed[0].document, dict) and _SNAPSHOT & parsed[0].document.keys():
+            if isinstance(parsed[0].document, dict) and "arrivals" in parsed[0].document:
+                SCENARIO.read(parsed[0].document)
+            elif isinstance(parsed[0].document, dict) and _SNAPSHOT & parsed[0].document.keys():
                 load_snapshot(block.text, source=_id(path))
             else:
                 projects = sorted(set(re.findall(r"project: *([\w.-]+)", block.text)) | {"default"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -79,7 +79,9 @@ def inspect(trace: Trace, format: str = "", window: tuple[int, int] | None = Non
     window: first moment, and the first one after it; None: from the first arrival to the last. Work that came before it and still ran
     is part of the load, and of nothing else.
     """
-    mine = [one for one in trace.arrivals if window is None or window[0] <= one.submitted_ms < window[1]]
+    mine: Sequence[Arrival] = trace.arrivals
+    if window is not None:
+        mine = [one for one in mine if window[0] <= one.submitted_ms < window[1]]
     if not mine:
         odd = oddities(trace, (), 0.0)
         return Inspection(format, trace.rows, 0, trace.bad_rows, odd=tuple(odd), bad=trace.bad)
@@ -111,35 +113,42 @@ class _Columns:
 
     def load(self, name: str, queue: str | None) -> Load:
         """The load of one tenant, or of all."""
-        mine = np.ones_like(self._inside) if queue is None else self._queue == self._numbers[queue]
+        mine = slice(None) if queue is None else np.flatnonzero(self._queue == self._numbers[queue])
         submitted, duration, gpus = self.submitted[mine], self.duration[mine], self.gpus[mine]
-        own = mine & self._inside
-        gpu_hours = float(np.dot(self.duration[own], self.gpus[own])) / _HOUR_MS
+        own = self._inside[mine]
+        gpu_hours = float(np.dot(duration * own, gpus)) / _HOUR_MS
         times, levels = self._levels(submitted, duration, gpus)
-        order = np.argsort(levels, kind="stable")
+        mean_of = float(np.dot(times, levels))
+        order = np.argsort(levels)
+        levels = levels[order]
         reached = np.cumsum(times[order])
         whole = float(reached[-1])
+        del order, times
 
         def quantile(part: float) -> float:
-            at = min(int(np.searchsorted(reached, part * whole)), len(order) - 1)
-            return round(float(levels[order][at]), 3)
+            at = min(int(np.searchsorted(reached, part * whole)), len(levels) - 1)
+            return round(float(levels[at]), 3)
 
-        mean = float(np.dot(times, levels)) / whole if whole else float(levels.max(initial=0.0))
+        mean = mean_of / whole
         return Load(
             name, int(own.sum()), round(gpu_hours, 3), round(mean, 3),
-            quantile(0.95), quantile(0.99), round(float(levels.max(initial=0.0)), 3),
+            quantile(0.95), quantile(0.99), round(float(levels[-1]), 3),
         )  # fmt: skip
 
     def _levels(self, submitted: Numbers, duration: Numbers, gpus: Numbers) -> tuple[Numbers, Numbers]:
         """Spans between events from the first arrival to the last, and the GPUs in use in each."""
-        moments = np.concatenate((submitted, submitted + duration))
-        changes = np.concatenate((gpus, -gpus))
         # At equal moments those who leave come first: whoever follows takes their place.
-        order = np.lexsort((changes, moments))
-        moments = np.clip(moments[order], self.first, self.last)
-        levels = np.concatenate(([0.0], np.cumsum(changes[order])))
-        edges = np.concatenate(([float(self.first)], moments, [float(self.last)]))
-        spans = np.diff(edges)
+        moments = np.concatenate((submitted + duration, submitted))
+        changes = np.concatenate((-gpus, gpus))
+        order = np.argsort(moments, kind="stable")
+        moments, changes = moments[order], changes[order]
+        # In place, because traces of millions of rows are large enough.
+        del order
+        np.clip(moments, self.first, self.last, out=moments)
+        levels = np.concatenate(([0.0], np.cumsum(changes, out=changes)))
+        del changes
+        spans = np.diff(moments, prepend=float(self.first), append=float(self.last))
+        del moments
         kept = spans > 0
         if not kept.any():
             # All at one moment: the most is what there is to say.
@@ -168,7 +177,7 @@ class _Columns:
         return found
 
 
-def _durations(arrivals: list[Arrival]) -> Times:
+def _durations(arrivals: Sequence[Arrival]) -> Times:
     """How long work runs."""
     seconds = np.fromiter((one.duration_ms for one in arrivals), np.float64, len(arrivals)) / 1000
     p50, p90, p99 = (round(float(value), 3) for value in np.quantile(seconds, (0.5, 0.9, 0.99)))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
+from itertools import groupby
 from operator import attrgetter
 from typing import Final
+
+import numpy as np
 
 from gpumax.formats.scalars import write_time
 from gpumax.model.trace import Arrival, Trace
@@ -56,7 +60,11 @@ def _of_times(arrivals: Sequence[Arrival]) -> Iterator[str]:
         yield f"Nothing came for {format_duration(gap)} from {since} on."
     if zero := sum(not one.duration_ms for one in arrivals):
         yield f"{_count(zero, 'workload')} ran for no time at all."
-    often, count = Counter(map(attrgetter("duration_ms"), arrivals)).most_common(1)[0]
+    # As an array, because a table of millions of durations would take more memory than the trace.
+    lasting, counts = np.unique(
+        np.fromiter((one.duration_ms for one in arrivals), np.int64), return_counts=True
+    )
+    often, count = int(lasting[counts.argmax()]), int(counts.max())
     if count >= max(_LEAST, _OFTEN * len(arrivals)) and often:
         yield f"{_count(count, 'workload')} ran for exactly {format_duration(often)}: perhaps a limit, not their end."
     last = arrivals[-1].submitted_ms
@@ -85,17 +93,15 @@ def _of_sizes(arrivals: Sequence[Arrival], gpu_hours: float) -> Iterator[str]:
         yield f"{_count(idle, 'workload')} of {len(arrivals):,} asked for no GPU."
     if parts := sum(one.devices > 0 and one.milli < MILLI for one in arrivals):
         yield f"{_count(parts, 'workload')} asked for a part of a GPU."
-    twins = len(arrivals) - len(
-        {(one.submitted_ms, one.duration_ms, one.devices, one.queue, one.user) for one in arrivals}
-    )
+    twins = sum(map(_twins, (list(same) for _, same in groupby(arrivals, attrgetter("submitted_ms")))))
     if twins >= max(_LEAST, _OFTEN * len(arrivals)):
         yield f"{_count(twins, 'workload')} came with another of the same moment, tenant, size and duration."
     if not gpu_hours:
         return
-    hours = sorted((one.duration_ms * one.devices * one.milli for one in arrivals), reverse=True)
-    few = max(1, len(hours) // 100)
-    part = sum(hours[:few]) / MILLI / _HOUR_MS / gpu_hours
-    if len(hours) >= 100 and part > 0.25:
+    few = max(1, len(arrivals) // 100)
+    largest = nlargest(few, (one.duration_ms * one.devices * one.milli for one in arrivals))
+    part = sum(largest) / MILLI / _HOUR_MS / gpu_hours
+    if len(arrivals) >= 100 and part > 0.25:
         yield f"The largest 1 % of the workloads make up {100 * part:.0f} % of the GPU hours."
     tenants: Counter[str] = Counter()
     for one in arrivals:
@@ -105,6 +111,11 @@ def _of_sizes(arrivals: Sequence[Arrival], gpu_hours: float) -> Iterator[str]:
         yield f"{name or 'Work of no tenant'} makes up {100 * most / MILLI / _HOUR_MS / gpu_hours:.0f} % of the GPU hours."
     if len(tenants) == 1 and not name:
         yield "It knows no tenants."
+
+
+def _twins(same: list[Arrival]) -> int:
+    """How many workloads of one moment are like another one of them."""
+    return len(same) - len({(one.duration_ms, one.devices, one.queue, one.user) for one in same})
 
 
 def _count(count: int, what: str) -> str:
