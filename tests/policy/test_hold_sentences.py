@@ -304,6 +304,14 @@ def test_the_steps_of_a_decision_may_be_used_up_before_its_turn() -> None:
     )
 
 
+def test_those_who_ask_the_same_are_held_for_the_same_reason() -> None:
+    """The second isn't looked at again, and is told what the first is."""
+    sketch = Sketch("n1: bb", Policy(max_evictions=1)).with_queues(queue("a", 4), queue("b", 0, weight=0))
+    sketch.run("b", "b").wait("A", "a", gpu=2).wait("B", "a", gpu=2)
+    said = "needs 2 GPUs; n1 comes nearest and lacks 2 GPUs; more would have to go for it than the 1 of max_evictions"
+    assert [hold(sketch, name).message for name in "AB"] == [said, said]
+
+
 def test_a_share_that_is_held_takes_nothing_back() -> None:
     """By the first queue on the way up that holds its own."""
     sketch = Sketch("n1: ccbb").with_queues(

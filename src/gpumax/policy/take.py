@@ -86,7 +86,7 @@ class _Taking:
         self.looked = 0  # how much was searched, against search_steps
         self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
-        self._hopeless: set[object] = set()
+        self._hopeless: dict[object, str] = {}  # by what is asked, the workload that asked in vain
 
     def run(self, gangs: list[Gang]) -> None:
         """Try every gang in fair order, each chunk once."""
@@ -142,7 +142,9 @@ class _Taking:
             return None
         # Inside a queue nobody comes later who may take more.
         key = (gang.account.index, gang.fixed, sign(gang.chunk()))
-        if key in self._hopeless:
+        like = self._hopeless.get(key)
+        if like is not None:
+            self._share_reason(gang.workload.name, like)
             return None
         # Whole attempts only, so that every decision gets at least one done and none ends half way.
         if self.looked >= self.world.snapshot.policy.search_steps:
@@ -150,8 +152,16 @@ class _Taking:
             return None
         spots = self._serve(gang)
         if spots is None and (self.world.ties is None or not needy(gang.chunk())):
-            self._hopeless.add(key)
+            self._hopeless[key] = gang.workload.name
         return spots
+
+    def _share_reason(self, name: str, like: str) -> None:
+        """A workload is held for the reason for which one that asks the same is."""
+        world = self.world
+        if like in world.bounded:
+            world.bounded.add(name)
+        if like in world.reserved:
+            world.reserved[name] = world.reserved[like]
 
     def _serve(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk, with the evictions that it takes; None where it can't be served."""
