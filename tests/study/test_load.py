@@ -133,6 +133,29 @@ def test_inflate_needs_no_moments(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_trace_of_a_known_format_needs_no_columns(tmp_path: Path) -> None:
+    """In its place stands its format, or nothing."""
+    pods = (
+        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,creation_time,deletion_time,scheduled_time\n"
+        "p-0,12000,16384,1,460,T4,0,100,10\np-1,12000,16384,2,1000,,5,,\n"
+    )
+    write(tmp_path, {"pods.csv": pods})
+    inflate = "protocol: inflate\nqueues: null\narrivals: {trace: pods.csv}"
+    assert [arrival.name for arrival in scenario(tmp_path, inflate).arrivals] == ["p-0", "p-1"]
+    replay = "queues: null\narrivals: {trace: pods.csv, format: openb}"
+    assert [(arrival.name, arrival.duration_ms) for arrival in scenario(tmp_path, replay).arrivals] == [
+        ("p-0", 90_000)
+    ]  # fmt: skip
+
+
+def test_a_trace_of_another_format_than_named_is_refused(tmp_path: Path) -> None:
+    """With what it lacks."""
+    with pytest.raises(
+        BadFile, match=r'arrivals\.trace: found no such column in "jobs\.csv", line 1, column "JobID"'
+    ):
+        scenario(tmp_path, "arrivals: {trace: jobs.csv, format: slurm}")
+
+
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     """Those of the file, and those of its tables."""
     write(tmp_path, {"vc.csv": "vc,nodes\nx,-1\nx,2\ny,2\ny,3\n"})

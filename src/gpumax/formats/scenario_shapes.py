@@ -51,7 +51,7 @@ TRACE_FORMATS: Final = ("csv", "slurm", "philly", "openb", "helios", "kubernetes
 ON_BAD_ROW: Final = ("skip", "stop")
 
 MOST_NODES: Final = 100_000
-_FILE: Final = Text(r"[^\x00-\x1f\x7f]+", "the name of a file", most=4096)
+_FILE: Final = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]+", "the name of a file", most=4096)
 _COLUMN: Final = Text(
     r"[^\x00-\x1f\x7f\ud800-\udfff]*", "a column of the file, as its first line calls it", most=1024
 )
@@ -116,8 +116,11 @@ class _Moment:
 
 
 def _span(moments: tuple[int, ...]) -> tuple[int, int]:
-    if len(moments) != 2 or moments[0] >= moments[1]:
-        raise Bad([Wrong((), f"{len(moments)} moments" if len(moments) != 2 else "an end before its beginning", "a first moment, and a later one")])  # fmt: skip
+    wanted = "a first moment, and a later one"
+    if len(moments) != 2:
+        raise wrong(moments, wanted)
+    if moments[0] >= moments[1]:
+        raise Bad([Wrong((), "an end before its beginning", wanted)])
     return moments[0], moments[1]
 
 
@@ -253,28 +256,23 @@ QUEUES: Final[Shape[tuple[Queue, ...] | Table]] = ByType(
 )  # fmt: skip
 
 
-class _Part:
-    """A part of one device, as text: thousandths."""
-
-    def read(self, value: object) -> str:
-        """The thousandths, as text."""
-        milli = Decimal(MILLI).read(value)
-        if not isinstance(value, str) or not 1 <= milli <= MILLI:
-            raise wrong(value, 'a part of one device in quotes, like "0.5"')
-        return str(milli)
-
-    def schema(self, defs: dict[str, Schema]) -> Schema:
-        """A decimal."""
-        return {"type": "string", "pattern": r"^(?:0?\.[0-9]{1,3}|1|1\.0{1,3})$"}
+_PART: Final = Text(r"0?\.[0-9]{1,3}|1|1\.0{1,3}", 'a part of one device in quotes, like "0.5"', most=5)
 
 
 def _sizes(parts: Mapping[str, int]) -> dict[int, int]:
     if not parts:
         raise Bad([Wrong((), "an empty object", 'at least one size, like {"0.5": 1}')])
-    return {int(milli): count for milli, count in sorted(parts.items(), key=lambda pair: int(pair[0]))}
+    sizes: dict[int, int] = {}
+    for part, count in parts.items():
+        milli = Decimal(MILLI).read(part)
+        if not milli:
+            raise Bad([Wrong((part,), show(part), "more than nothing")])
+        # The same part may be written in two ways.
+        sizes[milli] = sizes.get(milli, 0) + count
+    return dict(sorted(sizes.items()))
 
 
-SIZES: Final[Shape[dict[int, int]]] = Then(Map(_Part(), Whole(1, 1 << 31)), _sizes)
+SIZES: Final[Shape[dict[int, int]]] = Then(Map(_PART, Whole(1, 1 << 31)), _sizes)
 """Parts of one device by how often."""
 
 
