@@ -1,0 +1,88 @@
+"""A study makes every run, side by side if asked, and keeps what is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpumax.model.study import Failed, Result, Run
+from gpumax.study.run import Play, Step, run_study
+from study.plays import SCENARIO, broken, endless, killed, refused, sound, stopped
+
+ALL = [("static-fifo", 1), ("static-fifo", 2), ("gpumax", 1), ("gpumax", 2)]
+THREE = [ALL[0], *ALL[2:]]
+
+
+def names(result: Result) -> list[tuple[str, int]]:
+    """Policy and seed of each run."""
+    return [(run.policy, run.seed) for run in result.runs]
+
+
+def test_the_result_does_not_depend_on_how_many_run_side_by_side() -> None:
+    """Runs stand in the order of the scenario's policies and seeds."""
+    alone = run_study(SCENARIO, play=sound, command="gpumax simulate x")
+    assert names(alone) == ALL
+    assert (alone.failed, alone.unfinished) == ((), 0)
+    assert alone.command == "gpumax simulate x"
+    assert run_study(SCENARIO, jobs=3, play=sound, command="gpumax simulate x") == alone
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_it_says_how_far_each_run_is(jobs: int) -> None:
+    """Never backwards, to its end."""
+    steps: list[Step] = []
+    run_study(SCENARIO, jobs=jobs, play=sound, watch=steps.append)
+    for number in range(4):
+        parts = [step.part for step in steps if step.number == number]
+        assert parts == sorted(parts)
+        assert parts[-1] == 1.0
+        assert len(parts) > 2
+    assert sorted(step.number for step in steps if isinstance(step.end, Run)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize(
+    ("play", "why"), [(refused, "a gang of 64 GPUs has no partition"), (broken, "KeyError: 'n7'")]
+)
+def test_a_run_that_breaks_is_named_and_takes_no_other_along(play: Play, why: str, jobs: int) -> None:
+    """With its policy, its seed and why."""
+    result = run_study(SCENARIO, jobs=jobs, play=play)
+    assert names(result) == THREE
+    assert result.failed == (Failed("static-fifo", 2, why),)
+    assert result.unfinished == 0
+
+
+def test_a_process_that_dies_is_a_run_that_broke() -> None:
+    """As when the machine has no memory left."""
+    result = run_study(SCENARIO, jobs=2, play=killed)
+    assert names(result) == THREE
+    (failed,) = result.failed
+    assert (failed.policy, failed.seed) == ("static-fifo", 2)
+    assert (
+        failed.error
+        == "its process ended with signal 9; the machine may be short of memory, try fewer --jobs"
+    )
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupt_keeps_what_is_done(jobs: int) -> None:
+    """And says how many are missing."""
+    ended: list[int] = []
+    begun: set[int] = set()
+
+    def watch(step: Step) -> None:
+        begun.add(step.number)
+        if step.end is not None:
+            ended.append(step.number)
+        if ended == [0] and begun == {0, 1}:
+            raise KeyboardInterrupt
+
+    result = run_study(SCENARIO, jobs=jobs, play=endless, watch=watch)
+    assert names(result) == ALL[:1]
+    assert result.unfinished == 3
+
+
+def test_a_run_that_was_stopped_is_the_last() -> None:
+    """It is kept, marked, and counts as missing."""
+    result = run_study(SCENARIO, play=stopped)
+    assert [run.finished for run in result.runs] == [True, False]
+    assert result.unfinished == 3
