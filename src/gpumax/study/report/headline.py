@@ -1,0 +1,36 @@
+"""A study in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpumax.model.study import Result
+from gpumax.study.report import inflation, sizes
+from gpumax.study.report.groups import Group, pair
+from gpumax.study.report.words import count, duration
+
+
+def headline(result: Result, found: Sequence[Group]) -> str:
+    """What a reader is to remember, with both sides of the comparison, whoever does better."""
+    subject, other = pair(found)
+    if subject is None:
+        return "No run was played to its end"
+    if result.protocol == "inflate" or subject.mean.allocation:
+        return (
+            inflation.finding(found) if any(group.mean.allocation for group in found) else "Nothing arrived"
+        )
+    if len({group.mean.gpus for group in found}) > 1 and (both := sizes.equal(found)) is not None:
+        few, many = both.subject.mean.gpus, both.other.mean.gpus
+        words = f"{both.subject.policy} needs {count(few)} GPUs where {both.other.policy} needs {count(many)}"
+        return f"{words}, for the same work and the same waits"
+    wait = duration(subject.mean.wait_s.p99)
+    words = f"99 % of workloads start within {wait} under {subject.label}"
+    if other is None:
+        return f"On {count(subject.mean.gpus)} GPUs, {words}"
+    theirs = duration(other.mean.wait_s.p99)
+    words += f" and under {other.label}" if theirs == wait else f", within {theirs} under {other.label}"
+    return f"On the same {count(subject.mean.gpus)} GPUs, {words}" if _same(subject, other) else words
+
+
+def _same(subject: Group, other: Group) -> bool:
+    return subject.mean.gpus == other.mean.gpus
