@@ -46,7 +46,7 @@ _RUNS = st.builds(
     window_s=_AMOUNTS,
     scheduler=st.builds(Effort, _COUNTS, _AMOUNTS, _AMOUNTS),
 )
-_RESULTS = st.builds(
+RESULTS = st.builds(
     Result,
     scenario=_TEXT,
     runs=st.lists(_RUNS, max_size=2).map(tuple),
@@ -92,7 +92,7 @@ def test_the_published_example_is_read() -> None:
 
 
 @_SOME
-@given(_RESULTS)
+@given(RESULTS)
 def test_what_is_written_is_read_again(result: Result) -> None:
     """Equal, with equal bytes, whatever names and rows it carries."""
     written = encode_result(result)
@@ -101,7 +101,7 @@ def test_what_is_written_is_read_again(result: Result) -> None:
 
 
 @_SOME
-@given(_RESULTS)
+@given(RESULTS)
 def test_what_is_written_fits_its_schema(result: Result) -> None:
     """Whatever it holds."""
     root = schema("result")

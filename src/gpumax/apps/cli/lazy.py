@@ -54,6 +54,8 @@ SECTIONS: Final[Sections] = {
     "Study": {
         "decide": Entry("decide:decide_command", "Decide on a snapshot file; needs no server."),
         "trace": Entry("trace:trace", "What is in a trace of another cluster; convert one."),
+        "simulate": Entry("simulate:simulate", "Play a trace under several policies, and compare them."),
+        "report": Entry("simulate:report", "Draw results of simulate as a page or as pictures."),
         "replay": Entry("replay:replay", "Decide again what a journal holds, and compare."),
     },
     "Other": {

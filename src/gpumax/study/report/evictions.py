@@ -56,7 +56,7 @@ def _draw(shown: Sequence[Group], width: float) -> Canvas:
     most = max(total(group.mean) + group.mean.evictions.failure for group in shown)
     for number, group in enumerate(shown):
         y, x = _ROW * number, 0.0
-        canvas.text(group.label, 0, y + 14, "b", most=26 if width < 500 else 60)
+        canvas.text(group.label, 0, y + 14, "b", room=width - 110)
         canvas.text(f"{percent(group.mean.lost)} repeated", width, y + 14, "", "end")
         for cause in _CAUSES:
             tasks = getattr(group.mean.evictions, cause)
@@ -67,5 +67,5 @@ def _draw(shown: Sequence[Group], width: float) -> Canvas:
         causes = [
             f"{count(tasks)} {cause}" for cause in _CAUSES if (tasks := getattr(group.mean.evictions, cause))
         ]
-        canvas.text(" · ".join(causes), 0, y + 43, "m", most=52 if width < 500 else 0)
+        canvas.text(" · ".join(causes), 0, y + 43, "m", room=width)
     return canvas

@@ -93,7 +93,7 @@ GLANCE: Final = (
     Column("99 % start within", lambda run: duration(run.wait_s.p99)),
     Column("mean completion", lambda run: duration(run.completion_s.mean)),
     Column(
-        "evicted, repeated", lambda run: f"{count(total(run))}, {percent(run.lost)}" if total(run) else "none"
+        "evicted, lost", lambda run: f"{count(total(run))}, {percent(run.lost)}" if total(run) else "none"
     ),
     Column("Jain", lambda run: f"{run.jain:.3f}"),
 )

@@ -51,7 +51,8 @@ def pair(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
         by_policy.setdefault(group.policy, {})[group.mean.gpus] = group
     subject = next((name for name in SUBJECTS if name in by_policy), None)
     if subject is None:
-        return (found[0] if found else None), None
+        first = [*found[:2], None, None]
+        return first[0], first[1]
     mine = by_policy[subject]
     names = [name for name in (*BASELINES, *by_policy) if name in by_policy and name not in SUBJECTS]
     if not names:

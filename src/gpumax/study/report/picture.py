@@ -13,7 +13,7 @@ from gpumax.study.report.svg import Canvas
 WIDE: Final = 780.0
 """A picture on a screen or on paper, in points of its own."""
 
-NARROW: Final = 340.0
+NARROW: Final = 320.0
 """The same on a phone: drawn anew, because letters that shrink can't be read."""
 
 _ROW: Final = 18.0
@@ -82,7 +82,7 @@ def ends(canvas: Canvas, labels: Sequence[Label], x: float, low: float, high: fl
     for label, y in zip(labels, places, strict=True):
         canvas.path("a", [(x + 2, label.y), (x + 10, y), (x + 14, y)])
         sample(canvas, label.color, x + 16, y)
-        canvas.text(label.text, x + 43, y + 4, most=18)
+        canvas.text(label.text, x + 43, y + 4, room=canvas.width - x - 110)
         canvas.text(label.figure, canvas.width - 2, y + 4, "b", "end")
 
 
@@ -90,7 +90,7 @@ def legend(canvas: Canvas, labels: Sequence[Label], x: float, y: float) -> None:
     """The same below a picture, a line each."""
     for number, label in enumerate(labels):
         sample(canvas, label.color, x, y + _ROW * number)
-        canvas.text(label.text, x + 29, y + 4 + _ROW * number, most=28)
+        canvas.text(label.text, x + 29, y + 4 + _ROW * number, room=canvas.width - x - 110)
         canvas.text(label.figure, canvas.width - 10, y + 4 + _ROW * number, "b", "end")
 
 

@@ -49,19 +49,25 @@ def finding(found: Sequence[Group]) -> str:
     """How many queues went beyond their quota, and whether any got less than its due."""
     group = found[0]
     queues, whole = group.mean.queues, hours(group.mean)
-    above = sum(queue.served > queue.quota * whole * 1.005 for queue in queues)
-    below = [queue.name for queue in queues if queue.served < ENOUGH * min(queue.demand, queue.quota * whole)]
-    words = f"Under {group.label} {above} of {plural(len(queues), 'queue')} use{'s' if above == 1 else ''} more than its quota on average"
-    if above != 1:
-        words = words.replace("its quota", "their quota")
-    if not below:
-        return f"{words}, and none gets less than its due"
-    return f"{words}; {count(len(below))} get{'s' if len(below) == 1 else ''} less than {'its' if len(below) == 1 else 'their'} due"
+    above = sum(_most(queue, whole) > queue.quota * 1.005 for queue in queues)
+    below = [queue for queue in queues if queue.served < ENOUGH * min(queue.demand, queue.quota * whole)]
+    less = f"{count(len(below)) if below else 'none'} {'gets' if len(below) < 2 else 'get'} less than {'its' if len(below) < 2 else 'their'} due"
+    if not above:
+        return f"Under {group.label} no queue goes beyond its quota, and {less}"
+    beyond = "goes beyond its quota" if above == 1 else "go beyond their quota"
+    return (
+        f"Under {group.label} {count(above)} of {plural(len(queues), 'queue')} {beyond} at times, and {less}"
+    )
+
+
+def _most(queue: QueueRun, whole: float) -> float:
+    """The most GPUs that a queue used in any step; on average, where nobody noted the steps."""
+    return max((*queue.held, queue.served / whole))
 
 
 def hours(run: Run) -> float:
     """The hours over which its queues were served; 0: unknown."""
-    if run.window_s:
+    if run.window_s >= 1:
         return run.window_s / 3600
     # What all of them were served is what was requested and ran.
     capacity = run.use.requested * run.gpus
@@ -89,7 +95,7 @@ def _draw(shown: Sequence[Group], found: Sequence[Group], names: Sequence[str], 
     tall = _HEAD + _ROW * len(names) + 34
     canvas = Canvas(width, tall * (len(shown) // columns))
     most = max(
-        max(queue.quota, queue.demand / hours(group.mean), queue.served / hours(group.mean), 1)
+        max(queue.quota, queue.demand / hours(group.mean), _most(queue, hours(group.mean)), 1)
         for group in shown
         for queue in _rows(group, names)
     )
@@ -106,7 +112,7 @@ def _panel(
 ) -> None:
     whole = hours(group.mean)
     foot = top + _HEAD + _ROW * len(rows)
-    canvas.text(group.label, left, top + 14, "b", most=26)
+    canvas.text(group.label, left, top + 14, "b", room=across.end + 76 - left - 110)
     canvas.text("99 % start within", across.end + 76, top + 14, "m", "end")
     for figure, words in across.marks:
         canvas.line("g", across.at(figure), top + _HEAD - 4, across.at(figure), foot)
@@ -114,9 +120,12 @@ def _panel(
     for number, queue in enumerate(rows):
         y = top + _HEAD + _ROW * number
         asked, used = queue.demand / whole, queue.served / whole
-        tip = f"{queue.name}: quota {queue.quota:.0f}, asked for {asked:.1f}, used {used:.1f} GPUs"
-        canvas.text(queue.name, left + 88, y + 14, "", "end", most=13)
+        tip = f"{queue.name}: quota {queue.quota:.0f}, asked for {asked:.1f}, used {used:.1f}, at most {_most(queue, whole):.1f} GPUs"
+        canvas.text(queue.name, left + 88, y + 14, "", "end", room=86)
         canvas.box("h", across.start, y + 3, across.at(asked) - across.start, 13, tip)
         canvas.box(f"f{color}", across.start, y + 6, across.at(used) - across.start, 7, tip)
+        most = across.at(_most(queue, whole))
+        canvas.line(f"l{color}", across.at(used), y + 9.5, most, y + 9.5)
+        canvas.line(f"l{color}", most, y + 6, most, y + 13)
         canvas.line("q", across.at(queue.quota), y, across.at(queue.quota), y + 19)
         canvas.text(duration(queue.wait_p99_s), across.end + 76, y + 14, "", "end")

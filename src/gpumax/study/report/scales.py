@@ -107,10 +107,12 @@ def apart(wanted: Sequence[float], least: float, low: float, high: float) -> lis
     places: list[float] = []
     for block in blocks:
         places += [_start(block) + least * number for number in range(round(block[1]))]
-    if places:
-        # All of them move together where they would leave the picture.
-        places = [place + max(0.0, low - places[0]) for place in places]
-        places = [place - max(0.0, places[-1] - high) for place in places]
+    # What would leave the picture pushes its neighbours back.
+    for number in range(len(places)):
+        places[number] = max(places[number], low if number == 0 else places[number - 1] + least)
+    for number in reversed(range(len(places))):
+        after = places[number + 1] - least if number < len(places) - 1 else high
+        places[number] = min(places[number], after)
     found = [0.0] * len(wanted)
     for number, place in zip(order, places, strict=True):
         found[number] = place

@@ -20,7 +20,7 @@ from gpumax.study.report.scales import apart, numbers, waits
 from gpumax.study.report.svg import Canvas
 from gpumax.study.report.words import count, duration, factor
 
-_LEFT: Final = 70.0
+_LEFT: Final = 78.0
 _HEIGHT: Final = 260.0
 _TOP: Final = 12.0
 
@@ -116,7 +116,13 @@ def _draw(found: Sequence[Group], width: float) -> Canvas:
             tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % within {duration(group.mean.wait_s.p99)}"
             canvas.dot(f"f{color}", x, y, 4.5, tip)
         if wide:
-            canvas.text(policy, across.at(last.mean.gpus) + 10, height + 4, "b halo", most=20)
+            canvas.text(
+                policy,
+                across.at(last.mean.gpus) + 10,
+                height + 4,
+                "b halo",
+                room=width - across.at(last.mean.gpus) - 12,
+            )
     if not wide:
         legend(canvas, [Label(policy, palette[policy], 0) for policy in shown], 6, foot + 58)
     return canvas

@@ -22,7 +22,7 @@ LIGHT: Final = Theme(
     ink="#16191d",
     muted="#565d66",
     rule="#dfe3e8",
-    lines=("#0067b8", "#c8500a", "#00795f", "#8c3a80", "#3a3f45", "#8a6a00", "#3f97c9", "#7b828a"),
+    lines=("#005fae", "#e05a08", "#004f3d", "#c455a0", "#2b1c14", "#665c00", "#4a9bd0", "#9b8f6a"),
 )
 DARK: Final = Theme(
     paper="#111417",
@@ -30,7 +30,7 @@ DARK: Final = Theme(
     ink="#eceff2",
     muted="#a7afb8",
     rule="#343b43",
-    lines=("#5bb0f5", "#ff8d4d", "#3ecda2", "#e38fd2", "#d5dae0", "#dcbb45", "#9ad4f7", "#98a1ab"),
+    lines=("#4aa8ff", "#ff8a45", "#35c08f", "#ff7fd6", "#f2f4f7", "#d8e04a", "#a9c9ff", "#8e97a1"),
 )
 DASHES: Final = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 4", "1 4", "9 3 2 3 2 3")
 """Of the lines, in the order of their colours."""
@@ -108,13 +108,13 @@ code{{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono
 pre{{margin:8px 0 0;padding:12px;background:var(--paper);border:1px solid var(--rule);border-radius:6px;white-space:pre-wrap}}
 details summary{{cursor:pointer;font-weight:600}}
 details[open] summary{{margin-bottom:10px}}
-@media screen and (max-width:680px){{
+@media screen and (max-width:740px){{
 main{{padding:20px 12px 32px}}
 h1{{font-size:24px}}
 h2{{font-size:18px}}
-section,figure{{padding:16px 14px}}
+section,figure{{padding:16px 12px}}
 svg.wide{{display:none}}
-svg.narrow{{display:block}}
+svg.narrow{{display:block;max-width:460px;margin:0 auto}}
 table.cards thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
 table.cards,table.cards caption,table.cards tbody{{display:block;width:100%}}
 table.cards tr{{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:8px 10px;border-top:1px solid var(--rule);padding:10px 0}}

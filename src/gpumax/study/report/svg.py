@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 from typing import Final
+from unicodedata import east_asian_width
 
 from gpumax.study.report.style import Theme, drawing
 
@@ -13,12 +14,40 @@ _UNSAFE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u
 # Marks that turn the direction of text around would turn the words after a name, too.
 _TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_BOLD: Final = 1.14
+_WIDTHS: Final = {
+    **dict.fromkeys("ijl.,:;'|!", 4.6), **dict.fromkeys(" -()[]/\\tfr", 5.1), **dict.fromkeys("w", 9.9), **dict.fromkeys("m%", 11.8),
+    **dict.fromkeys("MW@", 12.2), "\u00a0": 4.0, "…": 12.0,
+}  # fmt: skip
+
 Point = tuple[float, float]
 
 
 def clean(text: str) -> str:
     """Text as it may stand in HTML or XML: escaped, without characters that these forbid or that turn other text around."""
     return escape(_TURNS.sub("", _UNSAFE.sub("�", text)))
+
+
+def fitted(text: str, room: float, *, bold: bool = False) -> str:
+    """So much of a text as fits, with three dots for the rest."""
+    thick = _BOLD if bold else 1.0
+    if sum(map(_wide, text)) * thick <= room:
+        return text
+    left = room / thick - _wide("…")
+    for number, char in enumerate(text):
+        left -= _wide(char)
+        if left < 0:
+            return text[:number] + "…"
+    return text
+
+
+def _wide(char: str) -> float:
+    """Points that a character takes at most, in the widest of the fonts that a system has for pages."""
+    if char in _WIDTHS:
+        return _WIDTHS[char]
+    if char.isascii():
+        return 8.6 if char.isupper() else 7.7
+    return 12.5 if east_asian_width(char) in "WF" else 11.0
 
 
 class Canvas:
@@ -64,10 +93,12 @@ class Canvas:
         )
 
     def text(
-        self, text: str, x: float, y: float, kind: str = "", anchor: str = "start", most: int = 0
+        self, text: str, x: float, y: float, kind: str = "", anchor: str = "start", room: float | None = None
     ) -> None:
-        """Words. most: so many characters; the whole is told where somebody points at it."""
-        words = text if not most or len(text) <= most else text[: most - 1] + "…"
+        """Words. room: how wide they may be; where they are cut, the whole is told where somebody points at them."""
+        if not text:
+            return
+        words = text if room is None else fitted(text, room, bold="b" in kind.split())
         tip = f"<title>{clean(text)}</title>" if words != text else ""
         named = f' class="{kind}"' if kind else ""
         placed = f' text-anchor="{anchor}"' if anchor != "start" else ""

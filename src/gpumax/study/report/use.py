@@ -27,7 +27,12 @@ def use_over_time(found: Sequence[Group]) -> Picture | None:
         finding(found),
         "GPUs at work over time, as a part of all: what was asked for and ran. "
         + ("The thin line is all GPUs of which anything was held. " if any(map(_apart, shown)) else "")
-        + "The figure behind each name is the mean over the window of the study.",
+        + "The figure behind each name is the mean over the window of the study"
+        + (
+            ", which ends at the upright line."
+            if any(_ends_early(group, _longest(shown)) for group in shown)
+            else "."
+        ),
         "One strip a policy, with GPUs at work over time. Means: " + " ".join(lines),
         lambda width: _draw(shown, found, width),
     )
@@ -44,6 +49,17 @@ def finding(found: Sequence[Group]) -> str:
     return f"{words}, {other.policy} {percent(other.mean.use.requested)}{of}"
 
 
+def _longest(shown: Sequence[Group]) -> float:
+    """Seconds of the longest series."""
+    series = [group.mean.series for group in shown if group.mean.series]
+    return max(len(each.requested) * each.step_s for each in series)
+
+
+def _ends_early(group: Group, longest: float) -> bool:
+    """Whether work went on after the window."""
+    return 0 < group.mean.window_s < longest * 0.995
+
+
 def _apart(group: Group) -> bool:
     """Whether what is held is clearly more than what was asked for."""
     return group.mean.use.allocated > group.mean.use.requested + 0.01
@@ -53,9 +69,7 @@ def _draw(shown: Sequence[Group], found: Sequence[Group], width: float) -> Canva
     height = (_STRIP + _HEAD) * len(shown) + 30
     canvas = Canvas(width, height)
     palette = colors(found)
-    longest = max(
-        len(group.mean.series.requested) * group.mean.series.step_s for group in shown if group.mean.series
-    )
+    longest = _longest(shown)
     across = days(longest, _LEFT, width - 8, 6 if width > 500 else 4)
     for number, group in enumerate(shown):
         top = (_STRIP + _HEAD) * number + _HEAD
@@ -68,7 +82,7 @@ def _strip(canvas: Canvas, group: Group, color: int, top: float, width: float, l
     foot, run = top + _STRIP, group.mean
     up, across = shares(foot, top), days(longest, _LEFT, width - 8)
     sample(canvas, color, _LEFT, top - 14)
-    canvas.text(group.label, _LEFT + 29, top - 10, "b", most=20 if width < 500 else 60)
+    canvas.text(group.label, _LEFT + 29, top - 10, "b", room=width - _LEFT - 29 - 110)
     canvas.text(f"{percent(run.use.requested)} at work", width - 8, top - 10, "", "end")
     for part, words in ((0.0, "0"), (0.5, "50 %"), (1.0, "100 %")):
         canvas.line("g", _LEFT, up.at(part), width - 8, up.at(part))
@@ -83,7 +97,7 @@ def _strip(canvas: Canvas, group: Group, color: int, top: float, width: float, l
             "a", [(across.at(at * series.step_s), up.at(part)) for at, part in coarse(series.allocated, most)]
         )
     canvas.path(f"l{color}", curve)
-    if 0 < run.window_s < longest * 0.995:
+    if _ends_early(group, longest):
         x = across.at(run.window_s)
         canvas.line("a", x, top, x, foot)
 

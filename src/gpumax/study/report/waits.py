@@ -21,7 +21,7 @@ from gpumax.study.report.scales import parts, waits
 from gpumax.study.report.svg import Canvas
 from gpumax.study.report.words import duration
 
-_LEFT: Final = 70.0
+_LEFT: Final = 78.0
 _HEIGHT: Final = 300.0
 _TOP: Final = 14.0
 
@@ -97,5 +97,5 @@ def _draw(shown: Sequence[Group], found: Sequence[Group], width: float) -> Canva
         rows = [
             Label(group.label, palette[group.policy], 0, duration(group.mean.wait_s.p99)) for group in by_wait
         ]
-        legend(canvas, rows, _LEFT - 64, foot + 80)
+        legend(canvas, rows, _LEFT - 72, foot + 80)
     return canvas

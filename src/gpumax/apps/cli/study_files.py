@@ -1,0 +1,116 @@
+"""What a study leaves behind: its result, its report, its pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gpumax.apps.cli.output import Column, Item, clean, say, table
+from gpumax.errors import GpumaxError, Refused
+
+if TYPE_CHECKING:
+    from gpumax.model.study import Result
+
+FORMATS: Final = ("table", "json", "html")
+_SHARP: Final = 3
+"""Points of a PNG for each point of its drawing: good for print."""
+
+
+def prepare(folders: Iterable[Path | None]) -> None:
+    """Make the folders, so that what can't be written is told before hours of work."""
+    for folder in filter(None, folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise Refused(f"{folder} is a file; name a directory") from None
+        except OSError as error:
+            raise Refused(
+                f"can't make the directory {folder}: {(error.strerror or str(error)).lower()}"
+            ) from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise Refused(f"can't write into {folder}: permission denied")
+
+
+def show(result: Result, format_: str) -> None:
+    """Print it."""
+    # Late, because the command line must start without all that draws.
+    from gpumax.formats.result import encode_result
+    from gpumax.study.report import page
+    from gpumax.study.report.groups import groups
+    from gpumax.study.report.headline import headline
+
+    if format_ == "json":
+        click.echo(encode_result(result), nl=False)
+    elif format_ == "html":
+        click.echo(page(result), nl=False)
+    elif result.runs:
+        click.echo(_table(result))
+        say(clean(headline(result, groups(result))))
+
+
+def keep(result: Result, out: Path | None, plots: Path | None) -> None:
+    """Write result, report and pictures, each as a whole or not at all."""
+    from gpumax.formats.result import encode_result
+    from gpumax.study import report
+
+    if out is not None:
+        write_whole(out / "result.json", encode_result(result))
+        write_whole(out / "report.html", report.page(result).encode())
+        say(f"wrote {out / 'result.json'} and {out / 'report.html'}")
+    if plots is not None:
+        _pictures(result, plots)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file as a whole."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    except OSError as error:
+        raise GpumaxError(f"can't write {path}: {(error.strerror or str(error)).lower()}") from None
+    finally:
+        with suppress(OSError):
+            fresh.unlink()
+
+
+def _pictures(result: Result, folder: Path) -> None:
+    from gpumax.study import report
+    from gpumax.study.report.words import plural
+
+    pictures = dict(report.plots(result))
+    for name, drawing in pictures.items():
+        write_whole(folder / f"{name}.svg", drawing.encode())
+    try:
+        from resvg_py import svg_to_bytes
+    except ImportError:
+        say(
+            f"wrote {plural(len(pictures), 'picture')} to {folder} as SVG; for PNG beside them: pip install 'gpumax[plots]'"
+        )
+        return
+    for name, drawing in pictures.items():
+        write_whole(folder / f"{name}.png", bytes(svg_to_bytes(svg_string=drawing, zoom=_SHARP)))
+    say(f"wrote {plural(len(pictures), 'picture')} to {folder} as SVG and PNG")
+
+
+def _table(result: Result) -> str:
+    """A line a run, with the figures that are looked at first."""
+    from gpumax.study.report.figures import glance
+
+    def text(number: int) -> Column:
+        column = columns[number]
+        return Column(column.title.upper(), lambda item: column.value(item["run"]))
+
+    columns = glance(result)
+    heads = [
+        Column("POLICY", lambda item: item["run"].policy + ("" if item["run"].finished else " (stopped)")),
+        Column("SEED", lambda item: str(item["run"].seed)),
+        Column("GPUS", lambda item: f"{item['run'].gpus:,}"),
+    ]
+    items: list[Item] = [{"run": run} for run in result.runs]
+    return table(items, [*heads, *(text(number) for number in range(len(columns)))])

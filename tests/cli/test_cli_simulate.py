@@ -1,0 +1,263 @@
+"""simulate, report: what is printed, what is written, and what is kept when something breaks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import Cli
+from gpumax.apps.cli import progress
+from gpumax.errors import Refused
+from gpumax.formats.result import load_result
+from gpumax.model.study import Arrived, Failed, Run, Scenario, Use
+from gpumax.study.run import Progress, Step, Turn
+
+SCENARIO = """
+version: gpumax/v1
+name: tiny
+nodes: [{count: 2, cpu: 8, memory: 64Gi, devices: {count: 4, model: A100, memory: 80Gi}}]
+queues: [{name: a, quota: {gpu: 4, cpu: unlimited, memory: unlimited}}, {name: b, quota: {gpu: 4, cpu: unlimited, memory: unlimited}}]
+arrivals: {csv: trace.csv}
+policies: [static-fifo, gpumax]
+seeds: [1, 2]
+"""
+TRACE = "name,submitted,duration,gpu,queue\n" + "".join(
+    f"w{number},{number * 60},{600 + number * 40},{1 + number % 4},{'ab'[number % 3 == 0]}\n"
+    for number in range(12)
+)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    """Twelve workloads of two teams on eight GPUs."""
+    (tmp_path / "trace.csv").write_text(TRACE)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def made(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
+    """A run that nobody played."""
+    return Run(policy, seed, 8, Arrived(12, 1.0), Use(0.5, 0.5))
+
+
+def faked(monkeypatch: pytest.MonkeyPatch, break_at: tuple[str, int], error: BaseException) -> None:
+    """Let all runs succeed but one."""
+
+    def replay(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
+        if (policy, seed) == break_at:
+            raise error
+        return made(scenario, policy, seed, progress)
+
+    monkeypatch.setattr("gpumax.study.replay.replay", replay)
+
+
+def comparable(text: str) -> Any:
+    """A result without what differs from run to run."""
+    document = json.loads(text)
+    for run in document["runs"]:
+        del run["scheduler"]
+    return document
+
+
+def test_a_table_for_people_and_files_for_later(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """A line a run on stdout; what was found, and where the files are, on stderr."""
+    result = cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
+    assert result.code == 0
+    head, *rows = result.out.splitlines()
+    assert head.split()[:3] == ["POLICY", "SEED", "GPUS"]
+    assert [row.split()[:3] for row in rows] == [
+        [policy, seed, "8"] for policy in ("static-fifo", "gpumax") for seed in ("1", "2")
+    ]
+    assert "99 % of workloads start within" in result.err
+    assert f"wrote {tmp_path}/out/result.json and {tmp_path}/out/report.html" in result.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "result.json"]
+    found = load_result(tmp_path / "out" / "result.json")
+    assert [(run.policy, run.seed) for run in found.runs] == [
+        ("static-fifo", 1), ("static-fifo", 2), ("gpumax", 1), ("gpumax", 2),
+    ]  # fmt: skip
+    assert found.command == f"gpumax simulate {scenario}"
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_same_figures_however_many_run_side_by_side(cli: Cli, scenario: Path) -> None:
+    """To the last digit, but for the time that deciding took."""
+    alone = cli("simulate", str(scenario), "--format", "json")
+    beside = cli("simulate", str(scenario), "--format", "json", "--jobs", "4")
+    assert (alone.code, beside.code) == (0, 0)
+    assert comparable(alone.out) == comparable(beside.out)
+
+
+def test_policies_and_seeds_can_be_chosen(cli: Cli, scenario: Path) -> None:
+    """Instead of the scenario's; the command in the result says so."""
+    found = load_result(
+        cli("simulate", str(scenario), "--policy", "hard-quota", "--seed", "7", "--format", "json").out
+    )
+    assert [(run.policy, run.seed) for run in found.runs] == [("hard-quota", 7)]
+    assert found.command == f"gpumax simulate {scenario} --policy hard-quota --seed 7"
+
+
+def test_an_unknown_policy_is_refused_before_anything_runs(cli: Cli, scenario: Path) -> None:
+    """With those that there are, and the nearest."""
+    result = cli("simulate", str(scenario), "--policy", "gpumx")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        "gpumax: replay knows no policy 'gpumx', but static-fifo, static-backfill, hard-quota, kubernetes-default, gpumax, "
+        "gpumax-fractions; did you mean gpumax?\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--out", "--plots"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(
+    cli: Cli, scenario: Path, option: str
+) -> None:
+    """Hours of work would be lost."""
+    result = cli("simulate", str(scenario), option, str(scenario))
+    assert (result.code, result.err) == (2, f"gpumax: {scenario} is a file; name a directory\n")
+
+
+def test_bad_rows_are_told_and_counted(cli: Cli, scenario: Path) -> None:
+    """Skipped with the first of them named, or the end of it."""
+    trace = scenario.parent / "trace.csv"
+    trace.write_text(TRACE + "w99,10,-5,1,a\n")
+    skipped = cli("simulate", str(scenario), "--policy", "static-fifo", "--seed", "1", "--format", "json")
+    assert skipped.code == 0
+    assert "1 row is left out (--on-bad-row stop stops there)\n  row 14, duration: found" in skipped.err
+    assert load_result(skipped.out).bad_rows == 1
+    stopped = cli("simulate", str(scenario), "--on-bad-row", "stop")
+    assert (stopped.code, stopped.out) == (2, "")
+
+
+def test_a_run_that_breaks_loses_no_other(
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named with policy, seed and why; the exit code says that something broke."""
+    faked(monkeypatch, ("static-fifo", 2), Refused("queue b has no nodes"))
+    result = cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
+    assert result.code == 1
+    assert result.err.endswith("static-fifo, seed 2, broke: queue b has no nodes\n")
+    found = load_result(tmp_path / "out" / "result.json")
+    assert len(found.runs) == 3
+    assert found.failed == (Failed("static-fifo", 2, "queue b has no nodes"),)
+
+
+def test_an_interrupt_keeps_what_is_done(
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written and shown; what is missing is counted."""
+    faked(monkeypatch, ("gpumax", 1), KeyboardInterrupt())
+    result = cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
+    assert result.code == 130
+    assert result.err.endswith("stopped with 2 runs missing; what is done was kept\n")
+    assert len(result.out.splitlines()) == 3
+    assert load_result(tmp_path / "out" / "result.json").unfinished == 2
+
+
+def test_an_interrupt_before_the_first_run_touches_nothing(
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier study left stays."""
+    faked(monkeypatch, ("static-fifo", 1), KeyboardInterrupt())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.json").write_text("earlier")
+    result = cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
+    assert (result.code, result.out) == (130, "")
+    assert "nothing was done, nothing was written" in result.err
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["earlier"]
+
+
+def test_the_page_on_stdout(cli: Cli, scenario: Path) -> None:
+    """For a pipe."""
+    result = cli("simulate", str(scenario), "--policy", "static-fifo", "--seed", "1", "--format", "html")
+    assert result.out.startswith("<!doctype html>")
+    assert result.out.endswith("</html>\n")
+
+
+def test_report_draws_what_simulate_wrote(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """The same page again; a directory stands for the result in it."""
+    cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
+    again = cli("report", str(tmp_path / "out"), "--format", "html")
+    assert again.code == 0
+    assert again.out == (tmp_path / "out" / "report.html").read_text()
+
+
+def test_report_joins_results(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """All runs in one."""
+    for seed in ("1", "2"):
+        cli("simulate", str(scenario), "--seed", seed, "--out", str(tmp_path / seed))
+    result = cli("report", str(tmp_path / "1" / "result.json"), str(tmp_path / "2"), "--format", "json")
+    assert [run.seed for run in load_result(result.out).runs] == [1, 1, 2, 2]
+
+
+def test_report_names_every_fault_of_a_result(cli: Cli, tmp_path: Path) -> None:
+    """As of every file."""
+    (tmp_path / "result.json").write_text('{"scenario": 1}')
+    result = cli("report", str(tmp_path / "result.json"))
+    assert result.code == 2
+    assert "scenario: found 1; wanted" in result.err
+    assert "runs: found nothing; wanted" in result.err
+
+
+def test_pictures_for_papers(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """An SVG each."""
+    result = cli("simulate", str(scenario), "--plots", str(tmp_path / "plots"))
+    assert result.code == 0
+    names = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
+    assert {"waits", "use", "queues"} <= names
+    assert all(path.read_text().startswith("<svg xmlns=") for path in (tmp_path / "plots").glob("*.svg"))
+
+
+def test_without_a_rasteriser_it_says_how_to_get_one(
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SVG files are there all the same."""
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    result = cli("simulate", str(scenario), "--plots", str(tmp_path / "plots"))
+    assert "as SVG; for PNG beside them: pip install 'gpumax[plots]'" in result.err
+    assert not list((tmp_path / "plots").glob("*.png"))
+
+
+def test_with_a_rasteriser_each_picture_is_a_png_too(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """Where gpumax[plots] is installed."""
+    pytest.importorskip("resvg_py", reason="gpumax[plots] is not installed")
+    cli("simulate", str(scenario), "--plots", str(tmp_path))
+    assert {path.stem for path in tmp_path.glob("*.png")} == {path.stem for path in tmp_path.glob("*.svg")}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+
+
+def test_lines_say_how_far_it_is_now_and_then() -> None:
+    """Every half minute, with the time that is left, and at the end of each run."""
+    told: list[str] = []
+    now = [0.0]
+    lines = progress.Lines([Turn("a", 1), Turn("b", 1)], told.append, lambda: now[0])
+    run = Run("a", 1, 8, Arrived(1, 1.0), Use(0.5, 0.5))
+    for moment, step in (
+        (1.0, Step(0, 0.1)),
+        (29.0, Step(0, 0.4)),
+        (31.0, Step(0, 0.5)),
+        (40.0, Step(0, 0.6)),
+        (61.0, Step(0, 1.0, run)),
+        (62.0, Step(1, 1.0, Failed("b", 1, "no nodes"))),
+    ):
+        now[0] = moment
+        lines(step)
+    assert told == [
+        "25% done, 0 of 2 runs, about 93s left",
+        "a, seed 1: done after 60s (1 of 2 runs)",
+        "b, seed 1: broke: no nodes (2 of 2 runs)",
+    ]
+
+
+def test_a_terminal_gets_a_bar(cli: Cli, scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time that is left; nothing of it is on stdout."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    result = cli("simulate", str(scenario), "--policy", "static-fifo", "--format", "json")
+    assert "2 of 2 runs" in result.err
+    assert "left" in result.err
+    assert "\x1b" not in result.out
+    assert len(load_result(result.out).runs) == 2

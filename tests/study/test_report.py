@@ -1,0 +1,260 @@
+"""The report: one file that needs nothing else, says what was found, and can't be turned against its reader."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from formats.test_result import RESULTS
+from gpumax.model.study import Result
+from gpumax.study.merge import merged
+from gpumax.study.report import page, plots
+from gpumax.study.report.figures import tables
+from gpumax.study.report.groups import groups, mean, pair
+from gpumax.study.report.headline import headline
+from gpumax.study.report.sizes import equal
+from study.results import ALONE, EMPTY, HOSTILE, HOSTILE_NAME, INFLATED, REPLAYED, SIZES, replayed
+
+ALL = {
+    "replayed": REPLAYED,
+    "sizes": SIZES,
+    "inflated": INFLATED,
+    "hostile": HOSTILE,
+    "empty": EMPTY,
+    "alone": ALONE,
+}
+_TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "header", "section", "figure", "figcaption", "h1", "h2", "h3", "p",
+    "strong", "span", "i", "ul", "li", "code", "pre", "details", "summary", "table", "caption", "thead", "tbody", "tr", "th", "td",
+    "svg", "desc", "text", "line", "polyline", "polygon", "rect", "circle",
+}  # fmt: skip
+_EMPTY_TAGS = {"meta", "line", "polyline", "polygon"}
+
+
+class Read(HTMLParser):
+    """A page as a browser takes it apart: tags, attributes, words; every tag that is opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.titles: list[str] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in _EMPTY_TAGS:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.words.append(data)
+        if self._open and self._open[-1] in ("h1", "h2", "span"):
+            self.titles.append(data)
+
+
+def text_of(result: Result) -> str:
+    """All words of its report, blanks of any kind as one."""
+    return re.sub(r"\s+", " ", " ".join(Read(page(result)).words))
+
+
+def plain(text: str) -> str:
+    """With ordinary blanks."""
+    return text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("result", ALL.values(), ids=ALL)
+def test_it_needs_nothing_else(result: Result) -> None:
+    """No script, no link, no picture or font of elsewhere, and a browser is told so."""
+    text = page(result)
+    read = Read(text)
+    assert set(read.tags) <= _TAGS
+    assert {name for _, name, _ in read.attributes} & {
+        "src",
+        "href",
+        "srcset",
+        "xlink:href",
+        "data",
+        "action",
+    } == set()
+    assert not [name for _, name, _ in read.attributes if name.startswith("on")]
+    style = "".join(re.findall(r"<style>(.*?)</style>", text, re.DOTALL))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in read.attributes
+
+
+@pytest.mark.parametrize("result", ALL.values(), ids=ALL)
+def test_who_does_not_see_it_is_told_the_same(result: Result) -> None:
+    """Every picture has a title and a description, every table heads, names are unlike each other, titles skip no level."""
+    read = Read(page(result))
+    names = [value for _, name, value in read.attributes if name == "id"]
+    assert len(names) == len(set(names))
+    for _, name, value in read.attributes:
+        if name == "aria-labelledby":
+            assert set(value.split()) <= set(names)
+    assert read.tags["svg"] == sum(name == "aria-labelledby" for _, name, _ in read.attributes)
+    assert read.tags["th"] == sum(tag == "th" and name == "scope" for tag, name, _ in read.attributes)
+    assert ("html", "lang", "en") in read.attributes
+    assert read.tags["h1"] == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(RESULTS)
+def test_any_result_can_be_drawn(result: Result) -> None:
+    """Whatever figures and names it has: the page is whole, and the pictures are XML."""
+    read = Read(page(result))
+    assert set(read.tags) <= _TAGS
+    for _, drawing in plots(result):
+        ElementTree.fromstring(drawing)
+
+
+def test_names_of_a_trace_are_words_and_nothing_else() -> None:
+    """They are shown as they are, but for what would change the words after them."""
+    read = Read(page(HOSTILE))
+    shown = "".join(read.words)
+    assert "<script>alert('x')</script>&\"}]]></style><img src=http://evil.example/x>" in shown
+    assert not set(shown) & set("\x00\x1b\u202e")
+    for _, drawing in plots(HOSTILE):
+        assert "script" not in {
+            element.tag.rpartition("}")[2] for element in ElementTree.fromstring(drawing).iter()
+        }
+        assert HOSTILE_NAME not in drawing
+
+
+@pytest.mark.parametrize("result", ALL.values(), ids=ALL)
+def test_equal_results_give_equal_reports(result: Result) -> None:
+    """To the last byte: nothing of the day or the machine is in them."""
+    again = msgspec.convert(msgspec.to_builtins(result), Result)
+    assert page(result) == page(again)
+    assert dict(plots(result)) == dict(plots(again))
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (
+            REPLAYED,
+            "On the same 704 GPUs, 99 % of workloads start within 2.1 h under gpumax, within 12.8 days under static-backfill",
+        ),
+        (
+            SIZES,
+            "gpumax needs 984 GPUs where static-backfill needs 2,816, for the same work and the same waits",
+        ),
+        (INFLATED, "gpumax fills 95.71 % of 6,212 GPUs; the best other rule, fgd, 95.36 %"),
+        (ALONE, "On 704 GPUs, 99 % of workloads start within 2.1 h under gpumax"),
+        (EMPTY, "No run was played to its end"),
+    ],
+)
+def test_the_title_is_what_was_found(result: Result, words: str) -> None:
+    """With both sides of the comparison."""
+    assert plain(headline(result, groups(result))) == words
+    assert words in text_of(result).replace(" ,", ",").replace("  ", " ")
+
+
+def test_a_title_hides_no_defeat() -> None:
+    """Where the other policy does better, the same words say so."""
+    worse = Result(
+        "w", (replayed("gpumax", 0.5, 1, 2, 7_200, 9_000), replayed("static-fifo", 0.6, 1, 2, 3_600, 5_000))
+    )
+    title = plain(headline(worse, groups(worse)))
+    assert (
+        title
+        == "On the same 704 GPUs, 99 % of workloads start within 2 h under gpumax, within 1 h under static-fifo"
+    )
+
+
+@pytest.mark.parametrize(
+    "result", [REPLAYED, SIZES, INFLATED, ALONE], ids=["replayed", "sizes", "inflated", "alone"]
+)
+def test_every_figure_stands_in_a_table(result: Result) -> None:
+    """Of each run, none behind a switch that a reader must move."""
+    cells = Counter(re.findall(r"<td[^>]*>(.*?)(?:<span|</td>)", page(result)))
+    wanted = Counter(
+        column.value(run) for table in tables(result) for column in table.columns for run in result.runs
+    )
+    assert not wanted - cells
+
+
+def test_what_is_missing_is_said_first() -> None:
+    """Runs that broke and runs that were stopped."""
+    text = text_of(EMPTY)
+    assert (
+        "Not all of it was made gpumax, seed 42 broke: broken The study was stopped: 2 runs are missing"
+        in text
+    )
+
+
+def test_rows_that_were_left_out_are_counted_and_shown() -> None:
+    """The first of them, with what was found and wanted."""
+    text = text_of(REPLAYED)
+    assert "Rows that were left out, the first 2 of 31" in text
+    assert "row 17, column duration : found '-4'; wanted a duration, not negative" in text
+
+
+def test_the_command_that_made_it_stands_in_it() -> None:
+    """With the version and the seeds."""
+    text = text_of(REPLAYED)
+    assert "With gpumax 0.1.0. Seeds: 42." in text
+    assert "gpumax simulate philly.yaml" in text
+
+
+def test_seeds_are_drawn_as_their_mean() -> None:
+    """One line a policy; counts are rounded."""
+    one, two = (
+        replayed("gpumax", use, 0, 1, 100, 1_000, evicted=evicted) for use, evicted in ((0.5, 30), (0.7, 33))
+    )
+    both = mean([one, two])
+    assert both.use.requested == pytest.approx(0.6)
+    assert both.evictions.reclaim == 32
+    assert [group.label for group in groups(INFLATED)].count("gpumax") == 1
+
+
+def test_runs_that_were_stopped_are_not_averaged() -> None:
+    """Half a run would move the mean."""
+    whole = replayed("gpumax", 0.5, 0, 1, 100, 1_000)
+    half = msgspec.structs.replace(replayed("gpumax", 0.1, 0, 1, 100, 1_000, seed=43), finished=False)
+    (group,) = groups(Result("x", (whole, half)))
+    assert group.mean == whole
+
+
+def test_policies_are_compared_on_a_cluster_that_both_were_played_on() -> None:
+    """Where there is one."""
+    subject, other = pair(groups(SIZES))
+    assert subject is not None
+    assert other is not None
+    assert (subject.mean.gpus, other.mean.gpus) == (704, 704)
+
+
+def test_equal_wait_is_the_shortest_that_both_reach() -> None:
+    """So that nobody can choose the wait that flatters."""
+    found = equal(groups(SIZES))
+    assert found is not None
+    assert (found.wait_s, found.subject.mean.gpus, found.other.mean.gpus) == (288, 984, 2_816)
+
+
+def test_results_go_into_one_report() -> None:
+    """As if they had been one study."""
+    small = Result("a", SIZES.runs[:4], gpumax="0.1.0", command="gpumax simulate a.yaml")
+    large = Result("b", SIZES.runs[4:], gpumax="0.1.0", command="gpumax simulate b.yaml", unfinished=1)
+    both = merged((small, large))
+    assert both.runs == SIZES.runs
+    assert (both.scenario, both.unfinished) == ("a + b", 1)
+    assert both.command.splitlines() == ["gpumax simulate a.yaml", "gpumax simulate b.yaml"]
