@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint units bench mutants docs lock clean
+.PHONY: help demo study test lint units bench mutants docs lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -10,6 +10,7 @@ BIN := .venv/bin
 PATHS := src tests bench examples docs
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+REPORT ?= study-report
 
 # Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
 key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
@@ -25,6 +26,9 @@ help: ## this list
 
 demo: $(RUN) ## two teams share eight GPUs: about half a minute
 	@$(BIN)/python examples/demo.py
+
+study: $(RUN) ## ten days of four teams under six policies, and a report of it: less than a minute
+	@$(BIN)/gpumax simulate examples/study/scenario.yaml --out $(REPORT) --jobs $(WORKERS)
 
 test: lint units ## everything that must hold: lint, types, import contracts, every test
 
@@ -70,5 +74,5 @@ lock: $(RUN) ## pin the newest versions that pyproject.toml allows
 	| $(COMPILE) -c requirements/run.txt -o requirements/dev.txt -
 
 clean: ## remove what the other targets made
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv study-report .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gpumax.model.study import Failed, Result, Run
+from gpumax.model.trace import Arrival
 from gpumax.study.run import Play, Step, run_study
 from study.plays import SCENARIO, broken, endless, killed, refused, sound, stopped
 
@@ -61,6 +63,17 @@ def test_a_process_that_dies_is_a_run_that_broke() -> None:
         failed.error
         == "its process ended with signal 9; the machine may be short of memory, try fewer --jobs"
     )
+
+
+def test_a_process_that_dies_before_it_begins_is_a_run_that_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it was to be told: nobody waits for it to listen."""
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
+    arrivals = tuple(Arrival(f"w{number}", number, 1) for number in range(20_000))
+    result = run_study(msgspec.structs.replace(SCENARIO, arrivals=arrivals), jobs=2, play=sound)
+    assert result.runs == ()
+    assert [failed.error for failed in result.failed] == [
+        "its process ended with exit code 1 and without an answer"
+    ] * 4
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -53,19 +54,22 @@ def side_by_side(
 def _start(scenario: Scenario, turn: Turn, play: Play) -> tuple[Connection, SpawnProcess]:
     # Spawned, not forked: the same on every system, and no locks of ours are copied in the middle of something.
     context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, scenario, turn, play), daemon=True)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
     # Ctrl-C reaches all processes of a terminal; only this one is to hear it. They inherit what is blocked now.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
+        theirs.close()
+    # Not as arguments: `start` would wait forever for a process that died before it read them.
+    with suppress(OSError):
+        ours.send((scenario, turn, play))
     return ours, process
 
 
-def _work(theirs: Connection, scenario: Scenario, turn: Turn, play: Play) -> None:
+def _work(theirs: Connection) -> None:
     """In the process: make the run, tell how far it is, and then what came of it."""
     told = 0.0
 
@@ -75,11 +79,10 @@ def _work(theirs: Connection, scenario: Scenario, turn: Turn, play: Play) -> Non
             told = part
             theirs.send(float(part))
 
-    try:
-        theirs.send(attempt(scenario, turn, progress, play))
-    except BrokenPipeError:
-        # Nobody listens any more.
-        return
+    # Whoever started it may have gone.
+    with suppress(EOFError, OSError):
+        scenario, turn, play = theirs.recv()
+        theirs.send(attempt(scenario, turn, play, progress))
 
 
 def _hear(ours: Connection, process: SpawnProcess, turn: Turn) -> float | Run | Failed:

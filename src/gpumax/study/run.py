@@ -92,7 +92,7 @@ def run_study(
     )
 
 
-def attempt(scenario: Scenario, turn: Turn, progress: Progress, play: Play) -> Run | Failed:
+def attempt(scenario: Scenario, turn: Turn, play: Play, progress: Progress) -> Run | Failed:
     """One turn; what breaks it is told in a sentence."""
     try:
         return play(scenario, turn.policy, turn.seed, progress)
@@ -121,7 +121,7 @@ def _steps(
         def progress(part: float, number: int = number) -> None:
             watch(Step(number, part))
 
-        end = attempt(scenario, turn, progress, play)
+        end = attempt(scenario, turn, play, progress)
         yield number, end
         if isinstance(end, Run) and not end.finished:
             return
