@@ -202,6 +202,6 @@ def test_a_table_with_names_of_our_own_needs_no_columns() -> None:
     assert msgspec.structs.asdict(first) == {
         "name": "a-1", "submitted_ms": 0, "duration_ms": 60_000, "devices": 2, "milli": 500, "gpu_memory_mib": 0,
         "models": ("H100", "A100"), "cpu_milli": 1500, "memory_mib": 2048, "queue": "a", "user": "ada", "priority": 75,
-        "max_duration_ms": 120_000,
+        "max_duration_ms": 120_000, "devices_per_task": 0,
     }  # fmt: skip
     assert (second.devices, second.gpu_memory_mib, second.duration_ms) == (1, 20_480, 1500)

@@ -11,6 +11,7 @@ import msgspec
 
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Policy
 from gpumax.model.trace import Arrival, BadRow
 
 Protocol = Literal["replay", "inflate"]
@@ -37,7 +38,7 @@ class Scenario(msgspec.Struct, frozen=True):
     devices becomes tasks of at most so many each; 0: never. start_ms: between the placing of a task and the beginning of its work.
     grace_ms: between an eviction and the moment at which the room is free. arrived: inflate ends when so many thousandths of the GPU
     capacity have been asked for. sizes: for policies with fractions: milli of one device by how often, drawn for each workload of
-    one device.
+    one device. policy: options of gpumax's own.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Scenario(msgspec.Struct, frozen=True):
     sizes: dict[int, int] = {}
     bad: tuple[BadRow, ...] = ()
     bad_rows: int = 0
+    policy: Policy = Policy()
 
 
 class Use(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One workload of a trace. Amounts are of the whole workload; devices of each `milli`, or of `gpu_memory_mib` where that is set.
 
     duration_ms: how long it runs where nothing throws it back; max_duration_ms: what its owner told the scheduler, None: nothing.
+    devices_per_task: the most devices of one of its tasks; 0: as the scenario says.
     models: device models in the order of preference; empty: any. queue: empty where the trace knows no tenants.
     """
 
@@ -25,6 +26,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
     user: str = ""
     priority: int = 50
     max_duration_ms: int | None = None
+    devices_per_task: int = 0
 
 
 class BadRow(msgspec.Struct, frozen=True):

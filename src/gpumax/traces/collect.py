@@ -112,6 +112,7 @@ class Collector:
             self._text("user", text, cells.words) if (text := get("user")) else "",
             cells.whole("priority", text) if (text := get("priority")) else 50,
             cells.duration("max_duration", text) or None if (text := get("max_duration")) else None,
+            cells.count("devices_per_task", get("devices_per_task") or "0"),
         )  # fmt: skip
         if still:
             self._open.append(len(self._arrivals))

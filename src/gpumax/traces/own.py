@@ -22,7 +22,10 @@ _ENTRY: Final = "an entry of a journal"
 
 
 class _Seen:
-    """A workload over time. ran_ms: for how long any of its tasks ran; since_ms: since when they do, None: they don't."""
+    """A workload over time. ran_ms: for how long any of its tasks ran; since_ms: since when they do, None: they don't.
+
+    rests_ms: when they last stopped.
+    """
 
     def __init__(self, line: int, workload: Workload) -> None:
         self.line = line
@@ -30,6 +33,18 @@ class _Seen:
         self.ran_ms = 0
         self.began = False
         self.since_ms: int | None = None
+        self.rests_ms = 0
+
+    def begins(self, workload: Workload, now_ms: int) -> None:
+        """Its tasks run. The snapshot may be a later one than that of their start, and knows of it."""
+        started_ms = now_ms if workload.started_ms is None else workload.started_ms
+        self.since_ms = min(now_ms, max(started_ms, self.rests_ms))
+
+    def rests(self, now_ms: int) -> None:
+        """None of its tasks runs any more."""
+        if self.since_ms is not None:
+            self.ran_ms += max(0, now_ms - self.since_ms)
+            self.since_ms, self.rests_ms = None, now_ms
 
 
 def read_journal(paths: Iterable[Path], collector: Collector, *, timed: bool) -> None:
@@ -42,7 +57,7 @@ def read_journal(paths: Iterable[Path], collector: Collector, *, timed: bool) ->
     names: set[str] = set()
     for (name, _), one in sorted(seen.items(), key=lambda pair: (pair[0][1], pair[0][0])):
         if one.since_ms is not None:
-            one.ran_ms += now - one.since_ms
+            one.rests(now)
             collector.note(STILL_RUNNING)
         if timed and not one.began:
             collector.passed(NEVER_RAN)
@@ -85,11 +100,10 @@ def _look(seen: dict[tuple[str, int], _Seen], line: int, snapshot: Snapshot) -> 
             running.add(key)
             one.began = True
             if one.since_ms is None:
-                one.since_ms = snapshot.now_ms
+                one.begins(workload, snapshot.now_ms)
     for key, one in seen.items():
-        if one.since_ms is not None and key not in running:
-            one.ran_ms += max(0, snapshot.now_ms - one.since_ms)
-            one.since_ms = None
+        if key not in running:
+            one.rests(snapshot.now_ms)
 
 
 def _row(name: str, one: _Seen) -> dict[str, str]:
@@ -108,6 +122,7 @@ def _row(name: str, one: _Seen) -> dict[str, str]:
         "models": "|".join(_models(requests)),
     }
     row["devices"] = str(sum(ask.devices for ask in asks))
+    row["devices_per_task"] = str(max((ask.devices for ask in asks), default=0))
     if len(alike) == 1:
         milli, memory = alike.pop()
         row["gpu_memory_mib" if memory else "gpu_milli"] = str(memory or milli)

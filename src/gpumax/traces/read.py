@@ -85,6 +85,14 @@ def _read_journal(path: Path | str, collector: Collector) -> Trace:
     return collector.trace()
 
 
+def is_journal(path: Path) -> bool:
+    """Whether a path is that of a journal: its directory, or a file that begins like one. BadFile where nothing can be read."""
+    if path.is_dir():
+        return True
+    with opened(path) as source:
+        return _KEYS[0][1].match(source.head.lstrip()) is not None
+
+
 def detected(source: Source) -> str:
     """The format that the beginning of a file tells of."""
     head = source.head.removeprefix(b"\xef\xbb\xbf").lstrip()

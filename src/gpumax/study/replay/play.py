@@ -42,7 +42,7 @@ def replay(
     came = scenario.arrivals
     if policy in FRACTIONAL:
         came = tuple(in_fractions(came, scenario, seed))
-    works = [wanted(row, scenario.devices_per_task) for row in came]
+    works = [wanted(row, row.devices_per_task or scenario.devices_per_task) for row in came]
     stage = _stage(scenario, seed, works, journal)
     player, guarantee = make(stage), Guarantee(stage)
     owners = {queue.name for queue in stage.leaves}

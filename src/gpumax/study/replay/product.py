@@ -11,7 +11,7 @@ from typing import Final
 from gpumax.engines.simulated.engine import SimulatedEngine
 from gpumax.errors import Broken
 from gpumax.loop.assemble import assemble
-from gpumax.loop.cycle import DEFAULTS, Loop
+from gpumax.loop.cycle import Loop
 from gpumax.loop.launch import NOWHERE, Master
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue
@@ -46,6 +46,7 @@ class Gpumax:
             _NoJournal() if stage.journal is None else stage.journal,
             stage.clock,
             NO_FILES,
+            stage.scenario.policy,
             new_id=lambda: f"{next(self._ids):08}",
             meetings=_Nowhere(),
             think=partial(decide, effort=NONE if stage.journal is None else QUICK),
@@ -62,7 +63,7 @@ class Gpumax:
             record, tasks, _ = begin(spec, work.name, self.stage.clock.now_ms())
             live = Live(self._store.queues(), ((record, tasks),))
             nodes = tuple(self.stage.world.nodes.values())
-            alone = assemble(live, nodes, self.stage.clock.now_ms(), DEFAULTS, {})
+            alone = assemble(live, nodes, self.stage.clock.now_ms(), self.stage.scenario.policy, {})
             self._able[key] = bool(decide(alone, effort=NONE).places)
         return self._able[key]
 
@@ -79,6 +80,7 @@ class Gpumax:
         due_ms = self.loop.next_ms
         due = due_ms is not None and due_ms <= self.stage.clock.now_ms()
         if not (due or self._came or (self._woken and self.stage.books.waiting)):
+            self._tell_journal()
             return 0
         self._came = False
         for cycles in range(1, MOST_CYCLES):
@@ -86,6 +88,7 @@ class Gpumax:
             self.loop.cycle()
             self._count_evictions()
             if not (self._woken and self.stage.books.waiting):
+                self._tell_journal()
                 return cycles
         raise Broken(f"the loop has not settled after {MOST_CYCLES} cycles of one moment")
 
@@ -95,6 +98,12 @@ class Gpumax:
 
     def _wake(self) -> None:
         self._woken = True
+
+    def _tell_journal(self) -> None:
+        """A server looks at once when something starts or ends, and its journal knows the moment; nothing follows from it here."""
+        if self._woken and self.stage.journal is not None:
+            self._woken = False
+            self.loop.cycle()
 
     def _count_evictions(self) -> None:
         seen = self.loop.last

@@ -45,6 +45,7 @@ class Wanted(msgspec.Struct, frozen=True):
             asked.models,
             asked.cpu_milli,
             asked.memory_mib,
+            asked.devices_per_task,
         )
 
     @property
