@@ -115,6 +115,28 @@ def test_a_packed_file_that_breaks_off_is_read_to_there(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_small_packed_file_that_breaks_off_is_read_to_there(tmp_path: Path) -> None:
+    """However little of it there is."""
+    packed = gzip.compress((HEAD + "".join(f"w{i},{i},{i * 7919 % 1013},1,a\n" for i in range(200))).encode())
+    trace = read(tmp_path, packed[:-100])
+    assert 10 < len(trace.arrivals) < 200
+    assert trace.bad[-1].found.startswith("a .gz file that breaks off (")
+
+
+def test_between_bars_a_quote_is_a_character(tmp_path: Path) -> None:
+    """Slurm quotes nothing: names of jobs may hold anything."""
+    trace = read(
+        tmp_path,
+        """\
+        JobID|JobName|Submit|Start|End|AllocTRES
+        1|"odd|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|gres/gpu=1
+        2|it"s|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|gres/gpu=1
+        """,
+    )
+    assert [arrival.name for arrival in trace.arrivals] == ["1", "2"]
+    assert trace.bad_rows == 0
+
+
 def test_quoted_cells_may_hold_lines(tmp_path: Path) -> None:
     """Rows are counted by the line on which they begin."""
     trace = read(tmp_path, 'submitted,note,duration,gpu\n0,"two\nlines, here",60,1\n1,"x",-1,1\n')

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from gpumax.errors import BadFile
 from gpumax.formats.lines import Key, quote
 from gpumax.formats.queues import check_tree, make_queue
@@ -92,7 +90,6 @@ class _Loader:
         queues = self._queues()
         trace = self._work(nodes, queues, on_bad_row)
         if queues is None:
-            trace = _in_default_queue(trace, all=not self._timed)
             queues = _tenants(trace, nodes or ())
         return nodes or (), queues, trace
 
@@ -130,12 +127,9 @@ class _Loader:
         if not isinstance(work, Work):
             return Trace()
         wish = Wish(
-            work.between,
-            _leaves(queues),
-            _devices(nodes),
-            self._timed,
+            work.between, _leaves(queues), DEFAULT_QUEUE if queues is None else "", self._timed, _devices(nodes), self._timed,
             on_bad_row or _on_bad_row(work.on_bad_row),
-        )
+        )  # fmt: skip
         file = self._folder / work.file
         key = "csv" if work.format == "csv" else "trace"
         trace = self._read(
@@ -191,13 +185,3 @@ def _tenants(trace: Trace, nodes: tuple[Node, ...]) -> tuple[Queue, ...]:
     names = sorted({arrival.queue for arrival in trace.arrivals})
     part = sum(len(node.devices) for node in nodes) * MILLI // max(1, len(names))
     return tuple(make_queue(name, quota=Amounts(part, UNLIMITED, UNLIMITED)) for name in names)
-
-
-def _in_default_queue(trace: Trace, *, all: bool) -> Trace:
-    """Work of no tenant, or all of it, in the queue that is for it."""
-    replace = msgspec.structs.replace
-    arrivals = tuple(
-        replace(arrival, queue=DEFAULT_QUEUE) if all or not arrival.queue else arrival
-        for arrival in trace.arrivals
-    )
-    return replace(trace, arrivals=arrivals)

@@ -30,12 +30,15 @@ NEVER_RAN: Final = "never ran"
 class Wish(msgspec.Struct, frozen=True):
     """What the reader of a trace asks for.
 
-    between: first moment, and the first one after it. queues: the tenants that there are; None: any. devices: the most that a
-    workload may ask for; None: any number. timed: whether a row without moment and duration is of no use.
+    between: first moment, and the first one after it. queues: the tenants that there are; None: any. tenant: whose work is that of no
+    tenant, and all of it where `tenants` is False. devices: the most that a workload may ask for; None: any number. timed: whether a
+    row without moment and duration is of no use.
     """
 
     between: tuple[int, int] | None = None
     queues: Collection[str] | None = None
+    tenant: str = ""
+    tenants: bool = True
     devices: int | None = None
     timed: bool = True
     on_bad_row: OnBadRow = "skip"
@@ -154,7 +157,7 @@ class Collector:
         return name
 
     def _queue(self, text: str) -> str:
-        queue = self._text("queue", text, cells.name) if text else ""
+        queue = self._text("queue", text, cells.name) if text and self.wish.tenants else self.wish.tenant
         known = self.wish.queues
         if known is not None and queue not in known:
             raise BadCell("queue", cells.show(queue), "a queue of the scenario")

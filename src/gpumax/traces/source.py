@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final
 
 from gpumax.formats.parsed import refuse
 
@@ -21,7 +21,7 @@ _PEEK: Final = 1 << 16
 class Source:
     """An open file. `head`: its first bytes, unpacked. `torn`: why reading ended before its end; `ended`: its last line has an end."""
 
-    def __init__(self, name: str, stream: IO[bytes]) -> None:
+    def __init__(self, name: str, stream: io.BufferedReader | gzip.GzipFile) -> None:
         self.name = name
         self._stream = stream
         self.torn = ""
@@ -29,12 +29,11 @@ class Source:
         self.head = self._first()
 
     def _first(self) -> bytes:
-        try:
-            head = self._stream.read(_PEEK)
-        except (EOFError, OSError, zlib.error) as error:
-            raise refuse(
-                self.name, None, f"a .gz file that can't be unpacked ({error})", "a whole one"
-            ) from None
+        head = b""
+        while len(head) < _PEEK and (block := self.read(_PEEK - len(head))):
+            head += block
+        if self.torn and not head:
+            raise refuse(self.name, None, f"a .gz file that can't be unpacked ({self.torn})", "a whole one")
         if not head.strip(b"\xef\xbb\xbf\r\n\t "):
             raise refuse(self.name, None, "nothing in it", "a trace")
         if head.startswith(_WIDE):
@@ -44,6 +43,16 @@ class Source:
             found = f"a NUL byte at byte {zero}"
             raise refuse(self.name, head.count(b"\n", 0, zero) + 1, found, "text")
         return head
+
+    def read(self, most: int) -> bytes:
+        """The next bytes; none at the end, which is also where the packing is broken."""
+        if self.torn:
+            return b""
+        try:
+            return self._stream.read1(min(most, 1 << 20))
+        except (EOFError, OSError, zlib.error) as error:
+            self.torn = str(error)
+            return b""
 
     def lines(self) -> Iterator[str]:
         """Each line with its end."""
@@ -60,40 +69,30 @@ class Source:
 
     def _text(self) -> io.TextIOWrapper:
         """Bytes that are no UTF-8 become lone surrogates, so that a row can name them."""
-        whole = io.BufferedReader(_Chained(self, self.head, self._stream), 1 << 20)
+        whole = io.BufferedReader(_Chained(self), 1 << 20)
         return io.TextIOWrapper(whole, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 class _Chained(io.RawIOBase):
     """The bytes that were looked at, then the rest."""
 
-    def __init__(self, source: Source, head: bytes, rest: IO[bytes]) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._head = head
-        self._rest = rest
+        self._head = source.head
 
     def readable(self) -> bool:
         """Yes."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill the buffer; where the packing is broken, the file ends."""
+        """Fill the buffer."""
         data = self._head[: len(buffer)]
         if data:
             self._head = self._head[len(data) :]
         else:
-            data = self._read(len(buffer))
+            data = self._source.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-    def _read(self, most: int) -> bytes:
-        if self._source.torn:
-            return b""
-        try:
-            return self._rest.read(min(most, 1 << 20))
-        except (EOFError, OSError, zlib.error) as error:
-            self._source.torn = str(error)
-            return b""
 
 
 @contextmanager
@@ -103,7 +102,7 @@ def opened(path: Path | str) -> Iterator[Source]:
     raw = _stream(path, name)
     try:
         packed = raw.peek(2)[:2] == _GZIP
-        yield Source(name, cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw)
+        yield Source(name, gzip.GzipFile(fileobj=raw) if packed else raw)
     finally:
         if str(path) == "-":
             raw.detach()

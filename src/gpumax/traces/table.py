@@ -87,7 +87,15 @@ def _report_width(row: tuple[int, list[str]], width: int, report: Report) -> Non
 
 
 def _read(source: Source, report: Report) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(source.lines(), delimiter=_delimiter(_first_line(source)))
+    divider = _delimiter(_first_line(source))
+    # Slurm, which writes bars, quotes nothing.
+    lines = source.lines()
+    bars = divider == "|"
+    reader = (
+        csv.reader(lines, delimiter=divider, quoting=csv.QUOTE_NONE)
+        if bars
+        else csv.reader(lines, delimiter=divider)
+    )
     while True:
         line = reader.line_num + 1
         try:
