@@ -177,7 +177,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         'line 2: nodes.csv: found no such file: "missing.csv"; wanted a file that is there',
         'line 3: queues.csv: found "-1" in "vc.csv", line 2, column nodes; wanted 0 or more',
         'line 3: queues.csv: found "y" again, first in line 4 in "vc.csv", line 5, column vc; wanted each name once',
-        'line 4: arrivals.columns.submited: found "submited"; wanted one of name, submitted, started, ended, duration, gpu, devices, gpu_milli, gpu_memory_mib, models, cpu, cpu_milli, memory, memory_mib, queue, user, priority, max_duration (did you mean submitted?)',
+        'line 4: arrivals.columns.submited: found "submited"; wanted one of name, submitted, started, ended, duration, gpu, devices, gpu_milli, gpu_memory_mib, models, cpu, cpu_milli, memory, memory_mib, queue, user, priority, max_duration, devices_per_task (did you mean submitted?)',
         "line 4: arrivals.between: found an end before its beginning; wanted a first moment, and a later one",
         'line 4: arrivals.csv: found no such file: "gone.csv"; wanted a file that is there',
         'line 5: policies[1]: found "gpumaxx"; wanted one of static-fifo, static-backfill, hard-quota, kubernetes-default, gpumax, gpumax-fractions (those of replay) (did you mean gpumax?)',

@@ -63,6 +63,7 @@ def test_slurm_jobs_are_read_without_their_steps() -> None:
     assert first.submitted_ms == 1_772_352_000_000
     assert (jobs["102_1"].models, jobs["102_1"].memory_mib) == (("h100",), 64 * 1024)
     assert (jobs["103"].devices, jobs["103"].duration_ms) == (32, HOUR)
+    assert (jobs["103"].devices_per_task, first.devices_per_task) == (4, 0)
     assert jobs["103"].submitted_ms - first.submitted_ms == 2 * HOUR + 5 * 60_000 + 1000
     assert (jobs["104-0"].devices, jobs["104-0"].queue, jobs["104-0"].memory_mib) == (0, "cpu", 16 * 1024)
     trace = read_trace(SAMPLES / "sacct.txt")
@@ -115,7 +116,7 @@ def test_pods_of_one_gang_are_one_workload() -> None:
     """From the first that came to the last that ended; pods of a ReplicaSet stand each for itself."""
     pods = _by_name("pods.json")
     gang = pods["nlp/bert"]
-    assert (gang.devices, gang.queue, gang.priority) == (16, "research", 125)
+    assert (gang.devices, gang.devices_per_task, gang.queue, gang.priority) == (16, 8, "research", 125)
     assert gang.duration_ms == 2 * HOUR + 60_000
     assert (gang.cpu_milli, gang.memory_mib, gang.models) == (32_500, 256 * 1024, ("NVIDIA-H100-80GB-HBM3",))
     alone = pods["teaching/notebook-5f7d9"]

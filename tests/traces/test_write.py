@@ -30,7 +30,7 @@ def _arrivals(draw: st.DrawFn) -> Arrival:
         draw(_NAME), draw(_MS), draw(_MS), devices, draw(st.integers(1, 1000)) if devices else 1000, memory, draw(_MODELS),
         draw(st.integers(0, 10**9)), draw(st.integers(0, 10**9)), draw(st.one_of(st.just(""), _NAME)),
         draw(st.sampled_from(("", "ada", 'o"brien, jr', "李"))), draw(st.integers(-100, 1000)),
-        draw(st.one_of(st.none(), st.integers(1, 10**12))),
+        draw(st.one_of(st.none(), st.integers(1, 10**12))), draw(st.integers(0, 8)),
     )  # fmt: skip
 
 

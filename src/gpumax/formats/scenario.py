@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from gpumax.formats.options import POLICY
 from gpumax.formats.scalars import Choice, Decimal, Duration, Text, Whole
 from gpumax.formats.scenario_shapes import NODES, QUEUES, SIZES, WORK, unknown
 from gpumax.formats.shape import Bad, Field, Object, Rows, Then, Wrong, show
@@ -117,6 +118,7 @@ SCENARIO: Final[Object[dict[str, Any]]] = Object(
             "Unset: as in the default list of Alibaba's openb trace, where 44 in 100 ask for a part.",
             to="sizes",
         ),
+        "policy": Field(POLICY, "Options of gpumax's own policy, as in a snapshot."),
     },
     _checked,
     about="A study over time.",

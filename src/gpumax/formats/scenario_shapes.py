@@ -42,6 +42,7 @@ QUEUE_COLUMNS: Final = ("name", "nodes", "gpu", "parent", "priority", "weight")
 ARRIVAL_COLUMNS: Final = (
     "name", "submitted", "started", "ended", "duration", "gpu", "devices", "gpu_milli", "gpu_memory_mib", "models", "cpu",
     "cpu_milli", "memory", "memory_mib", "queue", "user", "priority", "max_duration",
+    "devices_per_task",
 )  # fmt: skip
 """Columns of a table of arrivals."""
 
@@ -157,7 +158,7 @@ WORK: Final = Object(
         "between": Field(
             Then(Rows(_Moment()), _span), "Only what was submitted at or after the first moment and before the second."
         ),
-        "gang": Field(_GANG, "Unset: 8 devices a task."),
+        "gang": Field(_GANG, "Unset: 8 devices a task, where a row does not say it."),
         "on_bad_row": Field(Choice(ON_BAD_ROW), "skip (unset): leave it out and count it; stop: refuse the file."),
     },
     _work,

@@ -100,6 +100,7 @@ def _take(collector: Collector, gang: list[_Pod], *, timed: bool) -> None:
         "memory_mib": str(most[2]),
         "priority": first.priority,
         "max_duration": first.deadline,
+        "devices_per_task": str(-(-max(pod.gpu for pod in used) // MILLI)),
         **_devices(most[0], used),
     }
     if began:

@@ -91,7 +91,10 @@ def _later(submit: str, eligible: str) -> str:
 def _add_sizes(row: Row, ours: Row) -> None:
     """Devices, cores and memory: what was asked for, or where that is not told, what was given."""
     asked, given = row.get("ReqTRES", ""), row.get("AllocTRES", "")
-    ours["gpu"] = str(_gpus((given, asked, row.get("AllocGRES", ""), row.get("ReqGRES", "")))[0])
+    gpus = _gpus((given, asked, row.get("AllocGRES", ""), row.get("ReqGRES", "")))[0]
+    ours["gpu"] = str(gpus)
+    if (nodes := row.get("NNodes", "")).isdigit() and int(nodes) > 1:
+        ours["devices_per_task"] = str(-(-gpus // int(nodes)))
     # What was given always names a model; only who asked for one needs it.
     ours["models"] = "|".join(_gpus((asked, row.get("ReqGRES", "")))[1])
     tres = {key: value for key, _, value in (part.partition("=") for part in (given or asked).split(","))}

@@ -11,7 +11,7 @@ from gpumax.units import MILLI
 
 COLUMNS: Final = (
     "name", "submitted", "duration", "devices", "gpu_milli", "gpu_memory_mib", "models", "cpu_milli", "memory_mib", "queue", "user",
-    "priority", "max_duration",
+    "priority", "max_duration", "devices_per_task",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def _row(one: Arrival) -> tuple[object, ...]:
         one.name, _seconds(one.submitted_ms), _seconds(one.duration_ms), one.devices,
         one.milli if one.devices and one.milli < MILLI else "",
         one.gpu_memory_mib or "", "|".join(one.models), one.cpu_milli, one.memory_mib, one.queue, one.user, one.priority,
-        "" if one.max_duration_ms is None else _seconds(one.max_duration_ms),
+        "" if one.max_duration_ms is None else _seconds(one.max_duration_ms), one.devices_per_task or "",
     )  # fmt: skip
 
 
