@@ -46,7 +46,7 @@ start: 5s
 grace: 30s
 fractions: {"0.5": 3, ".25": 1, "1": 2}
 policy: {placement: {gpu: spread, cpu: pack}, fairness_k: 1.0, reserve_after: 30m, max_evictions: 0, stale_grace: 60s,
-  search_steps: 10000, pools: {train: {reserve_after: 2h}}}
+  search_steps: 10000, pools: {train: {placement: {gpu: pack}}}}
 """
 TABLES = """
 protocol: inflate
