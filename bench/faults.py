@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 import pytest
+from hypothesis import Phase, settings
 
 from mutate import MARK, changed, marked, told
 
@@ -139,7 +141,7 @@ class Loaded:
                 return 0
             if not inject(mutant):
                 return TO_BE_LOADED
-            return int(not self._pass(session, names))
+            return int(not self._pass(session, names, tests))
 
         left, unknown = tried(self._mutants, tests, self._jobs, attempt)
         rows = {name: {"reached": sorted(row.reached), "seconds": row.seconds} for name, row in tests.items()}
@@ -160,9 +162,11 @@ class Loaded:
                 os._exit(1)
             return known(json.loads(Path(file.name).read_bytes()))
 
-    def _pass(self, session: pytest.Session, names: list[str]) -> bool:
-        """Whether these tests pass, run in this order until one doesn't."""
+    def _pass(self, session: pytest.Session, names: list[str], tests: dict[str, Known] | None = None) -> bool:
+        """Whether these tests pass, run in this order until one doesn't; one that takes many times as long ends the process."""
         for name, after in zip(names, [*names[1:], None], strict=True):
+            if tests is not None:
+                signal.setitimer(signal.ITIMER_PROF, 5 + 5 * tests[name].seconds)
             item, following = self._items[name], None if after is None else self._items[after]
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail or session.shouldstop:
@@ -249,6 +253,8 @@ def tried(
             print(f"{done} of {len(mutants)}: {mutants[at].told()}", file=sys.stderr, flush=True)
         elif os.waitstatus_to_exitcode(status) == TO_BE_LOADED:
             unknown.append(at)
+        if done % 10 == 0:
+            print(f"{done} of {len(mutants)}: {len(left)} survive so far", file=sys.stderr, flush=True)
     return left, unknown
 
 
@@ -273,6 +279,9 @@ def silent(*streams: int) -> None:
 def run(tests: Iterable[str], plugin: object) -> int:
     """The exit status of pytest, in this process."""
     os.environ["GPUMAX_EXAMPLES"] = EXAMPLES
+    # A test that fails is enough: nobody looks for its smallest example.
+    settings.register_profile("faults", phases=(Phase.explicit, Phase.generate))
+    settings.load_profile("faults")
     arguments = [
         *tests, "-x", "-q", "-p", "no:xdist", "--hypothesis-seed=0",
         "-W", "ignore::pytest.PytestAssertRewriteWarning",

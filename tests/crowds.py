@@ -49,12 +49,12 @@ def ask(chance: Random) -> Request:
     )  # fmt: skip
 
 
-def crowd(number: int, mine: str, gang: int = 1) -> Snapshot:
+def crowd(number: int, mine: str, gang: int = 1, most_nodes: int = 5, most_work: int = 40) -> Snapshot:
     """Three queues hold what there is; a gang of queue `mine` asks for what may be short, its last task for something else."""
     chance = Random(number)
-    nodes = tuple(_node(chance, f"n{at}") for at in range(chance.randint(3, 5)))
+    nodes = tuple(_node(chance, f"n{at}") for at in range(chance.randint(most_nodes - 2, most_nodes)))
     room, work = Room(nodes), []
-    for at in range(40):
+    for at in range(most_work):
         request, tasks = ask(chance), list[Task]()
         for _ in range(chance.choice((1, 1, 2, 3))):
             node = chance.choice(nodes).name

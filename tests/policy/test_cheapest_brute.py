@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
 from unittest.mock import patch
 
 import pytest
+from msgspec.structs import replace
 
+from board import queue
 from brute import Unit
+from brute_mixed import Mixed
 from crowds import crowd, only_on
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision
@@ -14,6 +18,7 @@ from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Request, Task
 from gpumax.policy.decide import decide
+from gpumax.units import UNLIMITED
 
 Cost = tuple[float, int, int, int, int, int]
 RECLAIM, PREEMPT = ("allocate", "reclaim"), ("allocate", "preempt")
@@ -123,3 +128,54 @@ def test_the_exact_answer_is_never_worse_than_the_bounded_one(passes: tuple[str,
         if exact.evictions:
             assert cost(snapshot, exact) <= cost(snapshot, bounded), number
         assert {row.task for row in bounded.places} & {"A-0"} <= {row.task for row in exact.places}, number
+
+
+PARENTS: tuple[dict[str, str], ...] = (
+    {}, {"a": "r", "o": "r", "p": "s", "q": "s"}, {"a": "s", "o": "r", "p": "r", "s": "r"}, {"a": "r", "o": "r", "p": "r"},
+)  # fmt: skip
+
+
+def planted(number: int) -> Snapshot:
+    """A small crowd whose queues are in a tree; each queue above has a quota of its own, now and then one of cores."""
+    chance, snapshot = Random(number), crowd(number, "a", most_nodes=3, most_work=9)
+    parents = chance.choice(PARENTS)
+    queues = [replace(row, parent=parents.get(row.name)) for row in snapshot.queues]
+    for name in sorted(set(parents.values())):
+        queues.append(queue(name, chance.randint(1, 5), parent=parents.get(name)))
+    queues = [replace(row, quota=replace(row.quota, gpu=1_000 * chance.randint(0, 4))) for row in queues]
+    cores = chance.choice((UNLIMITED, UNLIMITED, 6_000))
+    queues = [replace(row, quota=replace(row.quota, cpu=cores)) for row in queues]
+    return replace(snapshot, queues=tuple(sorted(queues, key=lambda row: row.name)))
+
+
+def test_victims_are_the_best_in_trees_of_queues_whatever_is_short() -> None:
+    """Against every set: who may go step by step, at every queue from the owner up; what is above the asker has to come down, too."""
+    helped = 0
+    for number in range(400):
+        helped += _is_best(number, planted(number), RECLAIM)
+    assert helped > 40
+
+
+def test_victims_of_lower_priority_are_the_best_whatever_is_short() -> None:
+    """Against every set of work of the own queue."""
+    helped = 0
+    for number in range(200):
+        helped += _is_best(number, crowd(number, "q", most_nodes=3, most_work=14), PREEMPT)
+    assert helped > 30
+
+
+def _is_best(number: int, snapshot: Snapshot, passes: tuple[str, ...]) -> bool:
+    """Whether anybody went; fails where others should have."""
+    decision = decide(snapshot, passes)
+    brute = Mixed(snapshot, decision, inside=passes is PREEMPT)
+    if len(brute.units) > 10:
+        return False
+    assert verify(snapshot, decision) == (), number
+    best, free = brute.best()
+    gone = _gone(snapshot, decision)
+    if any(row.cause == "consolidate" for row in decision.evictions):
+        assert (best, free) == (None, False), number
+        return False
+    assert bool(decision.places) == (free or best is not None), f"{number} {best} {free}"
+    assert (brute.cost(gone) if gone else None) == best, f"{number} {best} {decision.evictions}"
+    return bool(gone)

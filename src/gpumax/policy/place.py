@@ -275,8 +275,6 @@ def awaited(ledger: Ledger, held: Held) -> tuple[str, ...]:
     amounts = [other.sized(held) for other in leaving]
     short = [sum(column) - int(left) for column, left in zip(zip(*amounts, strict=True), free, strict=True)]
     asked = held.sized(held)
-    if not any(lack > 0 and ask for lack, ask in zip(short, asked, strict=True)):
-        return tuple(sorted(names))
     # Those on its devices count first.
     rows = sorted(
         zip(leaving, amounts, strict=True), key=lambda pair: (pair[0].task not in names, pair[0].task)
