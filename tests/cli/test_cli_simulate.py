@@ -111,6 +111,21 @@ def test_an_unknown_policy_is_refused_before_anything_runs(cli: Cli, scenario: P
     )
 
 
+def test_clusters_of_other_sizes(cli: Cli, scenario: Path) -> None:
+    """Each policy on each of them; one without a node is refused before anything runs."""
+    found = load_result(
+        cli(
+            "simulate", str(scenario), "--seed", "1", "--scale", "0.5", "--scale", "1", "--format", "json"
+        ).out
+    )
+    assert [(run.policy, run.gpus) for run in found.runs] == [
+        ("static-fifo", 4), ("static-fifo", 8), ("gpumax", 4), ("gpumax", 8),
+    ]  # fmt: skip
+    assert found.command.endswith("--seed 1 --scale 0.5 --scale 1")
+    none = cli("simulate", str(scenario), "--scale", "0.1")
+    assert (none.code, none.err) == (2, "gpumax: 0.1 of 2 nodes is not even one; choose a larger scale\n")
+
+
 @pytest.mark.parametrize("option", ["--out", "--plots"])
 def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(
     cli: Cli, scenario: Path, option: str

@@ -156,7 +156,7 @@ def test_equal_results_give_equal_reports(result: Result) -> None:
         ),
         (
             SIZES,
-            "gpumax needs 984 GPUs where static-backfill needs 2,816, for the same work and the same waits",
+            "gpumax needs 984 GPUs where static-backfill needs 2,816: the same work, and waits no longer",
         ),
         (INFLATED, "gpumax fills 95.71 % of 6,212 GPUs; the best other rule, fgd, 95.36 %"),
         (ALONE, "On 704 GPUs, 99 % of workloads start within 2.1 h under gpumax"),
@@ -241,6 +241,13 @@ def test_policies_are_compared_on_a_cluster_that_both_were_played_on() -> None:
     assert subject is not None
     assert other is not None
     assert (subject.mean.gpus, other.mean.gpus) == (704, 704)
+
+
+def test_pictures_of_one_cluster_of_several_say_which() -> None:
+    """The smallest that both were played on."""
+    text = text_of(SIZES)
+    assert text.count("On 704 GPUs, the smallest cluster that both were played on.") == 4
+    assert "smallest cluster" not in text_of(REPLAYED)
 
 
 def test_equal_wait_is_the_shortest_that_both_reach() -> None:

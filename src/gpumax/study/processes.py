@@ -11,7 +11,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Final
 
 from gpumax.model.study import Failed, Run, Scenario
-from gpumax.study.run import Play, Step, Turn, Watch, attempt
+from gpumax.study.run import Play, Step, Turn, Watch, attempt, failed
 
 _TELL: Final = 0.001
 """How much further a run is when it says so again."""
@@ -90,7 +90,7 @@ def _hear(ours: Connection, process: SpawnProcess, turn: Turn) -> float | Run | 
         said: float | Run | Failed = ours.recv()
     except (EOFError, OSError):
         process.join(_PATIENCE_S)
-        return Failed(turn.policy, turn.seed, f"its process ended with {_exit(process.exitcode)}")
+        return failed(turn, f"its process ended with {_exit(process.exitcode)}")
     return said
 
 

@@ -5,29 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from fractions import Fraction
 from importlib import import_module
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gpumax import __version__
 from gpumax.errors import GpumaxError
 from gpumax.model.study import Failed, Result, Run, Scenario
 from gpumax.study.caveats import caveats
+from gpumax.study.scale import scaled
 
 Progress = Callable[[float], None]
 """Called with the part of a run that is done, 0 to 1. It may raise KeyboardInterrupt, to stop the run."""
+
+WHOLE: Final = Fraction(1)
+"""The scale of the scenario's own cluster."""
 
 Play = Callable[[Scenario, str, int, Progress], Run]
 """Makes one run: scenario, policy, seed."""
 
 
 class Turn(NamedTuple):
-    """One run that is to be made."""
+    """One run that is to be made. scale: on so large a part of the cluster."""
 
     policy: str
     seed: int
+    scale: Fraction = WHOLE
 
     def __str__(self) -> str:
-        return f"{self.policy}, seed {self.seed}"
+        scale = "" if self.scale == WHOLE else f", scale {float(self.scale):g}"
+        return f"{self.policy}, seed {self.seed}{scale}"
 
 
 class Step(NamedTuple):
@@ -41,9 +48,14 @@ class Step(NamedTuple):
 Watch = Callable[[Step], None]
 
 
-def turns(scenario: Scenario) -> tuple[Turn, ...]:
+def turns(scenario: Scenario, scales: Sequence[Fraction] = (WHOLE,)) -> tuple[Turn, ...]:
     """The runs of a scenario, in the order of its result."""
-    return tuple(Turn(policy, seed) for policy in scenario.policies for seed in scenario.seeds)
+    return tuple(
+        Turn(policy, seed, scale)
+        for policy in scenario.policies
+        for scale in scales
+        for seed in scenario.seeds
+    )
 
 
 def play(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
@@ -57,6 +69,7 @@ def play(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
 def run_study(
     scenario: Scenario,
     *,
+    scales: Sequence[Fraction] = (WHOLE,),
     jobs: int = 1,
     watch: Watch = lambda _step: None,
     command: str = "",
@@ -64,10 +77,11 @@ def run_study(
 ) -> Result:
     """The result of all policies and seeds; equal for any number of jobs, but for the scheduler's seconds.
 
+    scales: on clusters of these parts of the scenario's.
     jobs: processes side by side; with one, the runs are made in this process. A run that breaks is named in `failed`, and the
     others go on. Ctrl-C ends it: the runs that are done are kept, and `unfinished` says how many are missing.
     """
-    wanted = turns(scenario)
+    wanted = turns(scenario, scales)
     ends: dict[int, Run | Failed] = {}
     try:
         with closing(_steps(scenario, wanted, jobs, watch, play)) as steps:
@@ -95,15 +109,22 @@ def run_study(
 def attempt(scenario: Scenario, turn: Turn, play: Play, progress: Progress) -> Run | Failed:
     """One turn; what breaks it is told in a sentence."""
     try:
-        return play(scenario, turn.policy, turn.seed, progress)
+        return play(scaled(scenario, turn.scale), turn.policy, turn.seed, progress)
     except Exception as error:
         if os.environ.get("GPUMAX_DEBUG"):
             # Late, because it is hardly ever needed.
             import traceback
 
             traceback.print_exc()
-        known = isinstance(error, GpumaxError)
-        return Failed(turn.policy, turn.seed, str(error) if known else f"{type(error).__name__}: {error}")
+        return failed(
+            turn, str(error) if isinstance(error, GpumaxError) else f"{type(error).__name__}: {error}"
+        )
+
+
+def failed(turn: Turn, why: str) -> Failed:
+    """A turn that broke."""
+    scale = "" if turn.scale == WHOLE else f"at scale {float(turn.scale):g}: "
+    return Failed(turn.policy, turn.seed, scale + why)
 
 
 def _steps(

@@ -74,7 +74,7 @@ _FAIRNESS: Final = Table(
         Column("failure", lambda run: count(run.evictions.failure)),
         Column("repeated", lambda run: percent(run.lost)),
         Column("Jain", lambda run: f"{run.jain:.3f}"),
-        Column("broken", lambda run: count(run.violations)),
+        Column("violations", lambda run: count(run.violations)),
     ),
 )
 _DECIDING: Final = Table(
@@ -113,7 +113,7 @@ def glance(result: Result) -> tuple[Column, ...]:
         allocated = _inflated(result.runs)[0].columns if result.runs else ()
         # Three stand side by side on a phone, too.
         firm = [column for column in allocated if column.title in ("at 90 %", "at 100 %", "at 130 %")]
-        return tuple(firm) if len(firm) == 3 else allocated[-3:]
+        return tuple(firm) if len(firm) == 3 else allocated[-4:-1]
     return GLANCE
 
 
@@ -133,8 +133,8 @@ def _inflated(runs: Sequence[Run]) -> tuple[Table, ...]:
 
     filled = Table(
         "Allocated",
-        "The part of all GPUs, by how much has arrived.",
-        tuple(column(key, "allocation") for key in keys),
+        "The part of all GPUs, by how much has arrived; in the end so many workloads with GPUs had found a place.",
+        (*(column(key, "allocation") for key in keys), Column("placed", lambda run: count(run.placed))),
     )
     left = [key for key in keys if any(key in run.fragments for run in runs)]
     if not left:

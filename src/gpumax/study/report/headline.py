@@ -22,7 +22,7 @@ def headline(result: Result, found: Sequence[Group]) -> str:
     if len({group.mean.gpus for group in found}) > 1 and (both := sizes.equal(found)) is not None:
         few, many = both.subject.mean.gpus, both.other.mean.gpus
         words = f"{both.subject.policy} needs {count(few)} GPUs where {both.other.policy} needs {count(many)}"
-        return f"{words}, for the same work and the same waits"
+        return f"{words}: the same work, and waits no longer"
     wait = duration(subject.mean.wait_s.p99)
     words = f"99 % of workloads start within {wait} under {subject.label}"
     if other is None:

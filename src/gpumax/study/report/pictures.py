@@ -13,6 +13,7 @@ from gpumax.study.report.queues import quota_and_use
 from gpumax.study.report.sizes import gpus_needed
 from gpumax.study.report.use import use_over_time
 from gpumax.study.report.waits import wait_spread
+from gpumax.study.report.words import count
 
 PICTURES: Final[tuple[Callable[[Sequence[Group]], Picture | None], ...]] = (
     wait_spread,
@@ -27,6 +28,12 @@ PICTURES: Final[tuple[Callable[[Sequence[Group]], Picture | None], ...]] = (
 def pictures(found: Sequence[Group]) -> list[Picture]:
     """Those that this study has something for."""
     close = focus(found)
+    drawn = [picture for draw in PICTURES if close and (picture := draw(close)) is not None]
     sized = gpus_needed(found)
-    drawn = [draw(close) for draw in PICTURES] if close else []
-    return [picture for picture in (sized, *drawn) if picture is not None]
+    if sized is None:
+        return drawn
+    sizes = {group.mean.gpus for group in close}
+    if len(sizes) == 1:
+        which = f"On {count(sizes.pop())} GPUs, the smallest cluster that both were played on. "
+        drawn = [picture._replace(lead=which + picture.lead) for picture in drawn]
+    return [sized, *drawn]

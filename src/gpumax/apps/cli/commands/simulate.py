@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _FOLDER = click.Path(path_type=Path)
 _SEEDS = click.IntRange(0, (1 << 32) - 1)
+_SCALES = click.FloatRange(0.001, 1000)
 
 
 def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,6 +40,10 @@ def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: 
 @click.option(
     "--seed", "seeds", multiple=True, type=_SEEDS, metavar="N", help="Instead of its seeds; repeatable."
 )
+@click.option(
+    "--scale", "scales", multiple=True, type=_SCALES, metavar="X",
+    help="On such a part of the nodes and quotas, like 0.5; repeatable.",
+)  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, metavar="N", help="Runs side by side.")
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="table", help="How to print it; unset: table."
@@ -54,6 +60,7 @@ def simulate(
     plots: Path | None,
     policies: tuple[str, ...],
     seeds: tuple[int, ...],
+    scales: tuple[float, ...],
     jobs: int,
     format_: str,
     on_bad_row: str | None,
@@ -66,7 +73,8 @@ def simulate(
     # Late, because the command line must start without NumPy.
     from gpumax.apps.cli.progress import shown
     from gpumax.study.load import load_scenario
-    from gpumax.study.run import run_study, turns
+    from gpumax.study.run import WHOLE, run_study, turns
+    from gpumax.study.scale import scaled
 
     prepare((out, plots))
     found = _chosen(load_scenario(scenario, on_bad_row=on_bad_row), policies, seeds)  # type: ignore[arg-type]
@@ -74,11 +82,16 @@ def simulate(
     options = [
         *(word for name in policies for word in ("--policy", name)),
         *(word for seed in seeds for word in ("--seed", str(seed))),
+        *(word for scale in scales for word in ("--scale", f"{scale:g}")),
         *(("--on-bad-row", on_bad_row) if on_bad_row else ()),
     ]
     command = shlex.join(["gpumax", "simulate", str(scenario), *options])
-    with shown(turns(found)) as watch:
-        result = run_study(found, jobs=jobs, watch=watch, command=command)
+    # As it is written: 0.1 is a tenth, not its binary neighbour.
+    parts = tuple(dict.fromkeys(Fraction(repr(scale)) for scale in scales)) or (WHOLE,)
+    for part in parts:
+        scaled(found, part)
+    with shown(turns(found, parts)) as watch:
+        result = run_study(found, scales=parts, jobs=jobs, watch=watch, command=command)
     _finish(context, result, out, plots, format_)
 
 
