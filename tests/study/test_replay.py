@@ -204,7 +204,7 @@ def test_whole_devices_for_fractions_where_a_policy_knows_no_others() -> None:
 def test_a_scenario_without_queues_has_one_for_each_name_in_its_trace() -> None:
     """Work of no tenant goes to one queue."""
     run = play("gpumax", work("x", 0, 10, 16, ""), work("y", 0, 10, 1, "team"), queues=())
-    assert [row.name for row in run.queues] == ["all", "team"]
+    assert [row.name for row in run.queues] == ["default", "team"]
     assert run.stuck == 0
 
 

@@ -33,13 +33,13 @@ def assemble(
     not ready, devices that are not healthy.
     """
     workloads = [
-        _workload(record, tasks, checkpointed, promised, record.id in barred)
+        workload_of(record, tasks, checkpointed, promised, record.id in barred)
         for record, tasks in live.workloads
         if record.state not in FINISHED
     ]
     return Snapshot(
         now_ms=now_ms,
-        nodes=_whole(nodes, live),
+        nodes=whole(nodes, live),
         queues=tuple(sorted(live.queues, key=lambda queue: queue.name)),
         workloads=tuple(sorted(workloads, key=lambda workload: workload.name)),
         policy=policy,
@@ -61,7 +61,8 @@ def _gated(task: Task) -> Task:
     return replace(task, state="gated") if task.state == "pending" else task
 
 
-def _whole(nodes: tuple[Node, ...], live: Live) -> tuple[Node, ...]:
+def whole(nodes: tuple[Node, ...], live: Live) -> tuple[Node, ...]:
+    """The nodes by name, with all that tasks hold, also what is there no longer."""
     found = {node.name: node for node in nodes}
     held: dict[str, set[int]] = {}
     for _, tasks in live.workloads:
@@ -96,13 +97,14 @@ def is_gone_node(node: Node) -> bool:
     return replace(node, devices=()) == _gone_node(node.name)
 
 
-def _workload(
+def workload_of(
     record: WorkloadRecord,
     tasks: tuple[TaskRecord, ...],
     checkpointed: Mapping[str, int],
     promised: Collection[str],
     barred: bool,
 ) -> Workload:
+    """One row; see `assemble`."""
     spec = record.spec
     gated = barred or not may_start(record, tasks)
     groups = {group.name: group for group in spec.groups}

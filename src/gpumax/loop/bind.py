@@ -19,6 +19,8 @@ from gpumax.model.records import Changes, Event, EventKind, Live, TaskRecord, Wo
 from gpumax.model.workload import ACTIVE, HOLDING
 from gpumax.ports.engine import Order, Refusal, Start, Stop
 
+Pair = tuple[WorkloadRecord, tuple[TaskRecord, ...]]
+
 Meet = Callable[[WorkloadRecord, tuple[TaskRecord, ...]], Master]
 """Where the tasks of a run meet, given the workload as it is with the new starts."""
 
@@ -31,21 +33,29 @@ class Binding(msgspec.Struct, frozen=True):
 
 
 def merge(live: Live, changes: Changes) -> Live:
-    """The rows as they are after the changes."""
+    """The rows as they are after the changes; what doesn't change is the same object as before."""
     records = {record.id: record for record in changes.workloads}
-    rows = {(task.workload_id, task.index): task for task in changes.tasks}
+    rows: dict[str, dict[int, TaskRecord]] = {}
+    for task in changes.tasks:
+        rows.setdefault(task.workload_id, {})[task.index] = task
+    touched = {*records, *rows, *changes.deleted}
+    if not touched:
+        return live
     gone = set(changes.deleted)
-    return Live(
-        live.queues,
-        tuple(
-            (
-                records.get(record.id, record),
-                tuple(rows.get((record.id, task.index), task) for task in tasks) if rows else tasks,
-            )
-            for record, tasks in live.workloads
-            if record.id not in gone
-        ),
-    )
+
+    def changed(pair: Pair) -> Pair:
+        record, tasks = pair
+        fresh = rows.get(record.id)
+        if fresh is not None:
+            tasks = tuple(fresh.get(task.index, task) for task in tasks)
+        return (records.get(record.id, record), tasks)
+
+    pairs = [
+        pair if pair[0].id not in touched else changed(pair)
+        for pair in live.workloads
+        if pair[0].id not in gone
+    ]
+    return Live(live.queues, tuple(pairs))
 
 
 def bind(
@@ -76,9 +86,9 @@ def unbind(live: Live, refusals: tuple[Refusal, ...], now_ms: int) -> Binding:
     """Give back what the engine refused to start. Where a gang is then below its minimum, the rest of it goes, too."""
     draft = _Draft(live, now_ms)
     refused = {refusal.attempt: refusal.why for refusal in refusals}
-    for name, record in list(draft.records.items()):
-        if any(task.attempt in refused for task in draft.tasks[name]):
-            draft.give_back(record, refused)
+    for record, tasks in live.workloads:
+        if any(task.attempt in refused for task in tasks):
+            draft.give_back(draft.touch(record.name), refused)
     return draft.binding()
 
 
@@ -86,18 +96,25 @@ class _Draft:
     """Rows while they are changed, by workload name."""
 
     def __init__(self, live: Live, now_ms: int) -> None:
-        self._live = live
         self.now_ms = now_ms
-        self.records = {record.name: record for record, _ in live.workloads}
-        self.tasks = {record.name: list(tasks) for record, tasks in live.workloads}
-        self.owner = {task.name: record.name for record, tasks in live.workloads for task in tasks}
+        self._was = {pair[0].spec.name: pair for pair in live.workloads}
+        self.owner = {task.name: pair[0].spec.name for pair in live.workloads for task in pair[1]}
+        self.records: dict[str, WorkloadRecord] = {}  # of those that were touched
+        self.tasks: dict[str, list[TaskRecord]] = {}
         self.events: list[Event] = []
         self.orders: list[Order] = []
         self._evicted: set[str] = set()
 
+    def touch(self, name: str) -> WorkloadRecord:
+        """A workload's record as it is by now; its rows may be changed from here on."""
+        if name not in self.records:
+            record, tasks = self._was[name]
+            self.records[name], self.tasks[name] = record, list(tasks)
+        return self.records[name]
+
     def evict(self, eviction: Eviction) -> None:
         name = self.owner[eviction.task]
-        record = self.records[name]
+        record = self.touch(name)
         index = next(i for i, task in enumerate(self.tasks[name]) if task.name == eviction.task)
         task = self.tasks[name][index]
         reason = eviction_reason(eviction.cause, eviction.beneficiary)
@@ -117,7 +134,7 @@ class _Draft:
     def start(
         self, name: str, places: list[Place], new_id: Callable[[], str], meet: Meet, data: Path
     ) -> None:
-        record, rows = self.records[name], self.tasks[name]
+        record, rows = self.touch(name), self.tasks[name]
         if not any(task.state in HOLDING for task in rows):
             record = replace(record, runs=record.runs + 1, started_ms=self.now_ms)
         record = replace(record, state="running", hold=None, reason="")
@@ -138,7 +155,7 @@ class _Draft:
 
     def hold(self, hold: Hold) -> None:
         """Write a hold down where it says something new; its counts of nodes alone are not, and its forecast is no event."""
-        record = self.records[hold.workload]
+        record = self.touch(hold.workload)
         old = record.hold
         news = old is None or (old.code, old.message, old.short) != (hold.code, hold.message, hold.short)
         if news or (old is not None and old.forecast_ms != hold.forecast_ms):
@@ -167,14 +184,16 @@ class _Draft:
                     self.orders.append(Stop(task.attempt or "", record.spec.grace_ms))
 
     def binding(self) -> Binding:
+        # In the order of the records, as all that is told of them.
+        touched = [name for name in self._was if name in self.records]
         changes = Changes(
             workloads=tuple(
-                self.records[r.name] for r, _ in self._live.workloads if self.records[r.name] != r
+                self.records[name] for name in touched if self.records[name] != self._was[name][0]
             ),
             tasks=tuple(
                 task
-                for record, tasks in self._live.workloads
-                for task, was in zip(self.tasks[record.name], tasks, strict=True)
+                for name in touched
+                for task, was in zip(self.tasks[name], self._was[name][1], strict=True)
                 if task != was
             ),
             events=tuple(self.events),

@@ -12,11 +12,12 @@ import msgspec
 from msgspec.structs import replace
 
 from gpumax.errors import Stale
-from gpumax.loop.assemble import assemble, gate
+from gpumax.loop.assemble import gate
+from gpumax.loop.assembler import Assembler
 from gpumax.loop.backoff import Backoff
 from gpumax.loop.bind import bind, merge, unbind
 from gpumax.loop.gangs import Gangs, Meetings
-from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.lifecycle import Step, Still, advance
 from gpumax.loop.objections import Objections, objection
 from gpumax.loop.promised import promised
 from gpumax.loop.pulse import Pulse
@@ -84,6 +85,8 @@ class Loop:
         self._gangs = Gangs(self._data) if meetings is None else meetings
         self._think = think
         self._backoff = Backoff()
+        self._assembler = Assembler()
+        self._still: dict[str, Still] = {}
         self._objections = Objections(engine, self._data)
         self._sweep = Sweep(self._data)
         self._swept = False
@@ -178,7 +181,9 @@ class Loop:
         barred = self._backoff.barred(now_ms) | _put_off(live)
         timid = _names(live, self._backoff.timid(now_ms))
         owed = promised(live, decided)
-        snapshot = assemble(live, observation.nodes, now_ms, self._policy, saved, barred, owed)
+        snapshot = self._assembler.assemble(
+            live, observation.nodes, now_ms, self._policy, saved, barred, owed
+        )
         if self._says_something_new(snapshot, timid):
             live = self._answer(snapshot, live, timid)
         elif self._seen is not None:
@@ -194,7 +199,7 @@ class Loop:
     def _fold(self, observation: Observation, now_ms: int) -> tuple[Live, int | None]:
         """The records with what the engine saw, and when a run's max_duration ends it."""
         live = self._store.live()
-        step: Step = advance(live, observation, now_ms)
+        step: Step = advance(live, observation, now_ms, self._still)
         self._commit(step.changes)
         if step.orders:
             self._engine.apply(step.orders)

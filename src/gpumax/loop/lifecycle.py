@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -53,12 +53,49 @@ class Step(msgspec.Struct, frozen=True):
     next_ms: int | None = None
 
 
-def advance(live: Live, observation: Observation, now_ms: int) -> Step:
-    """Fold what the engine saw into the records."""
+class Still(NamedTuple):
+    """A life in which there was nothing to do, and what that was found of. due_ms: as _Run's."""
+
+    record: WorkloadRecord
+    tasks: tuple[TaskRecord, ...]
+    seen: tuple[AttemptSeen | None, ...]
+    due_ms: int
+
+    def lasts(self, seen: dict[str, AttemptSeen], now_ms: int) -> bool:
+        """Whether nothing has happened since."""
+        if 0 < self.due_ms <= now_ms:
+            return False
+        return self.seen == tuple([seen.get(task.attempt or "") for task in self.tasks])
+
+
+def advance(live: Live, observation: Observation, now_ms: int, still: dict[str, Still] | None = None) -> Step:
+    """Fold what the engine saw into the records.
+
+    still: lives of the last step in which there was nothing to do, by id; where they are as they were, they aren't looked
+    at again. It is brought up to date.
+    """
     seen = {attempt.attempt: attempt for attempt in observation.attempts}
-    runs = [_Run(record, tasks, seen, now_ms) for record, tasks in live.workloads]
+    memory: dict[str, Still] = {} if still is None else still
+    kept, runs = {}, []
+    for record, tasks in live.workloads:
+        known = memory.get(record.id)
+        if (
+            known is not None
+            and known.record is record
+            and known.tasks is tasks
+            and known.lasts(seen, now_ms)
+        ):
+            kept[record.id] = known
+        else:
+            runs.append(_Run(record, tasks, seen, now_ms))
     for run in runs:
         run.fold()
+        if run.still:
+            row = tuple([seen.get(task.attempt or "") for task in run.were])
+            kept[run.record.id] = Still(run.was, run.were, row, run.due_ms)
+    memory.clear()
+    memory.update(kept)
+    due = [run.due_ms for run in runs if run.due_ms] + [row.due_ms for row in kept.values() if row.due_ms]
     claimed = {task.attempt for _, tasks in live.workloads for task in tasks if task.state in HOLDING}
     strays = [attempt for attempt in observation.attempts if attempt.attempt not in claimed]
     gone = {run.record.id for run in runs if run.deleted}
@@ -76,7 +113,7 @@ def advance(live: Live, observation: Observation, now_ms: int) -> Step:
     )
     orders = [order for run in runs for order in run.orders]
     orders += [_leave(attempt) for attempt in strays if attempt.state != "stopping"]
-    return Step(changes, tuple(orders), min((run.due_ms for run in runs if run.due_ms), default=None))
+    return Step(changes, tuple(orders), min(due, default=None))
 
 
 def overdue_reason(record: WorkloadRecord) -> str:
@@ -124,6 +161,12 @@ class _Run:
         self.orders: list[Order] = []
         self.deleted = False
         self.due_ms = 0
+
+    @property
+    def still(self) -> bool:
+        """Whether there was nothing to do."""
+        quiet = not (self.events or self.orders or self.deleted) and self.record == self.was
+        return quiet and all(task is was for task, was in zip(self.tasks, self.were, strict=True))
 
     def fold(self) -> None:
         """Look at every task that holds something, then settle what follows for the whole."""

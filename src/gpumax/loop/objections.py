@@ -45,11 +45,17 @@ class Objections:
         self._engine = engine
         self._data = data
         self._answers: dict[str, _Answer] = {}
+        self._settled: dict[
+            str, tuple[TaskRecord, ...]
+        ] = {}  # rows of which nobody waits, and nothing is objected to
 
     def ask(self, live: Live, now_ms: int) -> Changes:
         """Records whose objection is another one now."""
-        answers, changed, events = {}, [], []
+        answers, settled, changed, events = {}, {}, [], []
         for record, tasks in live.workloads:
+            if not record.objection and self._settled.get(record.id) is tasks:
+                settled[record.id] = tasks
+                continue
             if _waits(record, tasks):
                 answer = self._answers.get(record.id)
                 if answer is None or now_ms >= answer.until_ms:
@@ -64,7 +70,9 @@ class Objections:
                 changed.append(replace(record, objection=answer.words, hold=hold))
                 if answer.words:
                     events.append(Event(now_ms, "Refused", answer.words, record.name))
-        self._answers = answers
+            elif not answer.words and not any(task.state == "pending" for task in tasks):
+                settled[record.id] = tasks
+        self._answers, self._settled = answers, settled
         return Changes(workloads=tuple(changed), events=tuple(events))
 
     def next_ms(self) -> int | None:

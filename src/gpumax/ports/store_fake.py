@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import count
 from typing import get_args
@@ -23,17 +24,20 @@ class MemoryStore:
         self._order: dict[str, int] = {}
         self._tasks: dict[str, tuple[TaskRecord, ...]] = {}
         self._queues: dict[str, Queue] = {}
-        self._events: list[Event] = []
+        self._events: deque[Event] = deque(maxlen=rules.KEPT_EVENTS)
         self._last_seq = 0
         self._live: Live | None = None
+        self._pairs: dict[
+            str, tuple[WorkloadRecord, tuple[TaskRecord, ...]]
+        ] = {}  # that are live, by id, oldest first
+        self._names: dict[str, str] = {}  # ids by name
         self._keys: dict[str, tuple[str, int, tuple[str, ...]]] = {}
 
     def live(self) -> Live:
         """See Store."""
         with self._lock:
             if self._live is None:
-                pairs = ((r, self._tasks[r.id]) for r in self._records.values() if rules.is_live(r))
-                self._live = Live(self._sorted_queues(), tuple(pairs))
+                self._live = Live(self._sorted_queues(), tuple(self._pairs.values()))
             return self._live
 
     def submit(
@@ -53,7 +57,8 @@ class MemoryStore:
                     raise rules.refuse_key(key)
                 return tuple(self._records[i] for i in ids if i in self._records)
             self._live = None
-            rules.refuse_names(specs, {record.name: record.state for record in self._records.values()})
+            taken = [spec.name for spec in specs if spec.name in self._names]
+            rules.refuse_names(specs, {name: self._records[self._names[name]].state for name in taken})
             changed, told = rules.set_queues(self._queues, queues, now_ms)
             made = []
             for spec in specs:
@@ -62,6 +67,8 @@ class MemoryStore:
                 self._order[record.id] = serial
                 self._records[record.id] = record
                 self._tasks[record.id] = tasks
+                self._names[record.name] = record.id
+                self._pairs[record.id] = (record, tasks)
                 made.append(record)
                 told = (*told, event)
             self._queues.update((queue.name, queue) for queue in changed)
@@ -75,8 +82,7 @@ class MemoryStore:
         with self._lock:
             self._live = None
             for workload_id in changes.deleted:
-                for rows in (self._records, self._tasks, self._order):
-                    rows.pop(workload_id, None)
+                self._drop(workload_id)
             for record in changes.workloads:
                 if record.id in self._records:
                     self._records[record.id] = rules.kept(self._records[record.id], record)
@@ -86,6 +92,8 @@ class MemoryStore:
                     self._tasks[task.workload_id] = (
                         *rows_of[: task.index], task, *rows_of[task.index + 1 :]
                     )  # fmt: skip
+            for workload_id in {*(r.id for r in changes.workloads), *(t.workload_id for t in changes.tasks)}:
+                self._renew(workload_id)
             self._tell(changes.events)
 
     def find(self, name: str) -> tuple[WorkloadRecord, tuple[TaskRecord, ...]] | None:
@@ -129,6 +137,7 @@ class MemoryStore:
             self._live = None
             record = rules.wished(self._named(name), name, wish)
             self._records[record.id] = record
+            self._renew(record.id)
             return record
 
     def queues(self) -> tuple[Queue, ...]:
@@ -173,7 +182,25 @@ class MemoryStore:
         """Nothing to let go of."""
 
     def _named(self, name: str) -> WorkloadRecord | None:
-        return next((record for record in self._records.values() if record.name == name), None)
+        return self._records[self._names[name]] if name in self._names else None
+
+    def _renew(self, workload_id: str) -> None:
+        """Bring the live pair up to date; one that was finished and is live again goes to its old place."""
+        record = self._records.get(workload_id)
+        if record is None or not rules.is_live(record):
+            self._pairs.pop(workload_id, None)
+            return
+        again = workload_id not in self._pairs
+        self._pairs[workload_id] = (record, self._tasks[workload_id])
+        if again:
+            self._pairs = dict(sorted(self._pairs.items(), key=lambda row: self._order[row[0]]))
+
+    def _drop(self, workload_id: str) -> None:
+        record = self._records.get(workload_id)
+        if record is not None:
+            del self._names[record.name]
+        for rows in (self._records, self._tasks, self._order, self._pairs):
+            rows.pop(workload_id, None)
 
     def _sorted_queues(self) -> tuple[Queue, ...]:
         return tuple(sorted(self._queues.values(), key=lambda queue: queue.name))
@@ -181,7 +208,6 @@ class MemoryStore:
     def _tell(self, events: Sequence[Event]) -> None:
         self._events += rules.numbered(events, self._last_seq)
         self._last_seq += len(events)
-        del self._events[: -rules.KEPT_EVENTS]
 
     def _remember(self, key: str, digest: str, now_ms: int, made: Sequence[WorkloadRecord]) -> None:
         old = [k for k, (_, at_ms, _) in self._keys.items() if at_ms < now_ms - rules.KEPT_KEYS_MS]

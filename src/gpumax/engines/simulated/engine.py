@@ -26,11 +26,16 @@ class SimulatedEngine:
         """The world at the clock's moment. What hasn't changed is the same object as before."""
         now_ms = self._clock.now_ms()
         attempts = self.world.attempts
-        self._seen = {id_: _seen(attempts[id_], self._seen.get(id_), now_ms) for id_ in sorted(attempts)}
+        for id_ in self.world.stirred(now_ms):
+            attempt = attempts.get(id_)
+            if attempt is None:
+                self._seen.pop(id_, None)
+            else:
+                self._seen[id_] = _seen(attempt, self._seen.get(id_), now_ms)
         nodes = tuple(self.world.nodes.values())
         if nodes != self._nodes:
             self._nodes = nodes
-        return Observation(self._nodes, tuple(self._seen.values()))
+        return Observation(self._nodes, tuple([self._seen[id_] for id_ in sorted(self._seen)]))
 
     def apply(self, orders: Sequence[Order]) -> tuple[Refusal, ...]:
         """Carry the orders out; starts become true when the world's tasks have begun."""

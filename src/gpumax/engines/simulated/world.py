@@ -109,6 +109,10 @@ class World:
         ] = {}  # by workload: attempts that hold room and aren't leaving
         self._serial = count()
         self._due: list[tuple[int, int, Callable[[], None]]] = []
+        self._stirred: set[str] = set()  # attempts that aren't what they were
+        self._saves: list[
+            tuple[int, int, str]
+        ] = []  # when a workload saves its work, and by which of its beginnings
         if failures is not None:
             for name in self.nodes:
                 self._plan_outage(name, outages(name, failures, seed, clock.now_ms()))
@@ -125,6 +129,17 @@ class World:
             happen()
         self._clock.advance(max(0, ms - self._clock.now_ms()))
 
+    def stirred(self, now_ms: int) -> set[str]:
+        """Attempts that are not what they were when this was asked last: begun, ended, forgotten, or with work saved since."""
+        while self._saves and self._saves[0][0] <= now_ms:
+            _, stamp, workload = heappop(self._saves)
+            course = self._courses.get(workload)
+            if course is not None and course.goes and course.stamp == stamp:
+                self._stirred |= self._running[workload].keys()
+                self._plan_save(workload, course, now_ms)
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
     def course(self, workload: str) -> Course:
         """How a workload's work goes."""
         course = self._courses.get(workload)
@@ -136,6 +151,7 @@ class World:
         """Give a task its room. An attempt that was begun or stopped before is not begun again."""
         if id_ in self.attempts:
             return
+        self._stirred.add(id_)
         course = self.course(workload)
         attempt = self.attempts[id_] = Attempt(id_, task, workload, node, devices, course)
         self._running.setdefault(workload, {})[id_] = attempt
@@ -150,6 +166,7 @@ class World:
     def stop(self, id_: str, grace_ms: int) -> None:
         """Have an attempt end: its program takes all of its grace."""
         attempt = self.attempts.get(id_)
+        self._stirred.add(id_)
         if attempt is None:
             # Remembered, so that a start that comes late finds it.
             attempt = self.attempts[id_] = Attempt(id_, "", "", "", (), Course(Work()))
@@ -182,6 +199,7 @@ class World:
         """Drop an attempt that has ended."""
         if id_ in self.attempts and self.attempts[id_].over:
             del self.attempts[id_]
+            self._stirred.add(id_)
 
     def _at(self, ms: int, happen: Callable[[], None]) -> None:
         heappush(self._due, (ms, next(self._serial), happen))
@@ -191,16 +209,23 @@ class World:
             return
         now_ms = self._clock.now_ms()
         attempt.state, attempt.started_ms = "running", now_ms
+        self._stirred.add(attempt.id)
         self.changed()
         course = attempt.course
         course.running += 1
         if course.running == course.work.tasks and not course.goes:
             done_ms = course.go(now_ms)
+            self._plan_save(attempt.workload, course, now_ms)
             for witness in self.witnesses:
                 witness.goes(attempt.workload, self._running[attempt.workload].values())
             if course.work.duration_ms < FOREVER:
                 stamp = course.stamp
                 self._at(done_ms, lambda: self._done(attempt.workload, course, stamp))
+
+    def _plan_save(self, workload: str, course: Course, now_ms: int) -> None:
+        saves_ms = course.next_checkpoint_ms(now_ms)
+        if saves_ms is not None:
+            heappush(self._saves, (saves_ms, course.stamp, workload))
 
     def _done(self, workload: str, course: Course, stamp: int) -> None:
         """All of its work is done, unless it was stopped since."""
@@ -237,6 +262,7 @@ class World:
 
     def _over(self, attempt: Attempt, state: State) -> None:
         attempt.state, attempt.ended_ms = state, self._clock.now_ms()
+        self._stirred.add(attempt.id)
         for witness in self.witnesses:
             witness.left(attempt)
         self.changed()

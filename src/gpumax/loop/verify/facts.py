@@ -53,13 +53,14 @@ class Facts:
         self.queues: dict[str, Queue] = {queue.name: queue for queue in snapshot.queues}
         self.paths = {queue.name: tuple(self._path(queue)) for queue in snapshot.queues}
         self.workloads = {workload.name: workload for workload in snapshot.workloads}
-        self.tasks: dict[str, Task] = {}
-        self.owner: dict[str, Workload] = {}
-        for workload in snapshot.workloads:
-            for task in workload.tasks:
-                self.tasks[task.name] = task
-                self.owner[task.name] = workload
+        self.tasks: dict[str, Task] = {
+            task.name: task for workload in snapshot.workloads for task in workload.tasks
+        }
+        self.owner: dict[str, Workload] = {
+            task.name: workload for workload in snapshot.workloads for task in workload.tasks
+        }
         self._guessed = guess(snapshot)
+        self._allocated: dict[bool, dict[str, list[int]]] = {}
         self.evicted: dict[str, Eviction] = {
             eviction.task: eviction
             for eviction in decision.evictions
@@ -89,6 +90,11 @@ class Facts:
 
     def allocated(self, *, fixed: bool = False) -> dict[str, list[int]]:
         """What each queue holds in the snapshot; fixed: of what is never evicted."""
+        if fixed not in self._allocated:
+            self._allocated[fixed] = self._held(fixed=fixed)
+        return {name: row.copy() for name, row in self._allocated[fixed].items()}
+
+    def _held(self, *, fixed: bool) -> dict[str, list[int]]:
         held = {name: [0, 0, 0] for name in self.queues}
         for workload in self.snapshot.workloads:
             leaf = held.get(workload.queue)

@@ -17,18 +17,15 @@ Slices = dict[tuple[str | None, int], dict[str, int]]
 
 def guess(snapshot: Snapshot) -> dict[str, tuple[DeviceShare, ...]]:
     """By task: what tasks hold that ask for devices and name none."""
-    unsaid: list[Task] = []
-    held: Milli = {}
-    sliced: Slices = {}
-    for workload in snapshot.workloads:
-        for task in workload.tasks:
-            if task.state in HOLDING:
-                if (task.request.gpu or task.request.slices) and not task.devices:
-                    unsaid.append(task)
-                for share in task.devices:
-                    _count(held, sliced, task.node, share)
+    holding = [task for workload in snapshot.workloads for task in workload.tasks if task.state in HOLDING]
+    unsaid = [task for task in holding if not task.devices and (task.request.gpu or task.request.slices)]
     if not unsaid:
         return {}
+    held: Milli = {}
+    sliced: Slices = {}
+    for task in holding:
+        for share in task.devices:
+            _count(held, sliced, task.node, share)
     nodes = {node.name: node for node in snapshot.nodes}
     found: dict[str, tuple[DeviceShare, ...]] = {}
     for task in unsaid:

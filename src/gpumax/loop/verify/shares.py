@@ -34,7 +34,7 @@ def check_shares(facts: Facts) -> Iterator[Violation]:
     if rows.keys() != wanted or len(facts.decision.shares) != len(wanted):
         yield Violation(0, f"{len(facts.decision.shares)} rows of shares for {len(wanted)} that are due")
         return
-    held = facts.allocated()
+    held, there = facts.allocated(), capacity(facts)
     for position, resource in enumerate(RESOURCES):
         wants: dict[str, int] = {}
         for name, queue in facts.queues.items():
@@ -48,17 +48,17 @@ def check_shares(facts: Facts) -> Iterator[Violation]:
                 yield Violation(
                     0, f"the share of queue {name}, {row.share} {resource}, is above what it may use"
                 )
-        yield from _sums(facts, rows, position, wants)
+        yield from _sums(facts, rows, position, wants, there[position])
 
 
-def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int]) -> Iterator[Violation]:
+def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int], all_: int) -> Iterator[Violation]:
     """Children get no more than their parent; where quotas fit, each gets its own as far as it wants it."""
     resource = RESOURCES[position]
     children: dict[str | None, list[str]] = {}
     for name, queue in facts.queues.items():
         children.setdefault(queue.parent, []).append(name)
     for parent, names in children.items():
-        there_is = capacity(facts)[position] if parent is None else rows[parent, resource].share
+        there_is = all_ if parent is None else rows[parent, resource].share
         given = sum(rows[name, resource].share for name in names)
         owner = "the cluster" if parent is None else f"queue {parent}"
         if given > there_is:

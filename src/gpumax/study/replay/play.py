@@ -21,7 +21,7 @@ from gpumax.study.replay.wanted import Wanted, in_fractions, wanted
 Progress = Callable[[float], None]
 """Told of the part that is done, from 0 to 1; it may raise KeyboardInterrupt."""
 
-NO_TENANT = "all"
+NO_TENANT = "default"
 """The queue of work whose trace knows no tenants, where a scenario has no queues."""
 
 

@@ -1,0 +1,89 @@
+"""Snapshots made one after the other: what has not changed since the last one is taken over from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from gpumax.loop.assemble import whole, workload_of
+from gpumax.model.node import Node
+from gpumax.model.queue import Queue
+from gpumax.model.records import FINISHED, Live, TaskRecord, WorkloadRecord
+from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.workload import Workload
+
+_NAME: Final = attrgetter("name")
+
+
+class _Row(NamedTuple):
+    """A workload as it was made last, and of what."""
+
+    record: WorkloadRecord
+    tasks: tuple[TaskRecord, ...]
+    barred: bool
+    workload: Workload
+
+
+class Assembler:
+    """Gives what `assemble` gives; only rows that have changed are made anew."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, _Row] = {}
+        self._checkpointed: Mapping[str, int] = {}
+        self._promised: frozenset[str] = frozenset()
+        self._nodes: tuple[Node, ...] | None = None  # that had all that the last rows hold
+        self._queues: tuple[Queue, ...] = ()
+        self._sorted: tuple[Queue, ...] = ()
+
+    def assemble(
+        self,
+        live: Live,
+        nodes: tuple[Node, ...],
+        now_ms: int,
+        policy: Policy,
+        checkpointed: Mapping[str, int],
+        barred: frozenset[str],
+        promised: frozenset[str],
+    ) -> Snapshot:
+        """The snapshot of a moment; see `assemble`."""
+        stirred = {attempt for attempt, _ in checkpointed.items() ^ self._checkpointed.items()}
+        stirred |= promised ^ self._promised
+        rows: dict[str, _Row] = {}
+        made = []
+        for record, tasks in live.workloads:
+            if record.state in FINISHED:
+                continue
+            row = self._rows.get(record.id)
+            if row is None or not _holds(row, record, tasks, barred, stirred):
+                workload = workload_of(record, tasks, checkpointed, promised, record.id in barred)
+                row = _Row(record, tasks, record.id in barred, workload)
+                made.append((record, tasks))
+            rows[record.id] = row
+        # Rows that were taken over hold nothing that these nodes lack.
+        held = live if nodes is not self._nodes else Live(live.queues, tuple(made))
+        there = whole(nodes, held)
+        self._nodes = nodes if there == nodes else None
+        self._rows, self._checkpointed, self._promised = rows, checkpointed, promised
+        if live.queues is not self._queues:
+            self._queues, self._sorted = live.queues, tuple(sorted(live.queues, key=_NAME))
+        return Snapshot(
+            now_ms=now_ms,
+            nodes=nodes if self._nodes is nodes else there,
+            queues=self._sorted,
+            workloads=tuple(sorted([row.workload for row in rows.values()], key=_NAME)),
+            policy=policy,
+        )
+
+
+def _holds(
+    row: _Row,
+    record: WorkloadRecord,
+    tasks: tuple[TaskRecord, ...],
+    barred: frozenset[str],
+    stirred: set[str],
+) -> bool:
+    """Whether a row is as it would be made now. stirred: attempts that saved their work since, names that were promised or aren't."""
+    if row.record is not record or row.tasks is not tasks or row.barred is not (record.id in barred):
+        return False
+    return not stirred or not any(task.attempt in stirred or task.name in stirred for task in tasks)
