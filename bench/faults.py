@@ -149,18 +149,25 @@ class Loaded:
         return True
 
     def _watched(self, session: pytest.Session) -> dict[str, Known]:
-        with tempfile.NamedTemporaryFile() as file:
-            pid = os.fork()
-            if pid == 0:
-                watch = Watch(self._mutants)
-                watch.prepare()
-                session.config.pluginmanager.register(watch)
-                fine = self._pass(session, list(self._items))
-                Path(file.name).write_text(json.dumps(watch.tests))
-                os._exit(not fine)
-            if os.waitpid(pid, 0)[1]:
+        """What each test reaches, and its seconds; the tests are dealt out to processes."""
+        names = list(self._items)
+        with tempfile.TemporaryDirectory() as folder:
+            pids = []
+            for number in range(self._jobs):
+                pid = os.fork()
+                if pid == 0:
+                    watch = Watch(self._mutants)
+                    watch.prepare()
+                    session.config.pluginmanager.register(watch)
+                    fine = self._pass(session, names[number :: self._jobs])
+                    Path(folder, str(number)).write_text(json.dumps(watch.tests))
+                    os._exit(not fine)
+                pids.append(pid)
+            statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+            if any(statuses):
                 os._exit(1)
-            return known(json.loads(Path(file.name).read_bytes()))
+            found = [json.loads(Path(folder, str(number)).read_bytes()) for number in range(self._jobs)]
+        return {name: row for rows in found for name, row in known(rows).items()}
 
     def _pass(self, session: pytest.Session, names: list[str], tests: dict[str, Known] | None = None) -> bool:
         """Whether these tests pass, run in this order until one doesn't; one that takes many times as long ends the process."""

@@ -15,8 +15,8 @@ from crowds import crowd, only_on
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision
 from gpumax.model.slices import milli_of
-from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import Request, Task
+from gpumax.model.snapshot import Snapshot, Topology
+from gpumax.model.workload import Request, Task, TopologyWish
 from gpumax.policy.decide import decide
 from gpumax.units import UNLIMITED
 
@@ -179,3 +179,51 @@ def _is_best(number: int, snapshot: Snapshot, passes: tuple[str, ...]) -> bool:
     assert bool(decision.places) == (free or best is not None), f"{number} {best} {free}"
     assert (brute.cost(gone) if gone else None) == best, f"{number} {best} {decision.evictions}"
     return bool(gone)
+
+
+def _racked(number: int, mine: str) -> Snapshot:
+    """A gang of two or three that has to stand in one of three racks."""
+    snapshot = crowd(number, mine, gang=2 + number % 2)
+    nodes = tuple(
+        replace(node, labels={**node.labels, "rack": f"r{at % 3}"}) for at, node in enumerate(snapshot.nodes)
+    )
+    rows = [
+        replace(row, topology=TopologyWish("default", "rack")) if row.name == "A" else row
+        for row in snapshot.workloads
+    ]
+    return replace(snapshot, nodes=nodes, workloads=tuple(rows), topologies=(Topology("default", ("rack",)),))
+
+
+@pytest.mark.parametrize("most_parts", [128, -1], ids=["exact", "bounded"])
+@pytest.mark.parametrize("passes", [RECLAIM, PREEMPT], ids=lambda passes: str(passes[1]))
+def test_room_is_made_in_the_rack_where_it_costs_least(passes: tuple[str, ...], most_parts: int) -> None:
+    """Told one rack after the other, none is cheaper; nobody waits for whom a rack could be made."""
+    with patch("gpumax.policy.search.MOST_PARTS", most_parts):
+        for number in range(60):
+            snapshot = _racked(number, "a" if passes is RECLAIM else "q")
+            decision = decide(snapshot, passes)
+            alone = {rack: decide(_in_rack(snapshot, rack), passes) for rack in ("r0", "r1", "r2")}
+            assert verify(snapshot, decision) == (), number
+            found = {
+                rack: row for rack, row in alone.items() if any(place.task == "A-0" for place in row.places)
+            }
+            placed = [place.node for place in decision.places if place.task == "A-0"]
+            assert bool(placed) == bool(found), number
+            causes = {row.cause for each in (decision, *found.values()) for row in each.evictions}
+            if not placed or not decision.evictions or "consolidate" in causes:
+                continue
+            rack = next(node.labels["rack"] for node in snapshot.nodes if node.name == placed[0])
+            costs = {name: cost(snapshot, row) for name, row in found.items() if row.evictions}
+            assert costs[rack] == min(costs.values()) == cost(snapshot, decision), (
+                f"{number}: {rack} of {costs}"
+            )
+
+
+def _in_rack(snapshot: Snapshot, rack: str) -> Snapshot:
+    rows = [
+        replace(row, tasks=tuple(replace(task, selector={"rack": rack}) for task in row.tasks))
+        if row.name == "A"
+        else row
+        for row in snapshot.workloads
+    ]
+    return replace(snapshot, workloads=tuple(rows))

@@ -32,7 +32,7 @@ from gpumax.model.workload import (
     Workload,
 )
 from gpumax.policy.decide import decide
-from gpumax.policy.forecast import NONE
+from gpumax.policy.forecast import NONE, QUICK, Effort
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.rights import Rights
 from gpumax.policy.take import _Taking
@@ -42,6 +42,8 @@ from neighbours import Neighbours, Stands, anyones, meant, term
 from where import Stock, roomy, stock
 
 RESOURCES = ("gpu", "cpu", "memory")
+ROOM_ALONE = Effort(0, 64, 2_000)
+"""Nothing is decided again: those who wait are played on with what becomes free."""
 
 # Whose turn it is
 
@@ -319,6 +321,39 @@ def test_room_is_kept_from_the_earliest_moment_on_and_forecasts_name_it() -> Non
         assert (hold.forecast_ms, hold.reserved) == (moment, moment is not None), number
         (hold,) = decide(timed(number, NOW_MS), ("allocate",)).holds
         assert (hold.forecast_ms, hold.reserved) == (moment, False), number
+        (hold,) = decide(timed(number, NOW_MS), ("allocate",), effort=ROOM_ALONE).holds
+        assert (hold.forecast_ms, hold.reserved) == (moment, False), number
+
+
+def test_where_nobody_is_evicted_room_alone_tells_what_deciding_again_tells() -> None:
+    """Many wait, for times of their own, in queues without bounds, and nothing is kept for anybody: both ways find the same moments."""
+    told = 0
+    for number in range(40):
+        chance, snapshot = Random(number), several(number)
+        rows = []
+        for workload in snapshot.workloads:
+            minutes = chance.choice((2, 3, 5, 8, 13))
+            tasks = tuple(
+                replace(task, request=replace(task.request, slices={}, extended={}))
+                for task in workload.tasks
+            )
+            rows.append(
+                replace(
+                    workload,
+                    max_duration_ms=minutes * MINUTE_MS,
+                    queue="q",
+                    tasks=tasks if workload.started_ms is None else workload.tasks,
+                )
+            )
+        policy = replace(snapshot.policy, reserve_after_ms=1 << 50)
+        snapshot = replace(snapshot, workloads=tuple(rows), queues=(queue("q", 64),), policy=policy)
+        exact, quick = (
+            {row.workload: row.forecast_ms for row in decide(snapshot, ("allocate",), effort=effort).holds}
+            for effort in (QUICK, ROOM_ALONE)
+        )
+        assert exact == quick, number
+        told += sum(moment is not None for moment in exact.values())
+    assert told > 50
 
 
 # Several at once

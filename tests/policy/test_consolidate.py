@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import MINUTE_MS, Sketch, check, queue
+from board import MINUTE_MS, Sketch, after, check, picture, queue
 from gpumax.model.snapshot import Placement, Policy
 from gpumax.model.workload import Group
 from gpumax.policy.decide import decide
@@ -238,3 +238,15 @@ def test_who_waits_takes_the_nodes_that_others_leave_where_these_need_the_free_o
     sketch = one_queue("n1: [b5.5]\nn2: [b5.5]\nn3: .").run("b", "q")
     decision = check(sketch.wait("A", "q", tasks=2, gpu=0.6), "n1: [A6.4]\nn2: [A6.4]\nn3: b", evicted=2)
     assert {row.restarts_on for row in decision.evictions} == {"n3"}
+
+
+def test_who_is_protected_from_its_own_queue_may_move_for_another() -> None:
+    """b may not move for A, of its own queue, and does for C, which is served later."""
+    sketch = Sketch("n1: b.\nn2: c.").with_queues(
+        queue("p", 9), queue("q", 9, priority=200, preempt_ms=40 * MINUTE_MS)
+    )
+    sketch.run("b", "q").run("c", "q", preemptible=False).wait("A", "q", gpu=2).wait("C", "p", gpu=2)
+    snapshot = sketch.snapshot()
+    decision = decide(snapshot, ("allocate", "consolidate"))
+    assert after(snapshot, decision) == picture("n1: CC\nn2: cb")
+    assert [row.workload for row in decision.holds] == ["A"]

@@ -65,6 +65,16 @@ def test_the_last_of_a_gang_is_told_apart_from_the_rest_of_it() -> None:
     )  # fmt: skip
 
 
+def test_what_one_lacks_is_counted_beside_no_other_that_waits() -> None:
+    """Three tasks of A lack something; what they lack is not taken from what B is told."""
+    sketch = held("n1: bb..\nn2: b.").wait("A", "a", tasks=6, priority=60).wait("B", "a", gpu=4)
+    assert told(sketch)[3] == {"gpu": 3_000}
+    assert told(sketch, "B")[1::2] == (
+        why_not("needs 4 GPUs; n1 comes nearest and lacks 2 GPUs"),
+        {"gpu": 2_000},
+    )
+
+
 def test_a_gang_of_two_kinds_is_told_with_both() -> None:
     """The larger ones first, as they are placed."""
     sketch = held("n1: b...\nn2: b").wait("A", "a", tasks=1, gpu=2).wait("A", "a", tasks=2)

@@ -20,7 +20,7 @@ from steps import steps
 
 NODES = 40
 SPECIAL = 17
-"""The node that is different, neither the first nor the last by any order."""
+"""The node that is different, neither the first nor the last by any order; in some tests it is the first."""
 GIB = 1024
 
 
@@ -97,6 +97,26 @@ def test_the_one_node_where_it_costs_less_is_found(passes: tuple[str, ...], what
     assert [place.node for place in decision.places] == [f"n{SPECIAL:02}"]
     assert len(decision.evictions) == many
     assert counted["opening"] <= (1 if each.gpu else 2)
+
+
+@pytest.mark.parametrize("what", ASKS)
+def test_the_first_node_is_as_good_as_another(what: str) -> None:
+    """It is in the first row of every table."""
+    asked, each, many = ASKS[what]
+    snapshot = cluster(asked, PREEMPT, each=each)
+    rows = [replace(row, priority=39) if row.name == "w000" else row for row in snapshot.workloads]
+    decision, counted = found(replace(snapshot, workloads=tuple(rows)), PREEMPT)
+    assert ([place.node for place in decision.places], len(decision.evictions)) == (["n00"], many)
+    assert counted["opening"] <= (1 if each.gpu else 2)
+
+
+@pytest.mark.parametrize("passes", [RECLAIM, PREEMPT], ids=lambda passes: str(passes[1]))
+def test_a_device_that_is_free_anyhow_opens_nothing(passes: tuple[str, ...]) -> None:
+    """One of four is free on every node, and three are asked for: two have to go, and are counted as two."""
+    snapshot = cluster(Request((DeviceAsk(3),)), passes, each=WHOLE, tasks=3, priority=39)
+    decision, counted = found(snapshot, passes)
+    assert [place.node for place in decision.places] == [f"n{SPECIAL}"]
+    assert (len(decision.evictions), counted["opening"]) == (2, 1)
 
 
 @pytest.mark.parametrize("passes", [RECLAIM, PREEMPT], ids=lambda passes: str(passes[1]))

@@ -11,7 +11,7 @@ from board import Sketch, gpus, queue
 from gpumax.model.amounts import Amounts
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy
-from gpumax.model.workload import Task
+from gpumax.model.workload import Request, Task
 from gpumax.policy.decide import decide
 from gpumax.policy.share import Claim, divide
 
@@ -228,3 +228,13 @@ def test_leftovers_of_a_cut_go_by_largest_remainder() -> None:
 def test_who_has_used_far_more_than_its_part_gets_nothing_and_never_less() -> None:
     # w = 1/4 and s = 1/4 + (1/4 - 9/10) < 0
     assert shares(8, claim("a", 0, 99, 1, usage=900_000), claim("b", 0, 99, 3)) == [0, 8]
+
+
+def test_cores_and_memory_are_dealt_to_the_last_unit() -> None:
+    """Ten of each for three queues that want all: four, three and three."""
+    sketch = Sketch("n1:").node("n1", cpu_milli=10, memory_mib=10)
+    for name in "abc":
+        sketch.queues.append(Queue(name))
+        sketch.wait(name.upper(), name, request=Request(cpu_milli=10, memory_mib=10))
+    found = {(row.queue, row.resource): row.share for row in decide(sketch.snapshot()).shares}
+    assert [found[name, resource] for resource in ("cpu", "memory") for name in "abc"] == [4, 3, 3, 4, 3, 3]

@@ -8,7 +8,7 @@ import pytest
 
 from board import MINUTE_MS, Sketch, gpus, queue, slices
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import Segments, TopologyWish
+from gpumax.model.workload import Affinity, Company, Expression, NodeTerm, Segments, TopologyWish
 from gpumax.policy.decide import PASSES, decide
 from gpumax.policy.explain import explain
 from gpumax.policy.forecast import NONE
@@ -332,3 +332,39 @@ def test_an_explanation_takes_sixteen_decisions_at_most() -> None:
     decision = decide(snapshot)
     found = steps(lambda: explain(snapshot, decision, "A"))
     at_most(found, {"Needs.starts": 5})
+
+
+def test_victims_are_looked_for_where_they_could_make_room() -> None:
+    """Those of another pool, where A may not go, are in no set."""
+    sketch = Sketch("n1: bb\nn2: cc\nn3: cc\nn4: cc").with_queues(
+        queue("a", 8), queue("b", 0, weight=0), queue("c", 0, weight=0)
+    )
+    sketch.node("n1", pool="p").run("b", "b", min=0).run("c", "c", min=0, priority=40)
+    found = decided(sketch.wait("A", "a", gpu=2, pool="p").snapshot(), RECLAIM)
+    at_most(found, {"_Search._spots": 2, "_Search._grow>heappush": 2})
+
+
+def test_ties_cost_only_those_who_are_tied() -> None:
+    """Others are not asked again when somebody has come; tasks of two kinds share what their node affinity says of nodes."""
+    sketch = Sketch("n1: bb.\nn2: bb.").with_queues(queue("q", 99)).run("b", "q", preemptible=False)
+    for name in ("n1", "n2"):
+        sketch.node(name, labels={"host": name})
+    zone = NodeTerm((Expression("host", "Exists"),))
+    for app in ("x", "y"):
+        wishes = Affinity((zone,), apart=Company((term("host", app=app),)))
+        sketch.wait(app, "q", labels={"app": app}, affinity=wishes, gpu=1, priority=60)
+    for number in range(6):
+        sketch.wait(f"w{number}", "q", gpu=2 + number)
+    found = decided(sketch.snapshot(), ("allocate",))
+    at_most(found, {"_Giving._find": 8, "_refusal": 4, "Ties._read": 4})
+
+
+def test_preempt_of_one_queue_compares_no_queues() -> None:
+    """Bounds by queue are for reclaim."""
+    sketch = (
+        Sketch("\n".join(f"n{at:02}: bbbb" for at in range(40)))
+        .with_queues(queue("q", 160))
+        .run("b", "q", priority=40, min=0)
+    )
+    found = decided(sketch.wait("A", "q", gpu=2, priority=60).snapshot(), ("allocate", "preempt"))
+    at_most(found, {"bounds": 1, "_by_owner": 0, "opening": 1})

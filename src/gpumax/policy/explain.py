@@ -231,4 +231,4 @@ def _otherwise(workload: Workload, ran_ms: int | None) -> str:
 
 def _span(ms: int) -> str:
     """A time that has passed, in whole seconds."""
-    return format_duration(max(ms, 0) // 1000 * 1000)
+    return format_duration(max(ms // 1000, 0) * 1000)

@@ -152,7 +152,7 @@ def present(workload: Workload) -> dict[str, int]:
 
 
 def total(wants: list[Want]) -> Vector:
-    """The sum of what tasks count."""
+    """The sum of what tasks count; there is one at least."""
     if len(wants) == 1:
         return wants[0].amounts
-    return tuple(map(sum, zip(*[want.amounts for want in wants], strict=True))) or (0, 0, 0)
+    return tuple(map(sum, zip(*[want.amounts for want in wants], strict=True)))

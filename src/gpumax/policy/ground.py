@@ -24,7 +24,7 @@ class Ground:
             queue.reclaim_min_runtime_ms or queue.preempt_min_runtime_ms for queue in world.snapshot.queues
         )
         self._movable: Bools | None = None
-        self._free = [0, 0, 0]  # what is free in all
+        self._free: list[int] = []  # what is free in all
         self._stamp: tuple[Room, int] | None = None  # as of this room, after so many changes
 
     def could_hold(self, wants: list[Want]) -> bool:
