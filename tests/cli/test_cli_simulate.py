@@ -232,7 +232,7 @@ def test_without_a_rasteriser_it_says_how_to_get_one(
     """The SVG files are there all the same."""
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     result = cli("simulate", str(scenario), "--plots", str(tmp_path / "plots"))
-    assert "as SVG; for PNG beside them: pip install 'gpumax[plots]'" in result.err
+    assert "as SVG; for PNG beside them: pip install resvg-py" in result.err
     assert not list((tmp_path / "plots").glob("*.png"))
 
 
