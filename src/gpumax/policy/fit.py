@@ -56,16 +56,10 @@ class Fits:
         known = self._open.get((ask, choice))
         if known is None:
             mask = np.array([reason is None for reason in self.refusals(ask.filter)], np.bool_)
-            nodes = self.nodes.nodes
-            mask &= np.array(
-                [
-                    node.cpu_milli >= ask.cpu and node.memory_mib >= ask.memory and node.tasks != 0
-                    for node in nodes
-                ],
-                np.bool_,
-            )
+            nodes = self.nodes
+            mask &= (nodes.cpu >= ask.cpu) & (nodes.memory >= ask.memory) & (nodes.tasks != 0)
             for name, amount in ask.extended:
-                mask &= np.array([node.extended.get(name, 0) >= amount for node in nodes], np.bool_)
+                mask &= nodes.extended[name] >= amount if name in nodes.extended else False
             if ask.slices:
                 mask &= _with_slices(self.nodes, self.nodes.sliced.empty(), ask.slices)
             gpu = ask.gpu[choice]

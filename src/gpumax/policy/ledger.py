@@ -18,7 +18,7 @@ from gpumax.policy.crowd import Crowd
 from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.policy.slices import Asked, Layout, State, added, all_fit
 from gpumax.policy.ties import Tied, Ties
-from gpumax.units import MILLI, UNLIMITED
+from gpumax.units import MILLI
 
 NOTHING_SHARED: Final = 1 << 30
 """What `View.fullest` holds for a node without a shared device that fits; more than any device has free."""
@@ -93,17 +93,10 @@ class Room:
     def __init__(self, nodes: Nodes, ties: Ties | None = None) -> None:
         self.nodes = nodes
         self.crowd = None if ties is None else Crowd(ties)
-        self.cpu: Ints = np.array([node.cpu_milli for node in nodes.nodes], np.int64)
-        self.memory: Ints = np.array([node.memory_mib for node in nodes.nodes], np.int64)
-        self.tasks: Ints = np.array(
-            [UNLIMITED if node.tasks is None else node.tasks for node in nodes.nodes], np.int64
-        )
+        self.cpu, self.memory, self.tasks = nodes.cpu.copy(), nodes.memory.copy(), nodes.tasks.copy()
         self.devices: Ints = np.where(nodes.healthy, MILLI, 0).astype(np.int64)
         self.gpus: Ints = self.devices.sum(axis=1)
-        self.extended: dict[str, Ints] = {
-            name: np.array([node.extended.get(name, 0) for node in nodes.nodes], np.int64)
-            for name in sorted({name for node in nodes.nodes for name in node.extended})
-        }
+        self.extended = {name: amounts.copy() for name, amounts in nodes.extended.items()}
         self.slices: dict[int, tuple[State, ...]] = nodes.sliced.empty()  # of nodes with sliced devices
         self._views: dict[DeviceAsk, tuple[int, View]] = {}
         self._own: set[DeviceAsk] = set()  # views that no copy shares
@@ -122,6 +115,13 @@ class Room:
         other._views, other.touched = dict(self._views), self.touched.copy()
         other._own, other.masks = set(), dict(self.masks)
         self._own.clear()
+        return other
+
+    def handed(self, nodes: Nodes) -> Room:
+        """The same at the beginning of another decision, which knows these nodes by another object."""
+        other = self.copy()
+        other.nodes = nodes
+        other._views, other.touched, other.masks = {}, [], {}
         return other
 
     def view(self, ask: DeviceAsk) -> View:
@@ -333,6 +333,12 @@ class Ledger:
         self.now.take_all(helds)
         if self.later is not self.now:
             self.later.take_all(helds)
+        for held in leaving:
+            self.leave(held)
+
+    def resume(self, room: Room, leaving: list[Held]) -> None:
+        """The same where the room is known that all of them leave free."""
+        self.now = self.later = room
         for held in leaving:
             self.leave(held)
 

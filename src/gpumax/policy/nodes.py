@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from gpumax.model.node import Node
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.slices import Sliced
-from gpumax.units import MILLI
+from gpumax.units import MILLI, UNLIMITED
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -42,10 +45,26 @@ class Nodes:
                 self.models.setdefault(device.model, len(self.models)) for device in devices
             ]
         self.open: Bools = np.array([node.open for node in nodes], np.bool_)
+        self.cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
+        self.memory: Ints = np.array([node.memory_mib for node in nodes], np.int64)
+        self.tasks: Ints = np.array(
+            [UNLIMITED if node.tasks is None else node.tasks for node in nodes], np.int64
+        )
+        self.extended: dict[str, Ints] = {
+            name: np.array([node.extended.get(name, 0) for node in nodes], np.int64)
+            for name in sorted({name for node in nodes for name in node.extended})
+        }
         self.gpus: Ints = self.healthy.sum(axis=1) * MILLI
         self.sliced = Sliced(nodes)
         self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
         self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
+
+    def anew(self) -> Nodes:
+        """The same for another decision: what was looked up for the asks of this one is forgotten."""
+        other = copy(self)
+        other.sliced = self.sliced.anew()
+        other._usable = {}
+        return other
 
     def usable(self, ask: DeviceAsk) -> tuple[Bools, Ints]:
         """Which devices could ever serve the ask, and the milli-devices that it takes of each."""
@@ -63,3 +82,20 @@ class Nodes:
                 need = np.full(self.healthy.shape, ask.milli, np.int64)
             known = self._usable[ask] = (usable, need)
         return known
+
+
+class _Memory:
+    """The nodes that were read last. They are known again by identity: nobody changes what is frozen."""
+
+    last: Nodes | None = None
+
+
+_MEMORY: Final = _Memory()
+
+
+def nodes_of(nodes: tuple[Node, ...]) -> Nodes:
+    """What doesn't change of these nodes. Of the very nodes of the decision before it is known already."""
+    known = _MEMORY.last
+    if known is None or known.nodes is not nodes:
+        known = _MEMORY.last = Nodes(nodes)
+    return known.anew()

@@ -1,14 +1,55 @@
-"""What running work holds when a decision begins."""
+"""What running work holds when a decision begins.
+
+From one snapshot to the next little changes as a rule, and rows that don't are often the very objects of the snapshot before:
+then only the others are read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final, NamedTuple
+
+from gpumax.model.node import Node
 from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, Task, Workload
-from gpumax.policy.ledger import Held, Ledger, summed
+from gpumax.policy.ledger import Held, Ledger, Room, summed
 from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.slices import costs, lowest
-from gpumax.policy.tree import NOTHING, Tree
+from gpumax.policy.tree import NOTHING, Tree, Vector
+
+_Key = tuple[str, bool]
+"""A queue, and whether what is held is never evicted."""
+
+
+class _Read(NamedTuple):
+    """What workloads hold. leaving: those who leave, by workload; guessed: of whom a file leaves the devices out."""
+
+    helds: dict[str, Held]
+    counted: dict[_Key, list[Held]]
+    leaving: dict[str, list[Held]]
+    guessed: list[tuple[Workload, Task, list[Held]]]
+
+
+class _Standing(NamedTuple):
+    """What all workloads of a snapshot hold. room: what they leave free, as long as nobody has left."""
+
+    nodes: tuple[Node, ...]
+    workloads: tuple[Workload, ...]
+    helds: dict[str, Held]
+    sums: dict[_Key, Vector]
+    leaving: dict[str, list[Held]]
+    room: Room
+
+
+class _Memory:
+    """What stood when the last decision began; nothing where some of it depends on more than the rows themselves."""
+
+    last: _Standing | None = None
+
+
+_MEMORY: Final = _Memory()
 
 
 def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
@@ -16,12 +57,74 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
 
     Devices that a file leaves out are the lowest that fit, in task order.
     """
-    helds: dict[str, Held] = {}
-    leaving: list[Held] = []
-    guessed: list[tuple[Workload, Task, list[Held]]] = []
-    by_queue: dict[tuple[str, bool], list[Held]] = {}  # and whether it is never evicted
+    before = _MEMORY.last
+    standing = None
+    if before is not None and before.nodes is snapshot.nodes and ledger.now.crowd is None:
+        standing = _followed(before, snapshot, ledger)
+    if standing is None:
+        standing, lasting = _anew(snapshot, ledger)
+        _MEMORY.last = standing if lasting else None
+    else:
+        _MEMORY.last = standing
+    for (queue, never), amounts in standing.sums.items():
+        account = tree.accounts.get(queue)
+        if account is not None:
+            tree.add(account, amounts, fixed=amounts if never else NOTHING)
+            tree.want(account, amounts)
+    return standing.helds
+
+
+def _anew(snapshot: Snapshot, ledger: Ledger) -> tuple[_Standing, bool]:
+    """All of it read, and whether the next decision may start from there."""
     holder = _Holder(ledger)
-    for workload in snapshot.workloads:
+    read = _read(snapshot.workloads, holder)
+    helds = read.helds
+    ledger.settle(list(helds.values()), list(chain.from_iterable(read.leaving.values())))
+    for workload, task, into in read.guessed:
+        held = helds[task.name] = holder.held(workload, task)
+        into.append(held)
+        ledger.settle([held], [held] if task.state == "releasing" else [])
+    sums: dict[_Key, Vector] = {key: summed(counted) for key, counted in read.counted.items() if counted}
+    room = ledger.now.handed(ledger.nodes.anew())
+    standing = _Standing(snapshot.nodes, snapshot.workloads, helds, sums, read.leaving, room)
+    return standing, not read.guessed and room.crowd is None
+
+
+def _followed(before: _Standing, snapshot: Snapshot, ledger: Ledger) -> _Standing | None:
+    """The same, of a snapshot most rows of which stood in the one before; None where too few did."""
+    old, new = set(map(id, before.workloads)), set(map(id, snapshot.workloads))
+    gone = [workload for workload in before.workloads if id(workload) not in new]
+    come = [workload for workload in snapshot.workloads if id(workload) not in old]
+    if 2 * (len(gone) + len(come)) > len(new):
+        return None
+    holder = _Holder(ledger)
+    less, more = _read(gone, holder), _read(come, holder)
+    if more.guessed:
+        return None
+    helds, sums, room = before.helds.copy(), before.sums.copy(), before.room.handed(ledger.nodes.anew())
+    for name in less.helds:
+        del helds[name]
+    helds.update(more.helds)
+    for read, sign in ((less, -1), (more, 1)):
+        if read.helds:
+            room.take_all(list(read.helds.values()), sign)
+        for key, counted in read.counted.items():
+            was, now = sums.get(key, NOTHING), summed(counted)
+            sums[key] = tuple([held + sign * amount for held, amount in zip(was, now, strict=True)])
+    leaving = before.leaving
+    if less.leaving or more.leaving:
+        stay = [(name, row) for name, row in leaving.items() if name not in less.leaving]
+        leaving = dict(sorted([*stay, *more.leaving.items()]))
+    ledger.resume(room.handed(ledger.nodes), list(chain.from_iterable(leaving.values())))
+    return _Standing(snapshot.nodes, snapshot.workloads, helds, sums, leaving, room)
+
+
+def _read(workloads: Iterable[Workload], holder: _Holder) -> _Read:
+    helds: dict[str, Held] = {}
+    leaving: dict[str, list[Held]] = {}
+    guessed: list[tuple[Workload, Task, list[Held]]] = []
+    by_queue: dict[_Key, list[Held]] = {}
+    for workload in workloads:
         counted = safe = by_queue.setdefault((workload.queue, workload.preemptible is False), [])
         core = NOBODY
         if workload.preemptible == "semi":
@@ -29,7 +132,9 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
         for task in workload.tasks:
             if task.state not in HOLDING or task.node is None:
                 continue
-            into = leaving if task.state == "releasing" else counted
+            into = counted
+            if task.state == "releasing":
+                into = leaving.setdefault(workload.name, [])
             if core and task.name in core:
                 into = safe
             if not task.devices and (task.request.gpu or task.request.slices):
@@ -37,18 +142,7 @@ def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
                 continue
             held = helds[task.name] = holder.held(workload, task)
             into.append(held)
-    ledger.settle(list(helds.values()), leaving)
-    for workload, task, into in guessed:
-        held = helds[task.name] = holder.held(workload, task)
-        into.append(held)
-        ledger.settle([held], [held] if into is leaving else [])
-    for (queue, never), counted in by_queue.items():
-        account = tree.accounts.get(queue)
-        if account is not None and counted:
-            amounts = summed(counted)
-            tree.add(account, amounts, fixed=amounts if never else NOTHING)
-            tree.want(account, amounts)
-    return helds
+    return _Read(helds, by_queue, leaving, guessed)
 
 
 class _Holder:

@@ -34,7 +34,6 @@ class Scores:
         self.spread: Bools = self._spreads_gpu | self._spreads_cpu
         self._packs = not (self._spreads_gpu.any() or self._spreads_cpu.any())
         self._mixed = len(set(fits.nodes.has_gpus.tolist())) > 1  # nodes with GPUs and nodes without
-        self._all_cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
 
     def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
         """The row of the best node among the fitting ones; None where there is none."""
@@ -56,7 +55,7 @@ class Scores:
             if self._mixed:
                 # Devices stay free for those who need them.
                 rows = _least(rows, self._fits.nodes.has_gpus[rows].astype(np.int64))
-            free, total, spreads = room.cpu, self._all_cpu, self._spreads_cpu
+            free, total, spreads = room.cpu, self._fits.nodes.cpu, self._spreads_cpu
         else:
             if gpu.memory_mib or gpu.milli < MILLI:
                 rows = _least(rows, room.view(gpu).fullest.take(rows))

@@ -5,10 +5,9 @@ Each level of the tree divides its parent's share among the children, one resour
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Final, NamedTuple
 
-from gpumax.units import UNLIMITED, floor
+from gpumax.units import UNLIMITED
 
 PPM: Final = 1_000_000
 """Millionths of a whole, the unit of usage and of fairness_k."""
@@ -34,6 +33,9 @@ def divide(total: int, claims: list[Claim], *, unit: int, fairness_k: int) -> li
 
     unit: the size in which over-quota is dealt (1000 milli-devices, 1 millicore, 1 MiB); fairness_k in millionths.
     """
+    if sum([claim.want for claim in claims]) <= total and not any(claim.usage for claim in claims):
+        # There is enough for all; only those without weight get nothing beyond their quota.
+        return [claim.want if claim.weight else min(claim.quota, claim.want) for claim in claims]
     shares = guaranteed(total, claims)
     left = total - sum(shares)
     for priority in sorted({claim.priority for claim in claims}, reverse=True):
@@ -96,8 +98,8 @@ def _over_quota(
 ) -> int:
     """Deal what is left to the queues of one priority, until they want no more or nothing is left; returns the rest."""
     while left > 0:
-        parts = _parts(left, rows, claims, shares, fairness_k)
-        dealt = _deal(left, parts, claims, shares, unit)
+        parts, over = _parts(left, rows, claims, shares, fairness_k)
+        dealt = _deal(left, parts, over, claims, shares, unit)
         if dealt == 0:
             break
         left -= dealt
@@ -106,38 +108,46 @@ def _over_quota(
 
 def _parts(
     left: int, rows: list[int], claims: list[Claim], shares: list[int], fairness_k: int
-) -> dict[int, Fraction]:
-    """Exact parts of what is left: in rounds, each dealing all of it; a queue that needs less than its part drops out."""
+) -> tuple[dict[int, int], int]:
+    """Exact parts of what is left, over one denominator, which is the second.
+
+    In rounds, each dealing all of it; a queue that needs less than its part drops out.
+    """
     needs = {row: claims[row].want - shares[row] for row in rows if claims[row].weight > 0}
-    parts = {row: Fraction(0) for row, need in needs.items() if need > 0}
-    hungry, rest = list(parts), Fraction(left)
+    parts = {row: 0 for row, need in needs.items() if need > 0}
+    hungry, rest, over = list(parts), left, 1
     while rest > 0:
         pulls = _pulls(hungry, claims, fairness_k)
         whole = sum(pulls.values())
         if whole == 0:
             break
-        each, still = rest / whole, []
+        over *= whole
+        parts = {row: part * whole for row, part in parts.items()}
+        dealt, still = 0, []
         for row in hungry:
-            part, need = each * pulls[row], needs[row] - parts[row]
+            part, need = rest * pulls[row], needs[row] * over - parts[row]
             if part < need:
                 still.append(row)
             parts[row] += min(part, need)
-            rest -= min(part, need)
+            dealt += min(part, need)
+        rest = rest * whole - dealt
         if len(still) == len(hungry):
             break
         hungry = still
-    return parts
+    return parts, over
 
 
-def _deal(left: int, parts: dict[int, Fraction], claims: list[Claim], shares: list[int], unit: int) -> int:
-    """Round the parts to whole units; what is left goes one unit each by largest remainder, oldest, name."""
+def _deal(
+    left: int, parts: dict[int, int], over: int, claims: list[Claim], shares: list[int], unit: int
+) -> int:
+    """Round the parts to whole units; what is left goes one unit each by largest remainder, oldest, name. over: their denominator."""
     dealt = 0
-    remainders: list[tuple[Fraction, int]] = []
+    remainders: list[tuple[int, int]] = []
     for row, part in parts.items():
-        met = part == claims[row].want - shares[row]
-        give = int(part) if met else floor(part / unit) * unit
-        if part > give:
-            remainders.append((part - give, row))
+        need = claims[row].want - shares[row]
+        give = need if part == need * over else part // (unit * over) * unit
+        if part > give * over:
+            remainders.append((part - give * over, row))
         shares[row] += give
         dealt += give
     for _, row in sorted(remainders, key=lambda r: (-r[0], claims[r[1]].created_ms, claims[r[1]].name)):
@@ -149,6 +159,8 @@ def _deal(left: int, parts: dict[int, Fraction], claims: list[Claim], shares: li
 
 def _pulls(hungry: list[int], claims: list[Claim], fairness_k: int) -> dict[int, int]:
     """s = max(0, w + k (w - usage)) with w = weight / sum of weights, scaled to integers (KAI-Scheduler's formula)."""
+    if not any(claims[row].usage for row in hungry):
+        return {row: claims[row].weight for row in hungry}
     whole = sum(claims[row].weight for row in hungry)
     return {
         row: max(0, claims[row].weight * (PPM + fairness_k) * PPM - fairness_k * claims[row].usage * whole)

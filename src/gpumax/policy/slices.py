@@ -8,6 +8,7 @@ could still take is therefore a function of the counts alone, and remembered by 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import NamedTuple
 
 from gpumax.model.node import Device, Node
@@ -105,6 +106,12 @@ class Sliced:
             )
             if found:
                 self.by_row[row] = found
+
+    def anew(self) -> Sliced:
+        """The same for another decision: layouts of this one are forgotten."""
+        other = copy(self)
+        other._layouts = {}
+        return other
 
     def _kind(self, device: Device) -> Kind:
         key = (device.model, device.memory_mib, tuple(sorted(device.slices.items())))

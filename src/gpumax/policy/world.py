@@ -13,7 +13,7 @@ from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Ledger
-from gpumax.policy.nodes import Nodes
+from gpumax.policy.nodes import nodes_of
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
 from gpumax.policy.ties import ties_of
@@ -31,7 +31,7 @@ class World:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.nodes = Nodes(snapshot.nodes)
+        self.nodes = nodes_of(snapshot.nodes)
         self.ties = ties_of(snapshot)
         self.ledger = Ledger(self.nodes, self.ties)
         self.fits = Fits(self.nodes)
@@ -66,13 +66,10 @@ class World:
 
     def capacity(self) -> Vector:
         """What open nodes have in all, healthy devices only."""
-        nodes = [node for node in self.snapshot.nodes if node.open]
-        gpus = int(self.nodes.gpus[self.nodes.open].sum()) if nodes else 0
-        sliced = sum(
-            len(devices) for row, devices in self.nodes.sliced.by_row.items() if self.nodes.open[row]
-        )
-        gpus += MILLI * sliced
-        return (gpus, sum(node.cpu_milli for node in nodes), sum(node.memory_mib for node in nodes))
+        nodes, is_open = self.nodes, self.nodes.open
+        sliced = sum([len(devices) for row, devices in nodes.sliced.by_row.items() if is_open[row]])
+        gpus, cpu, memory = (int(all_[is_open].sum()) for all_ in (nodes.gpus, nodes.cpu, nodes.memory))
+        return (gpus + MILLI * sliced, cpu, memory)
 
     def _read_waiting(self) -> None:
         wanted: dict[Account, list[Want]] = {}
