@@ -84,7 +84,7 @@ def test_bad_rows_are_counted_or_refused(cli: Cli, jobs: str) -> None:
         (("--between", "2026-03-01", "2026-03-01"), "the first moment is not before the second"),
         (("--format", "slurm", "--column", "gpu=n"), "--column is for tables of one's own"),
         (("--format", "what"), "'what' is not one of"),
-        ((), "for submitted: found no such column"),
+        ((), "found no column for submitted"),
     ],
 )
 def test_what_makes_no_sense_is_refused(cli: Cli, jobs: str, arguments: tuple[str, ...], told: str) -> None:

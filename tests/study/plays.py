@@ -10,7 +10,7 @@ from gpumax.model.node import Node
 from gpumax.model.study import Arrived, Run, Scenario, Use
 from gpumax.study.run import Progress
 
-SCENARIO = Scenario("small", nodes=(Node("n"),), policies=("static-fifo", "gpumax"), seeds=(1, 2))
+SCENARIO = Scenario("small", nodes=(Node("n1"), Node("n2")), policies=("static-fifo", "gpumax"), seeds=(1, 2))
 
 
 def sound(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:

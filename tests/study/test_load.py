@@ -95,6 +95,27 @@ def test_tenants_and_nodes_may_be_tables(tmp_path: Path) -> None:
     assert found.nodes[1].devices[0].model == "P100"
 
 
+def test_a_cluster_with_holes_is_none(tmp_path: Path) -> None:
+    """Every row of its table that can't be used is a fault, whatever is done with bad rows of the work."""
+    write(
+        tmp_path,
+        {"hosts.csv": "name,devices,memory\nh1,8,1Ti\nh1,8,1Ti\nh2,eight,1Ti\nh3,300,1Ti\nh4,8,lots\n"},
+    )
+    with pytest.raises(BadFile) as caught:
+        scenario(tmp_path, "nodes: {csv: hosts.csv}", on_bad_row="skip")
+    assert [str(fault).partition("nodes.csv: ")[2] for fault in caught.value.faults] == [
+        'found "h1" again, first in line 2 in "hosts.csv", line 3, column name; wanted each name once',
+        'found "eight" in "hosts.csv", line 4, column devices; wanted a whole number',
+        'found 300 in "hosts.csv", line 5, column devices; wanted at most 256',
+        'found "lots" in "hosts.csv", line 6, column memory; wanted an amount like 16Gi, 512Mi or a number of bytes',
+    ]
+    write(tmp_path, {"hosts.csv": "name,gpus\nh1,8\n"})
+    with pytest.raises(
+        BadFile, match=r'found no column for devices in "hosts\.csv", line 1; wanted one; the file'
+    ):
+        scenario(tmp_path, "nodes: {csv: hosts.csv}")
+
+
 def test_without_queues_the_tenants_of_the_trace_have_equal_parts(tmp_path: Path) -> None:
     """Work of no tenant is that of the queue `default`."""
     found = scenario(tmp_path, "queues: null", "submitted,duration,gpu,queue\n0,1,1,b\n0,1,1,\n0,1,1,a\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing import resource_tracker
+
 import msgspec
 import pytest
 
@@ -67,6 +69,8 @@ def test_a_process_that_dies_is_a_run_that_broke() -> None:
 
 def test_a_process_that_dies_before_it_begins_is_a_run_that_broke(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much it was to be told: nobody waits for it to listen."""
+    # Python's own helper for such processes is not the one to die.
+    resource_tracker.ensure_running()
     monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
     arrivals = tuple(Arrival(f"w{number}", number, 1) for number in range(20_000))
     result = run_study(msgspec.structs.replace(SCENARIO, arrivals=arrivals), jobs=2, play=sound)

@@ -152,6 +152,50 @@ def test_the_last_that_is_told_of_a_pod_counts(tmp_path: Path) -> None:
     assert (pod.duration_ms, pod.devices) == (HOUR, 1)
 
 
+def test_a_list_inside_of_a_pod_is_no_list_of_pods(tmp_path: Path) -> None:
+    """Volumes have `items`, too."""
+    pod = (
+        '{"kind": "Pod", "metadata": {"name": "p-%d", "namespace": "n", "creationTimestamp": "2026-01-01T01:00:00Z"}, "spec": '
+        '{"volumes": [{"projected": {"sources": [{"configMap": {"items": [{"key": "ca.crt", "path": "ca.crt"}]}}]}}], '
+        '"containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}, "status": {"phase": "Succeeded", "startTime": '
+        '"2026-01-01T01:00:00Z", "containerStatuses": [{"state": {"terminated": {"finishedAt": "2026-01-01T02:00:00Z"}}}]}}'
+    )
+    trace = read(tmp_path, "\n".join(pod % number for number in (1, 2)))
+    assert [arrival.name for arrival in trace.arrivals] == ["n/p-1", "n/p-2"]
+    whole = '{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[%s,%s]}'
+    assert read(tmp_path, whole % (pod % 1, pod % 2)).arrivals == trace.arrivals
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus"),
+    [
+        ("billing=8,cpu=8,gres/gpu:a100=2,gres/gpu=2,mem=4G", 2), ("cpu=8,gres/gpu:a100=2,gres/gpu:v100=1", 3), ("gres/gpu=8", 8),
+        ("gpu:2", 2), ("gpu:tesla_v100:4", 4), ("gres:gpu:1", 1), ("gres/gpumem=80G,gres/gpuutil=0", 0), ("cpu=4,mem=1G", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_slurm_tells_of_gpus_in_many_ways(tmp_path: Path, given: str, gpus: int) -> None:
+    """By model or not, as TRES or as GRES of older versions."""
+    (job,) = read(
+        tmp_path,
+        f"JobID|Submit|Start|End|AllocTRES\n1|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|{given}\n",
+    ).arrivals
+    assert job.devices == gpus
+
+
+@pytest.mark.parametrize(
+    ("asked", "mib"),
+    [("64G", 65_536), ("4Gc", 32_768), ("64Gn", 131_072), ("4000M", 4000), ("0", 0), ("", 0), ("1.5T", 1_572_864)],
+)  # fmt: skip
+def test_slurm_asks_for_memory_in_many_ways(tmp_path: Path, asked: str, mib: int) -> None:
+    """For the job, for each of its cores, for each of its nodes."""
+    (job,) = read(
+        tmp_path,
+        "JobID|Submit|Start|End|NCPUS|NNodes|ReqMem\n"
+        f"1|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|8|2|{asked}\n",
+    ).arrivals
+    assert (job.memory_mib, job.cpu_milli) == (mib, 8000)
+
+
 def _journal(folder: Path) -> None:
     """A workload that waits a minute, runs one, is evicted, runs another two; and one that never runs."""
     journal = FileJournal(folder)

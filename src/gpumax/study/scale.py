@@ -31,7 +31,7 @@ def scaled(scenario: Scenario, part: Fraction) -> Scenario:
     return msgspec.structs.replace(
         scenario,
         nodes=nodes,
-        queues=tuple(_queue(queue, part) for queue in scenario.queues),
+        queues=tuple(scaled_queue(queue, part) for queue in scenario.queues),
     )
 
 
@@ -42,7 +42,8 @@ def _nodes(nodes: Sequence[Node], part: Fraction) -> Iterator[Node]:
             yield node if copy == 0 else msgspec.structs.replace(node, name=f"{node.name}-{copy + 1}")
 
 
-def _queue(queue: Queue, part: Fraction) -> Queue:
+def scaled_queue(queue: Queue, part: Fraction) -> Queue:
+    """So large a part of its quota and limit."""
     return msgspec.structs.replace(
         queue, quota=_amounts(queue.quota, part), limit=_amounts(queue.limit, part)
     )

@@ -85,9 +85,7 @@ def _read(
         names = header(source)
         theirs = dict(columns) or {name: name for name in known if name in names}
         wanted = f"one; the file has {', '.join(quote(name) for name in names[:20])}"
-        faults += [
-            Fault(f"for {name}", 1, "no such column", wanted) for name in required if name not in theirs
-        ]
+        faults += [Fault("", 1, f"no column for {name}", wanted) for name in required if name not in theirs]
         if faults:
             raise BadFile(faults, source.name)
         found = list(_made(picked(source, theirs, report), theirs, make, report))

@@ -59,7 +59,7 @@ def _check(source: Source, columns: Mapping[str, str], *, named: bool, timed: bo
     if tenants and "queue" not in columns:
         missing.append("queue")
     if missing:
-        there = f"the file has {', '.join(quote(name) for name in header(source)[:20])}"
-        what = "nothing in columns" if named else "no such column"
-        faults = [Fault(f"for {column}", 1, what, f"one; {there}") for column in missing]
+        there = f"one; the file has {', '.join(quote(name) for name in header(source)[:20])}"
+        where = " in `columns`" if named else ""
+        faults = [Fault("", 1, f"no column for {column}{where}", there) for column in missing]
         raise BadFile(faults, source.name)

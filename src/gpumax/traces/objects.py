@@ -14,7 +14,10 @@ Document = dict[str, Any]
 
 _MOST: Final = 16 << 20
 """The longest object, in characters."""
-_ITEMS: Final = re.compile(r'"items"\s*:\s*\[')
+_ITEMS: Final = re.compile(
+    r'\{\s*(?:"(?:kind|apiVersion|metadata)"\s*:\s*(?:"[^"]*"|\{[^{}]*\})\s*,\s*)*"items"\s*:\s*\['
+)
+"""The beginning of a list as Kubernetes writes it; what is in it may have `items` of its own."""
 _SPACE: Final = re.compile(r"[\s,]*")
 
 
@@ -72,7 +75,7 @@ class _Reader:
         self._pass_space()
         if self._text.startswith("[", self._at):
             self._enter(self._at + 1)
-        elif match := _ITEMS.search(self._text):
+        elif match := _ITEMS.match(self._text, self._at):
             self._enter(match.end())
 
     def _enter(self, at: int) -> None:

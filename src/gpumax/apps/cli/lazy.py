@@ -56,6 +56,9 @@ SECTIONS: Final[Sections] = {
         "trace": Entry("trace:trace", "What is in a trace of another cluster; convert one."),
         "simulate": Entry("simulate:simulate", "Play a trace under several policies, and compare them."),
         "report": Entry("simulate:report", "Draw results of simulate as a page or as pictures."),
+        "what-if": Entry(
+            "what_if:what_if", "The same work with other quotas or nodes; find the smallest cluster."
+        ),
         "replay": Entry("replay:replay", "Decide again what a journal holds, and compare."),
     },
     "Other": {

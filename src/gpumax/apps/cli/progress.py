@@ -102,21 +102,17 @@ def _ended(end: Any, seconds: float) -> str:
 def _bar(turns: Sequence[Turn]) -> Iterator[Watch]:
     # Late, because only a terminal needs it.
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     far, running = Far(len(turns)), dict[int, str]()
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("after"), TimeElapsedColumn(),
+        # The words give way where the terminal is narrow, never the time that is left.
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        BarColumn(20), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, expand=True, speed_estimate_period=600) as progress:
         task = progress.add_task(far.words(), total=1.0)
 
         def watch(step: Step) -> None:

@@ -90,7 +90,7 @@ def _pictures(result: Result, folder: Path) -> None:
         from resvg_py import svg_to_bytes
     except ImportError:
         say(
-            f"wrote {plural(len(pictures), 'picture')} to {folder} as SVG; for PNG beside them: pip install 'gpumax[plots]'"
+            f"wrote {plural(len(pictures), 'picture')} to {folder} as SVG; for PNG beside them: pip install resvg-py"
         )
         return
     for name, drawing in pictures.items():

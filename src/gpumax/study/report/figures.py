@@ -42,7 +42,7 @@ _WORK: Final = Table(
 )
 _WAITS: Final = Table(
     "Waits",
-    "From submission to the first start.",
+    "All time in which not every task of a workload had room, after evictions, too.",
     (
         Column("mean", lambda run: duration(run.wait_s.mean)),
         Column("50 %", lambda run: duration(run.wait_s.p50)),
@@ -62,10 +62,9 @@ _COMPLETION: Final = Table(
         Column("longest", lambda run: duration(run.completion_s.max)),
     ),
 )
-_FAIRNESS: Final = Table(
-    "Making way, and fairness",
-    "Tasks evicted, by cause; the part of the GPU time that was repeated; Jain's index over what queues got of the smaller of demand and "
-    "quota (1 is equal); moments at which a queue within its quota waited longer than it should while others ran over theirs.",
+_EVICTED: Final = Table(
+    "Making way",
+    "Tasks that were evicted, by cause, or taken along by a node that failed, and the part of the GPU time that was repeated.",
     (
         Column("reclaim", lambda run: count(run.evictions.reclaim)),
         Column("preempt", lambda run: count(run.evictions.preempt)),
@@ -73,8 +72,19 @@ _FAIRNESS: Final = Table(
         Column("stale", lambda run: count(run.evictions.stale)),
         Column("failure", lambda run: count(run.evictions.failure)),
         Column("repeated", lambda run: percent(run.lost)),
+    ),
+)
+_FAIRNESS: Final = Table(
+    "Fairness and promises",
+    "Jain: the index over what queues got of the smaller of demand and quota; 1 is equal. Of their due: the same, where what a queue got "
+    "beyond that counts for nobody. Violations: moments at which a queue within its quota waited longer than it should while others ran "
+    "over theirs. Broken rules: decisions that other code found to be against the policy. Stuck: workloads that never ended.",
+    (
         Column("Jain", lambda run: f"{run.jain:.3f}"),
+        Column("of their due", lambda run: f"{run.jain_due:.3f}"),
         Column("violations", lambda run: count(run.violations)),
+        Column("broken rules", lambda run: count(run.rule_breaks)),
+        Column("stuck", lambda run: count(run.stuck)),
     ),
 )
 _DECIDING: Final = Table(
@@ -90,7 +100,7 @@ _DECIDING: Final = Table(
 GLANCE: Final = (
     Column("at work", lambda run: percent(run.use.requested), lambda run: run.use.requested),
     Column("mean wait", lambda run: duration(run.wait_s.mean)),
-    Column("99 % start within", lambda run: duration(run.wait_s.p99)),
+    Column("99 % wait at most", lambda run: duration(run.wait_s.p99)),
     Column("mean completion", lambda run: duration(run.completion_s.mean)),
     Column(
         "evicted, lost", lambda run: f"{count(total(run))}, {percent(run.lost)}" if total(run) else "none"
@@ -104,7 +114,7 @@ def tables(result: Result) -> tuple[Table, ...]:
     """All figures of a result."""
     if result.protocol == "inflate":
         return _inflated(result.runs)
-    return (_WORK, _WAITS, _COMPLETION, _FAIRNESS, _DECIDING)
+    return (_WORK, _WAITS, _COMPLETION, _EVICTED, _FAIRNESS, _DECIDING)
 
 
 def glance(result: Result) -> tuple[Column, ...]:

@@ -51,7 +51,9 @@ def pair(found: Sequence[Group]) -> tuple[Group | None, Group | None]:
         by_policy.setdefault(group.policy, {})[group.mean.gpus] = group
     subject = next((name for name in SUBJECTS if name in by_policy), None)
     if subject is None:
-        first = [*found[:2], None, None]
+        # Of rules that fill a cluster, the two that fill it best.
+        best = sorted(found, key=lambda group: -max(group.mean.allocation.values(), default=0.0))
+        first = [*best[:2], None, None]
         return first[0], first[1]
     mine = by_policy[subject]
     names = [name for name in (*BASELINES, *by_policy) if name in by_policy and name not in SUBJECTS]

@@ -24,11 +24,11 @@ def headline(result: Result, found: Sequence[Group]) -> str:
         words = f"{both.subject.policy} needs {count(few)} GPUs where {both.other.policy} needs {count(many)}"
         return f"{words}: the same work, and waits no longer"
     wait = duration(subject.mean.wait_s.p99)
-    words = f"99 % of workloads start within {wait} under {subject.label}"
+    words = f"99 % of workloads wait at most {wait} under {subject.label}"
     if other is None:
         return f"On {count(subject.mean.gpus)} GPUs, {words}"
     theirs = duration(other.mean.wait_s.p99)
-    words += f" and under {other.label}" if theirs == wait else f", within {theirs} under {other.label}"
+    words += f" and under {other.label}" if theirs == wait else f", {theirs} under {other.label}"
     return f"On the same {count(subject.mean.gpus)} GPUs, {words}" if _same(subject, other) else words
 
 

@@ -65,8 +65,8 @@ def left_empty(found: Sequence[Group]) -> str:
     shown = sorted((group for group in found if group.mean.allocation), key=_last, reverse=True)
     subject = next((group for group in shown if group.policy in SUBJECTS), shown[0])
     others = [group for group in shown if group is not subject]
-    words = f"In the end {_empty(subject)} GPUs stay empty under {subject.label}"
-    return f"{words}, {_empty(others[0])} under {others[0].label}" if others else words
+    words = f"In the end the room of {_empty(subject)} GPUs is left under {subject.label}"
+    return f"{words}, of {_empty(others[0])} under {others[0].label}" if others else words
 
 
 def _empty(group: Group) -> str:

@@ -40,6 +40,7 @@ def page(result: Result) -> str:
         f"<style>{PAGE}{drawing(None)}</style>\n</head>\n<body>\n<main>",
         f'<header><p class="kind">{_kind(result, found)}</p><h1>{_whole(title, found)}</h1></header>',
         *_missing(result),
+        *_care(found),
         *_glance(result, found),
         *(_figure(picture, found) for picture in pictures(found)),
         *_tables(result, found),
@@ -84,6 +85,27 @@ def _missing(result: Result) -> Iterator[str]:
         )
     if rows:
         yield f'<section class="warn"><h2>Not all of it was made</h2>{_list(rows)}</section>'
+
+
+def _care(found: Sequence[Group]) -> Iterator[str]:
+    """What would mislead who reads the figures alone."""
+    rows: list[str] = []
+    for group in found:
+        run, name = group.mean, clean(group.label)
+        if run.arrived.never:
+            rows.append(
+                f"Under {name} {plural(run.arrived.never, 'workload')} never had a cluster large enough; no wait of theirs is counted."
+            )
+        if run.stuck:
+            rows.append(
+                f"Under {name} {plural(run.stuck, 'workload')} had not ended when nothing could happen any more."
+            )
+        if run.rule_breaks:
+            rows.append(
+                f"{plural(run.rule_breaks, 'decision')} of {name} broke a rule of the policy: this is a fault of gpumax, please report it."
+            )
+    if rows:
+        yield f'<section class="warn"><h2>Read with care</h2>{_list(rows)}</section>'
 
 
 def _glance(result: Result, found: Sequence[Group]) -> Iterator[str]:
@@ -160,7 +182,7 @@ def _queues(found: Sequence[Group]) -> Iterator[str]:
     if shown:
         yield (
             '<section><h2>All queues</h2><p class="note">Quota, demand and use in GPUs, on average over the window; waits until 99 % of the '
-            "queue’s workloads have started.</p>"
+            "queue’s workloads had room.</p>"
         )
         for number, group in enumerate(shown):
             yield f"<details{' open' if number == 0 else ''}><summary>{clean(group.label)}</summary>{_queue_table(group.mean)}</details>"
@@ -168,7 +190,7 @@ def _queues(found: Sequence[Group]) -> Iterator[str]:
 
 
 def _queue_table(run: Run) -> str:
-    names = ("quota", "asked for", "used", "workloads", "mean wait", "99 % within", "evicted")
+    names = ("quota", "asked for", "used", "workloads", "mean wait", "99 % wait at most", "evicted")
     whole = hours(run)
     body = []
     for queue in sorted(run.queues, key=lambda queue: (-queue.demand, queue.name)):

@@ -113,7 +113,7 @@ def _panel(
     whole = hours(group.mean)
     foot = top + _HEAD + _ROW * len(rows)
     canvas.text(group.label, left, top + 14, "b", room=across.end + 76 - left - 110)
-    canvas.text("99 % start within", across.end + 76, top + 14, "m", "end")
+    canvas.text("99 % wait at most", across.end + 76, top + 14, "m", "end")
     for figure, words in across.marks:
         canvas.line("g", across.at(figure), top + _HEAD - 4, across.at(figure), foot)
         canvas.text(words, across.at(figure), foot + 16, "m", "middle")

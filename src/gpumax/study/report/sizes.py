@@ -45,7 +45,7 @@ def gpus_needed(found: Sequence[Group]) -> Picture | None:
     return Picture(
         "gpus",
         finding(found),
-        "The wait within which 99 % of the workloads start, by the size of the cluster. Further left and further down is better; "
+        "The wait that 99 % of the workloads don't go beyond, by the size of the cluster. Further left and further down is better; "
         "read along a level for the GPUs that each policy needs at equal wait.",
         " ".join(
             f"{policy}: "
@@ -65,7 +65,7 @@ def finding(found: Sequence[Group]) -> str:
     if both is None:
         return "How long work waits on clusters of several sizes"
     few, many = both.subject.mean.gpus, both.other.mean.gpus
-    words = f"To start 99 % of workloads within {duration(both.wait_s)}, {both.subject.policy} needs {count(few)} GPUs"
+    words = f"For 99 % of workloads to wait at most {duration(both.wait_s)}, {both.subject.policy} needs {count(few)} GPUs"
     more = f" ({factor(many / few)} times as many)" if many > few else ""
     return f"{words} and {both.other.policy} {count(many)}{more}"
 
@@ -113,7 +113,7 @@ def _draw(found: Sequence[Group], width: float) -> Canvas:
         points = [(across.at(group.mean.gpus), up.at(group.mean.wait_s.p99)) for group in shown[policy]]
         canvas.path(stroke(found, policy), points)
         for group, (x, y) in zip(shown[policy], points, strict=True):
-            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % within {duration(group.mean.wait_s.p99)}"
+            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}"
             canvas.dot(f"f{color}", x, y, 4.5, tip)
         if wide:
             canvas.text(

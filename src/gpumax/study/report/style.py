@@ -106,6 +106,7 @@ ul{{margin:0;padding-left:20px}}
 li{{margin:4px 0}}
 code{{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}}
 pre{{margin:8px 0 0;padding:12px;background:var(--paper);border:1px solid var(--rule);border-radius:6px;white-space:pre-wrap}}
+details+details{{margin-top:8px}}
 details summary{{cursor:pointer;font-weight:600}}
 details[open] summary{{margin-bottom:10px}}
 @media screen and (max-width:740px){{
@@ -124,13 +125,21 @@ table.cards td::before{{content:attr(data-name);display:block;color:var(--muted)
 }}
 @media print{{
 :root{{color-scheme:light;{_variables(LIGHT)}--paper:#fff}}
-@page{{margin:14mm}}
-body{{font-size:11pt}}
+@page{{margin:13mm}}
+body{{font-size:10pt;line-height:1.4}}
 main{{max-width:none;padding:0}}
-section,figure{{border-color:#bbb;margin:0 0 12px;padding:12px 14px}}
-figure,tr,.whole{{break-inside:avoid}}
-h2,h3,figcaption{{break-after:avoid}}
+h1{{font-size:20pt}}
+h2{{font-size:13pt}}
+h3{{font-size:11pt;margin:14px 0 4px}}
+.note,table,caption{{font-size:9pt}}
+section,figure{{border-color:#bbb;margin:0 0 10px;padding:10px 14px}}
+th,td{{padding-top:3px;padding-bottom:3px}}
+figcaption{{margin-bottom:8px}}
+figure,table,tr,li,.whole{{break-inside:avoid}}
+h2,h3,figcaption,caption,summary{{break-after:avoid}}
 thead{{display:table-header-group}}
+details::details-content{{content-visibility:visible;block-size:auto}}
+svg.wide{{width:92%;margin:0 auto}}
 svg.wide{{display:block}}
 svg.narrow{{display:none}}
 }}

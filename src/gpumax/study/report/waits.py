@@ -32,16 +32,16 @@ def wait_spread(found: Sequence[Group]) -> Picture | None:
     if not shown:
         return None
     lines = [
-        f"{group.label}: half within {duration(group.mean.wait_s.p50)}, 99 % within {duration(group.mean.wait_s.p99)}, "
-        f"all within {duration(group.mean.wait_s.max)}."
+        f"{group.label}: half of the workloads wait at most {duration(group.mean.wait_s.p50)}, 99 % at most {duration(group.mean.wait_s.p99)}, "
+        f"all at most {duration(group.mean.wait_s.max)}."
         for group in shown
     ]
     return Picture(
         "waits",
         finding(found),
-        "How long it takes until so much of the work has started: lower is better. Each level is about ten times as long as the one "
+        "How long work was without room, after evictions, too: lower is better. Each level is about ten times as long as the one "
         "below, and the last percent has as much room as the first ninety.",
-        "One line a policy: the longest wait by the part of workloads that have started. " + " ".join(lines),
+        "One line a policy: the longest wait of so large a part of the workloads. " + " ".join(lines),
         lambda width: _draw(shown, found, width),
     )
 
@@ -69,7 +69,7 @@ def _draw(shown: Sequence[Group], found: Sequence[Group], width: float) -> Canva
     across = parts(_LEFT, right)
     levels(canvas, up, _LEFT, right)
     posts(canvas, across, _TOP, foot)
-    canvas.text("of the workloads have started", (_LEFT + right) / 2, foot + 36, "m", "middle")
+    canvas.text("of the workloads wait no longer", (_LEFT + right) / 2, foot + 36, "m", "middle")
     palette = colors(found)
     labels = []
     for group in reversed(shown):
@@ -85,14 +85,14 @@ def _draw(shown: Sequence[Group], found: Sequence[Group], width: float) -> Canva
             across.at(0.99),
             up.at(p99),
             4,
-            f"{group.label}: 99 % within {duration(p99)}",
+            f"{group.label}: 99 % wait at most {duration(p99)}",
         )
         labels.append(Label(group.label, palette[group.policy], up.at(quantiles[-1]), duration(p99)))
     if wide:
-        canvas.text("99 % start within", width - 2, _TOP + 2, "m", "end")
+        canvas.text("99 % wait at most", width - 2, _TOP + 2, "m", "end")
         ends(canvas, labels, right, _TOP + 16, foot)
     else:
-        canvas.text("99 % start within", width - 10, foot + 62, "m", "end")
+        canvas.text("99 % wait at most", width - 10, foot + 62, "m", "end")
         by_wait = sorted(shown, key=lambda group: group.mean.wait_s.p99)
         rows = [
             Label(group.label, palette[group.policy], 0, duration(group.mean.wait_s.p99)) for group in by_wait
