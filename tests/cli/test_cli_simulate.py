@@ -185,6 +185,28 @@ def test_an_interrupt_before_the_first_run_touches_nothing(
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["earlier"]
 
 
+def test_a_disk_that_is_full_leaves_what_was_there(
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither half a file nor a piece beside it; the figures were shown all the same."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.json").write_text("earlier")
+
+    def full(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = cli(
+        "simulate", str(scenario), "--policy", "static-fifo", "--seed", "1", "--out", str(tmp_path / "out")
+    )
+    assert result.code == 1
+    assert result.out.startswith("POLICY")
+    assert result.err.endswith(f"gpumax: can't write {tmp_path}/out/result.json: no space left on device\n")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["earlier"]
+
+
 def test_the_page_on_stdout(cli: Cli, scenario: Path) -> None:
     """For a pipe."""
     result = cli("simulate", str(scenario), "--policy", "static-fifo", "--seed", "1", "--format", "html")

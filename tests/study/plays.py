@@ -55,3 +55,9 @@ def stopped(scenario: Scenario, policy: str, seed: int, progress: Progress) -> R
     run = sound(scenario, policy, seed, progress)
     finished = (policy, seed) != ("static-fifo", 2)
     return Run(run.policy, run.seed, run.gpus, run.arrived, run.use, finished=finished)
+
+
+def deaf(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
+    """Has as many GPUs as signals of Ctrl-C that reach it."""
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return Run(policy, seed, int(not blocked), Arrived(1, 1.0), Use(0.5, 0.5))

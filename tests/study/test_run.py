@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from multiprocessing import resource_tracker
+import signal
+from multiprocessing import active_children, resource_tracker
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gpumax.model.study import Failed, Result, Run
 from gpumax.model.trace import Arrival
 from gpumax.study.run import Play, Step, run_study
-from study.plays import SCENARIO, broken, endless, killed, refused, sound, stopped
+from study.plays import SCENARIO, broken, deaf, endless, killed, refused, sound, stopped
 
 ALL = [("static-fifo", 1), ("static-fifo", 2), ("gpumax", 1), ("gpumax", 2)]
 THREE = [ALL[0], *ALL[2:]]
@@ -96,6 +97,13 @@ def test_an_interrupt_keeps_what_is_done(jobs: int) -> None:
     result = run_study(SCENARIO, jobs=jobs, play=endless, watch=watch)
     assert names(result) == ALL[:1]
     assert result.unfinished == 3
+    assert active_children() == []
+
+
+def test_ctrl_c_reaches_the_study_and_not_its_runs() -> None:
+    """A terminal sends it to all processes; the study alone decides what becomes of its runs, and hears it later, too."""
+    assert [run.gpus for run in run_study(SCENARIO, jobs=2, play=deaf).runs] == [0, 0, 0, 0]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_run_that_was_stopped_is_the_last() -> None:

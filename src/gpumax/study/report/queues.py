@@ -38,8 +38,8 @@ def quota_and_use(found: Sequence[Group]) -> Picture | None:
     return Picture(
         "queues",
         finding(shown),
-        "GPUs that each queue used on average (bar), had asked for (outline), and has as its quota (upright stroke)."
-        + more,
+        "GPUs that each queue used on average (bar) and at most (thin line), had asked for on average (outline), and has as its "
+        "quota (upright stroke). Its due is the smaller of quota and demand." + more,
         " ".join(_described(group, names) for group in shown),
         lambda width: _draw(shown, found, names, width),
     )
