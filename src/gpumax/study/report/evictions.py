@@ -25,7 +25,7 @@ def evictions(found: Sequence[Group]) -> Picture | None:
     return Picture(
         "evictions",
         finding(found, shown),
-        "Tasks that were evicted, by cause, or taken along by a node that failed, and the part of all GPU time that had to be repeated because of it.",
+        "Tasks that were evicted, by cause, or taken along by a node that failed, and the part of all GPU time that went into work done before and into restarts.",
         " ".join(f"{group.label}: {_words(group.mean)}." for group in shown),
         lambda width: _draw(shown, width),
     )
@@ -38,7 +38,7 @@ def finding(found: Sequence[Group], shown: Sequence[Group]) -> str:
     assert group is not None
     run = group.mean
     each = f" ({total(run) / run.arrived.workloads:.2f} a workload)" if run.arrived.workloads else ""
-    return f"{group.label} evicts {plural(total(run), 'task')}{each}; {percent(run.lost)} of the GPU time is repeated"
+    return f"{group.label} evicts {plural(total(run), 'task')}{each}; {percent(run.lost)} of the GPU time is lost"
 
 
 def total(run: Run) -> int:
@@ -48,7 +48,7 @@ def total(run: Run) -> int:
 
 def _words(run: Run) -> str:
     causes = [f"{count(number)} {cause}" for cause in _CAUSES if (number := getattr(run.evictions, cause))]
-    return f"{', '.join(causes)}; {percent(run.lost)} repeated"
+    return f"{', '.join(causes)}; {percent(run.lost)} lost"
 
 
 def _draw(shown: Sequence[Group], width: float) -> Canvas:
@@ -57,7 +57,7 @@ def _draw(shown: Sequence[Group], width: float) -> Canvas:
     for number, group in enumerate(shown):
         y, x = _ROW * number, 0.0
         canvas.text(group.label, 0, y + 14, "b", room=width - 110)
-        canvas.text(f"{percent(group.mean.lost)} repeated", width, y + 14, "", "end")
+        canvas.text(f"{percent(group.mean.lost)} lost", width, y + 14, "", "end")
         for cause in _CAUSES:
             tasks = getattr(group.mean.evictions, cause)
             size = tasks / most * width

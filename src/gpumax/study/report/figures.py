@@ -64,14 +64,14 @@ _COMPLETION: Final = Table(
 )
 _EVICTED: Final = Table(
     "Making way",
-    "Tasks that were evicted, by cause, or taken along by a node that failed, and the part of the GPU time that was repeated.",
+    "Tasks that were evicted, by cause, or taken along by a node that failed, and the part of the GPU time that went into work done before and into restarts.",
     (
         Column("reclaim", lambda run: count(run.evictions.reclaim)),
         Column("preempt", lambda run: count(run.evictions.preempt)),
         Column("consolidate", lambda run: count(run.evictions.consolidate)),
         Column("stale", lambda run: count(run.evictions.stale)),
         Column("failure", lambda run: count(run.evictions.failure)),
-        Column("repeated", lambda run: percent(run.lost)),
+        Column("lost", lambda run: percent(run.lost)),
     ),
 )
 _FAIRNESS: Final = Table(

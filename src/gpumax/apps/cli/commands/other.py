@@ -34,7 +34,7 @@ def _schemas(_context: click.Context, _parameter: click.Parameter, incomplete: s
     help="How to print it: json or yaml.",
 )
 def schema(name: str | None, output: str) -> None:
-    """JSON Schema of a file format: workload, queue, snapshot, decision. Editors check and complete files with it."""
+    """JSON Schema of a file format: workload, queue, snapshot, decision, scenario, result. Editors check and complete files with it."""
     from gpumax.formats import schema as schemas
 
     if name is None:
