@@ -113,7 +113,8 @@ class Watch:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         """Around each test, with what is made ready for it."""
         reached: set[int] = set()
-        setattr(builtins, MARK, reached.add)
+        # Not the set's own method: tests that count steps count what the policy itself calls of such.
+        setattr(builtins, MARK, lambda number: reached.add(number))
         start = time.process_time()
         try:
             return (yield)
@@ -177,6 +178,8 @@ class Loaded:
             item, following = self._items[name], None if after is None else self._items[after]
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail or session.shouldstop:
+                if tests is None:
+                    print(f"{name} fails", file=sys.stderr, flush=True)
                 return False
         return True
 

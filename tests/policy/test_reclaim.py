@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
+from board import MINUTE_MS, NOW_MS, Sketch, after, check, gpus, picture, queue
 from gpumax.model.node import Taint
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceShare, Group, Task
@@ -268,6 +268,18 @@ def test_nobody_moves_where_stopping_alone_makes_room() -> None:
     for name in ("n1", "n2"):
         sketch.node(name, labels={"only": "c"})
     check(sketch.wait("A", "a", gpu=2), "n1: bc\nn2: AA\nn3: .", evicted=2)
+
+
+def test_who_is_within_its_share_stays_where_others_may_stop_though_it_could_move() -> None:
+    """c is of lower priority and would fit on n2, where A may not go; b is above its share, and goes on there itself."""
+    sketch = Sketch("n1: bbcc\nn2: ..").with_queues(queue("a", 2), queue("b", 0, weight=0), queue("c", 2))
+    sketch.node("n1", labels={"only": "A"}).run("b", "b", min=0, priority=60).run(
+        "c", "c", min=0, priority=40
+    )
+    snapshot = sketch.wait("A", "a", gpu=2, selector={"only": "A"}).snapshot()
+    decision = decide(snapshot, ("allocate", "reclaim"))
+    assert after(snapshot, decision) == picture("n1: AAcc\nn2: bb")
+    assert {row.cause for row in decision.evictions} == {"reclaim"}
 
 
 def test_a_gang_takes_back_on_nodes_that_others_leave_by_moving() -> None:
