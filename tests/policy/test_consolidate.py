@@ -242,7 +242,12 @@ def test_who_waits_takes_the_nodes_that_others_leave_where_these_need_the_free_o
 
 def test_free_room_is_given_out_to_all_before_anybody_moves_for_the_first() -> None:
     """c might move for A, which is first; but C, behind it, has room without that, and takes it."""
-    sketch = one_queue("n1: b.\nn2: c.").run("b", "q").run("c", "q", preemptible=False).wait("A", "q", gpu=2, priority=60)
+    sketch = (
+        one_queue("n1: b.\nn2: c.")
+        .run("b", "q")
+        .run("c", "q", preemptible=False)
+        .wait("A", "q", gpu=2, priority=60)
+    )
     check(sketch.wait("C", "q"), "n1: bC\nn2: c.", held="A", evicted=0)
 
 
