@@ -152,6 +152,24 @@ def test_the_last_that_is_told_of_a_pod_counts(tmp_path: Path) -> None:
     assert (pod.duration_ms, pod.devices) == (HOUR, 1)
 
 
+@pytest.mark.parametrize(
+    ("limits", "devices", "milli"),
+    [
+        ('{"nvidia.com/gpu": "2"}', 2, 1000), ('{"amd.com/gpu": 1}', 1, 1000), ('{"nvidia.com/mig-1g.10gb": "1"}', 1, 143),
+        ('{"nvidia.com/mig-3g.40gb": 1}', 1, 429), ('{"cpu": "4"}', 0, 1000),
+    ],
+)  # fmt: skip
+def test_pods_ask_for_gpus_in_many_ways(tmp_path: Path, limits: str, devices: int, milli: int) -> None:
+    """Of several makers, and for slices of a device, which are parts of it."""
+    pod = (
+        '{"kind": "Pod", "metadata": {"name": "p", "creationTimestamp": "2026-01-01T01:00:00Z"}, "spec": {"containers": '
+        '[{"resources": {"limits": %s}}]}, "status": {"phase": "Succeeded", "startTime": "2026-01-01T01:00:00Z", '
+        '"containerStatuses": [{"state": {"terminated": {"finishedAt": "2026-01-01T02:00:00Z"}}}]}}'
+    )
+    (found,) = read(tmp_path, pod % limits).arrivals
+    assert (found.name, found.queue, found.devices, found.milli) == ("default/p", "default", devices, milli)
+
+
 def test_a_list_inside_of_a_pod_is_no_list_of_pods(tmp_path: Path) -> None:
     """Volumes have `items`, too."""
     pod = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ PART_OF_GANG: Final = "told of another pod of a gang"
 EARLIER: Final = "told of an earlier state of a pod"
 
 _GPU: Final = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi")
+_SLICE: Final = re.compile(r"nvidia\.com/mig-([1-7])g\..+")
 _PARTS: Final = ("gpu-fraction", "gpumax.dev/gpu-fraction")
 _QUEUES: Final = (
     "gpumax.dev/queue", "kai.scheduler/queue", "runai/queue", "kueue.x-k8s.io/queue-name", "scheduling.volcano.sh/queue-name",
@@ -195,11 +197,18 @@ def _requests(document: Document, labels: Mapping[str, str]) -> tuple[int, int, 
         # A limit without a request is the request.
         wanted = {**_texts(container, "resources", "limits"), **_texts(container, "resources", "requests")}
         gpu += sum(cells.milli(name, wanted[name]) for name in _GPU if name in wanted)
+        gpu += sum(_slices(name, amount) for name, amount in wanted.items())
         cpu += cells.milli("cpu", wanted.get("cpu", "0"))
         memory += cells.memory("memory", wanted.get("memory", "0"))
     if not gpu and (part := _first(labels, _PARTS)):
         gpu = cells.milli("gpu-fraction", part)
     return gpu, cpu, memory
+
+
+def _slices(name: str, amount: str) -> int:
+    """What hardware slices are worth of a device: g of 7 compute parts each, rounded up."""
+    match = _SLICE.fullmatch(name)
+    return 0 if match is None else cells.count(name, amount) * -(-int(match[1]) * MILLI // 7)
 
 
 def _texts(document: object, *keys: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _read(file: str, format_: str | None, columns: dict[str, str], wish: Wish) -
     return read_known(file, format_ or "", columns, wish)
 
 
-@trace.command("inspect")
+@trace.command("inspect", short_help="What is in one, and what is odd about it.")
 @_source_options
 @click.option(
     "-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", metavar="FORMAT",
@@ -231,7 +231,7 @@ _SIZES: Final = (
 )
 
 
-@trace.command("convert")
+@trace.command("convert", short_help="Write one as a CSV.")
 @_source_options
 @click.option(
     "-o", "--out", default="-", metavar="FILE", help="Where to; unset: standard output. .gz is packed."
