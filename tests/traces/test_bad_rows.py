@@ -34,6 +34,7 @@ GOOD = "ok,5,60,1,a\n"
         ("x,0,60,-1,a", "gpu", '"-1"', "0 or more"),
         ("x,0,60,1.5,a", "gpu", '"1.5"', "whole GPUs, or a part of one"),
         ("x,0,60,many,a", "gpu", '"many"', "an amount like 4, 0.5 or 500m"),
+        ("x,0,60,1e13,a", "gpu", '"1e13"', "less than that"),
         ("x,0,60,17,a", "gpu", "17 GPUs", "at most the 16 of the cluster"),
         ("x,0,60,1,who", "queue", '"who"', "a queue of the scenario"),
         ("x,0,60,1,", "queue", "nothing", "a queue of the scenario"),

@@ -82,7 +82,7 @@ def test_a_philly_job_ran_as_long_as_its_attempts() -> None:
     (job,) = trace.arrivals
     assert (job.name, job.queue, job.user) == ("application_1506638472019_10258", "ee9e8c", "ce2e43")
     assert (job.devices, job.duration_ms) == (8, HOUR + 469_000)
-    assert (trace.rows, trace.notes[NEVER_RAN]) == (4, 2)
+    assert (trace.rows, trace.notes) == (4, {NEVER_RAN: 2})
     assert bad(trace) == [(10, "end_time", '"2017-10-07 01:00:00"', "an end at or after the beginning")]
 
 
@@ -187,7 +187,7 @@ def test_a_list_inside_of_a_pod_is_no_list_of_pods(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "gpus"),
     [
-        ("billing=8,cpu=8,gres/gpu:a100=2,gres/gpu=2,mem=4G", 2), ("cpu=8,gres/gpu:a100=2,gres/gpu:v100=1", 3), ("gres/gpu=8", 8),
+        ("billing=8,cpu=8,gres/gpu:a100=2,gres/gpu=2,mem=4G", 2), ("cpu=8,gres/gpu:a100=2,gres/gpu:v100=1", 3), ("gres/gpu=8", 8), ("gres/gpu:a100=1,gres/gpu=3", 3),
         ("gpu:2", 2), ("gpu:tesla_v100:4", 4), ("gres:gpu:1", 1), ("gres/gpumem=80G,gres/gpuutil=0", 0), ("cpu=4,mem=1G", 0), ("", 0),
     ],
 )  # fmt: skip
@@ -212,6 +212,15 @@ def test_slurm_asks_for_memory_in_many_ways(tmp_path: Path, asked: str, mib: int
         f"1|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|8|2|{asked}\n",
     ).arrivals
     assert (job.memory_mib, job.cpu_milli) == (mib, 8000)
+
+
+def test_without_their_number_a_job_has_one_node(tmp_path: Path) -> None:
+    """And as many cores as it asked for."""
+    (job,) = read(
+        tmp_path,
+        "JobID|Submit|Start|End|ReqCPUS|ReqMem\n1|2026-01-01T00:00:00|2026-01-01T00:00:00|2026-01-01T01:00:00|4|8Gn\n",
+    ).arrivals
+    assert (job.memory_mib, job.cpu_milli) == (8192, 4000)
 
 
 def _journal(folder: Path) -> None:
@@ -242,6 +251,7 @@ def test_a_journal_tells_how_long_work_ran(tmp_path: Path) -> None:
     assert format == "journal"
     (train,) = trace.arrivals
     assert (train.name, train.queue, train.priority) == ("train", "a", 75)
+    assert train.submitted_ms == 1_767_225_600_000
     assert (train.devices, train.milli, train.cpu_milli, train.memory_mib) == (2, 1000, 8000, 4096)
     assert (train.duration_ms, train.max_duration_ms) == (3 * 60_000, HOUR)
     assert trace.notes[NEVER_RAN] == 1
