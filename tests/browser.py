@@ -9,6 +9,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,8 @@ _FLAGS: Final = (
     "--remote-debugging-pipe",
 )  # fmt: skip
 _CHUNK: Final = 1 << 16
+_PATIENCE_S: Final = 120
+"""A browser that hangs is not waited for without end."""
 
 
 def browser() -> str | None:
@@ -118,6 +121,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._left:
+            ready, _, _ = select.select([self._heard], [], [], _PATIENCE_S)
+            assert ready, f"the browser said nothing for {_PATIENCE_S} seconds"
             chunk = os.read(self._heard, _CHUNK)
             assert chunk, "the browser ended"
             self._left += chunk
