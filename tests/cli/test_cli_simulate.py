@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,17 @@ def made(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
     return Run(policy, seed, 8, Arrived(12, 1.0), Use(0.5, 0.5))
 
 
-def faked(monkeypatch: pytest.MonkeyPatch, break_at: tuple[str, int], error: BaseException) -> None:
+def faked(
+    monkeypatch: pytest.MonkeyPatch, break_at: tuple[str, int], error: BaseException | signal.Signals
+) -> None:
     """Let all runs succeed but one."""
 
     def replay(scenario: Scenario, policy: str, seed: int, progress: Progress) -> Run:
         if (policy, seed) == break_at:
-            raise error
+            if isinstance(error, signal.Signals):
+                signal.raise_signal(error)
+            else:
+                raise error
         return made(scenario, policy, seed, progress)
 
     monkeypatch.setattr("gpumax.study.replay.replay", replay)
@@ -160,11 +166,12 @@ def test_a_run_that_breaks_loses_no_other(
     assert found.failed == (Failed("static-fifo", 2, "queue b has no nodes"),)
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_done(
-    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    """Written and shown; what is missing is counted."""
-    faked(monkeypatch, ("gpumax", 1), KeyboardInterrupt())
+    """Written and shown; what is missing is counted. Ctrl-C, or what a batch system sends before it kills."""
+    faked(monkeypatch, ("gpumax", 1), how)
     result = cli("simulate", str(scenario), "--out", str(tmp_path / "out"))
     assert result.code == 130
     assert result.err.endswith("stopped with 2 runs missing; what is done was kept\n")

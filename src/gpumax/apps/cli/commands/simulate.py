@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,8 +70,8 @@ def simulate(
 ) -> None:
     """Play a scenario under several policies, and compare them.
 
-    SCENARIO names a cluster, its queues and a trace of work; `gpumax schema scenario` describes it. Ctrl-C keeps the
-    runs that are done. The same seed gives the same figures to the last digit, whatever --jobs.
+    SCENARIO names a cluster, its queues and a trace of work; `gpumax schema scenario` describes it. Ctrl-C, or
+    SIGTERM, keeps the runs that are done. The same seed gives the same figures to the last digit, whatever --jobs.
     """
     # Late, because the command line must start without NumPy.
     from gpumax.apps.cli.progress import shown
@@ -90,7 +93,7 @@ def simulate(
     parts = tuple(dict.fromkeys(Fraction(repr(scale)) for scale in scales)) or (WHOLE,)
     for part in parts:
         scaled(found, part)
-    with shown(turns(found, parts)) as watch:
+    with _stoppable(), shown(turns(found, parts)) as watch:
         result = run_study(found, scales=parts, jobs=jobs, watch=watch, command=command)
     _finish(context, result, out, plots, format_)
 
@@ -137,6 +140,16 @@ def _chosen(scenario: Scenario, policies: tuple[str, ...], seeds: tuple[int, ...
         policies=tuple(dict.fromkeys(policies)) or scenario.policies,
         seeds=tuple(dict.fromkeys(seeds)) or scenario.seeds,
     )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """What a batch system sends before it kills is as good as Ctrl-C: what is done is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_bad(scenario: Scenario) -> None:
