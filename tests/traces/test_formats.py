@@ -258,6 +258,22 @@ def test_a_journal_tells_how_long_work_ran(tmp_path: Path) -> None:
     assert read_known(tmp_path / "decisions-000001.jsonl") == ("journal", trace)
 
 
+def test_work_that_is_done_again_after_an_eviction_counts_once(tmp_path: Path) -> None:
+    """Where the journal knows what was saved: 10 minutes saved of 25, then nothing of 5, then 20 to the end."""
+    journal = FileJournal(tmp_path)
+    moments = ((0, "running", ""), (15, "running", "00:10"), (25, "pending", ""), (30, "running", "00:10"), (35, "pending", ""), (40, "running", ""))  # fmt: skip
+    for minute, state, saved in moments:
+        held = ", node: n1, devices: [{index: 0}]" if state == "running" else ""
+        known = f"checkpointed: 2026-01-01T{saved}:00Z," if saved else ""
+        row = f"{{name: train, queue: a, submitted: 2026-01-01T00:00:00Z, {known} request: {{gpu: 1}}, tasks: [{{name: train-0, state: {state}{held}}}]}}"  # fmt: skip
+        text = f"{{now: 2026-01-01T00:{minute:02}:00Z, nodes: [{{name: n1, devices: {{count: 1}}}}], queues: [{{name: a}}], workloads: [{row}]}}"
+        journal.write(load_snapshot(text), Decision())
+    journal.write(load_snapshot("{now: 2026-01-01T01:00:00Z, queues: [{name: a}]}"), Decision())
+    journal.close()
+    (train,) = read_trace(tmp_path).arrivals
+    assert train.duration_ms == (10 + 0 + 20) * 60_000
+
+
 def test_the_torn_end_of_a_journal_is_one_bad_row(tmp_path: Path) -> None:
     """What stands before it counts."""
     _journal(tmp_path)

@@ -55,6 +55,7 @@ def load_journal(path: Path) -> Source:
         queues=tuple(queues),
         arrivals=trace.arrivals,
         policies=("gpumax",),
+        devices_per_task=0,  # each workload says it for itself
         bad=trace.bad,
         bad_rows=trace.bad_rows,
         policy=last.policy,
@@ -78,8 +79,8 @@ def _last(path: Path) -> Snapshot:
 
 def _assumed(trace: Trace, last: Snapshot, closed: int, gone: list[str]) -> Iterator[str]:
     yield (
-        "Work came when the journal says so and runs for as long as it really ran, what it did again after an eviction included; nodes, queues "
-        "and options are those of the journal's last entry."
+        "Work came when the journal says so and runs for as long as it really ran; what evictions threw back counts once where the journal "
+        "knows of checkpoints. Nodes, queues and options are those of its last entry."
     )
     if running := trace.notes.get(STILL_RUNNING, 0):
         yield f"{_many(running)} still running when the journal ended, and counted as if it had ended then."

@@ -18,13 +18,14 @@ from gpumax.traces.source import opened
 from gpumax.units import MILLI
 
 _HELD: Final = frozenset(("running", "releasing"))
+_TO_RUN: Final = frozenset(("pending", "gated", "bound"))
 _ENTRY: Final = "an entry of a journal"
 
 
 class _Seen:
     """A workload over time. ran_ms: for how long any of its tasks ran; since_ms: since when they do, None: they don't.
 
-    rests_ms: when they last stopped.
+    rests_ms: when they last stopped; saved_ms: when they last saved, as far as the journal knows.
     """
 
     def __init__(self, line: int, workload: Workload) -> None:
@@ -34,16 +35,18 @@ class _Seen:
         self.began = False
         self.since_ms: int | None = None
         self.rests_ms = 0
+        self.saved_ms: int | None = None
 
     def begins(self, workload: Workload, now_ms: int) -> None:
         """Its tasks run. The snapshot may be a later one than that of their start, and knows of it."""
         started_ms = now_ms if workload.started_ms is None else workload.started_ms
         self.since_ms = min(now_ms, max(started_ms, self.rests_ms))
 
-    def rests(self, now_ms: int) -> None:
-        """None of its tasks runs any more."""
+    def rests(self, now_ms: int, *, thrown_back: bool = False) -> None:
+        """None of its tasks runs any more. thrown_back: it is to run again, from where it last saved."""
         if self.since_ms is not None:
-            self.ran_ms += max(0, now_ms - self.since_ms)
+            until_ms = self.saved_ms if thrown_back and self.saved_ms is not None else now_ms
+            self.ran_ms += max(0, until_ms - self.since_ms)
             self.since_ms, self.rests_ms = None, now_ms
 
 
@@ -90,12 +93,16 @@ def _snapshots(paths: Iterable[Path], collector: Collector) -> Iterable[tuple[in
 
 def _look(seen: dict[tuple[str, int], _Seen], line: int, snapshot: Snapshot) -> None:
     """Note who came, who runs, and who does so no longer."""
-    running = set()
+    again, running = set(), set()
     for workload in snapshot.workloads:
         key = (workload.name, workload.submitted_ms)
         one = seen.setdefault(key, _Seen(line, workload))
         if len(workload.tasks) >= len(one.workload.tasks):
             one.workload = workload
+        if any(task.state in _TO_RUN for task in workload.tasks):
+            again.add(key)
+        if workload.checkpointed_ms is not None:
+            one.saved_ms = workload.checkpointed_ms
         if any(task.state in _HELD for task in workload.tasks):
             running.add(key)
             one.began = True
@@ -103,7 +110,7 @@ def _look(seen: dict[tuple[str, int], _Seen], line: int, snapshot: Snapshot) -> 
                 one.begins(workload, snapshot.now_ms)
     for key, one in seen.items():
         if key not in running:
-            one.rests(snapshot.now_ms)
+            one.rests(snapshot.now_ms, thrown_back=key in again)
 
 
 def _row(name: str, one: _Seen) -> dict[str, str]:
