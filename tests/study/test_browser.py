@@ -101,6 +101,18 @@ def test_words_in_pictures_are_whole(
     shown.close()
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["replayed", "inflated"])
+def test_names_of_policies_are_never_cut(
+    chromium: Browser, files: dict[str, Path], name: str, width: int
+) -> None:
+    """On a screen of any width; those that gpumax knows."""
+    shown = chromium.open(files[name], width)
+    visible = "[...document.querySelectorAll('svg text')].filter(text => text.checkVisibility())"
+    assert not shown.look(f"{visible}.some(text => text.textContent.includes('…'))")
+    shown.close()
+
+
 def test_a_script_in_a_name_does_not_run(chromium: Browser, files: dict[str, Path]) -> None:
     """Nor is anything of it an element."""
     shown = chromium.open(files["hostile"], 1280)

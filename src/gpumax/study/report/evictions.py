@@ -12,7 +12,8 @@ from gpumax.study.report.svg import Canvas
 from gpumax.study.report.words import count, percent, plural
 
 _CAUSES: Final = Moved.__struct_fields__
-_ROW: Final = 58.0
+_ROW: Final = 42.0
+_LINE: Final = 16.0
 # Colours that stand for no policy here: each piece has its words, too.
 _HUES: Final = {"reclaim": 0, "preempt": 5, "consolidate": 2, "stale": 3, "failure": 4}
 
@@ -52,20 +53,29 @@ def _words(run: Run) -> str:
 
 
 def _draw(shown: Sequence[Group], width: float) -> Canvas:
-    canvas = Canvas(width, _ROW * len(shown) + 2)
+    # Two causes a line where there is no room for more.
+    each = len(_CAUSES) if width > 500 else 2
+    lines = [_lines(group.mean, each) for group in shown]
+    canvas = Canvas(width, sum(_ROW + _LINE * len(rows) for rows in lines) + 2)
     most = max(total(group.mean) + group.mean.evictions.failure for group in shown)
-    for number, group in enumerate(shown):
-        y, x = _ROW * number, 0.0
+    y = 0.0
+    for group, rows in zip(shown, lines, strict=True):
         canvas.text(group.label, 0, y + 14, "b", room=width - 110)
         canvas.text(f"{percent(group.mean.lost)} lost", width, y + 14, "", "end")
+        x = 0.0
         for cause in _CAUSES:
             tasks = getattr(group.mean.evictions, cause)
             size = tasks / most * width
             if tasks:
                 canvas.box(f"f{_HUES[cause]}", x, y + 21, max(size - 1, 1), 8, f"{cause}: {count(tasks)}")
             x += size
-        causes = [
-            f"{count(tasks)} {cause}" for cause in _CAUSES if (tasks := getattr(group.mean.evictions, cause))
-        ]
-        canvas.text(" · ".join(causes), 0, y + 43, "m", room=width)
+        for number, row in enumerate(rows):
+            canvas.text(row, 0, y + 43 + _LINE * number, "m", room=width)
+        y += _ROW + _LINE * len(rows)
     return canvas
+
+
+def _lines(run: Run, each: int) -> list[str]:
+    """The causes with their counts, so many a line."""
+    causes = [f"{count(tasks)} {cause}" for cause in _CAUSES if (tasks := getattr(run.evictions, cause))]
+    return [" · ".join(causes[start : start + each]) for start in range(0, len(causes), each)]

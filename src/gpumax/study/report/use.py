@@ -82,8 +82,12 @@ def _strip(canvas: Canvas, group: Group, color: int, top: float, width: float, l
     foot, run = top + _STRIP, group.mean
     up, across = shares(foot, top), days(longest, _LEFT, width - 8)
     sample(canvas, color, _LEFT, top - 14)
-    canvas.text(group.label, _LEFT + 29, top - 10, "b", room=width - _LEFT - 29 - 110)
-    canvas.text(f"{percent(run.use.requested)} at work", width - 8, top - 10, "", "end")
+    canvas.text(
+        group.label, _LEFT + 29, top - 10, "b", room=width - _LEFT - 29 - (110 if width > 500 else 66)
+    )
+    # On a phone there is no room for words that stand in the title, too.
+    words = " at work" if width > 500 else ""
+    canvas.text(percent(run.use.requested) + words, width - 8, top - 10, "b", "end")
     for part, words in ((0.0, "0"), (0.5, "50 %"), (1.0, "100 %")):
         canvas.line("g", _LEFT, up.at(part), width - 8, up.at(part))
         canvas.text(words, _LEFT - 6, up.at(part) + 4, "m", "end")
