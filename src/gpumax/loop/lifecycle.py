@@ -65,6 +65,9 @@ class Still(NamedTuple):
         """Whether nothing has happened since."""
         if 0 < self.due_ms <= now_ms:
             return False
+        if len(self.tasks) == 1:
+            now = seen.get(self.tasks[0].attempt or "")
+            return self.seen[0] is now or self.seen[0] == now
         return self.seen == tuple([seen.get(task.attempt or "") for task in self.tasks])
 
 

@@ -26,19 +26,20 @@ def _grace_ends_ms(snapshot: Snapshot) -> int | None:
 
 def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
     """When running work ends a minimum runtime, where work waits that might take its room."""
-    if not any(task.state == "pending" for workload in snapshot.workloads for task in workload.tasks):
+    states = {task.state for workload in snapshot.workloads for task in workload.tasks}
+    if "pending" not in states:
         return None
     queues = {queue.name: queue for queue in snapshot.queues}
-    runtimes: dict[str, frozenset[int]] = {}
+    runtimes = {name: _runtimes(queues, name) for name in queues}
+    if not any(runtimes.values()):
+        return None
     moments = []
     for workload in snapshot.workloads:
         if workload.started_ms is None or workload.preemptible is not True:  # extras are not protected
             continue
         if not any(task.state in ACTIVE for task in workload.tasks):
             continue
-        if workload.queue not in runtimes:
-            runtimes[workload.queue] = _runtimes(queues, workload.queue)
-        moments += [workload.started_ms + runtime for runtime in runtimes[workload.queue]]
+        moments += [workload.started_ms + runtime for runtime in runtimes.get(workload.queue, ())]
     return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
 
 

@@ -82,11 +82,13 @@ def check_company(facts: Facts) -> Iterator[Violation]:
 
 def asked(facts: Facts) -> bool:
     """Whether any task requires anything of its neighbours."""
-    return any(
-        task.affinity is not None and (task.affinity.near.required or task.affinity.apart.required)
+    tied = [
+        task.affinity
         for workload in facts.snapshot.workloads
         for task in workload.tasks
-    )
+        if task.affinity is not None
+    ]
+    return any(terms.near.required or terms.apart.required for terms in tied)
 
 
 class Company:

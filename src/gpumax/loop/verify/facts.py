@@ -22,6 +22,8 @@ NOTHING: Vector = (0, 0, 0)
 
 def _milli(shares: tuple[DeviceShare, ...]) -> int:
     """What shares of devices count in a queue."""
+    if len(shares) == 1 and not shares[0].slices:
+        return shares[0].milli
     return sum([share.milli + milli_of(share.slices) if share.slices else share.milli for share in shares])
 
 

@@ -83,7 +83,7 @@ def check_answers(facts: Facts) -> Iterator[Violation]:
     held = Counter(hold.workload for hold in facts.decision.holds)
     for workload in facts.snapshot.workloads:
         name = workload.name
-        waits = any(task.state == "pending" for task in workload.tasks)
+        waits = "pending" in [task.state for task in workload.tasks]
         answers = held.pop(name, 0)
         if answers > 1:
             yield Violation(0, f"{answers} holds for one workload", name)

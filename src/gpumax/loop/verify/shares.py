@@ -76,7 +76,7 @@ def capacity(facts: Facts) -> tuple[int, int, int]:
     gpu = cpu = memory = 0
     for node in facts.snapshot.nodes:
         if node.open:
-            gpu += MILLI * sum([device.healthy for device in node.devices])
+            gpu += MILLI * [device.healthy for device in node.devices].count(True)
             cpu += node.cpu_milli
             memory += node.memory_mib
     return (gpu, cpu, memory)
