@@ -1,0 +1,113 @@
+"""The Philly trace under several policies and sizes of the cluster: `python bench/philly.py --data DIR [RUN ...]`.
+
+DIR holds philly.csv and philly_vc.csv (where they come from: docs/how-to/studies.md). A RUN is POLICY:GPUS; those of the README
+unless given. Nodes have eight GPUs, the last one what is left; each queue's quota is its part of the published table, scaled to
+the cluster. Everything but the seconds comes out the same, digit by digit, for the same data and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gpumax.model.study import Run, Scenario
+from gpumax.study.load import load_scenario
+from gpumax.study.replay import replay
+from measure import machine
+
+WHOLE: Final = 2816
+"""GPUs of the published table of queues."""
+RUNS: Final = (
+    "static-backfill:2816", "static-backfill:1760", "static-fifo:704", "static-backfill:704", "hard-quota:704",
+    "gpumax:704", "gpumax:626", "gpumax:587", "gpumax:536",
+)  # fmt: skip
+HEAD: Final = (
+    "policy", "GPUs", "use", "wait mean h", "p99", "completion mean h", "p99", "makespan d", "evictions", "moves", "lost",
+    "Jain", "Jain due", "violations", "rule breaks", "cycles", "CPU s", "MiB",
+)  # fmt: skip
+
+
+def philly(data: Path, gpus: int) -> Scenario:
+    """61 days of 11 tenants on a cluster of so many GPUs."""
+    full, rest = divmod(gpus, 8)
+    sizes = [(full, 8), (1, rest)] if rest else [(full, 8)]
+    document = {
+        "version": "gpumax/v1",
+        "name": "philly",
+        "nodes": [
+            {"count": count, "name": f"n{size}", "cpu": 96, "memory": "1Ti", "devices": {"count": size, "model": "P100", "memory": "16Gi"}}
+            for count, size in sizes
+        ],
+        "queues": {
+            "csv": str(data / "philly_vc.csv"),
+            "columns": {"name": "vc", "nodes": "node num"},
+            "devices_per_node": 8,
+            "scale": gpus / WHOLE,
+        },
+        "arrivals": {
+            "csv": str(data / "philly.csv"),
+            "columns": {"submitted": "timestamp", "duration": "duration", "gpu": "num_gpus", "queue": "cluster"},
+            "between": ["2017-10-01", "2017-12-01"],
+            "gang": {"devices_per_task": 8},
+        },
+        "checkpoint": {"every": "30m", "restart": "60s"},
+        "window": "61d",
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "philly.json"
+        file.write_bytes(msgspec.json.encode(document))
+        return load_scenario(file, on_bad_row="skip")
+
+
+def play(data: Path, row: str, seed: int) -> tuple[Run, float, int]:
+    """One run, the CPU seconds that it took, and the most memory that it needed, in MiB."""
+    policy, _, gpus = row.partition(":")
+    scenario = philly(data, int(gpus))
+    began = time.process_time()
+    run = replay(scenario, policy, seed)
+    return run, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def cells(run: Run, seconds: float, mib: int) -> tuple[str, ...]:
+    """As the table shows it."""
+    moved = run.evictions
+    return (
+        run.policy, str(run.gpus), f"{100 * run.use.requested:.1f} %", f"{run.wait_s.mean / 3600:.3f}", f"{run.wait_s.p99 / 3600:.2f}",
+        f"{run.completion_s.mean / 3600:.3f}", f"{run.completion_s.p99 / 3600:.1f}", f"{run.makespan_s / 86400:.2f}",
+        str(moved.reclaim + moved.preempt + moved.stale), str(moved.consolidate), f"{100 * run.lost:.3f} %", f"{run.jain:.4f}",
+        f"{run.jain_due:.4f}", str(run.violations), str(run.rule_breaks), str(run.scheduler.cycles), f"{seconds:.0f}", str(mib),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Read the flags, play, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="POLICY:GPUS")
+    parser.add_argument("--data", type=Path, required=True, help="folder of philly.csv and philly_vc.csv")
+    parser.add_argument("--seed", type=int, default=42)
+    flags = parser.parse_args()
+    for name in ("philly.csv", "philly_vc.csv"):
+        print(f"{name}: sha256 {hashlib.sha256((flags.data / name).read_bytes()).hexdigest()[:16]}")
+    print(f"seed {flags.seed}; {machine()}\n")
+    print("\t".join(HEAD))
+    for row in flags.runs or RUNS:
+        # A process of its own, so that memory is that of one run.
+        with ProcessPoolExecutor(1) as pool:
+            print(
+                "\t".join(cells(*pool.submit(play, flags.data.absolute(), row, flags.seed).result())),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
