@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from board import MINUTE_MS, NOW_MS, Sketch, check, queue
+from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision, Hold
 from gpumax.model.node import Taint
 from gpumax.model.queue import Queue
@@ -254,3 +255,33 @@ def test_parts_of_devices_are_kept_as_well() -> None:
     )
     check(sketch.wait("x", "q", gpu=0.5), "n1: [b5.5].", held="Gx")
     check(sketch.change("x", max_duration_ms=MINUTE_MS), "n1: [b5x5].", held="G")
+
+
+def lent(quota: int, *, own: int = 0) -> Sketch:
+    """r holds all of n1, and d; G of r waits for the end of b and c. x of t asks for a GPU of n1."""
+    sketch = Sketch("n1: bbcc\nn2: d").with_queues(queue("r", own), queue("t", quota))
+    sketch.node("n2", taints=(Taint("k"),))
+    sketch.run("b", "r", max_duration_ms=HOUR_MS).run("c", "r", max_duration_ms=2 * HOUR_MS)
+    sketch.run("d", "r", max_duration_ms=HOUR_MS)
+    return sketch.wait("G", "r", gpu=4, submitted=LONG).wait("x", "t")
+
+
+def test_room_kept_for_work_beyond_a_quota_keeps_nobody_from_what_is_its_own() -> None:
+    """x is within its quota: it takes back what r holds beyond its own, though G starts later for that."""
+    snapshot = lent(1).snapshot()
+    decision = decide(snapshot)
+    assert [place.task for place in decision.places] == ["x-0"]
+    assert {row.cause for row in decision.evictions} == {"reclaim"}
+    assert not verify(snapshot, decision)
+
+
+def test_who_is_beyond_its_own_quota_goes_around_what_is_kept() -> None:
+    """With no quota x has no more right than G, and has waited for less long."""
+    check(lent(0), "n1: bbcc\nn2: d", held="Gx")
+    assert hold(decide(lent(0).snapshot()), "x").code == "Reserved"
+
+
+def test_room_kept_for_work_within_its_quota_is_kept_from_everybody() -> None:
+    """r is beyond its quota now, and will be within it with G, which has waited for longer than x."""
+    check(lent(1, own=4), "n1: bbcc\nn2: d", held="Gx")
+    assert hold(decide(lent(1, own=4).snapshot()), "x").code == "Reserved"

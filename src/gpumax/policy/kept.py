@@ -29,10 +29,16 @@ class Kept:
         """Whether work that ends then, or nobody knows when, would still run at the moment."""
         return end is None or end > self.moment
 
+    def beyond_quota(self, account: Account) -> bool:
+        """Whether a queue on its path holds more than its quota at the moment, of what the gang asks for."""
+        rows = zip(account.quota, self.held[account], self.amounts, strict=True)
+        return any(amount > 0 and held > quota for quota, held, amount in rows)
+
     def forbids(self, account: Account, amounts: Vector, *, fixed: bool) -> bool:
         """Whether more work of a queue would leave too little of a limit, or of a quota, to the gang at its moment."""
         return any(
-            _over(above.limit, held, amounts) or (fixed and _over(above.quota, self.fixed[above], amounts))
+            exceeds(above.limit, held, amounts)
+            or (fixed and exceeds(above.quota, self.fixed[above], amounts))
             for above, held in self.held.items()
             if above in account.path
         )
@@ -48,7 +54,7 @@ class Kept:
                     each[:] = [before + more for before, more in zip(each, amounts, strict=True)]
 
 
-def _over(bounds: Vector, used: list[int], amounts: Vector) -> bool:
+def exceeds(bounds: Vector, used: list[int], amounts: Vector) -> bool:
     return any(
         amount > 0 and before + amount > bound
         for bound, before, amount in zip(bounds, used, amounts, strict=True)

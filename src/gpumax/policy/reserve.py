@@ -12,7 +12,7 @@ from typing import Final
 
 from gpumax.policy.admit import barrier
 from gpumax.policy.gang import Gang, Spot, Want, total
-from gpumax.policy.kept import Kept
+from gpumax.policy.kept import Kept, exceeds
 from gpumax.policy.ledger import Ledger, Room, summed
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.timeline import Timeline, end_ms
@@ -267,7 +267,7 @@ def delayed(
     gone = {task.name for part in moved for task in part.tasks}
     timeline = Timeline(world, gone, max(kept.moment for kept in world.kept))
     end = None if any(spot.after for spot in spots) else end_ms(gang.workload, world.snapshot.now_ms)
-    others = [kept for kept in world.kept if kept.gang is not gang]
+    others = [kept for kept in world.kept if kept.gang is not gang and not gives_way(kept, gang)]
     for kept in others:
         room = timeline.room(ledger.later, kept.moment)
         stays = kept.outlived(end)
@@ -283,6 +283,30 @@ def delayed(
         if stays and _forbidden(kept, timeline, others, gang, spots, moved):
             return kept
     return None
+
+
+def gives_way(kept: Kept, gang: Gang) -> bool:
+    """Whether a reservation is no reason to keep a gang from what is its own.
+
+    The gang's chunk stays within the quota of its queue, and of each above it up to the common one; of a queue on the other side
+    of that, the quota would be exceeded by what room is kept for.
+    """
+    asked = total(gang.chunk())
+    theirs = kept.gang.account.path
+    mine = [account for account in gang.account.path if account not in theirs]
+    beyond = [account for account in theirs if account not in gang.account.path]
+    return (
+        bool(mine)
+        and not any(exceeds(account.quota, account.allocated, asked) for account in mine)
+        and any(kept.beyond_quota(account) for account in beyond)
+    )
+
+
+def renounce(world: World, gang: Gang) -> None:
+    """A gang takes what is its own: reservations that had to give way to it may have come to nothing, and are made anew."""
+    left = [kept for kept in world.kept if kept.gang is gang or not gives_way(kept, gang)]
+    if len(left) < len(world.kept):
+        world.kept, world.released = left, True
 
 
 def _forbidden(

@@ -21,7 +21,7 @@ from gpumax.policy.nodes import Bools
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.pool import Going, pool_of
-from gpumax.policy.reserve import delayed
+from gpumax.policy.reserve import delayed, renounce
 from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, could_stay, make_room, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
@@ -295,6 +295,7 @@ class _Taking:
             self.touched.add([held.row for held in part.helds] + [spot.held.row for spot in moved[part]])
         self.touched.add(spot.held.row for spot in spots)
         world.ledger = trial.ledger
+        renounce(world, gang)
         return _waiting_anew(trial.ledger, spots, spared)
 
 
