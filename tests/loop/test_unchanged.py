@@ -10,7 +10,7 @@ import pytest
 from gpumax.loop import cycle
 from gpumax.loop.assemble import assemble
 from gpumax.loop.assembler import Assembler
-from gpumax.loop.lifecycle import Step, Still, advance
+from gpumax.loop.lifecycle import Memory, Step, advance
 from gpumax.model.node import Node
 from gpumax.model.records import Live
 from gpumax.model.snapshot import Policy, Snapshot
@@ -49,9 +49,9 @@ def test_every_step_is_as_if_made_from_nothing(
     """Through submissions, ends, failures, evictions, checkpoints, refusals, wishes and nodes that come and go."""
     steps = 0
 
-    def compared(live: Live, observation: Observation, now_ms: int, still: dict[str, Still]) -> Step:
+    def compared(live: Live, observation: Observation, now_ms: int, memory: Memory) -> Step:
         nonlocal steps
-        made, again = advance(live, observation, now_ms, still), advance(live, observation, now_ms)
+        made, again = advance(live, observation, now_ms, memory), advance(live, observation, now_ms)
         assert made == again
         steps += 1
         return made

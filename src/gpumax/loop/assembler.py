@@ -47,6 +47,7 @@ class Assembler:
         promised: frozenset[str],
     ) -> Snapshot:
         """The snapshot of a moment; see `assemble`."""
+        # Attempts that saved their work since, tasks that were promised something or aren't any more.
         stirred = {attempt for attempt, _ in checkpointed.items() ^ self._checkpointed.items()}
         stirred |= promised ^ self._promised
         rows: dict[str, _Row] = {}
@@ -55,7 +56,13 @@ class Assembler:
             if record.state in FINISHED:
                 continue
             row = self._rows.get(record.id)
-            if row is None or not _holds(row, record, tasks, barred, stirred):
+            if (
+                row is None
+                or row.record is not record
+                or row.tasks is not tasks
+                or row.barred is not (record.id in barred)
+                or (stirred and any(task.attempt in stirred or task.name in stirred for task in tasks))
+            ):
                 workload = workload_of(record, tasks, checkpointed, promised, record.id in barred)
                 row = _Row(record, tasks, record.id in barred, workload)
                 made.append((record, tasks))
@@ -74,16 +81,3 @@ class Assembler:
             workloads=tuple(sorted([row.workload for row in rows.values()], key=_NAME)),
             policy=policy,
         )
-
-
-def _holds(
-    row: _Row,
-    record: WorkloadRecord,
-    tasks: tuple[TaskRecord, ...],
-    barred: frozenset[str],
-    stirred: set[str],
-) -> bool:
-    """Whether a row is as it would be made now. stirred: attempts that saved their work since, names that were promised or aren't."""
-    if row.record is not record or row.tasks is not tasks or row.barred is not (record.id in barred):
-        return False
-    return not stirred or not any(task.attempt in stirred or task.name in stirred for task in tasks)

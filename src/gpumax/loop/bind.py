@@ -6,6 +6,7 @@ Places that wait for others to leave are not bound: when those have left, a late
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -98,12 +99,17 @@ class _Draft:
     def __init__(self, live: Live, now_ms: int) -> None:
         self.now_ms = now_ms
         self._was = {pair[0].spec.name: pair for pair in live.workloads}
-        self.owner = {task.name: pair[0].spec.name for pair in live.workloads for task in pair[1]}
+        self._live = live
         self.records: dict[str, WorkloadRecord] = {}  # of those that were touched
         self.tasks: dict[str, list[TaskRecord]] = {}
         self.events: list[Event] = []
         self.orders: list[Order] = []
         self._evicted: set[str] = set()
+
+    @cached_property
+    def owner(self) -> dict[str, str]:
+        """The workload of each task."""
+        return {task.name: pair[0].spec.name for pair in self._live.workloads for task in pair[1]}
 
     def touch(self, name: str) -> WorkloadRecord:
         """A workload's record as it is by now; its rows may be changed from here on."""

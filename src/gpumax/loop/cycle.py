@@ -17,7 +17,7 @@ from gpumax.loop.assembler import Assembler
 from gpumax.loop.backoff import Backoff
 from gpumax.loop.bind import bind, merge, unbind
 from gpumax.loop.gangs import Gangs, Meetings
-from gpumax.loop.lifecycle import Step, Still, advance
+from gpumax.loop.lifecycle import Memory, Step, advance
 from gpumax.loop.objections import Objections, objection
 from gpumax.loop.promised import promised
 from gpumax.loop.pulse import Pulse
@@ -86,7 +86,7 @@ class Loop:
         self._think = think
         self._backoff = Backoff()
         self._assembler = Assembler()
-        self._still: dict[str, Still] = {}
+        self._memory = Memory()
         self._objections = Objections(engine, self._data)
         self._sweep = Sweep(self._data)
         self._swept = False
@@ -199,7 +199,7 @@ class Loop:
     def _fold(self, observation: Observation, now_ms: int) -> tuple[Live, int | None]:
         """The records with what the engine saw, and when a run's max_duration ends it."""
         live = self._store.live()
-        step: Step = advance(live, observation, now_ms, self._still)
+        step: Step = advance(live, observation, now_ms, self._memory)
         self._commit(step.changes)
         if step.orders:
             self._engine.apply(step.orders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,7 @@ def launch(
         devices=task.devices,
         argv=("/bin/sh", "-c", group.run) if isinstance(group.run, str) else group.run,
         workdir=spec.workdir,
-        log=str(data / "logs" / record.id / f"{task.index}.log"),
+        log=os.path.join(data, "logs", record.id, f"{task.index}.log"),
         env={**_meeting(spec, task, master), **spec.env, **group.env, **ours},
         secrets=spec.secrets,
         setup=spec.setup,
@@ -62,6 +63,8 @@ def launch(
 def checkpoint_dir(record: WorkloadRecord, data: Path) -> str:
     """Where the workload's tasks keep their checkpoints: a path of theirs, or one in the data directory."""
     written = record.spec.checkpoint.path if record.spec.checkpoint is not None else ""
+    if not written:  # by far the most: and this is asked for everybody who waits
+        return os.path.join(data, "checkpoints", record.id)
     return str(data / "checkpoints" / record.id / written)  # an absolute path stands for itself
 
 

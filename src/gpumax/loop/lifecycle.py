@@ -12,7 +12,7 @@ never forgets an end that isn't on record.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -58,47 +58,50 @@ class Still(NamedTuple):
 
     record: WorkloadRecord
     tasks: tuple[TaskRecord, ...]
-    seen: tuple[AttemptSeen | None, ...]
     due_ms: int
 
-    def lasts(self, seen: dict[str, AttemptSeen], now_ms: int) -> bool:
-        """Whether nothing has happened since."""
-        if 0 < self.due_ms <= now_ms:
-            return False
-        if len(self.tasks) == 1:
-            now = seen.get(self.tasks[0].attempt or "")
-            return self.seen[0] is now or self.seen[0] == now
-        return self.seen == tuple([seen.get(task.attempt or "") for task in self.tasks])
+
+class Memory:
+    """What the last step found, for the next one."""
+
+    def __init__(self) -> None:
+        self.still: dict[str, Still] = {}  # by id
+        self._attempts: tuple[AttemptSeen, ...] = ()
+
+    def stirred(self, attempts: tuple[AttemptSeen, ...], seen: dict[str, AttemptSeen]) -> set[str]:
+        """Attempts of which the engine says something else than last time, or nothing any more."""
+        before = {id(attempt) for attempt in self._attempts}
+        # The old ones are held until here, so that no new one has the place of an old one.
+        found = {attempt.attempt for attempt in attempts if id(attempt) not in before}
+        found.update(attempt.attempt for attempt in self._attempts if attempt.attempt not in seen)
+        self._attempts = attempts
+        return found
 
 
-def advance(live: Live, observation: Observation, now_ms: int, still: dict[str, Still] | None = None) -> Step:
+def advance(live: Live, observation: Observation, now_ms: int, memory: Memory | None = None) -> Step:
     """Fold what the engine saw into the records.
 
-    still: lives of the last step in which there was nothing to do, by id; where they are as they were, they aren't looked
-    at again. It is brought up to date.
+    memory: of the last step; lives in which there was nothing to do then, and which are as they were, aren't looked at again. It is
+    brought up to date.
     """
+    memory = Memory() if memory is None else memory
     seen = {attempt.attempt: attempt for attempt in observation.attempts}
-    memory: dict[str, Still] = {} if still is None else still
-    kept, runs = {}, []
-    for record, tasks in live.workloads:
-        known = memory.get(record.id)
-        if (
-            known is not None
-            and known.record is record
-            and known.tasks is tasks
-            and known.lasts(seen, now_ms)
-        ):
-            kept[record.id] = known
-        else:
-            runs.append(_Run(record, tasks, seen, now_ms))
+    stirred = memory.stirred(observation.attempts, seen)
+    runs = [
+        _Run(record, tasks, seen, now_ms) for record, tasks in _moving(live, memory.still, stirred, now_ms)
+    ]
     for run in runs:
         run.fold()
         if run.still:
-            row = tuple([seen.get(task.attempt or "") for task in run.were])
-            kept[run.record.id] = Still(run.was, run.were, row, run.due_ms)
-    memory.clear()
-    memory.update(kept)
-    due = [run.due_ms for run in runs if run.due_ms] + [row.due_ms for row in kept.values() if row.due_ms]
+            memory.still[run.record.id] = Still(run.was, run.were, run.due_ms)
+        else:
+            memory.still.pop(run.record.id, None)
+    if len(memory.still) > len(live.workloads):
+        here = {record.id for record, _ in live.workloads}
+        memory.still = {id_: row for id_, row in memory.still.items() if id_ in here}
+    due = [run.due_ms for run in runs if run.due_ms] + [
+        row.due_ms for row in memory.still.values() if row.due_ms
+    ]
     claimed = {task.attempt for _, tasks in live.workloads for task in tasks if task.state in HOLDING}
     strays = [attempt for attempt in observation.attempts if attempt.attempt not in claimed]
     gone = {run.record.id for run in runs if run.deleted}
@@ -117,6 +120,23 @@ def advance(live: Live, observation: Observation, now_ms: int, still: dict[str, 
     orders = [order for run in runs for order in run.orders]
     orders += [_leave(attempt) for attempt in strays if attempt.state != "stopping"]
     return Step(changes, tuple(orders), min(due, default=None))
+
+
+def _moving(
+    live: Live, still: dict[str, Still], stirred: set[str], now_ms: int
+) -> Iterator[tuple[WorkloadRecord, tuple[TaskRecord, ...]]]:
+    """The lives in which there may be something to do."""
+    for pair in live.workloads:
+        record, tasks = pair
+        known = still.get(record.id)
+        if (
+            known is None
+            or known.record is not record
+            or known.tasks is not tasks
+            or 0 < known.due_ms <= now_ms
+            or (stirred and any(task.attempt in stirred for task in tasks))
+        ):
+            yield pair
 
 
 def overdue_reason(record: WorkloadRecord) -> str:

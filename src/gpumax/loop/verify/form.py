@@ -80,7 +80,10 @@ def _stays(facts: Facts, name: str) -> bool:
 def check_answers(facts: Facts) -> Iterator[Violation]:
     """A hold for each waiting workload without places, and for nobody else."""
     placed = {facts.owner[place.task].name for place in facts.decision.places if place.task in facts.owner}
-    held = Counter(hold.workload for hold in facts.decision.holds)
+    held = Counter([hold.workload for hold in facts.decision.holds])
+    wait = {row.name for row in facts.snapshot.workloads for task in row.tasks if task.state == "pending"}
+    if len(held) == len(facts.decision.holds) and wait == placed | held.keys() and placed.isdisjoint(held):
+        return
     for workload in facts.snapshot.workloads:
         name = workload.name
         waits = "pending" in [task.state for task in workload.tasks]
