@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gpumax.errors import Refused
+from gpumax.formats.scenario import POLICIES
 from gpumax.model.study import Effort, Run, Scenario
 from gpumax.study.inflate import RULES, inflate
 from gpumax.study.inflate.draw import drawn, milli, shuffled
@@ -100,3 +101,8 @@ def test_an_unknown_rule_is_named() -> None:
     """With those that there are."""
     with pytest.raises(Refused, match=r"wurst.*bestfit"):
         inflate(SCENARIO, "wurst", 42, lambda _: None)
+
+
+def test_every_rule_can_be_named_in_a_scenario() -> None:
+    """And no other."""
+    assert set(POLICIES["inflate"]) == set(RULES)

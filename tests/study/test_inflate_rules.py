@@ -85,7 +85,9 @@ def test_no_rule_takes_more_than_there_is_or_refuses_what_fits(nodes: tuple[Node
         field = Field(nodes)
         filler = rule(field, come, 42)
         for one in come:
-            shape = filler.shape(one)
+            shape = shape_of(one)
+            if name == "bestfit-whole" and shape.devices:
+                shape = shape._replace(milli=1000)
             fitting = any(fits(field, shape, row) for row in range(len(nodes)))
             assert (filler.place(one) is not None) == fitting, name
             assert min(field.room.devices.min(), field.room.cpu.min(), field.room.memory.min()) >= 0

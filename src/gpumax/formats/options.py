@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from gpumax.formats.not_yet import NOT_YET
 from gpumax.formats.queues import MILLION
 from gpumax.formats.scalars import NAME, Choice, Decimal, Duration, Whole, write_duration, write_number
 from gpumax.formats.shape import Bad, Field, Map, Object, Wrong, Wrongs
-from gpumax.model.snapshot import Placement, Policy
+from gpumax.model.snapshot import Placement, Policy, Strategy
 from gpumax.model.workload import Document
 
-_STRATEGIES: Final = Choice(("pack", "spread"))
+_STRATEGIES: Final = Choice(get_args(Strategy))
 _PLACEMENT: Final[Object[dict[str, Any]]] = Object(
     "Placement",
     {
-        "gpu": Field(_STRATEGIES, "For work with GPUs: fill nodes (pack, unset) or spread over them."),
+        "gpu": Field(
+            _STRATEGIES,
+            "For work with GPUs: fill nodes (pack, unset), spread over them, or (dense) choose them so that the fewest GPUs are left without the cores and memory to use them.",
+        ),
         "cpu": Field(_STRATEGIES, "For work without GPUs."),
     },
     dict,

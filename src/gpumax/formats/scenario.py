@@ -17,7 +17,7 @@ POLICIES: Final[dict[str, tuple[str, ...]]] = {
     "replay": (
         "static-fifo", "static-backfill", "hard-quota", "kubernetes-default", "gpumax", "gpumax-fractions",
     ),
-    "inflate": ("fgd", "bestfit", "dotprod", "packing", "clustering", "random", "gpumax"),
+    "inflate": ("fgd", "bestfit", "dotprod", "packing", "clustering", "random", "bestfit-whole", "gpumax", "gpumax-pack"),
 }  # fmt: skip
 """The policies of each protocol, in the order of reports."""
 

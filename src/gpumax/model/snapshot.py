@@ -10,11 +10,14 @@ from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.workload import Workload
 
-Strategy = Literal["pack", "spread"]
+Strategy = Literal["pack", "spread", "dense"]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """How nodes are filled, for work with GPUs and for work without."""
+    """How nodes are filled, for work with GPUs and for work without. dense: so that the fewest GPUs end up without cores or memory.
+
+    Where the nodes that fit are of several strategies, dense ones count as packed.
+    """
 
     gpu: Strategy = "pack"
     cpu: Strategy = "pack"

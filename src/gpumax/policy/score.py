@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.ask import Ask
+from gpumax.policy.dense import Dense
 from gpumax.policy.fit import SOFT_TAINT, Fits
 from gpumax.policy.fragments import Fragments
 from gpumax.policy.ledger import Room
@@ -32,6 +33,11 @@ class Scores:
         self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)
         self._spreads_cpu: Bools = np.array([placement.cpu == "spread" for placement in placements], np.bool_)
         self.spread: Bools = self._spreads_gpu | self._spreads_cpu
+        self.dense: Dense | None = None
+        if any("dense" in (each.gpu, each.cpu) for each in (policy.placement, *policy.pools.values())):
+            self.dense = Dense(snapshot, fits.nodes)
+            self._dense_gpu: Bools = np.array([each.gpu == "dense" for each in placements], np.bool_)
+            self._dense_cpu: Bools = np.array([each.cpu == "dense" for each in placements], np.bool_)
         self._packs = not (self._spreads_gpu.any() or self._spreads_cpu.any())
         self._mixed = len(set(fits.nodes.has_gpus.tolist())) > 1  # nodes with GPUs and nodes without
 
@@ -51,10 +57,12 @@ class Scores:
             rows = _least(rows, lost)
             free, total, spreads = self._slices_left(room, rows)
             return int(rows[_keys(free, total, spreads).argmin()])
+        if gpu is None and self._mixed:
+            # Devices stay free for those who need them.
+            rows = _least(rows, self._fits.nodes.has_gpus[rows].astype(np.int64))
+        if self.dense is not None and (self._dense_cpu if gpu is None else self._dense_gpu)[rows].all():
+            return self.dense.best(room, ask, gpu, rows)
         if gpu is None:
-            if self._mixed:
-                # Devices stay free for those who need them.
-                rows = _least(rows, self._fits.nodes.has_gpus[rows].astype(np.int64))
             free, total, spreads = room.cpu, self._fits.nodes.cpu, self._spreads_cpu
         else:
             if gpu.memory_mib or gpu.milli < MILLI:

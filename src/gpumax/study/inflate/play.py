@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter
-from typing import Final
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 
@@ -16,14 +16,30 @@ from gpumax.study.inflate.draw import drawn, milli, shuffled
 from gpumax.study.inflate.fgd import Fgd
 from gpumax.study.inflate.field import Field, shape_of
 from gpumax.study.inflate.measure import Measure, typical
-from gpumax.study.inflate.rules import BestFit, BestFitWhole, Chance, Clustering, DotProduct, Packing, Rule
+from gpumax.study.inflate.product import Gpumax, GpumaxPack
+from gpumax.study.inflate.rules import BestFit, BestFitWhole, Chance, Clustering, DotProduct, Packing
 from gpumax.units import MILLI
 
 Progress = Callable[[float], None]
 
-RULES: Final[dict[str, type[Rule]]] = {
-    rule.name: rule for rule in (Fgd, BestFit, DotProduct, Packing, Clustering, Chance, BestFitWhole)
-}
+
+class Filler(Protocol):
+    """What fills a field. `arrivals`: what typically comes, for rules that look at it."""
+
+    name: ClassVar[str]
+
+    def __init__(self, field: Field, arrivals: tuple[Arrival, ...], seed: int) -> None: ...
+
+    def place(self, arrival: Arrival) -> int | None:
+        """Place an arrival; the milli-devices that it asked for and got, None where it fits nowhere."""
+
+
+RULES: Final[dict[str, type[Filler]]] = {
+    rule.name: rule
+    for rule in (
+        Fgd, BestFit, DotProduct, Packing, Clustering, Chance, BestFitWhole, Gpumax, GpumaxPack,
+    )
+}  # fmt: skip
 """What may fill a cluster, by the name that a scenario calls it."""
 
 HOUR_MS: Final = 3_600_000
@@ -50,7 +66,7 @@ def inflate(scenario: Scenario, policy: str, seed: int, progress: Progress) -> R
 class _Filling:
     """A cluster being filled, and the means so far."""
 
-    def __init__(self, field: Field, rule: Rule, measure: Measure) -> None:
+    def __init__(self, field: Field, rule: Filler, measure: Measure) -> None:
         self._field, self._rule, self._measure = field, rule, measure
         self._each = measure.fragments(np.arange(len(field.nodes.nodes)))
         self._seen = 0
