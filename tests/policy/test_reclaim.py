@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from board import MINUTE_MS, NOW_MS, Sketch, after, check, gpus, picture, queue
+from gpumax.loop.verify import verify
 from gpumax.model.node import Taint
 from gpumax.model.snapshot import Policy
 from gpumax.model.workload import DeviceShare, Group, Task
@@ -303,3 +304,25 @@ def test_the_last_extra_goes_first_on_whichever_of_many_nodes_it_runs() -> None:
     sketch = Sketch(nodes).with_queues(queue("a", 2), queue("b", 158)).run("b", "b", min=1)
     decision = decide(sketch.wait("A", "a", tasks=2).snapshot())
     assert [eviction.task for eviction in decision.evictions] == ["b-159", "b-158"]
+
+
+def test_what_a_queue_may_hold_again_after_it_gave_is_given_out() -> None:
+    """b was at its limit with room for C on n2; when one of b's has made way on n1, b may hold one more."""
+    sketch = Sketch("n1: bb\nn2: ..").with_queues(queue("a", 1), queue("b", 0, limit=2))
+    for name in ("n1", "n2"):
+        sketch.node(name, labels={"of": name})
+    sketch.run("b", "b", min=0, selector={"of": "n1"}).wait("A", "a", selector={"of": "n1"})
+    check(sketch.wait("C", "b", tasks=2, min=1, selector={"of": "n2"}), "n1: bA\nn2: C.", evicted=1)
+
+
+def test_who_stays_for_what_others_freed_later_breaks_no_rule() -> None:
+    """Two of w go for A, as g is protected; when g goes for X, of higher priority, one of the two is within p's limit again."""
+    sketch = Sketch("n1: wwwgg.....").with_queues(
+        queue("p", 0, limit=5, weight=1),
+        queue("a", 4, parent="p"),
+        queue("b", 0, parent="p", weight=1, min_runtime_ms=40 * MINUTE_MS),
+    )
+    sketch.run("w", "b", min=0, priority=75).run("g", "b", min=2, priority=50)
+    sketch.wait("A", "a", tasks=2).wait("X", "b", priority=75)
+    decision = check(sketch, "n1: ww...AAX..", evicted=3)
+    assert verify(sketch.snapshot(), decision) == ()

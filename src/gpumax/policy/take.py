@@ -29,6 +29,7 @@ from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Trial, keeps_away
 from gpumax.policy.world import World
+from gpumax.units import UNLIMITED
 
 AN_ATTEMPT: Final = 64
 """Steps that count for every attempt, whatever it looks at: a budget is to bound the time that a decision takes."""
@@ -50,11 +51,22 @@ def take(world: World, rights: Callable[[Gang, list[Want]], Iterable[Rights]], g
     going = _Taking(world, rights)
     going.run(gangs)
     if len(world.evictions) > before:
-        _give_out(world, sorted(set(going.touched.rows)))
+        _give_out(world, sorted(set(going.touched.rows)), _bounded_givers(world))
 
 
-def _give_out(world: World, rows: list[int]) -> None:
-    """Place whoever fits on these nodes, where room has changed; the others were tried already."""
+def _bounded_givers(world: World) -> set[Account]:
+    """The queues with a limit of which work has to stop: they may hold more again."""
+    stopping = (part for part, going in pool_of(world).going.items() if not going.moved)
+    return {
+        account
+        for account in {above for part in stopping for above in part.account.path}
+        if min(account.limit) < UNLIMITED
+    }
+
+
+def _give_out(world: World, rows: list[int], givers: set[Account]) -> None:
+    """Place whoever fits on these nodes, where room has changed, or in these queues, as they gave; the others were tried
+    already."""
     room = world.ledger.later
 
     def fits(ask: Ask) -> bool:
@@ -66,7 +78,7 @@ def _give_out(world: World, rows: list[int]) -> None:
     able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
 
     def may(gang: Gang) -> bool:
-        return any(able[want.ask] for want in gang.chunk())
+        return any(able[want.ask] for want in gang.chunk()) or not givers.isdisjoint(gang.account.path)
 
     others = [gang for gang in world.waiting if not may(gang)]
     world.waiting = [gang for gang in world.waiting if may(gang)]

@@ -51,10 +51,12 @@ def check_quota(facts: Facts) -> Iterator[Violation]:
         yield Violation(4, found, eviction.beneficiary, task)
 
 
-def final(facts: Facts, *, places: bool = True) -> dict[str, list[int]]:
-    """What each queue holds when the decision is carried out; without its places, if so wanted."""
+def final(facts: Facts, *, places: bool = True, stale: bool = True) -> dict[str, list[int]]:
+    """What each queue holds when the decision is carried out; without its places, or before the stale pass, if so wanted."""
     held = facts.allocated()
-    for name in facts.evicted:
+    for name, eviction in facts.evicted.items():
+        if eviction.cause == "stale" and not stale:
+            continue
         task, path = facts.tasks[name], facts.paths.get(facts.owner[name].queue)
         if path is not None:
             add(held, path, facts.amounts(task), -1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, Vector, add, plus
+from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.shares import Rows, most, share_rows
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
@@ -79,6 +80,7 @@ class _Reclaim:
         self._left = list(reversed(self.coming))  # not yet counted in `taking`, the next one last
         self._given: set[str] = set()
         self._arrived: set[str] = set()
+        self._done: dict[str, list[int]] | None = None
 
     def check(self) -> Iterator[Violation]:
         """The steps in order; when the last one for an asker is taken, what it and the queues above it hold."""
@@ -193,15 +195,23 @@ class _Reclaim:
         return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
     def _asker(self, asker: Workload) -> Iterator[Violation]:
-        """Whoever reclaims is within its share, at its queue and at every one above."""
+        """Whoever reclaims is within its share, at its queue and at every one above.
+
+        At once, or when all of the decision is done: who was spared (rule 6) may stay for what others freed later.
+        """
         asked = _everywhere(self.coming[asker.name])
         for queue in self.facts.paths.get(asker.queue, ()):
             for position in asked:
                 share = most(self.facts, self.rows, queue, position, gpus=0 in asked)
                 held = self.taking[queue][position]
-                if held > share:
+                if held > share and self._final()[queue][position] > share:
                     found = f"queue {queue} would hold {held} {RESOURCES[position]} of its share of {share}"
                     yield Violation(5, f"reclaims, and {found}", asker.name)
+
+    def _final(self) -> dict[str, list[int]]:
+        if self._done is None:
+            self._done = final(self.facts, stale=False)
+        return self._done
 
     def _leave(self, step: Step) -> None:
         path = self.facts.paths.get(step.workload.queue)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpumax.loop.verify.company import Company, Person, asked
-from gpumax.loop.verify.facts import Facts, add
+from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.reclaim import Step, steps
 from gpumax.loop.verify.room import Fill
@@ -80,11 +80,7 @@ class _Queues:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._held = final(facts)
-        for name in facts.evicted:
-            if _stale(facts, name):
-                path = facts.paths.get(facts.owner[name].queue, ())
-                add(self._held, path, facts.amounts(facts.tasks[name]))
+        self._held = final(facts, stale=False)
         self._rows = share_rows(facts)
         self._coming: dict[str, list[int]] = {}
         self._takers = {
