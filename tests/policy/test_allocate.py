@@ -353,3 +353,15 @@ def test_an_alternative_beyond_the_limit_is_not_taken_though_a_smaller_one_was_a
         .run("b", "other", preemptible=False),
         "n1: bb\nn2: AA",
     )
+
+
+def test_what_asks_for_memory_may_need_the_larger_device_that_a_part_would_take() -> None:
+    """60Gi fit the device of 80Gi alone, and beside 0.3 of it no more; 0.3 have room on the smaller one."""
+    large, small = Device(0, "H100", 80 * 1024), Device(1, "A100", 40 * 1024)
+    sketch = (
+        Sketch("n1: ..").with_queues(queue("q", 8)).node("n1", devices=(large, small)).wait("A", "q", gpu=0.3)
+    )
+    (part,) = sketch.workloads["A"].tasks
+    tasks = (part, replace(part, name="A-1", request=gpus(1, memory_mib=60 * 1024)))
+    decision = decide(sketch.change("A", tasks=tasks, groups=(Group("", 2),)).snapshot())
+    assert {place.task: place.devices[0].index for place in decision.places} == {"A-0": 1, "A-1": 0}

@@ -147,7 +147,8 @@ class Placer:
     def _orders(self, room: Room, wants: list[Want], choices: Choices) -> Iterator[list[Want]]:
         """Largest first: a small task that is placed early can cut the only hole that a large one fits.
 
-        Where that fails and tasks differ: first those that fewest nodes can take.
+        Where that fails and tasks differ: first those that fewest nodes can take; then those that ask for memory of devices,
+        of which nobody knows how large they are before they have a device.
         """
         yield sorted(wants, key=lambda want: size(want.ask, choices[0]), reverse=True)
         asks = {want.ask for want in wants}
@@ -157,6 +158,9 @@ class Placer:
                 for ask in asks
             }
             yield sorted(wants, key=lambda want: (-nodes[want.ask], size(want.ask, choices[0])), reverse=True)
+        memory = {ask: max(gpu.memory_mib if gpu is not None else 0 for gpu in ask.gpu) for ask in asks}
+        if min(memory.values()) < max(memory.values()):
+            yield sorted(wants, key=lambda want: (memory[want.ask], size(want.ask, choices[0])), reverse=True)
 
     def _enough(self, room: Room, wants: list[Want], choices: Choices, within: Bools | None) -> bool:
         """A cheap necessary condition, so that gangs without hope cost no copy: enough places for each ask by itself."""
