@@ -40,7 +40,7 @@ class Aparts:
         if not scoped(chunk):
             return None
         # Those to whom it is tied are looked at by themselves.
-        chunk = [want._replace(ask=self._world.asks.alone(want.ask)) for want in chunk]
+        chunk = [want._replace(ask=want.ask.plain) for want in chunk]
         key = sign(chunk)
         if key not in self._known:
             self._known[key] = apart(self._world, chunk, Ledger(self._world.nodes))

@@ -28,10 +28,11 @@ class Ask:
     """One task's wish: amounts in millicores and MiB, devices as alternatives in order (never empty; None: no device).
 
     slices: of devices that are cut, by profile; who asks for them asks for no device.
-    There is one object for all equal asks of a decision, so that it is its own key.
+    There is one object for all equal asks of a decision, so that it is its own key. plain: the same as if nothing tied it to
+    other tasks.
     """
 
-    __slots__ = ("cpu", "extended", "filter", "gpu", "memory", "slices")
+    __slots__ = ("cpu", "extended", "filter", "gpu", "memory", "plain", "slices")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Ask:
         gpu: tuple[DeviceAsk | None, ...],
         slices: Asked,
         wanted: Filter,
+        plain: Ask | None = None,
     ) -> None:
         self.cpu = cpu
         self.memory = memory
@@ -48,6 +50,7 @@ class Ask:
         self.gpu = gpu
         self.slices = slices
         self.filter = wanted
+        self.plain = plain or self
 
 
 _Key = tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...], Asked, Filter]
@@ -79,13 +82,6 @@ class Asks:
         gpu = ask.gpu[min(choice, len(ask.gpu) - 1)]
         return self._keep((ask.cpu, ask.memory, ask.extended, (gpu,), ask.slices, ask.filter))
 
-    def alone(self, ask: Ask) -> Ask:
-        """The ask as if nothing tied it to other tasks."""
-        if ask.filter.tied is None:
-            return ask
-        wanted = ask.filter._replace(tied=None)
-        return self._keep((ask.cpu, ask.memory, ask.extended, ask.gpu, ask.slices, wanted))
-
     def aloof(self, ask: Ask) -> Ask:
         """The ask as if it needed nobody around it."""
         tied = ask.filter.tied
@@ -103,7 +99,9 @@ class Asks:
     def _keep(self, key: _Key) -> Ask:
         known = self._interned.get(key)
         if known is None:
-            known = self._interned[key] = Ask(*key)
+            wanted = key[-1]
+            plain = None if wanted.tied is None else self._keep((*key[:-1], wanted._replace(tied=None)))
+            known = self._interned[key] = Ask(*key, plain)
         return known
 
 

@@ -9,14 +9,57 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gpumax.policy.ties import Tied, Ties
+from gpumax.policy.ties import Domains, Tied, Ties
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Columns = dict[int, Ints]
-"""By column, for each row what its domain has; a column that is left out is empty. Arrays are shared and never written on."""
 
 NO_COLUMNS: Final[frozenset[int]] = frozenset()
+
+
+class Counted:
+    """What the domains have of one column; those that are left out have nothing. somewhere: the nodes of the others, made
+    when somebody asks, and kept up from then on.
+    """
+
+    __slots__ = ("_somewhere", "by")
+
+    def __init__(self) -> None:
+        self.by: dict[int, int] = {}
+        self._somewhere: Bools | None = None
+
+    def copy(self) -> Counted:
+        """One of its own that starts like this one."""
+        other = Counted()
+        other.by = self.by.copy()
+        other._somewhere = None if self._somewhere is None else self._somewhere.copy()
+        return other
+
+    def add(self, domains: Domains, domain: int, amount: int) -> None:
+        """Count more in a domain, or less."""
+        before = self.by.get(domain, 0)
+        after = before + amount
+        self.by[domain] = after
+        if self._somewhere is not None and (before > 0) != (after > 0):
+            self._somewhere[domains.rows[domain]] = after > 0
+
+    def somewhere(self, domains: Domains) -> Bools:
+        """The nodes in whose domain there is anybody. Not to be written on."""
+        if self._somewhere is None:
+            there = np.zeros(len(domains.rows) + 1, np.bool_)  # the last one: of nodes without a domain
+            there[[domain for domain, amount in self.by.items() if amount > 0]] = True
+            self._somewhere = there[domains.row_domains]
+        return self._somewhere
+
+    def weights(self, domains: Domains) -> Ints:
+        """For each node what its domain has."""
+        there = np.zeros(len(domains.rows) + 1, np.int64)
+        there[list(self.by)] = list(self.by.values())
+        return there[domains.row_domains]
+
+
+Columns = dict[int, Counted]
+"""By column; one that is left out is empty."""
 
 
 class Crowd:
@@ -24,26 +67,41 @@ class Crowd:
 
     most: with those who are leaving and those who are to come; least: without either. In a room from which nobody is yet
     to leave both are the same. soon: in all domains together, once everybody has left and come.
+
+    Copies share what they have until one of them counts. mine: the columns that are not shared; None: nothing is its own.
     """
 
-    __slots__ = ("least", "most", "soon", "ties")
+    __slots__ = ("_mine", "least", "most", "soon", "ties")
 
     def __init__(self, ties: Ties) -> None:
         self.ties = ties
         self.most: Columns = {}
-        self.least: Columns = {}
+        self.least: Columns = self.most
         self.soon: dict[int, int] = {}
+        self._mine: set[int] | None = set()
 
     def copy(self) -> Crowd:
         """A crowd of its own that starts like this one."""
-        other = Crowd(self.ties)
-        other.most, other.least, other.soon = dict(self.most), dict(self.least), dict(self.soon)
+        other = object.__new__(Crowd)
+        other.ties, other.most, other.least, other.soon = self.ties, self.most, self.least, self.soon
+        other._mine = self._mine = None
         return other
+
+    def _own(self, *, apart: bool = False) -> set[int]:
+        """Share nothing but columns any more. apart: `most` and `least` are to differ. Returns the columns that are its own."""
+        if self._mine is None:
+            one = self.least is self.most
+            self.most, self.soon = self.most.copy(), self.soon.copy()
+            self.least = self.most if one else self.least.copy()
+            self._mine = set()
+        if apart and self.least is self.most:
+            self.least, self._mine = self.most.copy(), set()
+        return self._mine
 
     def count(self, tied: Tied, row: int, sign: int = 1) -> None:
         """A task that is there (1), or has gone (-1)."""
-        self._add(self.most, tied, row, sign)
-        self._add(self.least, tied, row, sign)
+        self._own()
+        self._add(tied, row, sign, sign)
         self._sum(tied, row, sign)
 
     def count_all(self, tasks: Iterable[tuple[Tied, int]], sign: int) -> None:
@@ -53,23 +111,32 @@ class Crowd:
 
     def expect(self, tied: Tied, row: int) -> None:
         """A task that comes when others have left."""
-        self._add(self.most, tied, row, 1)
+        self._own(apart=True)
+        self._add(tied, row, 1, 0)
         self._sum(tied, row, 1)
 
     def leave(self, tied: Tied, row: int, sign: int = 1) -> None:
         """A task that is there and will be gone; sign -1: that is to stay after all."""
-        self._add(self.least, tied, row, -sign)
+        self._own(apart=True)
+        self._add(tied, row, 0, -sign)
         self._sum(tied, row, -sign)
 
     def hide(self, tied: Tied, row: int, sign: int = 1) -> None:
         """Count a task that leaves as gone, for its own new place; sign -1: no more."""
-        self._add(self.most, tied, row, -sign)
+        self._own(apart=True)
+        self._add(tied, row, -sign, 0)
 
     def cap(self, other: Crowd) -> None:
         """Keep away what the other crowd keeps away, too."""
+        mine = self._own(apart=True)
         for number, there in other.most.items():
-            here = self.most.get(number)
-            self.most[number] = there if here is None else np.maximum(here, there)
+            both = Counted()
+            here = self.most[number].by if number in self.most else {}
+            both.by = {
+                domain: max(here.get(domain, 0), there.by.get(domain, 0)) for domain in here.keys() | there.by
+            }
+            self.most[number] = both
+            mine.discard(number)
 
     def welcomes(self, tied: Tied, coming: frozenset[int] = NO_COLUMNS) -> Bools:
         """The nodes on which a task may stand. coming: columns that those bring who are to be placed with it."""
@@ -85,13 +152,13 @@ class Crowd:
         first = not any(self.soon.get(number, 0) for number in tied.needs)
         first = first and (tied.own or coming.issuperset(tied.needs))
         for number in tied.needs:
-            there = self.least.get(number)
+            there, domains = self.least.get(number), self.ties.domains[number]
             if first:
-                mask &= np.array(self.ties.domains[number].of, np.int64) >= 0
+                mask &= domains.row_domains >= 0
             elif there is None:
                 mask[:] = False
             else:
-                mask &= there > 0
+                mask &= there.somewhere(domains)
         return mask
 
     def empty(self, numbers: Iterable[int]) -> Bools:
@@ -100,7 +167,7 @@ class Crowd:
         for number in numbers:
             there = self.most.get(number)
             if there is not None:
-                mask &= there <= 0
+                mask &= ~there.somewhere(self.ties.domains[number])
         return mask
 
     def likes(self, tied: Tied) -> Ints | None:
@@ -109,7 +176,8 @@ class Crowd:
         for number, weight in tied.likes:
             there = self.least.get(number)
             if there is not None:
-                found = weight * there if found is None else found + weight * there
+                drawn = weight * there.weights(self.ties.domains[number])
+                found = drawn if found is None else found + drawn
         return None if found is None or (found == found[0]).all() else found
 
     def shunned(self, tied: Tied, row: int) -> list[int]:
@@ -136,17 +204,25 @@ class Crowd:
     def at(self, columns: Columns, number: int, row: int) -> int:
         """What a column has at a row."""
         there = columns.get(number)
-        return 0 if there is None else int(there[row])
+        return 0 if there is None else there.by.get(self.ties.domains[number].of[row], 0)
 
-    def _add(self, columns: Columns, tied: Tied, row: int, sign: int) -> None:
+    def _add(self, tied: Tied, row: int, most: int, least: int) -> None:
+        """Count what a task brings so many times in `most`, and so many in `least`."""
+        mine = self._own()
+        one = self.least is self.most
         for number, amount in tied.brings:
             domains = self.ties.domains[number]
             domain = domains.of[row]
-            if domain >= 0:
-                before = columns.get(number)
-                after = np.zeros(self.ties.size, np.int64) if before is None else before.copy()
-                after[domains.rows[domain]] += sign * amount
-                columns[number] = after
+            if domain < 0:
+                continue
+            if number not in mine:
+                mine.add(number)
+                for columns in (self.most,) if one else (self.most, self.least):
+                    columns[number] = columns[number].copy() if number in columns else Counted()
+            if most:
+                self.most[number].add(domains, domain, most * amount)
+            if least and not one:
+                self.least[number].add(domains, domain, least * amount)
 
     def _sum(self, tied: Tied, row: int, sign: int) -> None:
         for number, amount in tied.brings:

@@ -53,6 +53,7 @@ class Fits:
 
     def possible(self, ask: Ask, choice: int) -> Bools:
         """The nodes that could take the ask if they were empty, with the device alternative `choice`."""
+        ask = ask.plain
         known = self._open.get((ask, choice))
         if known is None:
             mask = np.array([reason is None for reason in self.refusals(ask.filter)], np.bool_)
@@ -84,10 +85,11 @@ class Fits:
         return mask if tied is None or room.crowd is None else mask & room.crowd.open(tied)
 
     def roomy(self, room: Room, ask: Ask, choice: int) -> Bools:
-        """The nodes that have room for the ask; only nodes that changed since the last look are looked at again.
+        """The nodes that have room for the ask, whatever ties it to other tasks; only nodes that changed since the last look are looked at again.
 
         Not to be written on.
         """
+        ask = ask.plain
         seen, mask = room.masks.get((ask, choice), (-1, self._nowhere))
         changes = len(room.touched)
         if seen == changes:

@@ -59,7 +59,7 @@ class Lonelies:
                 f"{_needs(chunk)}; even on empty nodes they can't all be so far apart, so it can never start"
             )
             return Lonely(True, False, message, world.fits.reasons(world.ledger.later, chunk[0].ask))
-        alone = [want._replace(ask=world.asks.alone(want.ask)) for want in chunk]
+        alone = [want._replace(ask=want.ask.plain) for want in chunk]
         if not self._fits(world.ledger.copy(), alone):
             return None
         return self._tell(chunk)

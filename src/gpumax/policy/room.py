@@ -14,12 +14,13 @@ from gpumax.policy.bounds import MIXED, TOGETHER, Heaps, bounds
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import needy, tied
 from gpumax.policy.ledger import Ledger
+from gpumax.policy.needed import Needed
 from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
-from gpumax.policy.victims import Cost, Opening, Part, Trial, again, is_needed, opening
+from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
 MOST_HOUSES: Final = 16
@@ -64,6 +65,7 @@ class Candidates:
         self._asked: list[bool] = givers.tolist()
         self.world = world
         self._touched = touched
+        self._needed = Needed()
         self._openings: dict[tuple[Ask, int, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
         self._saved: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
@@ -217,7 +219,11 @@ class Candidates:
         self.looked += 2 * len(here) + len(away)  # once to choose, once to spare
         found = opening(trial, self.rules, ask, choice, row, here, away)
         # Whoever is needed stays, the worst to lose first; of those who move it shows in the end whether they are near enough.
-        while found and not self.rules.moves and (needed := is_needed(trial.ledger, found.parts, ask, row)):
+        while (
+            found
+            and not self.rules.moves
+            and (needed := self._needed.of(trial.ledger, found.parts, ask, row))
+        ):
             found = None
             if needed in here:  # or else it goes with others
                 here.remove(needed)

@@ -43,11 +43,10 @@ class Lacks:
 
     def of(self, chunk: list[Want]) -> Lack:
         """What the chunk lacks, wherever its tasks wish to stand, and whoever else is there."""
-        asks = tuple(want.ask for want in chunk)
+        asks = tuple([want.ask.plain for want in chunk])
         known = self._known.get(asks)
         if known is None:
-            alone = self.world.asks.alone
-            plain = [want._replace(scope=None, ask=alone(want.ask)) for want in chunk]
+            plain = [want._replace(scope=None, ask=want.ask.plain) for want in chunk]
             known = self._known[asks] = self._measure(plain)
         return known
 

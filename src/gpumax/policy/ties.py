@@ -80,11 +80,16 @@ class Tied:
 
 
 class Domains(NamedTuple):
-    """The domains of a node label. of: by row, -1 where the node lacks the label; rows: by domain."""
+    """The domains of a node label. of: by row, -1 where the node lacks the label; row_domains: the same; rows: by domain."""
 
     of: list[int]
+    row_domains: np.ndarray[tuple[int], np.dtype[np.int64]]
     rows: list[np.ndarray[tuple[int], np.dtype[np.int64]]]
 
+
+_Hook = tuple[tuple[str, str], str]
+NO_LABEL: Final = ("", "")
+ANYWHERE: Final = ""
 
 _Key = tuple[str, tuple[tuple[str, str], ...], Company, Company]
 
@@ -99,10 +104,7 @@ class Ties:
         self._nodes = snapshot.nodes
         self._number: dict[Column, int] = {}
         self._by_key: dict[str, Domains] = {}
-        self._hooks: dict[
-            tuple[str, str], list[int]
-        ] = {}  # columns that mean only tasks with one of these labels
-        self._rest: list[int] = []
+        self._hooks: dict[_Hook, list[int]] = {}  # columns by what whoever is meant has at least one of
         self._known: dict[_Key, Tied | None] = {}
         self._interned: dict[object, Tied] = {}
         for workload, task in _carriers(snapshot):
@@ -140,11 +142,8 @@ class Ties:
         if column.key not in self._by_key:
             self._by_key[column.key] = _domains(self._nodes, column.key)
         self.domains.append(self._by_key[column.key])
-        hooks = _hooks(column)
-        for hook in hooks:
+        for hook in _hooks(column):
             self._hooks.setdefault(hook, []).append(number)
-        if not hooks:
-            self._rest.append(number)
 
     def _read(self, key: _Key) -> Tied | None:
         queue, items, near, apart = key
@@ -152,7 +151,8 @@ class Ties:
         brings: dict[int, int] = {}
         likes: dict[int, int] = {}
         shuns: list[int] = []
-        candidates = {*self._rest, *(number for item in items for number in self._hooks.get(item, ()))}
+        hooks = ((item, where) for item in (NO_LABEL, *items) for where in (queue, ANYWHERE))
+        candidates = {number for hook in hooks for number in self._hooks.get(hook, ())}
         for number in sorted(candidates):
             column = self.columns[number]
             if not all(who.means(labels, queue) for who in column.who):
@@ -263,13 +263,13 @@ def _carried(
             yield Column("drawing", frozenset((_who(term, labels, queue),)), term.key), sign * weight
 
 
-def _hooks(column: Column) -> list[tuple[str, str]]:
-    """Labels of which whoever is meant has one; empty where nothing is known of it."""
-    for who in sorted(column.who, key=repr):
-        for expression in who.labels or ():
-            if expression.operator == "In":
-                return [(expression.key, value) for value in expression.values]
-    return []
+def _hooks(column: Column) -> list[_Hook]:
+    """Labels and queues of which whoever is meant has one."""
+    who = min(column.who, key=repr) if len(column.who) > 1 else next(iter(column.who))
+    one_of = (row for row in who.labels or () if row.operator == "In")
+    labels = next(([(row.key, value) for value in row.values] for row in one_of), [NO_LABEL])
+    queues = who.queues if who.queue_labels is None else (ANYWHERE,)
+    return [(label, queue) for label in labels for queue in queues]
 
 
 def _domains(nodes: tuple[Node, ...], key: str) -> Domains:
@@ -282,7 +282,7 @@ def _domains(nodes: tuple[Node, ...], key: str) -> Domains:
     for domain, members in enumerate(found.values()):
         for row in members:
             of[row] = domain
-    return Domains(of, rows)
+    return Domains(of, np.array(of, np.int64), rows)
 
 
 def _rows(sums: dict[int, int]) -> tuple[tuple[int, int], ...]:

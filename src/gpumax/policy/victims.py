@@ -103,35 +103,6 @@ def keeps_away(part: Part, wants: Iterable[Want]) -> bool:
     )
 
 
-def is_needed(ledger: Ledger, parts: list[Part], ask: Ask, row: int) -> Part | None:
-    """The worst to lose of those whom an ask needs at a node, or who was placed before it, where one of them would lack
-    these once all of these parts have gone.
-    """
-    going = [(held.tied, held.row) for part in parts for held in part.helds if held.tied is not None]
-    if not going or ledger.later.crowd is None:
-        return None
-    crowd, columns = ledger.later.crowd.copy(), {column for tied, _ in going for column, _ in tied.brings}
-    crowd.count_all(going, -1)
-    lacking = [
-        (held.tied, held.row)
-        for held in ledger.needy
-        if held.tied is not None
-        and not columns.isdisjoint(held.tied.needs)
-        and crowd.lonely(held.tied, held.row)
-    ]
-    mine = ask.filter.tied
-    if mine is not None and not columns.isdisjoint(mine.needs) and not crowd.near(mine)[row]:
-        lacking.append((mine, row))
-    near = [
-        part
-        for part in parts
-        for held in part.helds
-        for tied, at in lacking
-        if any(crowd.ties.brings(held.tied, held.row, column, at) for column in tied.needs)
-    ]
-    return max(near, key=lambda part: part.rank, default=None)
-
-
 class Tally:
     """What queues give: for each queue with work that goes, and all queues above it, the amounts."""
 
