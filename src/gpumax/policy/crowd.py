@@ -101,8 +101,7 @@ class Crowd:
     def count(self, tied: Tied, row: int, sign: int = 1) -> None:
         """A task that is there (1), or has gone (-1)."""
         self._own()
-        self._add(tied, row, sign, sign)
-        self._sum(tied, row, sign)
+        self._add(tied, row, sign, sign, sign)
 
     def count_all(self, tasks: Iterable[tuple[Tied, int]], sign: int) -> None:
         """`count` for many tasks at once."""
@@ -112,19 +111,17 @@ class Crowd:
     def expect(self, tied: Tied, row: int) -> None:
         """A task that comes when others have left."""
         self._own(apart=True)
-        self._add(tied, row, 1, 0)
-        self._sum(tied, row, 1)
+        self._add(tied, row, 1, 0, 1)
 
     def leave(self, tied: Tied, row: int, sign: int = 1) -> None:
         """A task that is there and will be gone; sign -1: that is to stay after all."""
         self._own(apart=True)
-        self._add(tied, row, 0, -sign)
-        self._sum(tied, row, -sign)
+        self._add(tied, row, 0, -sign, -sign)
 
     def hide(self, tied: Tied, row: int, sign: int = 1) -> None:
         """Count a task that leaves as gone, for its own new place; sign -1: no more."""
         self._own(apart=True)
-        self._add(tied, row, -sign, 0)
+        self._add(tied, row, -sign, 0, 0)
 
     def cap(self, other: Crowd) -> None:
         """Keep away what the other crowd keeps away, too."""
@@ -206,25 +203,18 @@ class Crowd:
         there = columns.get(number)
         return 0 if there is None else there.by.get(self.ties.domains[number].of[row], 0)
 
-    def _add(self, tied: Tied, row: int, most: int, least: int) -> None:
-        """Count what a task brings so many times in `most`, and so many in `least`."""
+    def _add(self, tied: Tied, row: int, most: int, least: int, soon: int) -> None:
+        """Count what a task brings so many times in each."""
         mine = self._own()
         one = self.least is self.most
-        for number, amount in tied.brings:
-            domains = self.ties.domains[number]
-            domain = domains.of[row]
-            if domain < 0:
-                continue
+        for number, domain, amount in self.ties.adds(tied, row):
             if number not in mine:
                 mine.add(number)
                 for columns in (self.most,) if one else (self.most, self.least):
                     columns[number] = columns[number].copy() if number in columns else Counted()
             if most:
-                self.most[number].add(domains, domain, most * amount)
+                self.most[number].add(self.ties.domains[number], domain, most * amount)
             if least and not one:
-                self.least[number].add(domains, domain, least * amount)
-
-    def _sum(self, tied: Tied, row: int, sign: int) -> None:
-        for number, amount in tied.brings:
-            if self.ties.domains[number].of[row] >= 0:
-                self.soon[number] = self.soon.get(number, 0) + sign * amount
+                self.least[number].add(self.ties.domains[number], domain, least * amount)
+            if soon:
+                self.soon[number] = self.soon.get(number, 0) + soon * amount

@@ -35,6 +35,7 @@ class Lonelies:
     def __init__(self, world: World) -> None:
         self._world = world
         self._known: dict[tuple[object, ...], Lonely | None] = {}
+        self._empty: Ledger | None = None
 
     def of(self, chunk: list[Want]) -> Lonely | None:
         """What keeps the chunk from places that have room; None where nothing ties it, or there is no room."""
@@ -54,7 +55,9 @@ class Lonelies:
                 return Lonely(False, False, message, world.fits.reasons(world.ledger.later, want.ask))
         # Whoever it needs may come; those who are placed together keep each other away for ever.
         aloof = [want._replace(ask=world.asks.aloof(want.ask)) for want in chunk]
-        if len(chunk) > 1 and not self._fits(Ledger(world.nodes, world.ties), aloof):
+        if self._empty is None:
+            self._empty = Ledger(world.nodes, world.ties)
+        if len(chunk) > 1 and not self._fits(self._empty.copy(), aloof):
             message = (
                 f"{_needs(chunk)}; even on empty nodes they can't all be so far apart, so it can never start"
             )

@@ -59,7 +59,7 @@ class Tied:
     it is the first of its kind; shuns: those that must be empty there; likes: what each counts for it.
     """
 
-    __slots__ = ("brings", "likes", "needs", "own", "shuns")
+    __slots__ = ("adds", "brings", "likes", "needs", "own", "shuns")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Tied:
         likes: tuple[tuple[int, int], ...],
     ) -> None:
         self.brings = brings
+        self.adds: dict[int, tuple[tuple[int, int, int], ...]] = {}  # by row, as `Ties.adds` found it
         self.needs = needs
         self.own = {column for column, _ in brings}.issuperset(needs)
         self.shuns = shuns
@@ -106,18 +107,23 @@ class Ties:
         self._by_key: dict[str, Domains] = {}
         self._hooks: dict[_Hook, list[int]] = {}  # columns by what whoever is meant has at least one of
         self._known: dict[_Key, Tied | None] = {}
+        self._same: dict[tuple[int, int, int], Tied | None] = {}
         self._interned: dict[object, Tied] = {}
-        for workload, task in _carriers(snapshot):
-            queue, items, near, apart = _key(workload, task)
+        for key in dict.fromkeys(_key(workload, task) for workload, task in _carriers(snapshot)):
+            queue, items, near, apart = key
             for column in _columns(near, apart, dict(items), queue):
                 self._add(column)
 
     def of(self, workload: Workload, task: Task) -> Tied | None:
         """What ties a task; None where nothing does."""
-        key = _key(workload, task)
-        if key not in self._known:
-            self._known[key] = self._read(key)
-        return self._known[key]
+        # As for requests, the snapshot that is being decided keeps these objects alive.
+        same = (id(workload), id(task.affinity), id(task.labels) if task.labels else 0)
+        if same not in self._same:
+            key = _key(workload, task)
+            if key not in self._known:
+                self._known[key] = self._read(key)
+            self._same[same] = self._known[key]
+        return self._same[same]
 
     def aloof(self, tied: Tied) -> Tied:
         """The same without what it needs."""
@@ -128,6 +134,16 @@ class Ties:
         if tied is None or not self.meet((column,), row, other):
             return 0
         return sum(amount for number, amount in tied.brings if number == column)
+
+    def adds(self, tied: Tied, row: int) -> tuple[tuple[int, int, int], ...]:
+        """What a task on a node adds: column, domain, amount."""
+        known = tied.adds.get(row)
+        if known is None:
+            at = ((number, self.domains[number].of[row], amount) for number, amount in tied.brings)
+            known = tied.adds[row] = tuple(
+                [(number, domain, amount) for number, domain, amount in at if domain >= 0]
+            )
+        return known
 
     def meet(self, columns: Iterable[int], row: int, other: int) -> bool:
         """Whether two nodes are in one domain of any of these columns."""
