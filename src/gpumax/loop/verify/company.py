@@ -110,6 +110,14 @@ class Company:
         }
         self._everybody = [*here, *(person for _, person in self.coming)]
         self._new = {id(person): new for new, person in self.coming}
+        self._by_name: dict[str, list[tuple[Newcomer, Person]]] = {}
+        for entry in sorted(
+            self.coming, key=lambda entry: entry[0].moved
+        ):  # places in their order, then moves
+            self._by_name.setdefault(entry[1].workload.name, []).append(entry)
+        self._turn: dict[str, int] = {}
+        self._first: dict[int, int] = {}
+        self._look_at_turns()
         self._by_label: dict[tuple[str, str], list[Person]] = {}
         for person in self._everybody:
             for item in person.labels.items():
@@ -156,24 +164,20 @@ class Company:
 
     def lonely(self, name: str) -> Iterator[Violation]:
         """The newcomers of a workload that lack whom they must be near, however they come one after the other."""
-        mine = [(new, person) for new, person in self.coming if person.workload.name == name]
-        left = [self._left_over(mine, name, firsts_first=order) for order in (False, True)]
+        left = [self._left_over(name, firsts_first=order) for order in (False, True)]
         if all(left):
             new, person = left[0][0]
             keys = ", ".join(term.key for term in person.near)
             found = f"{new.node} has nobody near it ({keys}) that it must be near"
             yield Violation(9, found, new.blame, new.task.name)
 
-    def _left_over(
-        self, mine: list[tuple[Newcomer, Person]], name: str, *, firsts_first: bool
-    ) -> list[tuple[Newcomer, Person]]:
+    def _left_over(self, name: str, *, firsts_first: bool) -> list[tuple[Newcomer, Person]]:
         """Those who can't come when all who can have come, those who are the first of their kind first or last."""
-        left = [entry for entry in mine if entry[1].near]
-        mates = {id(person) for _, person in mine if not person.near}
+        left = [entry for entry in self._by_name[name] if entry[1].near]
+        mates = {id(person) for _, person in self._by_name[name] if not person.near}
         arrived: set[int] = set()
-        before = self._staying | self._earlier(name)
         while left:
-            at = self._next(left, name, mates | arrived, before | arrived, firsts_first=firsts_first)
+            at = self._next(left, name, mates, arrived, firsts_first=firsts_first)
             if at is None:
                 break
             left.remove(at)
@@ -184,19 +188,22 @@ class Company:
         self,
         left: list[tuple[Newcomer, Person]],
         name: str,
+        mates: set[int],
         arrived: set[int],
-        before: set[int],
         *,
         firsts_first: bool,
     ) -> tuple[Newcomer, Person] | None:
         """One that could come now: whom it must be near is there; or it is the first of its kind, or of several that come together."""
         rest = {id(person) for _, person in left}
 
+        def here(other: Person) -> bool:
+            return self._others(other, name) or id(other) in mates or id(other) in arrived
+
         def joins(person: Person) -> bool:
-            return self._meets(person, lambda other: self._others(other, name) or id(other) in arrived)
+            return self._meets(person, here)
 
         def is_first(person: Person) -> bool:
-            known = self._known(person, lambda other: id(other) in before)
+            known = self._known(person, lambda other: id(other) in arrived or self._before(other, name))
             return not known and self._meets(person, lambda other: id(other) in rest)
 
         for could in (is_first, joins) if firsts_first else (joins, is_first):
@@ -233,19 +240,21 @@ class Company:
         """Whether a task stays, or comes and is of another workload."""
         return id(other) in self._staying or (id(other) in self._new and other.workload.name != name)
 
-    def _earlier(self, name: str) -> set[int]:
-        """Those who were placed before any of a workload for certain: what was placed first of those that stand before it."""
-        order: dict[str, list[Person]] = {}
-        for new, person in self.coming:
-            if not new.moved:
-                if person.workload.name == name:
-                    break
-                order.setdefault(person.workload.name, []).append(person)
-        found: set[int] = set()
-        for persons in order.values():
-            lacks = sum(self._facts.lacks(persons[0].workload).values())
-            found.update(id(person) for person in persons[: max(1, lacks)])
-        return found
+    def _before(self, other: Person, name: str) -> bool:
+        """Whether another was there for certain before any of a workload was placed: it stays, or is among what was placed
+        first of those that stand before it.
+        """
+        mine = self._turn.get(name, len(self._turn))
+        return id(other) in self._staying or self._first.get(id(other), mine) < mine
+
+    def _look_at_turns(self) -> None:
+        """Who was placed first of each workload, in the order in which workloads were placed."""
+        for name, entries in self._by_name.items():
+            placed = [person for new, person in entries if not new.moved]
+            if placed:
+                turn = self._turn[name] = len(self._turn)
+                lacks = sum(self._facts.lacks(placed[0].workload).values())
+                self._first.update((id(person), turn) for person in placed[: max(1, lacks)])
 
     def _meets(self, person: Person, allowed: Allowed) -> bool:
         """Whether for each term one who is allowed, and meant by all terms, is in the domain."""
