@@ -217,14 +217,12 @@ class Room:
         np.add.at(self.gpus, rows, millis)
 
     def give_rest(self, held: Held) -> None:
-        """Count the extended resources, the slices and the ties of a task as left."""
+        """Count the extended resources and the slices of a task as left."""
         for name, amount in held.extended:
             if name in self.extended:
                 self.extended[name][held.row] += amount
         if held.slices:
             self.nodes.sliced.count(self.slices, held.row, held.slices, -1)
-        if held.tied is not None and self.crowd is not None:
-            self.crowd.count(held.tied, held.row, -1)
 
     def drain(self, row: int) -> None:
         """Count all devices of a node as taken."""

@@ -16,6 +16,7 @@ from gpumax.policy.gang import Spot
 from gpumax.policy.ledger import Held, Room
 from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.rights import Rights
+from gpumax.policy.ties import Tied
 from gpumax.policy.tree import Account
 from gpumax.policy.victims import Part, Tally, parts
 from gpumax.policy.world import World
@@ -65,7 +66,8 @@ class Pool:
         for name in world.placed:
             self.keep(name)
         self._groups: list[Part] = []  # one part of each queue and kind
-        self._counted: list[Held] = []  # who hold what is no column
+        self._counted: list[tuple[int, Held]] = []  # who hold what is no column, by rank
+        self._tied: list[tuple[int, Tied, int]] = []  # who are tied to others, and on which node
         self._read()
 
     def _read(self) -> None:
@@ -95,7 +97,10 @@ class Pool:
         self.devices: Ints = np.stack(
             (np.repeat(rank, beside), np.repeat(row, beside), column, milli, np.repeat(beside, beside))
         )
-        self._counted += [held for held in helds if held.extended or held.slices or held.tied is not None]
+        ranked = list(zip(rank.tolist(), helds, strict=True))
+        self._counted += [entry for entry in ranked if entry[1].extended or entry[1].slices]
+        if self._ties is not None:
+            self._tied += [(at, held.tied, held.row) for at, held in ranked if held.tied is not None]
         by_row = np.argsort(self.holds[1], kind="stable")
         self._on = self.holds[0][by_row]
         self._starts = np.searchsorted(self.holds[1][by_row], np.arange(self._nodes + 1))
@@ -180,8 +185,8 @@ class Pool:
         mask[self.holds[0][rows[self.holds[1]]]] = True
         return mask
 
-    def freed(self, room: Room, mask: Bools) -> Room:
-        """A copy of the room as if all these parts had left it."""
+    def freed(self, room: Room, mask: Bools, *, tied: bool = True) -> Room:
+        """A copy of the room as if all these parts had left it. tied: also as far as they are tied to others."""
         other = room.copy()
         rank, row, cpu, memory = self.holds
         here = mask[rank]
@@ -189,11 +194,11 @@ class Pool:
         rank, row, column, milli, _ = self.devices
         here = mask[rank]
         other.give_devices(row[here], column[here], milli[here])
-        if self._counted:
-            for part in self.parts:
-                if mask[part.rank]:
-                    for held in part.helds:
-                        other.give_rest(held)
+        for at, held in self._counted:
+            if mask[at]:
+                other.give_rest(held)
+        if tied and other.crowd is not None:
+            other.crowd.count_all([(ties, there) for at, ties, there in self._tied if mask[at]], -1)
         return other
 
     def ends(self, rights: Rights, tally: Tally) -> Floats:

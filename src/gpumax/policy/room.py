@@ -175,7 +175,7 @@ class Candidates:
                 left[part.rank] = False
             room = trial.ledger.later
             # Room as if everyone who may be asked had gone: where that isn't enough, nothing is.
-            enough = self.world.fits.roomy(self.pool.freed(room, left), ask, choice)
+            enough = self.world.fits.roomy(self.pool.freed(room, left, tied=False), ask, choice)
             if self._within is not None:
                 enough = enough & self._within
             rows = np.flatnonzero(enough)
