@@ -142,6 +142,14 @@ def test_the_first_of_its_kind_may_stand_alone_though_the_next_of_its_gang_is_jo
     sound(sketch, decision)
 
 
+def test_who_needs_others_may_come_before_and_after_whom_it_needs() -> None:
+    """Two on n1, the first of their kind; then A-3, which needs nobody, on n2, and the third beside it."""
+    sketch = cluster("n0: .\nn1: ..\nn2: ..").wait("A", "q", 4, labels=WEB, affinity=near(term(**WEB)))
+    *needy, last = sketch.workloads["A"].tasks
+    sketch.change("A", tasks=(*needy, replace(last, affinity=None)))
+    sound(sketch, check(sketch, "n0: .\nn1: AA\nn2: AA"))
+
+
 def test_tasks_of_one_gang_that_need_each_other_come_together() -> None:
     """Neither could be first by itself; the only zone with room for both is b."""
     sketch = cluster("n1: .\nn2: .\nn3: .", a="n1", b="n2 n3").wait("A", "q", 2)
@@ -303,6 +311,12 @@ def test_the_last_of_its_own_kind_may_go() -> None:
     sketch.wait("A", "q", labels=DB, affinity=near(anyones(**DB)))
     decision = check(sketch, "n1: A", evicted=1)
     sound(sketch, decision)
+
+
+def test_nobody_counts_on_whom_it_moves() -> None:
+    """b could move from n1 to n2, where A would be near it; but when A is to start, b is nowhere yet."""
+    sketch = cluster("n1: bc\nn2: ..").run("b", "q", labels=DB).run("c", "q", preemptible=False)
+    check(sketch.wait("A", "q", affinity=near(term(**DB))), "n1: bc\nn2: ..", held="A", evicted=0)
 
 
 def test_nobody_is_evicted_whom_another_needs_who_has_just_come() -> None:

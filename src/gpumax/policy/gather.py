@@ -7,7 +7,7 @@ who have to meet; at last, where nodes and tasks are few, every way there is, up
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,33 +16,10 @@ from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Ledger
 from gpumax.policy.nodes import Bools
+from gpumax.policy.places import MOST_ROWS, MOST_TRIES, Laid, Places
 
 MOST_MEETINGS: Final = 64
 """In how many domains it is tried to have tasks meet, for one chunk."""
-MOST_TRIES: Final = 1000
-"""How many times a task is tried on a node, where every way is looked for."""
-MOST_ROWS: Final = 16
-"""On how many nodes at most, and for how many tasks, every way is looked for."""
-
-Laid = tuple[Ledger, list[Spot]]
-
-
-class Places(Protocol):
-    """What finds nodes for tasks."""
-
-    def spot(
-        self,
-        ledger: Ledger,
-        want: Want,
-        choices: Choices,
-        *,
-        later: bool,
-        loose: bool = False,
-        within: Bools | None,
-        coming: frozenset[int],
-    ) -> Spot | None:
-        """A place for one."""
-        ...
 
 
 def tied(wants: Iterable[Want]) -> bool:
@@ -173,20 +150,24 @@ class Gather:
         if not left:
             yield ledger, spots
             return
-        want, coming = left[0], self._coming | brought(left[1:])
-        alike = bool(spots) and spots[-1].want.ask is want.ask
-        for row in rows:
-            if self._left <= 0:
-                return
-            if alike and row < spots[-1].held.row and not needy((want,)):
-                continue
-            self._left -= 1
-            trial, here = ledger.copy(), _only([row], ledger.now.cpu.size)
-            spot = self._places.spot(
-                trial, want, self._choices, later=self._later, within=here, coming=coming
-            )
-            if spot is not None:
-                yield from self._ways(trial, left[1:], rows, [*spots, spot])
+        # Where somebody needs others, it matters who comes first.
+        asks = {want.ask: want for want in reversed(left)} if needy(left) else {left[0].ask: left[0]}
+        for want in sorted(asks.values(), key=left.index):
+            rest = [other for other in left if other is not want]
+            coming = self._coming | brought(rest)
+            alike = bool(spots) and spots[-1].want.ask is want.ask
+            for row in rows:
+                if self._left <= 0:
+                    return
+                if alike and row < spots[-1].held.row and not needy((want,)):
+                    continue
+                self._left -= 1
+                trial, here = ledger.copy(), _only([row], ledger.now.cpu.size)
+                spot = self._places.spot(
+                    trial, want, self._choices, later=self._later, within=here, coming=coming
+                )
+                if spot is not None:
+                    yield from self._ways(trial, rest, rows, [*spots, spot])
 
 
 def _knots(ledger: Ledger, order: list[Want]) -> tuple[list[_Knot], list[Want]]:

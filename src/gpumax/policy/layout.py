@@ -7,7 +7,7 @@ other ways to place them on its nodes are tried, too, where these are few. So wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -19,49 +19,12 @@ from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import brought, needy
 from gpumax.policy.ledger import Ledger, Room
 from gpumax.policy.nodes import Bools
+from gpumax.policy.places import MOST_ROWS, MOST_TRIES, Laid, Places
 from gpumax.policy.regions import Near, Region, Regions, free_of, most_of
 from gpumax.policy.topology import NOWHERE, Level
 
 STEPS: Final = 200
 """How many domains one layout tries beyond the first that could do for each of its scopes."""
-
-TRIES: Final = 1000
-"""How many times one layout tries a task on a node, for other ways to place tasks of several sizes."""
-MOST_ROWS: Final = 16
-"""On how many nodes at most, and for how many tasks, such other ways are looked for."""
-
-Laid = tuple[Ledger, list[Spot]]
-
-
-class Places(Protocol):
-    """What finds nodes for tasks."""
-
-    def together(
-        self,
-        ledger: Ledger,
-        wants: list[Want],
-        choices: Choices,
-        *,
-        later: bool,
-        within: Bools | None,
-        coming: frozenset[int],
-    ) -> Laid | None:
-        """Places for all wants on these nodes."""
-        ...
-
-    def spot(
-        self,
-        ledger: Ledger,
-        want: Want,
-        choices: Choices,
-        *,
-        later: bool,
-        loose: bool,
-        within: Bools | None,
-        coming: frozenset[int],
-    ) -> Spot | None:
-        """A place for one."""
-        ...
 
 
 class Layout:
@@ -80,7 +43,7 @@ class Layout:
         """Places for all of the wants; None where none were found."""
         root = grown(wants)
         self._steps = STEPS + root.count()
-        self._tries = TRIES if len({want.ask for want in wants}) > 1 and len(wants) <= MOST_ROWS else 0
+        self._tries = MOST_TRIES if len({want.ask for want in wants}) > 1 and len(wants) <= MOST_ROWS else 0
         mask = np.ones(len(ledger.nodes.nodes), np.bool_) if within is None else within
         self._coming = brought(wants) if needy(wants) else NO_COLUMNS
         return next((laid for laid in self._solutions(ledger, root, mask, None) if laid[0].kept()), None)

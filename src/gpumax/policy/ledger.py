@@ -382,10 +382,12 @@ class Ledger:
 
     def kept(self) -> bool:
         """Whether everyone who was placed has around them whom they need, once all have left and come."""
+        return not any(map(self.lonely, self.needy))
+
+    def lonely(self, held: Held) -> bool:
+        """Whether somebody who was placed has not around it whom it needs, once all have left and come."""
         crowd = self.later.crowd
-        return crowd is None or not any(
-            held.tied is not None and crowd.lonely(held.tied, held.row) for held in self.needy
-        )
+        return held.tied is not None and crowd is not None and crowd.lonely(held.tied, held.row)
 
     def leave(self, held: Held) -> None:
         """A task that holds its room now, and will be gone."""

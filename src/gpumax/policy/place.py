@@ -13,6 +13,7 @@ from gpumax.policy.gather import Gather, needy, tied
 from gpumax.policy.layout import Layout
 from gpumax.policy.ledger import Held, Ledger, Room
 from gpumax.policy.nodes import Bools
+from gpumax.policy.places import Laid
 from gpumax.policy.score import Scores, pick_devices
 from gpumax.policy.slices import added, all_fit, costs
 from gpumax.units import MILLI
@@ -35,7 +36,7 @@ class Placer:
         self._scores = scores
         self._hopeless: set[object] = set()
 
-    def place(self, ledger: Ledger, wants: list[Want]) -> tuple[Ledger, list[Spot]] | None:
+    def place(self, ledger: Ledger, wants: list[Want]) -> Laid | None:
         """The ledger with all of the wants placed, and where; None where they don't all fit.
 
         To start now beats everything else; room that others have yet to leave is only used where free room isn't enough.
@@ -68,7 +69,7 @@ class Placer:
         *,
         later: bool = True,
         within: Bools | None = None,
-    ) -> tuple[Ledger, list[Spot]] | None:
+    ) -> Laid | None:
         """As `place`, with these alternatives only; `later`: also on room that others have yet to leave.
 
         within: on these nodes only.
@@ -86,7 +87,7 @@ class Placer:
         later: bool,
         within: Bools | None,
         coming: frozenset[int] = NO_COLUMNS,
-    ) -> tuple[Ledger, list[Spot]] | None:
+    ) -> Laid | None:
         """As `arrange`, whatever the wants wish of the topology. coming: what others bring who are placed with them."""
         if len(wants) == 1:
             spot = self.spot(ledger, wants[0], choices, later=later, within=within, coming=coming)
@@ -106,9 +107,7 @@ class Placer:
                     return trial, spots
         return None
 
-    def _gathered(
-        self, ledger: Ledger, wants: list[Want], choices: Choices, gather: Gather
-    ) -> tuple[Ledger, list[Spot]] | None:
+    def _gathered(self, ledger: Ledger, wants: list[Want], choices: Choices, gather: Gather) -> Laid | None:
         """As `together`, for tasks that are tied to each other: whoever needs others after them, or else before, as the first."""
         orders = list(self._orders(ledger.later, wants, choices))
         if needy(wants):

@@ -82,8 +82,8 @@ class _Search:
         """The first set in the order of cost that makes room."""
         frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
         seen: set[frozenset[int]] = set()
-        # Who needs others near it has to see first where they go.
-        layouts = LAYOUTS[-1:] if needy(wants) else LAYOUTS
+        # Who has to be near others can't count on those who move: they are nowhere when it starts.
+        layouts = LAYOUTS[:2] if needy(wants) else LAYOUTS
         self._grow((), frontier, seen)
         for looked in range(MOST_SETS):
             if not frontier:
@@ -117,8 +117,9 @@ class _Search:
         late = self._rules.moves and layout != "movers first"
         if late and not self._rules.resettle(self._world, trial, trial.gone):
             return ()
-        # Nobody goes whom others need where they were placed.
-        return tuple(found[1]) if trial.ledger.kept() else ()
+        # Nobody goes whom others need where they were placed, and nobody moves only to be out of sight for a while.
+        lonely = self._rules.moves and any(map(trial.ledger.lonely, [spot.held for spot in found[1]]))
+        return tuple(found[1]) if trial.ledger.kept() and not lonely else ()
 
     def _left(self, trial: Trial) -> Bools:
         """The nodes that somebody leaves."""
