@@ -13,6 +13,7 @@ from gpumax.loop.journal import FileJournal
 from gpumax.model.decision import Decision
 from gpumax.model.trace import Arrival
 from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING, Wish
+from gpumax.traces.kubernetes import NO_POD, PART_OF_GANG
 from gpumax.traces.read import read_known, read_trace
 from gpumax.traces.slurm import STEP
 from traces.kit import SAMPLES, bad, read
@@ -86,6 +87,15 @@ def test_a_philly_job_ran_as_long_as_its_attempts() -> None:
     assert bad(trace) == [(10, "end_time", '"2017-10-07 01:00:00"', "an end at or after the beginning")]
 
 
+def test_an_attempt_may_end_at_once(tmp_path: Path) -> None:
+    """It ran, for no time."""
+    text = (
+        (SAMPLES / "cluster_job_log.json").read_text().replace("2017-10-07 01:19:29", "2017-10-07 01:11:40")
+    )
+    (job,) = read(tmp_path, text).arrivals
+    assert job.duration_ms == HOUR
+
+
 def test_openb_pods_run_from_their_place_to_their_end() -> None:
     """Parts of a device, and models with alternatives."""
     pods = _by_name("openb_pods.csv")
@@ -119,6 +129,9 @@ def test_pods_of_one_gang_are_one_workload() -> None:
     assert (gang.devices, gang.devices_per_task, gang.queue, gang.priority) == (16, 8, "research", 125)
     assert gang.duration_ms == 2 * HOUR + 60_000
     assert (gang.cpu_milli, gang.memory_mib, gang.models) == (32_500, 256 * 1024, ("NVIDIA-H100-80GB-HBM3",))
+    assert read_trace(SAMPLES / "pods.json").notes == {
+        NO_POD: 1, PART_OF_GANG: 1, NEVER_RAN: 1, STILL_RUNNING: 1
+    }  # fmt: skip
     alone = pods["teaching/notebook-5f7d9"]
     assert (alone.queue, alone.devices, alone.milli) == ("teaching", 1, 500)
 

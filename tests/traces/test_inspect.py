@@ -47,6 +47,26 @@ def test_pool_and_partitions_are_compared_in_words() -> None:
     )
 
 
+def test_many_gpus_are_counted_whole() -> None:
+    """With commas; few with their parts."""
+    many = inspect(_trace(_job(0, 100, 1200), _job(50, 50, 34), _job(100, 1, 1)))
+    assert many.says[0] == (
+        "If all of it ran on arrival, 1,217 GPUs would be in use on average, 1,234 or fewer in 99 % of the time, 1,234 at most."
+    )
+    few = inspect(_trace(_job(0, 100, 1), _job(50, 50, 1, milli=250), _job(100, 1, 1)))
+    assert few.says[0].startswith(
+        "If all of it ran on arrival, 1.12 GPUs would be in use on average, 1.25 or fewer"
+    )
+
+
+def test_a_cluster_that_is_nearly_always_idle_needs_no_comparison() -> None:
+    """Nothing is in use for 99 % of the time."""
+    found = inspect(_trace(_job(0, 1, 4, "a"), _job(500, 1, 4, "b"), _job(1000, 0, 1, "b")))
+    assert found.says == (
+        "If all of it ran on arrival, 0.01 GPUs would be in use on average, 0 or fewer in 99 % of the time, 4 at most.",
+    )
+
+
 def test_work_from_before_the_window_is_part_of_its_load_alone() -> None:
     """It is none of the workloads that came."""
     trace = _trace(_job(0, 100, 4), _job(20, 10, 1), _job(60, 1, 1))
