@@ -193,6 +193,9 @@ def test_whoever_made_way_is_not_placed_again_in_the_same_decision() -> None:
     sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=2)
     decision = decide(sketch.snapshot())
     assert not {eviction.task for eviction in decision.evictions} & {place.task for place in decision.places}
+    # A gang goes whole, and leaves more than was asked for.
+    sketch = two_queues("n1: bbb", 1, 0).run("b", "b", min=3).wait("b", "b", tasks=1, min=3).wait("A", "a")
+    check(sketch, "n1: A..", held="b", evicted=3)
 
 
 def test_work_within_quota_reclaims_from_above_quota_when_quotas_exceed_what_there_is() -> None:
