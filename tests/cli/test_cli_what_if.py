@@ -62,6 +62,8 @@ def test_a_program_gets_every_figure(cli: Cli, scenario: str) -> None:
     result = cli("what-if", "--from", scenario, "--add-nodes", "1xA100:4", "-o", "json")
     found = json.loads(result.out)
     assert list(found) == list(Difference.__struct_fields__)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "studies.md").read_text()
+    assert [name for name in (*found, *found["queues"][0]) if f"`{name}`" not in page] == []
     assert (found["gpus"], found["nodes"]) == ({"before": 8, "after": 12}, {"before": 2, "after": 3})
     assert found["changes"] == ["1 node of 4 A100 added"]
     assert found["wait_mean_s"]["after"] < found["wait_mean_s"]["before"]
@@ -86,6 +88,8 @@ def test_a_search_tells_its_steps_as_it_goes(cli: Cli, scenario: str) -> None:
     assert sorted(int(line.split()[0]) for line in result.err.splitlines() if " GPUs: " in line) == sizes
     found = json.loads(cli("what-if", "--from", scenario, "--find", goal, "-o", "json").out)
     assert list(found) == list(Found.__struct_fields__)
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "studies.md").read_text()
+    assert [name for name in (*found, *found["tries"][0]) if f"`{name}`" not in page] == []
     assert [row["nodes"] for row in found["tries"]] == sizes
     assert f"has {found['nodes']} nodes ({found['gpus']} GPUs)" in lines[0]
 
@@ -111,6 +115,10 @@ def test_a_journal_is_asked_like_a_scenario(cli: Cli, scenario: str, tmp_path: P
         (("--set", "queue.c.quota.gpu=1"), 'found no queue "c"; wanted a queue that exists'),
         (("--add-nodes", "H100"), "wanted COUNTxMODEL:GPUS like 4xH100:8"),
         (("--find", "cheapest"), 'wanted "smallest cluster with MEASURE < TIME"'),
+        (
+            ("--from", "/nowhere", "--add-nodes", "1x8"),
+            "gpumax: /nowhere: found no such file; wanted a file that is there",
+        ),
         (("--add-nodes", "1x8", "--policy", "gpumx"), "did you mean gpumax?"),
     ],
 )

@@ -113,6 +113,16 @@ class TestDifference:
         (_, b) = question.after.queues
         assert b.limit.gpu == 4000
 
+    def test_less_work_is_no_shorter_wait(self, tmp_path: Path) -> None:
+        """A queue whose work can't run any more is said to be so, and not to wait less."""
+        played = scenario(*drawn(1, 20))
+        question = asked(tmp_path, played, settings=("queue.a.quota.gpu=",), policy="static-backfill")
+        found = compare(question)
+        mine = sum(row.queue == "a" for row in played.arrivals)
+        assert found.never == Pair(0, mine)
+        assert found.finding[0].startswith(f"{mine} workloads can never run there, 0 as it is")
+        assert not any("a waits" in sentence for sentence in found.finding)
+
     def test_options_of_the_policy_hold(self, tmp_path: Path) -> None:
         """With one eviction in a decision nobody can take eight GPUs back from eight tasks; without the bound they can."""
         rows = [work(f"b{number}", 0, 600, 1, "b") for number in range(16)]

@@ -31,7 +31,9 @@ class Source(NamedTuple):
 
 def load_source(path: Path) -> Source:
     """The scenario of a scenario file, or of a journal: a file of it, its directory, or a server's data directory. BadFile otherwise."""
-    return load_journal(path) if is_journal(path) else Source(load_scenario(path))
+    # Standard input can be read once only.
+    journal = str(path) != "-" and is_journal(path)
+    return load_journal(path) if journal else Source(load_scenario(path))
 
 
 def load_journal(path: Path) -> Source:

@@ -71,8 +71,8 @@ def _source(path: Path) -> tuple[Source | None, list[Fault]]:
     try:
         source = load_source(path)
     except BadFile as bad:
-        where = f" of {bad.source}" if bad.source else ""
-        return None, [fault._replace(path=f"{fault.path or 'the whole'}{where}") for fault in bad.faults]
+        places = (" of ".join(filter(None, (fault.path, bad.source))) for fault in bad.faults)
+        return None, [fault._replace(path=place) for fault, place in zip(bad.faults, places, strict=True)]
     if source.scenario.protocol != "replay":
         wanted = "protocol replay: inflate knows no tenants and no time"
         return source, [Fault(f"protocol of {path}", None, source.scenario.protocol, wanted)]

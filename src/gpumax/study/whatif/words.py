@@ -28,12 +28,21 @@ def difference_in_words(found: Difference) -> Iterator[str]:
     if all(pair.before == pair.after for pair in (*pairs, *rows)):
         yield "It makes no difference: every wait, all use and all evictions are the same."
         return
-    yield _who(found.queues)
+    # First, because waits of less work are no shorter waits.
+    for pair, what in ((found.never, "can never run there"), (found.stuck, "never end there")):
+        if pair.before != pair.after:
+            yield f"{plural(int(pair.after), 'workload')} {what}, {count(pair.before)} as it is: waits of different work are not compared."
+    yield _who([row for row in found.queues if comparable(row)])
     yield _together(found)
-    if found.never.before != found.never.after:
-        yield f"Work that no empty cluster could hold: {plural(int(found.never.after), 'workload')} instead of {count(found.never.before)}."
-    if found.stuck.before != found.stuck.after:
-        yield f"Work that never ended: {plural(int(found.stuck.after), 'workload')} instead of {count(found.stuck.before)}."
+    if breaks := int(found.rule_breaks.before + found.rule_breaks.after):
+        yield f"{plural(breaks, 'decision')} broke a rule of the policy, which is a fault of gpumax: please report it."
+
+
+def comparable(row: QueueDifference | Difference) -> bool:
+    """Whether the same work ran on both sides."""
+    if isinstance(row, Difference):
+        return _change(row.never) == 0 and _change(row.stuck) == 0
+    return _change(row.workloads) == 0
 
 
 def _who(queues: Sequence[QueueDifference]) -> str:
@@ -41,7 +50,7 @@ def _who(queues: Sequence[QueueDifference]) -> str:
     less = [row for row in ordered if _change(row.wait_mean_s) <= -LEAST_S]
     longer = [row for row in reversed(ordered) if _change(row.wait_mean_s) >= LEAST_S]
     if not less and not longer:
-        return "No queue's mean wait changes by a second."
+        return "No queue with the same work on both sides has another mean wait."
     parts = [_queue(row, "less") for row in less[:_NAMED]] + [
         _queue(row, "longer") for row in longer[:_NAMED]
     ]

@@ -174,8 +174,10 @@ def _wait(item: Item, field: str) -> str:
 
 
 def _judged(item: Item, field: str, text: Callable[[float], str]) -> str:
+    from gpumax.study.whatif.words import comparable
+
     pair: Pair = getattr(item["row"], field)
-    word = _word(pair, text)
+    word = _word(pair, text) if comparable(item["row"]) else ""
     return f"{_both(pair, text)}{' ' if word else ''}{word}"
 
 
@@ -187,6 +189,10 @@ def _word(pair: Pair, text: Callable[[float], str]) -> str:
 
 
 def _hue(item: Item, field: str) -> str:
+    from gpumax.study.whatif.words import comparable
+
+    if not comparable(item["row"]):
+        return ""
     pair: Pair = getattr(item["row"], field)
     return "green" if pair.after < pair.before else "red" if pair.after > pair.before else ""
 
