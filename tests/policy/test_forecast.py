@@ -199,3 +199,15 @@ def test_looking_ahead_changes_nothing_but_forecasts() -> None:
     assert [(h.workload, h.message) for h in ahead.holds] == [
         (h.workload, h.message) for h in not_ahead.holds
     ]
+
+
+@both
+def test_work_that_moves_begins_its_time_anew(effort: Effort) -> None:
+    """b moves to n2 for A and is over in an hour, as c is; then x has room for two there."""
+    sketch = one_queue("n1: b.\nn2: c.").run("b", "q", max_duration_ms=HOUR_MS)
+    sketch.run("c", "q", preemptible=False, max_duration_ms=HOUR_MS + HOUR_MS // 2)
+    decision = decide(
+        sketch.wait("A", "q", gpu=2, priority=60).wait("x", "q", gpu=2).snapshot(), effort=effort
+    )
+    assert [row.restarts_on for row in decision.evictions] == ["n2"]
+    assert {hold.workload: hold.forecast_ms for hold in decision.holds} == {"x": NOW_MS + HOUR_MS}

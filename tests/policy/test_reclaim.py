@@ -189,6 +189,13 @@ def test_evictions_are_bounded() -> None:
     check(sketch.wait("A", "a", tasks=4, min=1), "n1: bbbbbbAA", evicted=2)
 
 
+def test_no_step_on_one_node_starts_below_the_share_either() -> None:
+    """b holds one more than its share: one of n1's may go for A, and not the other with it."""
+    sketch = Sketch("n1: bb\nn2: b\nn3: c").with_queues(queue("a", 2), queue("b", 2), queue("c", 0))
+    sketch.run("b", "b", min=0).run("c", "c", preemptible=False).wait("A", "a", gpu=2)
+    check(sketch, "n1: bb\nn2: b\nn3: c", held="A", evicted=0)
+
+
 def test_whoever_made_way_is_not_placed_again_in_the_same_decision() -> None:
     sketch = two_queues("n1: bbbbbbbb").run("b", "b", min=1).wait("A", "a", tasks=2)
     decision = decide(sketch.snapshot())

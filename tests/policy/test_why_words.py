@@ -230,6 +230,11 @@ def test_the_wait_is_as_long_as_the_second_of_four_is_protected() -> None:
         assert found.needs[0].message == f"in {minutes}m, when enough work has ended its minimum runtime"
         assert found.needs[0].at_ms == NOW_MS + minutes * MINUTE_MS
         assert found.sentences[1] == f"It starts in about {minutes}m if nothing else comes."
+    protected = "; ".join(
+        f"1 GPU of {name} is within its minimum runtime, for {wait} more"
+        for name, wait in (("b", "4m"), ("c", "10m"), ("d", "20m"))
+    )
+    assert found.sentences[3] == f"Nobody was evicted for it: {protected}."
 
 
 def test_part_of_a_second_is_waited_for_as_a_whole_one() -> None:
