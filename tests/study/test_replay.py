@@ -13,7 +13,7 @@ from gpumax.loop.replay import replay as decide_again
 from gpumax.model.study import Effort, Failures, Run, Saving
 from gpumax.study.replay import replay
 from gpumax.study.replay.table import POLICIES
-from study.replay_kit import MINUTE_MS, play, queue, scenario, work
+from study.replay_kit import MINUTE_MS, nodes, play, queue, scenario, work
 
 ALL = tuple(POLICIES)
 BURST = tuple(
@@ -61,6 +61,13 @@ class TestEveryPolicy:
         run = play(policy, work("gang", 0, 10, 16), queues=(queue("a", 16),))
         assert run.completion_s.max == 600
         assert run.use.requested == 1
+
+    def test_work_may_say_how_many_devices_a_task_of_its_own_has(self, policy: str) -> None:
+        """Four tasks of two GPUs stand on two nodes of four, where a task of eight stands nowhere."""
+        rows = (work("small", 0, 10, 8, devices_per_task=2), work("large", 20, 10, 8))
+        run = play(policy, *rows, nodes=nodes(2, 4), queues=(queue("a", 8),))
+        assert (run.arrived.workloads, run.arrived.never) == (2, 1)
+        assert run.completion_s.max == 600
 
     def test_a_failing_node_takes_its_work_back_to_the_last_checkpoint(self, policy: str) -> None:
         """Every workload ends all the same, later by what was lost; tasks that a node took along are counted."""

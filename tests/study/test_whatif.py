@@ -18,7 +18,7 @@ from gpumax.formats.shape import Bad
 from gpumax.model.node import Node
 from gpumax.model.study import Scenario
 from gpumax.model.trace import Arrival
-from gpumax.model.whatif import Pair
+from gpumax.model.whatif import Difference, Found, Pair, QueueDifference, Try
 from gpumax.study.replay import replay
 from gpumax.study.scale import scaled_queue
 from gpumax.study.whatif import Wish, ask, compare, find
@@ -27,6 +27,7 @@ from gpumax.study.whatif.goal import Goal, read_goal
 from gpumax.study.whatif.question import Question
 from gpumax.study.whatif.search import smallest
 from gpumax.study.whatif.sizes import sized
+from gpumax.study.whatif.words import difference_in_words, found_in_words
 from gpumax.units import UNLIMITED
 from study.kit import scenario as scenario_file
 from study.replay_kit import nodes, queue, scenario, work
@@ -240,6 +241,62 @@ class TestQuestion:
             "Quotas add up to 20 of 16 GPUs: each is cut, by priority and then in proportion."
             in question.assumed
         )
+
+    def test_work_that_was_too_large_to_be_read_is_told_where_a_larger_cluster_is_asked_for(
+        self, tmp_path: Path
+    ) -> None:
+        """A larger one might have held it; of the same cluster nobody asks."""
+        path = written(tmp_path, scenario(work("huge", 0, 5, 17), work("x", 0, 5)))
+        told_of = [
+            any("more GPUs than the scenario's own cluster" in sentence for sentence in ask(path, wish).assumed)
+            for wish in (Wish(added=("1x8",)), Wish(goal="smallest cluster with p99 wait < 1h"), Wish(("grace=1s",)))
+        ]  # fmt: skip
+        assert told_of == [True, True, False]
+
+
+class TestWords:
+    def test_the_queues_that_gain_and_lose_most_are_named_and_the_rest_counted(self) -> None:
+        """Two on each side; that nobody loses is said."""
+        changes = {"a": (60, 10), "b": (60, 30), "c": (60, 50), "d": (60, 55), "e": (60, 60.5), "f": (0, 30)}
+        rows = tuple(_row(name, before, after) for name, (before, after) in changes.items())
+        who, together = difference_in_words(_difference(rows))
+        assert who == "On average a waits 50 s less (1 min -> 10 s), b waits 30 s less (1 min -> 30 s), f waits 30 s longer (0 s -> 30 s) and 2 more wait less."  # fmt: skip
+        assert together.endswith("5 evictions instead of 9.")
+        who, _ = difference_in_words(_difference(rows[:1]))
+        assert who == "On average a waits 50 s less (1 min -> 10 s); no queue waits longer."
+
+    def test_decisions_that_broke_a_rule_are_told(self) -> None:
+        """Figures that rest on them can't be trusted."""
+        found = changed(_difference((_row("a", 1, 1),)), rule_breaks=Pair(1, 2))
+        assert list(difference_in_words(found))[-1].startswith("3 decisions broke a rule of the policy")
+
+    def test_a_larger_cluster_that_does_worse_is_told(self) -> None:
+        """Bisection rests on that there is none."""
+        tries = tuple(Try(number, 8 * number, 60.0 * number, 0, 0, number == 3) for number in (2, 3, 4))
+        found = Found("s", "gpumax", 1, "p99 wait < 4m", (), (), 3, 24, tries, scaled_quotas=False)
+        answer, near, doubt = found_in_words(found, "p99 wait", hopeless=False)
+        assert answer == "The smallest cluster with p99 wait < 4m has 3 nodes (24 GPUs): p99 wait 3 min."
+        assert (
+            near
+            == "Next to it: with 2 nodes (16 GPUs) p99 wait 2 min; with 4 nodes (32 GPUs) p99 wait 4 min."
+        )
+        assert doubt.startswith("Larger is not always better here: 4 nodes don't meet the goal")
+        held = changed(found, tries=(*tries[:2], changed(tries[2], met=True)))
+        assert list(found_in_words(held, "p99 wait", hopeless=False))[-1] == (
+            "Found by bisection, which holds where a larger cluster does no worse; 1 of 2 smaller sizes was played."
+        )
+
+
+def _row(name: str, before: float, after: float) -> QueueDifference:
+    same = Pair(1, 1)
+    return QueueDifference(name, same, same, Pair(before, after), same, same, same)
+
+
+def _difference(rows: tuple[QueueDifference, ...]) -> Difference:
+    pairs: dict[str, Any] = {
+        name: Pair(1, 1) for name, kind in Difference.__annotations__.items() if kind in (Pair, "Pair")
+    } | {"evictions": Pair(9, 5), "rule_breaks": Pair(0, 0)}
+    return Difference("s", "gpumax", 1, (), (), queues=rows, **pairs)
 
 
 class TestCluster:

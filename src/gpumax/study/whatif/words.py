@@ -111,16 +111,13 @@ def found_in_words(found: Found, figure: str, *, hopeless: bool) -> Iterator[str
         names = listed([count(row.nodes) for row in worse])
         yield f"Larger is not always better here: {names} nodes don't meet the goal, so smaller clusters that were not tried may."
     else:
+        played = sum(row.nodes < found.nodes for row in found.tries)
         yield (
-            f"Found by bisection, which holds where a larger cluster does no worse; of {_all_below(found)} smaller sizes "
-            f"{sum(row.nodes < found.nodes for row in found.tries)} were played."
+            "Found by bisection, which holds where a larger cluster does no worse; "
+            f"{count(played)} of {plural(found.nodes - 1, 'smaller size')} {'was' if played == 1 else 'were'} played."
         )
     if found.scaled_quotas:
         yield "Quotas and limits were scaled with the GPUs."
-
-
-def _all_below(found: Found) -> str:
-    return count((found.nodes or 1) - 1)
 
 
 def _size(row: Try) -> str:
