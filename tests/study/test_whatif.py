@@ -20,6 +20,7 @@ from gpumax.model.study import Scenario
 from gpumax.model.trace import Arrival
 from gpumax.model.whatif import Difference, Found, Pair, QueueDifference, Try
 from gpumax.study.replay import replay
+from gpumax.study.replay.measure import spread
 from gpumax.study.scale import scaled_queue
 from gpumax.study.whatif import Wish, ask, compare, find
 from gpumax.study.whatif.cluster import Kind, read_kind, so_many, with_added, without
@@ -381,6 +382,23 @@ class TestFind:
         assert "nobody waits there" in found.finding[0]
         assert found.tries[-1].nodes <= 32
 
+    def test_a_size_that_is_much_too_small_is_not_played_to_its_end(self, tmp_path: Path) -> None:
+        """It is told by how much it misses the goal at least, which is true; the answer is that of playing everything."""
+        rows = [
+            work(f"w{number:03}", number, 30 + number % 60, 1 + number % 3, "ab"[number % 2])
+            for number in range(600)
+        ]
+        goal = "smallest cluster with p90 wait < 30 min"
+        question = asked(tmp_path, scenario(*rows), goal=goal, policy="static-fifo")
+        found = find(question)
+        assert [row for row in found.tries if row.at_least]
+        for row in found.tries:
+            sized_one = sized(question.after, row.nodes, scale_quotas=True)
+            wait_s = replay(sized_one, "static-fifo", 42).wait_s.p90
+            assert row.value_s == (3600 if row.at_least else wait_s)
+            assert wait_s >= row.value_s
+            assert row.met == (wait_s < 1800)
+
     def test_quotas_stay_where_they_are_to(self, tmp_path: Path) -> None:
         """With --keep-quotas; else they follow."""
         played = scenario(*drawn(1, 10))
@@ -422,6 +440,21 @@ def _met(question: Question, nodes: int) -> bool:
 
 
 class TestGoal:
+    @given(
+        st.sampled_from(("mean", "p50", "p90", "p99", "max")), st.lists(st.integers(0, 50), min_size=1, max_size=120), st.integers(0, 20),
+        st.integers(1, 120),
+    )  # fmt: skip
+    def test_far_is_never_said_of_waits_that_are_not(
+        self, statistic: Any, waits: list[int], bound: int, so_far: int
+    ) -> None:
+        """Of waits so far, which only grow: whatever comes, the goal is missed by as much in the end. Of all waits, it is said if so."""
+        goal = Goal(statistic, "wait", bound)
+        part = [wait // 2 for wait in waits[:so_far]]
+        whole = spread(waits)
+        in_the_end = round(1000 * getattr(whole, statistic), 6) >= goal.miss_ms
+        assert in_the_end or not goal.far_missed(part, len(waits))
+        assert goal.far_missed(waits, len(waits)) == in_the_end
+
     @pytest.mark.parametrize(
         ("text", "goal"),
         [

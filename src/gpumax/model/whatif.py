@@ -65,7 +65,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Try(msgspec.Struct, frozen=True):
-    """A cluster that was tried. value_s: what the goal is about; met: whether the goal is."""
+    """A cluster that was tried. value_s: what the goal is about; met: whether the goal is.
+
+    at_least: it was not played to its end, as the goal was missed by far; value_s is then what it was missed by at least.
+    """
 
     nodes: int
     gpus: int
@@ -73,6 +76,7 @@ class Try(msgspec.Struct, frozen=True):
     never: int
     stuck: int
     met: bool
+    at_least: bool = False
 
 
 class Found(msgspec.Struct, frozen=True):

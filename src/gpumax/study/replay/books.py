@@ -99,6 +99,12 @@ class Books:
         self.evictions[cause] += 1
         self._by_task[task].evicted += 1
 
+    def waits_ms(self) -> Iterator[int]:
+        """For how long each workload has waited until now."""
+        now_ms = self._clock.now_ms()
+        for tale in self.tales.values():
+            yield tale.waited_ms + (0 if tale.waits_from_ms is None else now_ms - tale.waits_from_ms)
+
     def running(self) -> Iterator[Tale]:
         """The workloads that have room for any of their tasks."""
         return iter(self._by_workload.values())

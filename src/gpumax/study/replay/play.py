@@ -21,6 +21,9 @@ from gpumax.study.replay.wanted import Wanted, in_fractions, wanted
 Progress = Callable[[float], None]
 """Told of the part that is done, from 0 to 1; it may raise KeyboardInterrupt."""
 
+Enough = Callable[[Books, int], bool]
+"""Asked now and then whether the rest need not be played: what is written down so far, and how many workloads come in all."""
+
 NO_TENANT = "default"
 """The queue of work whose trace knows no tenants, where a scenario has no queues."""
 
@@ -32,11 +35,12 @@ def replay(
     progress: Progress = lambda part: None,
     *,
     journal: Journal | None = None,
+    enough: Enough | None = None,
 ) -> Run:
     """Play a scenario under a policy. BadFile for a policy that there isn't.
 
     Equal scenarios, policies and seeds give equal runs, but for the seconds that deciding took. journal: decisions of gpumax are
-    written down there, so that they can be made again.
+    written down there, so that they can be made again. enough: ends a run that is then not finished.
     """
     make = player_of(policy)
     came = scenario.arrivals
@@ -48,7 +52,7 @@ def replay(
     owners = {queue.name for queue in stage.leaves}
     queued = [(work, work.arrival.queue or NO_TENANT) for work in works]
     able = [(work, queue) for work, queue in queued if queue in owners and player.could_ever(work, queue)]
-    clock = _Stopwatch()
+    clock, finished = _Stopwatch(), True
     for arrived in _moments(stage, player, able):
         if arrived:
             for work, queue in arrived:
@@ -58,6 +62,9 @@ def replay(
         guarantee.look()
         if clock.calls % 200 == 0:
             progress(stage.books.ended / max(1, len(able)))
+            if enough is not None and enough(stage.books, len(able)):
+                finished = False
+                break
     stage.books.close()
     progress(1.0)
     return measure(
@@ -69,7 +76,7 @@ def replay(
         violations=guarantee.moments,
         rule_breaks=int(player.loop.status["rule_breaks"]) if isinstance(player, Gpumax) else 0,
         effort=clock.effort,
-        finished=True,
+        finished=finished,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ _FORM: Final = re.compile(
 _STATISTICS: Final[dict[str, Statistic]] = {
     "mean": "mean", "average": "mean", "p50": "p50", "median": "p50", "p90": "p90", "p99": "p99", "max": "max", "longest": "max",
 }  # fmt: skip
+_PERCENT: Final = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 _MEASURES: Final[dict[str, Measure]] = {
     "wait": "wait", "waiting": "wait", "completion": "completion", "turnaround": "completion",
 }  # fmt: skip
@@ -57,6 +59,21 @@ class Goal(msgspec.Struct, frozen=True):
         """Whether the figure is within the bound."""
         value, bound = self.value_s(run), self.bound_ms / 1000
         return value <= bound if self.or_equal else value < bound
+
+    @property
+    def miss_ms(self) -> int:
+        """A wait by which the goal is missed by far: what ends up near it is worth knowing to the end."""
+        return max(2 * self.bound_ms, 1)
+
+    def far_missed(self, waits_ms: Iterable[int], workloads: int) -> bool:
+        """Whether waits so far, which only grow, miss it by far, though all that is to come of so many workloads waited for nothing."""
+        if self.measure != "wait":
+            return False
+        if self.statistic == "mean":
+            return sum(waits_ms) >= self.miss_ms * workloads
+        # By nearest rank, as waits are measured.
+        rank = max(1, -(-workloads * _PERCENT[self.statistic] // 100))
+        return sum(wait >= self.miss_ms for wait in waits_ms) > workloads - rank
 
     @property
     def figure(self) -> str:

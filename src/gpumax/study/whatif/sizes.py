@@ -9,18 +9,23 @@ from typing import Final
 from msgspec.structs import replace
 
 from gpumax.formats.scenario_shapes import MOST_NODES
-from gpumax.model.study import Run, Scenario
+from gpumax.model.study import Scenario
 from gpumax.model.whatif import Found, Try
 from gpumax.study.replay import replay
+from gpumax.study.replay.books import Books
 from gpumax.study.scale import scaled_queue
 from gpumax.study.whatif.cluster import gpus, so_many
 from gpumax.study.whatif.difference import Watch
+from gpumax.study.whatif.goal import Goal
 from gpumax.study.whatif.question import Question
 from gpumax.study.whatif.search import smallest
 from gpumax.study.whatif.words import found_in_words
 
 MOST_TIMES: Final = 16
 """So many times as large as the cluster that is there is the largest that is tried."""
+
+FEW: Final = 2_000
+"""So many waits are looked at whenever a run may be ended; more of them less often."""
 
 Tell = Callable[[Try], None]
 """Told of each cluster that was played."""
@@ -83,12 +88,35 @@ class _Search:
         assert goal is not None
         scenario = sized(question.after, nodes, scale_quotas=question.scale_quotas)
         what = f"{nodes} node{'' if nodes == 1 else 's'}"
-        run: Run = replay(scenario, question.policy, question.seed, lambda part: self._watch(what, part))
+        run = replay(
+            scenario,
+            question.policy,
+            question.seed,
+            lambda part: self._watch(what, part),
+            enough=_Enough(goal),
+        )
         never = run.arrived.never
         self._never = never if self._never is None else self._never
         self._waits_s = run.wait_s.max
+        if not run.finished:
+            return Try(nodes, run.gpus, goal.miss_ms / 1000, never, run.stuck, met=False, at_least=True)
         met = goal.met(run) and never <= self._never and not run.stuck
         return Try(nodes, run.gpus, goal.value_s(run), never, run.stuck, met)
+
+
+class _Enough:
+    """Ends a run that misses the goal by far: on a cluster that is much too small everything waits, and playing it takes longest."""
+
+    def __init__(self, goal: Goal) -> None:
+        self._goal = goal
+        self._asked = 0
+
+    def __call__(self, books: Books, workloads: int) -> bool:
+        """Looked at less often where there are more waits to look at."""
+        self._asked += 1
+        return self._asked % (1 + len(books.tales) // FEW) == 0 and self._goal.far_missed(
+            books.waits_ms(), workloads
+        )
 
 
 def sized(scenario: Scenario, nodes: int, *, scale_quotas: bool) -> Scenario:

@@ -127,7 +127,12 @@ def _size(row: Try) -> str:
 def _told(row: Try, figure: str) -> str:
     never = f", and {plural(row.never, 'workload')} could never run" if row.never else ""
     stuck = f", and {plural(row.stuck, 'workload')} never ended" if row.stuck else ""
-    return f"{figure} {duration(row.value_s)}{never}{stuck}"
+    return f"{figure} {value(row)}{never}{stuck}"
+
+
+def value(row: Try) -> str:
+    """What a goal is about, on a cluster that was tried."""
+    return f"{'at least ' if row.at_least else ''}{duration(row.value_s)}"
 
 
 def duration(seconds: float) -> str:

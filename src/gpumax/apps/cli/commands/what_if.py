@@ -122,13 +122,13 @@ def _tell_bad(question: Question) -> None:
 
 def _teller(patient: Patient) -> Callable[[Try], None]:
     """Says what came of each cluster, as soon as it is known."""
-    from gpumax.study.whatif.words import duration
+    from gpumax.study.whatif.words import value
 
     def tell(made: Try) -> None:
         patient.clear()
         never = f", {made.never:,} workloads could never run" if made.never else ""
         met = "met" if made.met else "not met"
-        say(f"{made.nodes:,} nodes, {made.gpus:,} GPUs: {duration(made.value_s)}{never}: {met}")
+        say(f"{made.nodes:,} nodes, {made.gpus:,} GPUs: {value(made)}{never}: {met}")
 
     return tell
 
@@ -208,13 +208,13 @@ def _count(value: float) -> str:
 
 def _tries(found: Found) -> str:
     """A line a cluster, by size."""
-    from gpumax.study.whatif.words import duration
+    from gpumax.study.whatif.words import value
 
     figure = found.goal.partition(" <")[0].upper()
     columns = (
         Column("NODES", lambda item: f"{item['row'].nodes:,}"),
         Column("GPUS", lambda item: f"{item['row'].gpus:,}"),
-        Column(figure, lambda item: duration(item["row"].value_s)),
+        Column(figure, lambda item: value(item["row"])),
         Column("CAN'T RUN", lambda item: _count(item["row"].never)),
         Column("GOAL", lambda item: "met" if item["row"].met else "not met"),
     )
