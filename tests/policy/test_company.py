@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from board import Sketch, check, queue
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision
-from gpumax.model.workload import Affinity, Company, Expression, Group, Task, TaskTerm
+from gpumax.model.workload import Affinity, Company, DeviceShare, Expression, Group, Task, TaskTerm
 from gpumax.policy.decide import decide
 from gpumax.policy.explain import explain
 from neighbours import anyones, apart, near, term
@@ -317,6 +317,23 @@ def test_nobody_counts_on_whom_it_moves() -> None:
     """b could move from n1 to n2, where A would be near it; but when A is to start, b is nowhere yet."""
     sketch = cluster("n1: bc\nn2: ..").run("b", "q", labels=DB).run("c", "q", preemptible=False)
     check(sketch.wait("A", "q", affinity=near(term(**DB))), "n1: bc\nn2: ..", held="A", evicted=0)
+
+
+def test_nobody_starts_beside_whom_another_moves() -> None:
+    """For A b moves to n2, where B would be near it; B waits until b is there."""
+    sketch = cluster("n1: b...\nn2: cc..").run("b", "q", labels=DB).run("c", "q", preemptible=False)
+    sketch.wait("A", "q", gpu=4).wait("B", "q", affinity=near(term(**DB)), selector={"host": "n2"})
+    decision = check(sketch, "n1: AAAA\nn2: ccb.", held="B", evicted=1)
+    sound(sketch, decision)
+    found = replace(
+        decision,
+        places=(
+            *decision.places,
+            replace(decision.places[0], task="B-0", node="n2", devices=(DeviceShare(3, 1000),), after=()),
+        ),
+        holds=(),
+    )
+    assert [(row.rule, row.workload) for row in verify(sketch.snapshot(), found)] == [(9, "B")]
 
 
 def test_nobody_is_evicted_whom_another_needs_who_has_just_come() -> None:

@@ -123,6 +123,11 @@ class Crowd:
         self._own(apart=True)
         self._add(tied, row, -sign, 0, 0)
 
+    def miss(self, tied: Tied, row: int, sign: int = 1) -> None:
+        """A task that was counted as there, and comes later; sign -1: that is there after all."""
+        self._own(apart=True)
+        self._add(tied, row, 0, -sign, 0)
+
     def cap(self, other: Crowd) -> None:
         """Keep away what the other crowd keeps away, too."""
         mine = self._own(apart=True)

@@ -302,6 +302,7 @@ class Ledger:
         self.fresh = None if ties is None else Crowd(ties)
         self.needy: tuple[Held, ...] = ()
         self.firsts: tuple[Held, ...] = ()
+        self.moving: tuple[Held, ...] = ()
         self.promised: set[int] = set()  # rows on which somebody is placed to start when others have left
         self.stirred: set[int] = set()  # those of them on which somebody starts at once who came later
 
@@ -313,7 +314,7 @@ class Ledger:
         other.later = other.now if self.later is self.now else self.later.copy()
         other.leaving = dict(self.leaving)
         other.fresh = None if self.fresh is None else self.fresh.copy()
-        other.needy, other.firsts = self.needy, self.firsts
+        other.needy, other.firsts, other.moving = self.needy, self.firsts, self.moving
         other.promised, other.stirred = set(self.promised), set(self.stirred)
         return other
 
@@ -322,7 +323,7 @@ class Ledger:
         other = object.__new__(Ledger)
         other.nodes, other.now, other.later, other.leaving = self.nodes, now, later, dict(self.leaving)
         other.fresh = None if self.fresh is None else self.fresh.copy()
-        other.needy, other.firsts = self.needy, self.firsts
+        other.needy, other.firsts, other.moving = self.needy, self.firsts, self.moving
         other.promised, other.stirred = set(self.promised), set(self.stirred)
         return other
 
@@ -350,15 +351,34 @@ class Ledger:
         if held.row in self.promised:
             self.stirred.add(held.row)
 
+    def expect(self, held: Held) -> None:
+        """A task that was placed, but moves: it keeps others away, and satisfies nobody before it is there."""
+        if held.tied is not None and self.fresh is not None:
+            self._miss(held)
+            self.moving = (*self.moving, held)
+            self._forget(held)
+
+    def _miss(self, held: Held, sign: int = 1) -> None:
+        for room in (self.now,) if self.later is self.now else (self.now, self.later):
+            if held.tied is not None and room.crowd is not None:
+                room.crowd.miss(held.tied, held.row, sign)
+
+    def _forget(self, held: Held) -> None:
+        """Ask no more whether it has around it whom it needs."""
+        self.needy = tuple(other for other in self.needy if other is not held)
+        self.firsts = tuple(other for other in self.firsts if other is not held)
+
     def free(self, held: Held) -> None:
         """Take back what `hold` gave."""
+        if any(other is held for other in self.moving):
+            self._miss(held, -1)
+            self.moving = tuple(other for other in self.moving if other is not held)
         self.now.take(held, sign=-1)
         if self.later is not self.now:
             self.later.take(held, sign=-1)
         if held.tied is not None and self.fresh is not None:
             self.fresh.count(held.tied, held.row, -1)
-            self.needy = tuple(other for other in self.needy if other is not held)
-            self.firsts = tuple(other for other in self.firsts if other is not held)
+            self._forget(held)
 
     def promise(self, held: Held) -> None:
         """A task that is placed to start when others have left."""

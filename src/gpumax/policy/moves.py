@@ -16,6 +16,8 @@ def rehome(world: World, trial: Trial, part: Part) -> list[Spot]:
     _hide(trial, part)
     spots = _together(world, trial, part) if wished(part.workload) else _anywhere(world, trial, part)
     _hide(trial, part, -1)
+    for spot in spots:
+        trial.ledger.expect(spot.held)
     return spots
 
 

@@ -199,16 +199,20 @@ class Company:
         def here(other: Person) -> bool:
             return self._others(other, name) or id(other) in mates or id(other) in arrived
 
-        def joins(person: Person) -> bool:
-            return self._meets(person, here)
+        def joins(entry: tuple[Newcomer, Person]) -> bool:
+            # Whoever moves is nowhere when others start.
+            return self._meets(
+                entry[1], lambda other: here(other) and (entry[0].moved or not self._moves(other))
+            )
 
-        def is_first(person: Person) -> bool:
+        def is_first(entry: tuple[Newcomer, Person]) -> bool:
+            person = entry[1]
             known = self._known(person, lambda other: id(other) in arrived or self._before(other, name))
             return not known and self._meets(person, lambda other: id(other) in rest)
 
         for could in (is_first, joins) if firsts_first else (joins, is_first):
             for entry in left:
-                if could(entry[1]):
+                if could(entry):
                     return entry
         return None
 
@@ -239,6 +243,11 @@ class Company:
     def _others(self, other: Person, name: str) -> bool:
         """Whether a task stays, or comes and is of another workload."""
         return id(other) in self._staying or (id(other) in self._new and other.workload.name != name)
+
+    def _moves(self, other: Person) -> bool:
+        """Whether another comes from another place."""
+        new = self._new.get(id(other))
+        return new is not None and new.moved
 
     def _before(self, other: Person, name: str) -> bool:
         """Whether another was there for certain before any of a workload was placed: it stays, or is among what was placed
