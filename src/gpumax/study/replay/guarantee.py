@@ -26,6 +26,7 @@ class Guarantee:
         self._queues = {queue.name: queue for queue in stage.queues}
         self.paths = paths_of(stage.queues)
         self._owed: str | None = None  # who is
+        self._nodes: tuple[str, ...] = ()  # where it would run: looked at first the next time
         self._since_ms = 0
 
     def look(self) -> None:
@@ -50,22 +51,27 @@ class Guarantee:
         books = self._books
         if not books.waiting or not any(map(self._above, books.holds)):
             return None
+        before = books.waiting.get(self._owed or "")
+        if before is not None and self._within(before) and self._could(before, self._nodes):
+            return self._owed
         heads: dict[object, Tale] = {}
-        for name, tale in books.waiting.items():
-            if self._within(tale):
-                heads[name if name == self._owed else (tale.queue, tale.work.wish)] = tale
-        rows = sorted(heads.values(), key=lambda tale: tale.work.name != self._owed)
-        if not rows:
-            return None
-        # Whoever leaves will have left in time.
-        rooms = rooms_of(self._stage.world.nodes.values(), books.staying())
-        victims = self._victims()
-        return next((tale.work.name for tale in rows if self._could(tale, rooms, victims)), None)
+        for tale in books.waiting.values():
+            key = (tale.queue, tale.work.wish)
+            if key not in heads and self._within(tale):
+                heads[key] = tale
+        everywhere = tuple(self._stage.world.nodes)
+        return next((tale.work.name for tale in heads.values() if self._could(tale, everywhere)), None)
 
-    def _could(self, tale: Tale, rooms: dict[str, Room], victims: dict[str, list[Tale]]) -> bool:
-        """Whether it would have room if those went who are above their quotas, and not without."""
-        plan = _Plan(self, tale.queue, rooms, victims)
-        return all(map(plan.place, tale.work.requests)) and bool(plan.gone)
+    def _could(self, tale: Tale, names: tuple[str, ...]) -> bool:
+        """Whether it would have room on these nodes if those went who are above their quotas, and not without."""
+        nodes = self._stage.world.nodes
+        # Whoever leaves will have left in time.
+        held = (part for part in self._books.staying() if part[0].node in names)
+        plan = _Plan(self, tale.queue, rooms_of([nodes[name] for name in names], held), self._victims())
+        if not (all(map(plan.place, tale.work.requests)) and plan.gone):
+            return False
+        self._nodes = tuple(plan.chosen)
+        return True
 
     def _victims(self) -> dict[str, list[Tale]]:
         """By node: work that may be evicted, the smallest first."""
@@ -107,6 +113,7 @@ class _Plan:
         self, guarantee: Guarantee, queue: str, rooms: dict[str, Room], victims: dict[str, list[Tale]]
     ) -> None:
         self.gone: dict[str, Tale] = {}
+        self.chosen: dict[str, None] = {}
         self._guarantee = guarantee
         self._ours = frozenset(guarantee.paths[queue])
         self._rooms = rooms
@@ -126,6 +133,7 @@ class _Plan:
                     break
         if best is None:
             return False
+        self.chosen[best[1]] = None
         for tale in best[2]:
             self.gone[tale.work.name] = tale
             for attempt, request_ in tale.parts():
