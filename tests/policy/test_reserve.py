@@ -285,3 +285,14 @@ def test_room_kept_for_work_within_its_quota_is_kept_from_everybody() -> None:
     """r is beyond its quota now, and will be within it with G, which has waited for longer than x."""
     check(lent(1, own=4), "n1: bbcc\nn2: d", held="Gx")
     assert hold(decide(lent(1, own=4).snapshot()), "x").code == "Reserved"
+
+
+def test_one_decision_keeps_room_for_four() -> None:
+    """Six heads have waited for long, each for a node of its own; those who are first in turn get theirs."""
+    sketch = Sketch("\n".join(f"n{at}: b.." for at in range(6))).with_queues(queue("q", 64))
+    sketch.run("b", "q", max_duration_ms=HOUR_MS)
+    for at in range(6):
+        sketch.with_queues(queue(f"p{at}", 3))
+        sketch.wait("FGHIJK"[at], f"p{at}", gpu=3, submitted=LONG)
+    holds = decide(sketch.snapshot(), ["allocate"]).holds
+    assert [hold.workload for hold in holds if hold.reserved] == list("FGHI")

@@ -371,3 +371,10 @@ def test_preempt_of_one_queue_compares_no_queues() -> None:
     )
     found = decided(sketch.wait("A", "q", gpu=2, priority=60).snapshot(), ("allocate", "preempt"))
     at_most(found, {"bounds": 1, "_by_owner": 0, "opening": 1})
+
+
+def test_slices_that_do_not_all_fit_are_tried_once_in_each_state() -> None:
+    """Nine of two parts on four GPUs that take two each: which goes where is all one."""
+    sketch = Sketch("n1: (b3)(b3)(b3)(b3)").with_queues(queue("q", 99)).run("b", "q", preemptible=False)
+    found = decided(sketch.wait("A", "q", request=slices(*[2] * 9)).snapshot(), ("allocate",))
+    at_most(found, {"_lay.<locals>.go": 31, "_options": 33})
