@@ -13,6 +13,7 @@ import resource
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from measure import machine
 
 WHOLE: Final = 2816
 """GPUs of the published table of queues."""
+DAYS: Final = 61
 RUNS: Final = (
     "static-backfill:2816", "static-backfill:1760", "static-fifo:704", "static-backfill:704", "hard-quota:704",
     "gpumax:704", "gpumax:626", "gpumax:587", "gpumax:536",
@@ -35,8 +37,8 @@ HEAD: Final = (
 )  # fmt: skip
 
 
-def philly(data: Path, gpus: int) -> Scenario:
-    """61 days of 11 tenants on a cluster of so many GPUs."""
+def philly(data: Path, gpus: int, days: int = DAYS) -> Scenario:
+    """So many days of 11 tenants on a cluster of so many GPUs."""
     full, rest = divmod(gpus, 8)
     sizes = [(full, 8), (1, rest)] if rest else [(full, 8)]
     document = {
@@ -55,11 +57,11 @@ def philly(data: Path, gpus: int) -> Scenario:
         "arrivals": {
             "csv": str(data / "philly.csv"),
             "columns": {"submitted": "timestamp", "duration": "duration", "gpu": "num_gpus", "queue": "cluster"},
-            "between": ["2017-10-01", "2017-12-01"],
+            "between": ["2017-10-01", str(date(2017, 10, 1) + timedelta(days=days))],
             "gang": {"devices_per_task": 8},
         },
         "checkpoint": {"every": "30m", "restart": "60s"},
-        "window": "61d",
+        "window": f"{days}d",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "philly.json"
@@ -67,10 +69,10 @@ def philly(data: Path, gpus: int) -> Scenario:
         return load_scenario(file, on_bad_row="skip")
 
 
-def play(data: Path, row: str, seed: int) -> tuple[Run, float, int]:
+def play(data: Path, row: str, seed: int, days: int) -> tuple[Run, float, int]:
     """One run, the CPU seconds that it took, and the most memory that it needed, in MiB."""
     policy, _, gpus = row.partition(":")
-    scenario = philly(data, int(gpus))
+    scenario = philly(data, int(gpus), days)
     began = time.process_time()
     run = replay(scenario, policy, seed)
     return run, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -95,16 +97,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="POLICY:GPUS")
     parser.add_argument("--data", type=Path, required=True, help="folder of philly.csv and philly_vc.csv")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--days", type=int, default=DAYS, help="from 1 October 2017: fewer for a look")
     flags = parser.parse_args()
     for name in ("philly.csv", "philly_vc.csv"):
         print(f"{name}: sha256 {hashlib.sha256((flags.data / name).read_bytes()).hexdigest()[:16]}")
-    print(f"seed {flags.seed}; {machine()}\n")
+    print(f"seed {flags.seed}; {flags.days} days; {machine()}\n")
     print("\t".join(HEAD))
     for row in flags.runs or RUNS:
         # A process of its own, so that memory is that of one run.
         with ProcessPoolExecutor(1) as pool:
             print(
-                "\t".join(cells(*pool.submit(play, flags.data.absolute(), row, flags.seed).result())),
+                "\t".join(
+                    cells(*pool.submit(play, flags.data.absolute(), row, flags.seed, flags.days).result())
+                ),
                 flush=True,
             )
 
