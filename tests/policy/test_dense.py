@@ -15,8 +15,7 @@ from gpumax.model.workload import DeviceAsk, TaskState
 from gpumax.policy.decide import decide
 from gpumax.policy.nodes import Nodes
 from gpumax.policy.worth import Worth
-from gpumax.study.inflate.field import Field, shape_of
-from gpumax.study.inflate.product import request
+from gpumax.study.inflate.field import Field, request, shape_of
 from study.fields import ARRIVALS, NODES, first_fit, fragments, free, model
 
 DENSE = Policy(placement=Placement("dense", "dense"))

@@ -12,9 +12,9 @@ from gpumax.model.snapshot import Placement, Policy, Snapshot
 from gpumax.model.trace import Arrival
 from gpumax.model.workload import DeviceShare, Workload
 from gpumax.policy.decide import decide
-from gpumax.study.inflate.field import Field, shape_of
+from gpumax.study.inflate.field import Field, request, shape_of
 from gpumax.study.inflate.play import RULES
-from gpumax.study.inflate.product import QUEUE, request, workload
+from gpumax.study.inflate.product import QUEUE, workload
 from study.fields import ARRIVALS, NODES
 
 

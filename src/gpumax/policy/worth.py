@@ -67,6 +67,9 @@ class Worth:
             several.add(asks[0].devices, cpu, times)
             return
         self._levels, self._table, level = _with_level(self._levels, self._table, cpu)
+        if (needs == needs[0]).all():
+            self._table[level:, :, needs[0] :] += times
+            return
         for make, need in enumerate(needs.tolist()):
             self._table[level:, make, need:] += times
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpumax.model.node import Node
 from gpumax.model.trace import Arrival
-from gpumax.model.workload import DeviceAsk
+from gpumax.model.workload import DeviceAsk, Request
 from gpumax.policy.ledger import Held, Room
 from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.units import MILLI
@@ -42,6 +42,15 @@ def shape_of(arrival: Arrival) -> Shape:
         arrival.gpu_memory_mib if count else 0,
         arrival.models if count else (),
     )
+
+
+def request(shape: Shape) -> Request:
+    """What a shape asks for: models as alternatives, in their order."""
+    gpu = tuple(
+        DeviceAsk(shape.devices, shape.milli or MILLI, shape.gpu_memory, model)
+        for model in shape.models or ("",)
+    )
+    return Request(gpu if shape.devices else (), shape.cpu, shape.memory)
 
 
 class Field:

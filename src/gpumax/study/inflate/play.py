@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from time import thread_time
+from time import perf_counter
 from typing import ClassVar, Final, Protocol
 
 import numpy as np
@@ -88,9 +88,9 @@ class _Filling:
         return True
 
     def _attempt(self, arrival: Arrival) -> None:
-        begun = thread_time()
+        begun = perf_counter()
         got = self._rule.place(arrival)
-        self._count(thread_time() - begun)
+        self._count(perf_counter() - begun)
         self._asked += milli(arrival)
         if got is not None:
             self._given += got

@@ -8,11 +8,10 @@ from gpumax.model.amounts import BOUNDLESS
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Placement, Policy, Snapshot, Strategy
 from gpumax.model.trace import Arrival
-from gpumax.model.workload import DeviceAsk, Group, Request, Task, Workload
+from gpumax.model.workload import Group, Request, Task, Workload
 from gpumax.policy.place import Placer
 from gpumax.policy.world import World
-from gpumax.study.inflate.field import Field, Shape, shape_of
-from gpumax.units import MILLI
+from gpumax.study.inflate.field import Field, Shape, request, shape_of
 
 QUEUE = "all"
 
@@ -71,12 +70,3 @@ def workload(arrival: Arrival, asked: Request) -> Workload:
     """An arrival as it waits."""
     task = Task(f"{arrival.name}-0", request=asked)
     return Workload(arrival.name, QUEUE, preemptible=False, groups=(Group("", 1),), tasks=(task,))
-
-
-def request(shape: Shape) -> Request:
-    """What a shape asks for: models as alternatives, in their order."""
-    gpu = tuple(
-        DeviceAsk(shape.devices, shape.milli or MILLI, shape.gpu_memory, model)
-        for model in shape.models or ("",)
-    )
-    return Request(gpu if shape.devices else (), shape.cpu, shape.memory)
