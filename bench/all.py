@@ -11,6 +11,7 @@ import idle
 import large
 import latency
 import openb_trace
+import small
 from consolidate import CONSOLIDATE
 from hard import REPEAT
 from measure import Row, apart, show
@@ -30,6 +31,7 @@ def main() -> None:
         *latency.figures(20 if few else 100),
         *cli.figures(5 if few else 20),
         *apart(decide.figures, 1000, 10_000, 2_000, seed=1, repeat=3 if few else 7),
+        *apart(small.figures, small.NODES, 50 if few else small.STEPS, 3 if few else 5),
         *apart(RECLAIM.figures, 3 if few else REPEAT),
         *apart(CONSOLIDATE.figures, 3 if few else REPEAT),
         *apart(PREEMPT.figures, 3 if few else REPEAT),

@@ -24,7 +24,7 @@ import decide as situations
 from clusters import DEVICES, NOW, Document, machines
 from gpumax.formats.snapshot import load_snapshot
 from gpumax.policy.decide import decide
-from measure import Figure, Row, apart, seconds, show
+from measure import Figure, Row, apart, decide_anew, seconds, show
 from plot import Line, plot
 
 GROWTH: Final = (1000, 2000, 5000, 10_000)
@@ -132,7 +132,7 @@ def measured(case: Case, repeat: int) -> Measured:
     placed, evicted, held = len(decision.places), len(decision.evictions), len(decision.holds)
     if case.admits is not None and placed != case.admits:
         raise SystemExit(f"{case.name}: {placed} placed")
-    times = seconds(partial(decide, snapshot), repeat, warm=0)
+    times = seconds(partial(decide_anew, snapshot), repeat, warm=0)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Measured(times, peak_mb, placed, evicted, held)
 

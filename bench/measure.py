@@ -15,6 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+from msgspec.structs import replace
+
+from gpumax.model.decision import Decision
+from gpumax.model.snapshot import Snapshot
+from gpumax.policy.decide import decide
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -63,6 +69,11 @@ def percentile(values: Sequence[float], percent: int) -> float:
     """The smallest value that at least so many percent of all values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
+
+
+def decide_anew(snapshot: Snapshot) -> Decision:
+    """The decision, nothing being known from the one before: that is remembered by the tuple of nodes, and this one is new."""
+    return decide(replace(snapshot, nodes=(*snapshot.nodes,)))
 
 
 def seconds(work: Callable[[], object], repeat: int, *, warm: int = 1) -> tuple[float, ...]:

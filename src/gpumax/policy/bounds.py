@@ -182,6 +182,9 @@ def _spread(shape: tuple[int, ...], cell: Ints, values: Floats, *, largest: bool
 
 def _nth(values: Floats, count: Ints, *, together: bool) -> Floats:
     """Of each row the `count`-th smallest value, or the sum of so many smallest."""
+    if count.size and count.max() <= 1 <= values.shape[1]:
+        least: Floats = values.min(axis=1)
+        return least
     ordered = np.sort(values, axis=1)
     if together:
         ordered = np.cumsum(ordered, axis=1)

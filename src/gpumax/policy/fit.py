@@ -22,6 +22,9 @@ from gpumax.units import MILLI
 SOFT_TAINT: Final = 1 << 20
 """How much one PreferNoSchedule taint that isn't tolerated weighs; more than preferred affinity terms together."""
 
+MANY: Final = 8
+"""All nodes are looked at again where more than one of so many changed."""
+
 
 class Fits:
     """Masks over the nodes, one a filter and one an ask, remembered for the length of a decision."""
@@ -100,24 +103,29 @@ class Fits:
             possible = self.possible(ask, choice)
             for row in rows:
                 mask[row] = possible[row] and _fits_on(room, ask, choice, row)
+        elif 0 < MANY * len(rows) < mask.size:
+            mask = mask.copy()
+            at = np.array(rows, np.int64)
+            mask[at] = self._look(room, ask, choice, at)
         else:
-            mask = self._look(room, ask, choice)
+            mask = self._look(room, ask, choice, slice(None))
         room.masks[ask, choice] = (changes, mask)
         return mask
 
-    def _look(self, room: Room, ask: Ask, choice: int) -> Bools:
-        mask = self.possible(ask, choice) & (room.tasks >= 1)
+    def _look(self, room: Room, ask: Ask, choice: int, at: Ints | slice) -> Bools:
+        """Whether these nodes have room for the ask."""
+        mask = self.possible(ask, choice)[at] & (room.tasks[at] >= 1)
         if ask.cpu:
-            mask &= room.cpu >= ask.cpu
+            mask &= room.cpu[at] >= ask.cpu
         if ask.memory:
-            mask &= room.memory >= ask.memory
+            mask &= room.memory[at] >= ask.memory
         for name, amount in ask.extended:
-            mask &= room.extended[name] >= amount if name in room.extended else False
+            mask &= room.extended[name][at] >= amount if name in room.extended else False
         if ask.slices:
-            mask &= _with_slices(self.nodes, room.slices, ask.slices)
+            mask &= _with_slices(self.nodes, room.slices, ask.slices)[at]
         gpu = ask.gpu[choice]
         if gpu is not None:
-            mask &= room.view(gpu).fitting >= gpu.devices
+            mask &= room.view(gpu).fitting[at] >= gpu.devices
         return mask
 
     def most(self, room: Room, ask: Ask, choice: int, count: int) -> Ints:

@@ -26,6 +26,9 @@ MOST_KINDS: Final = 16
 MIXER: Final = 0x1E3779B97F4A7C15
 """Odd and without a pattern: its powers tell states apart."""
 
+UNKNOWN: Final = -(1 << 62)
+"""In place of a number of fragments: not measured since the node changed."""
+
 
 class Kind(NamedTuple):
     """Work that typically comes: what one task asks, with its device alternatives, and how many ask it."""
@@ -63,6 +66,7 @@ class Fragments:
         self._kinds: list[Kind] | None = None  # looked up when nodes differ
         self._more: dict[tuple[Ask, int], dict[int, int]] = {}
         self._parts: dict[tuple[DeviceAsk, int], tuple[list[bool], list[int]]] = {}
+        self._unknown: Ints = np.full(len(nodes.nodes), UNKNOWN, np.int64)
         # States are told apart by a sum that wraps around: that two are taken for one costs a tie-break at worst.
         width = nodes.healthy.shape[1]
         weights = np.cumprod(np.full(3 * width + 2, MIXER, np.int64))
@@ -72,20 +76,39 @@ class Fragments:
         )
 
     def fewest(self, room: Room, ask: Ask, choice: int, rows: Ints) -> int:
-        """The first of these nodes on which the fewest fragments come to be."""
-        states = room.devices.take(rows, axis=0) @ self._device + self._make.take(rows)
+        """The first of these nodes on which the fewest fragments come to be; only nodes that changed are measured again."""
+        seen, losses = room.losses.get((ask, choice), (0, self._unknown))
+        fresh = room.touched[seen:]
+        if fresh:
+            losses = losses.copy()
+            losses[fresh] = UNKNOWN
+        found = losses.take(rows)
+        new = rows.compress(found == UNKNOWN)
+        if new.size:
+            states = self._states(room, new)
+            if new.size == rows.size and (states == states[0]).all():
+                return int(rows[0])
+            if not fresh:
+                losses = losses.copy()
+            losses[new] = self._measured(room, ask, choice, new, states)
+            found = losses.take(rows)
+        room.losses[ask, choice] = (len(room.touched), losses)
+        return int(rows[found.argmin()])
+
+    def _states(self, room: Room, rows: Ints) -> Ints:
+        """Equal for nodes of which the same is left."""
+        states: Ints = room.devices.take(rows, axis=0) @ self._device + self._make.take(rows)
         states += room.cpu.take(rows) * self._cpu
         states += room.memory.take(rows) * self._memory
-        if (states == states[0]).all():
-            return int(rows[0])
+        return states
+
+    def _measured(self, room: Room, ask: Ask, choice: int, rows: Ints, states: Ints) -> list[int]:
         keys = states.tolist()
         more = self._more.setdefault((ask, choice), {})
-        if not more.keys() >= set(keys):
-            for key, row in zip(keys, rows.tolist(), strict=True):
-                if key not in more:
-                    more[key] = self.more(room, ask, choice, row)
-        counts = [more[key] for key in keys]
-        return int(rows[counts.index(min(counts))])
+        for key, row in zip(keys, rows.tolist(), strict=True):
+            if key not in more:
+                more[key] = self.more(room, ask, choice, row)
+        return [more[key] for key in keys]
 
     def more(self, room: Room, ask: Ask, choice: int, row: int) -> int:
         """How much more of a node would be fragments if a task were placed there, on the fullest devices that fit."""

@@ -102,6 +102,7 @@ class Room:
         self._own: set[DeviceAsk] = set()  # views that no copy shares
         self.touched: list[int] = []  # rows whose room changed, in that order
         self.masks: dict[tuple[object, int], tuple[int, Bools]] = {}  # `Fits.fitting`, as of so many changes
+        self.losses: dict[tuple[object, int], tuple[int, Ints]] = {}  # the same of `Fragments.fewest`
 
     def copy(self) -> Room:
         """A room of its own that starts like this one."""
@@ -113,7 +114,7 @@ class Room:
         other.slices = dict(self.slices)
         other.crowd = None if self.crowd is None else self.crowd.copy()
         other._views, other.touched = dict(self._views), self.touched.copy()
-        other._own, other.masks = set(), dict(self.masks)
+        other._own, other.masks, other.losses = set(), dict(self.masks), dict(self.losses)
         self._own.clear()
         return other
 
@@ -121,7 +122,7 @@ class Room:
         """The same at the beginning of another decision, which knows these nodes by another object."""
         other = self.copy()
         other.nodes = nodes
-        other._views, other.touched, other.masks = {}, [], {}
+        other._views, other.touched, other.masks, other.losses = {}, [], {}, {}
         return other
 
     def view(self, ask: DeviceAsk) -> View:
@@ -196,7 +197,8 @@ class Room:
         ]
         device_rows, columns, millis = np.array(flat, np.int64).reshape(-1, 3).T
         self._give_devices(device_rows, columns, -sign * millis)
-        self.touched += np.unique(rows).tolist()
+        if self._views or self.masks or self.losses:
+            self.touched += np.unique(rows).tolist()
 
     def give(self, rows: Ints, cpu: Ints, memory: Ints) -> None:
         """Count many tasks as left: where, and what they held besides devices and extended resources."""
@@ -249,6 +251,7 @@ class Room:
             found.crowd.cap(other.crowd)
         found._views.clear()
         found.masks.clear()
+        found.losses.clear()
         return found
 
     def cap(self, row: int, other: Room) -> None:

@@ -113,12 +113,16 @@ class _Level:
 
 
 def _insert(gangs: list[tuple[tuple[int, int, int, str], Gang]], gang: Gang) -> None:
-    """Put a gang back; it is nearly always the next one again, so the search starts at the end."""
+    """Put a gang back in its place; the last is next."""
     key = gang.key()
-    position = len(gangs)
-    while position and gangs[position - 1][0] < key:
-        position -= 1
-    gangs.insert(position, (key, gang))
+    first, end = 0, len(gangs)
+    while first < end:
+        middle = (first + end) // 2
+        if gangs[middle][0] < key:
+            end = middle
+        else:
+            first = middle + 1
+    gangs.insert(first, (key, gang))
 
 
 def sibling_key(account: Account, head: Vector) -> SiblingKey:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gpumax.policy.ask import Ask, Choices, alternatives, size
 from gpumax.policy.branch import scoped, sign
 from gpumax.policy.crowd import NO_COLUMNS
@@ -92,13 +94,19 @@ class Placer:
         if len(wants) == 1:
             spot = self.spot(ledger, wants[0], choices, later=later, within=within, coming=coming)
             return None if spot is None else (ledger, [spot])
-        if not self._enough(ledger.later if later else ledger.now, wants, choices, within):
+        room = ledger.later if later else ledger.now
+        if self._plenty(room, wants, choices, within):
+            # That can't fail, so it needs no ledger of its own.
+            order = next(self._orders(room, wants, choices))
+            spots = self._in_order(ledger, order, choices, later=later, loose=False, within=within)
+            assert spots is not None
+            return ledger, spots
+        if not self._enough(room, wants, choices, within):
             return None
         if ledger.fresh is not None and tied(wants):
             return self._gathered(
                 ledger, wants, choices, Gather(self, choices, later=later, within=within, coming=coming)
             )
-        room = ledger.later if later else ledger.now
         for order in self._orders(room, wants, choices):
             for loose in (False, True) if _shares_several(wants) else (False,):
                 trial = ledger.copy()
@@ -160,6 +168,18 @@ class Placer:
         memory = {ask: max(gpu.memory_mib if gpu is not None else 0 for gpu in ask.gpu) for ask in asks}
         if min(memory.values()) < max(memory.values()):
             yield sorted(wants, key=lambda want: (memory[want.ask], size(want.ask, choices[0])), reverse=True)
+
+    def _plenty(self, room: Room, wants: list[Want], choices: Choices, within: Bools | None) -> bool:
+        """Whether all find places whichever they take: each spoils one node at most, and for every ask there are as many as tasks."""
+        asks = dict.fromkeys([want.ask for want in wants])
+        return all(
+            ask.filter.tied is None
+            and any(
+                np.count_nonzero(self._fitting(room, ask, at, within, NO_COLUMNS)) >= len(wants)
+                for at in alternatives(ask, choices)
+            )
+            for ask in asks
+        )
 
     def _enough(self, room: Room, wants: list[Want], choices: Choices, within: Bools | None) -> bool:
         """A cheap necessary condition, so that gangs without hope cost no copy: enough places for each ask by itself."""

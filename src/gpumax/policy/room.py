@@ -69,19 +69,28 @@ class Candidates:
         self._openings: dict[tuple[Ask, int, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
         self._saved: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
+        self._written: set[tuple[int, int]] = (
+            set()
+        )  # heaps that this trial has copied, by those of its ask and by queue
         self._accounts = list(world.tree.accounts.values())
 
     def begin(self, rules: Rights) -> None:
         """A trial begins under these rules."""
         self.rules = rules
-        self._saved = {
-            key: (seen, {owner: heap.copy() for owner, heap in heaps.items()})
-            for key, (seen, heaps) in self._heaps.items()
-        }
+        self._saved = {key: (seen, heaps.copy()) for key, (seen, heaps) in self._heaps.items()}
+        self._written.clear()
 
     def reset(self) -> None:
         """The trial failed, and with it what was learnt on it."""
         self._heaps = self._saved
+
+    def _heap(self, heaps: Heaps, owner: int) -> list[tuple[Cost, int]]:
+        """The heap of a queue, to be written on: what was saved stays as it is."""
+        key = (id(heaps), owner)
+        if key not in self._written:
+            self._written.add(key)
+            heaps[owner] = heaps.get(owner, []).copy()
+        return heaps.setdefault(owner, [])
 
     def below(self, rules: Rights, account: Account, trial: Trial) -> Iterator[Part]:
         """Those below a queue who may go and have not gone: from queues that end highest first, there the least bad."""
@@ -103,13 +112,13 @@ class Candidates:
             cost, owner = min((self._cost(trial, owner, heaps[owner][0][0]), owner) for owner in givers)
             row = self.pool.row_at[heaps[owner][0][1]]
             if cost[1:] == TOGETHER and (second := self._second(trial, row)) > cost[0]:
-                heappop(heaps[owner])
+                heappop(self._heap(heaps, owner))
                 self._push_together(heaps, second, row)
             else:
                 found = self._open(trial, ask, choice, row, owner)
                 if found is not None and found.cost <= cost:
                     return row, found
-                heappop(heaps[owner])
+                heappop(self._heap(heaps, owner))
                 if found is not None:
                     alone = self._push(trial, heaps, found, row, owner, mixed=self._mixed(ask))
                     if alone not in givers:
@@ -139,13 +148,13 @@ class Candidates:
             owner = found.parts[0].account.index
         if owner != MIXED:
             cost = (float(sum(part.amounts[self.rules.resources[0]] for part in found.parts)), *cost[1:])
-        heappush(heaps.setdefault(owner, []), (cost, int(self.pool.turn[row])))
+        heappush(self._heap(heaps, owner), (cost, int(self.pool.turn[row])))
         return owner
 
     def _push_together(self, heaps: Heaps, second: float, row: int) -> None:
         """Several queues together are no better than the second that could end highest."""
         if second < inf:
-            heappush(heaps.setdefault(MIXED, []), ((second, *TOGETHER), int(self.pool.turn[row])))
+            heappush(self._heap(heaps, MIXED), ((second, *TOGETHER), int(self.pool.turn[row])))
 
     def _mixed(self, ask: Ask) -> bool:
         """Whether no bound is known for an ask, nor a queue that gives alone: who keeps it away may stand elsewhere."""

@@ -125,8 +125,11 @@ def _read(workloads: Iterable[Workload], holder: _Holder) -> _Read:
     guessed: list[tuple[Workload, Task, list[Held]]] = []
     by_queue: dict[_Key, list[Held]] = {}
     for workload in workloads:
-        counted = safe = by_queue.setdefault((workload.queue, workload.preemptible is False), [])
-        core = NOBODY
+        key = (workload.queue, workload.preemptible is False)
+        counted = by_queue.get(key)
+        if counted is None:
+            counted = by_queue[key] = []
+        core, safe = NOBODY, counted
         if workload.preemptible == "semi":
             core, safe = fixed(workload), by_queue.setdefault((workload.queue, True), [])
         for task in workload.tasks:
@@ -156,10 +159,21 @@ class _Holder:
 
     def held(self, workload: Workload, task: Task) -> Held:
         """What a task holds of its node."""
-        request = task.request
-        row = self._nodes.row_of[task.node or ""]
+        request, row = task.request, self._nodes.row_of[task.node or ""]
         slices = self._slices(task, row) if self._sliced else ()
-        devices = costs(slices) if slices else self._devices(task, row)
+        if slices:
+            devices = costs(slices)
+        elif task.devices:
+            column_of = self._nodes.column_of[row]
+            devices = tuple(
+                [
+                    (column_of[share.index], share.milli or milli_of(share.slices))
+                    for share in task.devices
+                    if share.index in column_of
+                ]
+            )
+        else:
+            devices = self._guess(task, row) if request.gpu else ()
         gpu = devices[0][1] if len(devices) == 1 else sum([milli for _, milli in devices])
         extended = tuple(request.extended.items()) if request.extended else ()
         tied = None if self._ties is None else self._ties.of(workload, task)
@@ -167,21 +181,7 @@ class _Holder:
             task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices, tied
         )
 
-    def _devices(self, task: Task, row: int) -> tuple[tuple[int, int], ...]:
-        if not task.devices:
-            return self._guess(task, row)
-        column_of = self._nodes.column_of[row]
-        return tuple(
-            [
-                (column_of[share.index], share.milli or milli_of(share.slices))
-                for share in task.devices
-                if share.index in column_of
-            ]
-        )
-
     def _guess(self, task: Task, row: int) -> tuple[tuple[int, int], ...]:
-        if not task.request.gpu:
-            return ()
         gpu = task.request.gpu[0]
         usable, need = self._nodes.usable(gpu)
         free = self._ledger.now.devices[row]

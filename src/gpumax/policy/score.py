@@ -21,6 +21,9 @@ Floats = npt.NDArray[np.float64]
 MOST_DRAWN: Final = SOFT_TAINT // 4
 """How much other tasks may count for a node."""
 
+NOWHERE: Final = np.iinfo(np.int64).max
+"""In place of what is free on a node: the task doesn't fit there."""
+
 
 class Scores:
     """The order of nodes under the placement strategies of their pools."""
@@ -43,10 +46,15 @@ class Scores:
 
     def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
         """The row of the best node among the fitting ones; None where there is none."""
+        likes = self._likes(room, ask)
+        if likes is None and self._packs and not (self.dense or self._mixed or ask.slices or ask.gpu[choice]):
+            # Work without GPUs fits on most nodes: all of them are compared at once.
+            keys = np.where(fitting, room.cpu, NOWHERE)
+            least = keys[keys.argmin()] if keys.size else NOWHERE
+            return None if least == NOWHERE else self._among(room, ask, choice, (keys == least).nonzero()[0])
         rows = fitting.nonzero()[0]
         if rows.size == 0:
             return None
-        likes = self._likes(room, ask)
         if likes is not None:
             rows = _least(rows, -likes[rows])
         gpu = ask.gpu[choice]
@@ -69,7 +77,10 @@ class Scores:
                 rows = _least(rows, room.view(gpu).fullest.take(rows))
             free, total, spreads = room.gpus, self._fits.nodes.gpus, self._spreads_gpu
         keys = free.take(rows) if self._packs else _keys(free[rows], total[rows], spreads[rows])
-        equal = _least(rows, keys)
+        return self._among(room, ask, choice, _least(rows, keys))
+
+    def _among(self, room: Room, ask: Ask, choice: int, equal: Ints) -> int:
+        """Of nodes that are equal by all wishes."""
         if equal.size == 1:
             return int(equal[0])
         return self._fragments.fewest(room, ask, choice, equal)
