@@ -25,7 +25,7 @@ class Account:
     """
 
     __slots__ = (
-        "allocated", "allowed", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share"
+        "allocated", "allowed", "children", "demand", "fixed", "index", "limit", "parent", "path", "queue", "quota", "share", "usage", "weight"
     )  # fmt: skip
 
     def __init__(self, index: int, queue: Queue) -> None:
@@ -36,6 +36,8 @@ class Account:
         self.children: list[Account] = []
         self.quota: Vector = queue.quota.vector()
         self.limit: Vector = queue.limit.vector()
+        self.weight: Vector = queue.weight.vector()
+        self.usage: Vector = queue.usage.vector()
         self.share: list[int] = [0, 0, 0]
         self.allocated: list[int] = [0, 0, 0]
         self.fixed: list[int] = [0, 0, 0]
@@ -80,17 +82,14 @@ class Tree:
     def add(self, leaf: Account, amounts: Vector, *, fixed: Vector = NOTHING, sign: int = 1) -> None:
         """Count what tasks hold, from their leaf to the root. fixed: how much of it is never evicted."""
         for account in leaf.path:
-            for resource in range(3):
-                account.allocated[resource] += sign * amounts[resource]
+            _count(account.allocated, amounts, sign)
             if fixed is not NOTHING:
-                for resource in range(3):
-                    account.fixed[resource] += sign * fixed[resource]
+                _count(account.fixed, fixed, sign)
 
     def want(self, leaf: Account, amounts: Vector, *, sign: int = 1) -> None:
         """Count what work holds or waits for as demand, from its leaf to the root."""
         for account in leaf.path:
-            for resource in range(3):
-                account.demand[resource] += sign * amounts[resource]
+            _count(account.demand, amounts, sign)
 
     def divide(self, capacity: Vector, fairness_k: int) -> list[str]:
         """Set every share; demand must be there. Returns a sentence for each level whose quotas had to be cut."""
@@ -113,13 +112,19 @@ class Tree:
                 )  # fmt: skip
 
 
+def _count(sums: list[int], amounts: Vector, sign: int) -> None:
+    sums[0] += sign * amounts[0]
+    sums[1] += sign * amounts[1]
+    sums[2] += sign * amounts[2]
+
+
 def claims_of(siblings: list[Account], position: int) -> list[Claim]:
     """Each queue's side of the division of one resource."""
     return [
         Claim(
             account.name, account.quota[position], account.want(position),
-            account.queue.weight.vector()[position], account.queue.priority,
-            account.queue.created_ms, account.queue.usage.vector()[position],
+            account.weight[position], account.queue.priority,
+            account.queue.created_ms, account.usage[position],
         )
         for account in siblings
     ]  # fmt: skip
