@@ -1,6 +1,6 @@
 """How much of a large cluster is used when it is filled: the protocol of the FGD paper on the lists of Alibaba's openb trace.
 
-python bench/inflate.py --data DIR [--lists default cpu100 ..] [--rules fgd gpumax ..] [--seeds 42 .. 51] [--jobs 2] [--whole]
+python bench/inflate.py --data DIR [--lists default cpu100 ..] [--rules fgd gpumax ..] [--seeds 42 .. 51] [--jobs 2] [--whole] [--step 100]
 
 DIR holds openb_node_list_gpu_node.csv and openb_pod_list_*.csv. Mean GPU allocation in percent of the capacity when as much as 100 %
 and 130 % of it was asked for, over all seeds; beside it what the paper's authors published, where they did. --whole: what fractions
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from gpumax.model.study import Run, Scenario
+from gpumax.policy import dense
 from gpumax.study.load import load_scenario
 from gpumax.study.run import run_study
 from measure import machine
@@ -147,7 +148,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--whole", action="store_true", help="what fractions are worth")
+    parser.add_argument("--step", type=int, help="another constant of `dense`: milli-devices that are equal")
     given = parser.parse_args()
+    if given.step:
+        vars(dense)["STEP"] = given.step
     rules = list(WHOLE) if given.whole else given.rules
     flags = Flags(given.data, given.lists, rules, given.seeds, given.jobs)
     begin = time.perf_counter()
