@@ -203,7 +203,8 @@ def _tasks(
     )  # fmt: skip
 
 
-PLACEMENTS = st.builds(Placement, st.sampled_from(("pack", "spread")), st.sampled_from(("pack", "spread")))
+_STRATEGIES = st.sampled_from(("pack", "spread", "dense"))
+PLACEMENTS = st.builds(Placement, _STRATEGIES, _STRATEGIES)
 POLICIES = st.builds(
     Policy, PLACEMENTS, st.integers(0, 10**9), st.integers(0, 10**6), st.integers(1, 10**6),
     st.dictionaries(NAMES, PLACEMENTS, max_size=2).map(lambda entries: dict(sorted(entries.items()))),

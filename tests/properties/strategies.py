@@ -327,7 +327,7 @@ def snapshots(
         draw(workloads(f"w{number}", leaves, room, kinds))
         for number in range(draw(st.integers(1, most_workloads)))
     )
-    packs: tuple[Strategy, ...] = ("pack", "pack", "spread")
+    packs: tuple[Strategy, ...] = ("pack", "pack", "spread", "dense")
     strategy = st.sampled_from(packs)
     policy = Policy(
         placement=Placement(draw(strategy), draw(strategy)),
