@@ -39,11 +39,6 @@ class HardQuota(FirstCome):
         self._quota = {queue.name: queue.quota.gpu for queue in stage.queues}
         self._paths = paths_of(stage.queues)
 
-    def divide(self, stage: Stage) -> Mapping[str, Sequence[Piece]]:
-        """Everything is everybody's."""
-        pool = [Piece(node) for node in stage.world.nodes.values()]
-        return {queue.name: pool for queue in stage.leaves}
-
     def allows(self, work: Wanted, queue: str) -> bool:
         """Whether its queue and all above stay within their quotas."""
         size = devices_of(work)

@@ -46,8 +46,9 @@ class FirstCome:
         stage.world.witnesses.append(self)
 
     def divide(self, stage: Stage) -> Mapping[str, Sequence[Piece]]:
-        """The room of each queue."""
-        raise NotImplementedError
+        """The room of each queue; unless a policy says otherwise everything is everybody's."""
+        pool = [Piece(node) for node in stage.world.nodes.values()]
+        return {queue.name: pool for queue in stage.leaves}
 
     def allows(self, work: Wanted, queue: str) -> bool:
         """Whether it may start as far as its queue goes."""
