@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,9 @@ def test_clusters_of_other_sizes(cli: Cli, scenario: Path) -> None:
         ("static-fifo", 4), ("static-fifo", 8), ("gpumax", 4), ("gpumax", 8),
     ]  # fmt: skip
     assert found.command.endswith("--seed 1 --scale 0.5 --scale 1")
+    nan = cli("simulate", str(scenario), "--scale", "nan")
+    assert nan.code == 2
+    assert "nan is not a number" in nan.err
     none = cli("simulate", str(scenario), "--scale", "0.1")
     assert (none.code, none.err) == (2, "gpumax: 0.1 of 2 nodes is not even one; choose a larger scale\n")
 
@@ -305,3 +309,22 @@ def test_a_terminal_gets_a_bar(cli: Cli, scenario: Path, monkeypatch: pytest.Mon
     assert "left" in result.err
     assert "\x1b" not in result.out
     assert len(load_result(result.out).runs) == 2
+
+
+def test_a_study_logs_nothing(scenario: Path, tmp_path: Path) -> None:
+    """What a server would log of its cluster, again and again as nodes fail, is no news of a study."""
+    text = SCENARIO.replace("policies: [static-fifo, gpumax]", "policies: [gpumax]").replace(
+        "gpu: 4", "gpu: 8"
+    )
+    scenario.write_text(text + "failures: {node_mtbf: 10m, node_mttr: 10m}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "gpumax.apps.cli.main",
+        "simulate",
+        str(scenario),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "exceed" not in done.stderr

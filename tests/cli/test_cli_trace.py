@@ -37,6 +37,7 @@ def test_a_trace_is_told_in_words_and_tables(cli: Cli, jobs: str) -> None:
     lines = result.out.splitlines()
     assert lines[0] == f"{jobs}: csv, 48 rows, 48 workloads"
     assert lines[1] == "came from 0s to 1d23h, 1d23h"
+    assert lines.count(lines[1]) == 1
     assert "TENANT       WORKLOADS  GPU HOURS  MEAN GPUS  P95  P99  MOST" in lines
     assert "all, pooled  48         240        4.87       7    7    7" in lines
     assert any(line.startswith("One pool at p99 needs 7 GPUs") for line in lines)

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 _FOLDER = click.Path(path_type=Path)
 _SEEDS = click.IntRange(0, (1 << 32) - 1)
-_SCALES = click.FloatRange(0.001, 1000)
+
+
+class _Scales(click.FloatRange):
+    """Numbers in a range; nan, of which no comparison holds, is none."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+_SCALES = _Scales(0.001, 1000)
 
 
 def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -163,7 +163,6 @@ def _parts(name: str, found: Inspection) -> Iterator[str]:
         first, last = _moment(found.first_ms), _moment(found.last_ms)
         yield f"came from {first} to {last}, {format_duration(found.last_ms - found.first_ms)}"
         times = found.duration_s
-        yield f"came from {first} to {last}, {format_duration(found.last_ms - found.first_ms)}"
         yield (
             f"ran for {span(times.mean)} on average, half of them for {span(times.p50)} or less, 1 in 100 for {span(times.p99)} or more, "
             f"{span(times.max)} at most"

@@ -93,15 +93,11 @@ def what_if(
     if not (settings or added or removed or goal is not None):
         raise click.UsageError("nothing is asked; wanted --set, --add-nodes, --remove-nodes or --find")
     # Late, because the command line must start without NumPy.
-    import logging
-
     import msgspec
 
     from gpumax.model.whatif import Found
     from gpumax.study.whatif import Wish, ask, compare, find
 
-    # What the loop would log is told below: this is no server.
-    logging.getLogger("gpumax.loop").addHandler(logging.NullHandler())
     question = ask(source, Wish(settings, added, removed, goal, policy, seed, scale_quotas))
     _tell_bad(question)
     with Patient() as patient:
