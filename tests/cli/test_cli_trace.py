@@ -153,3 +153,23 @@ def test_narrower_numbers_are_means() -> None:
     """Of equal parts, so that nothing is lost."""
     assert resampled([1, 2, 3, 4, 5, 6], 3) == [1.5, 3.5, 5.5]
     assert resampled([1, 2, 3], 2) == pytest.approx([4 / 3, 8 / 3])
+
+
+def test_a_trace_of_which_nothing_can_be_used_is_refused(cli: Cli, tmp_path: Path) -> None:
+    """As what it was said to be, in words; nothing is written."""
+    (tmp_path / "t.csv").write_text("submitted,duration,gpu\n0,100,1\n")
+    out = tmp_path / "out.csv"
+    for command in (("inspect",), ("convert", "-o", str(out))):
+        result = cli("trace", *command, str(tmp_path / "t.csv"), "--format", "philly")
+        assert result.code == 2
+        assert "t.csv: not one row can be used as philly; the first: line 1: found JSON" in result.err
+    assert not out.exists()
+
+
+def test_a_column_that_is_not_there_is_named_beside_those_that_are_missing(cli: Cli, tmp_path: Path) -> None:
+    """All at once."""
+    (tmp_path / "t.csv").write_text("when,duration,gpu\n0,100,1\n")
+    result = cli("trace", "inspect", str(tmp_path / "t.csv"), "--column", "submitted=nope")
+    assert result.code == 2
+    assert '"nope" for submitted: found no such column; wanted one of "when", "duration", "gpu"' in result.err
+    assert "no column for duration or ended" in result.err

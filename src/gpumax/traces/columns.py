@@ -10,7 +10,7 @@ from gpumax.formats.lines import quote
 from gpumax.formats.scenario_shapes import ARRIVAL_COLUMNS
 from gpumax.traces.collect import Collector
 from gpumax.traces.source import Source
-from gpumax.traces.table import header, picked
+from gpumax.traces.table import header, picked, unknown
 
 _OFTEN: Final[dict[str, tuple[str, ...]]] = {
     "name": ("job_id", "jobid", "job"),
@@ -48,8 +48,8 @@ def guessed(names: list[str]) -> dict[str, str]:
 
 
 def _check(source: Source, columns: Mapping[str, str], *, named: bool, timed: bool, tenants: bool) -> None:
-    """BadFile where what every row must tell has no column."""
-    missing = []
+    """BadFile where what every row must tell has no column, or one that isn't there."""
+    faults, missing = unknown(source, columns), []
     if timed and "submitted" not in columns:
         missing.append("submitted")
     if timed and not columns.keys() & {"duration", "ended"}:
@@ -61,5 +61,6 @@ def _check(source: Source, columns: Mapping[str, str], *, named: bool, timed: bo
     if missing:
         there = f"one; the file has {', '.join(quote(name) for name in header(source)[:20])}"
         where = " in `columns`" if named else ""
-        faults = [Fault("", 1, f"no column for {column}{where}", there) for column in missing]
+        faults += [Fault("", 1, f"no column for {column}{where}", there) for column in missing]
+    if faults:
         raise BadFile(faults, source.name)

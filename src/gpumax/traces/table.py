@@ -37,13 +37,17 @@ def _delimiter(line: str) -> str:
 
 def picked(source: Source, columns: Mapping[str, str], report: Report) -> Iterator[tuple[int, Row]]:
     """The rows as texts by our columns. columns: ours to theirs. BadFile where one isn't there."""
-    places = _places(source, columns)
+    faults = unknown(source, columns)
+    if faults:
+        raise BadFile(faults, source.name)
+    names = header(source)
+    places = [(ours, names.index(theirs.strip())) for ours, theirs in columns.items()]
     for line, row in rows(source, report):
         yield line, {ours: row[place] for ours, place in places}
 
 
-def _places(source: Source, columns: Mapping[str, str]) -> list[tuple[str, int]]:
-    """Our columns, and which of the file's each is. BadFile with every one that is missing, or there twice."""
+def unknown(source: Source, columns: Mapping[str, str]) -> list[Fault]:
+    """Every one of their columns that isn't there, or there twice."""
     names = header(source)
     faults = []
     for ours, theirs in columns.items():
@@ -52,9 +56,7 @@ def _places(source: Source, columns: Mapping[str, str]) -> list[tuple[str, int]]
             what = "no such column" if not found else f"{found} columns of this name"
             wanted = f"one of {', '.join(quote(name) for name in names[:20])}"
             faults.append(Fault(quote(theirs) + (f" for {ours}" if ours != theirs else ""), 1, what, wanted))
-    if faults:
-        raise BadFile(faults, source.name)
-    return [(ours, names.index(theirs.strip())) for ours, theirs in columns.items()]
+    return faults
 
 
 def rows(source: Source, report: Report) -> Iterator[tuple[int, list[str]]]:

@@ -107,7 +107,14 @@ def _read(file: str, format_: str | None, columns: dict[str, str], wish: Wish) -
         raise click.UsageError(f"--column is for tables of one's own; --format {format_} has its columns")
     if file == "-" and sys.stdin.isatty():
         raise click.UsageError("FILE is standard input; pipe a trace in")
-    return read_known(file, format_ or "", columns, wish)
+    known, read = read_known(file, format_ or "", columns, wish)
+    if read.bad and not read.arrivals and not wish.between:
+        first = read.bad[0]
+        raise Refused(
+            f"{clean(file)}: not one row can be used as {known}; the first: line {first.row}: "
+            f"found {clean(first.found)}; wanted {clean(first.wanted)}"
+        )
+    return known, read
 
 
 @trace.command("inspect", short_help="What is in one, and what is odd about it.")
