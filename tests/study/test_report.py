@@ -297,6 +297,43 @@ def test_equal_wait_is_the_shortest_that_both_reach() -> None:
     assert (found.wait_s, found.subject.mean.gpus, found.other.mean.gpus) == (288, 984, 2_816)
 
 
+_LESS = (
+    {"arrived": Arrived(68_503, 690_860.0, 5)},
+    {"arrived": Arrived(68_503, 650_000.0, 2)},
+    {"arrived": Arrived(40_000, 690_860.0, 2)},
+    {"stuck": 1},
+)
+
+
+@pytest.mark.parametrize("less", _LESS, ids=["never", "hours", "workloads", "stuck"])
+def test_a_cluster_on_which_less_work_runs_meets_no_wait(less: dict[str, Any]) -> None:
+    """However short the waits of what did run there: the next larger one counts."""
+    small = msgspec.structs.replace(SIZES.runs[3], gpus=200, wait_s=SIZES.runs[0].wait_s, **less)
+    found = equal(groups(Result("x", (*SIZES.runs, small))))
+    assert found is not None
+    assert (found.subject.mean.gpus, found.other.mean.gpus) == (984, 2_816)
+
+
+def test_policies_that_did_not_do_the_same_work_need_no_sizes() -> None:
+    """Nowhere is one said to need fewer GPUs for less work; the picture says what its waits leave out."""
+    less = tuple(
+        msgspec.structs.replace(run, arrived=Arrived(68_503, 690_000.0, 9))
+        if run.policy == "static-backfill"
+        else run
+        for run in SIZES.runs
+    )
+    result = Result("x", less)
+    assert equal(groups(result)) is None
+    text = text_of(result)
+    assert "the same work" not in text
+    assert "gpumax needs" not in text
+    assert "A cluster on which less work ran than on others meets no wait" in text
+    assert "4.8 min on 2,816 GPUs (9 workloads can never run there)" in text
+    assert "meets no wait" not in text_of(SIZES)
+    stopped = tuple(msgspec.structs.replace(run, finished=False) for run in SIZES.runs)
+    assert equal(groups(Result("x", stopped))) is None
+
+
 def test_results_go_into_one_report() -> None:
     """As if they had been one study."""
     small = Result("a", SIZES.runs[:4], gpumax="0.1.0", command="gpumax simulate a.yaml")

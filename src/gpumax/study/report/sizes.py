@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 from typing import Final, NamedTuple
 
 from gpumax.study.report.groups import BASELINES, SUBJECTS, Group
@@ -18,7 +19,7 @@ from gpumax.study.report.picture import (
 )
 from gpumax.study.report.scales import apart, numbers, waits
 from gpumax.study.report.svg import Canvas
-from gpumax.study.report.words import count, duration, factor
+from gpumax.study.report.words import count, duration, factor, plural
 
 _LEFT: Final = 78.0
 _HEIGHT: Final = 260.0
@@ -27,6 +28,8 @@ _TOP: Final = 12.0
 
 _CLOSE: Final = 16.0
 """How far apart the names of lines are at least."""
+
+_LESS: Final = " A cluster on which less work ran than on others meets no wait: work that can never run there, never ends or never came has none."
 
 
 class Equal(NamedTuple):
@@ -46,11 +49,13 @@ def gpus_needed(found: Sequence[Group]) -> Picture | None:
         "gpus",
         finding(found),
         "The wait that 99 % of the workloads don't go beyond, by the size of the cluster. Further left and further down is better; "
-        "read along a level for the GPUs that each policy needs at equal wait.",
+        "read along a level for the GPUs that each policy needs at equal wait."
+        + ("" if len(sound(found)) == len(found) else _LESS),
         " ".join(
             f"{policy}: "
             + ", ".join(
-                f"{duration(group.mean.wait_s.p99)} on {count(group.mean.gpus)} GPUs" for group in rows
+                f"{duration(group.mean.wait_s.p99)} on {count(group.mean.gpus)} GPUs{_lacks(group)}"
+                for group in rows
             )
             + "."
             for policy, rows in shown.items()
@@ -71,8 +76,11 @@ def finding(found: Sequence[Group]) -> str:
 
 
 def equal(found: Sequence[Group]) -> Equal | None:
-    """Whom the report is about beside whom it is compared with. The wait is the shortest that both reach: chosen by no one."""
-    shown = _by_policy(found)
+    """Whom the report is about beside whom it is compared with. The wait is the shortest that both reach: chosen by no one.
+
+    None where they did not do the same work on any cluster: a wait that counts less work is no wait to be met.
+    """
+    shown = _by_policy(sound(found))
     subject = next((name for name in SUBJECTS if name in shown), None)
     others = [name for name in (*BASELINES, *shown) if name in shown and name not in SUBJECTS]
     if subject is None or not others:
@@ -84,6 +92,31 @@ def equal(found: Sequence[Group]) -> Equal | None:
         next(group for group in shown[name] if group.mean.wait_s.p99 <= wait) for name in (subject, other)
     ]
     return Equal(wait, *first)
+
+
+def sound(found: Sequence[Group]) -> list[Group]:
+    """Those that did all the work that any of them did, to its end."""
+    least = min((run.arrived.never for group in found for run in group.runs), default=0)
+    workloads = max((group.mean.arrived.workloads for group in found), default=0)
+    hours = max((group.mean.arrived.gpu_hours for group in found), default=0.0)
+    return [
+        group
+        for group in found
+        if all(run.finished and not run.stuck and run.arrived.never == least for run in group.runs)
+        and group.mean.arrived.workloads == workloads
+        and isclose(group.mean.arrived.gpu_hours, hours, rel_tol=1e-9)
+    ]
+
+
+def _lacks(group: Group) -> str:
+    """Work that counts in no wait of a cluster, in words."""
+    never = max(run.arrived.never for run in group.runs)
+    stuck = max(run.stuck for run in group.runs)
+    said = (
+        f" ({plural(never, 'workload')} can never run there)" if never else "",
+        f" ({plural(stuck, 'workload')} never ended)" if stuck else "",
+    )
+    return "".join(said)
 
 
 def _by_policy(found: Sequence[Group]) -> dict[str, list[Group]]:
@@ -113,7 +146,7 @@ def _draw(found: Sequence[Group], width: float) -> Canvas:
         points = [(across.at(group.mean.gpus), up.at(group.mean.wait_s.p99)) for group in shown[policy]]
         canvas.path(stroke(found, policy), points)
         for group, (x, y) in zip(shown[policy], points, strict=True):
-            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}"
+            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}{_lacks(group)}"
             canvas.dot(f"f{color}", x, y, 4.5, tip)
         if wide:
             canvas.text(
