@@ -39,7 +39,9 @@ def finding(found: Sequence[Group], shown: Sequence[Group]) -> str:
     assert group is not None
     run = group.mean
     each = f" ({total(run) / run.arrived.workloads:.2f} a workload)" if run.arrived.workloads else ""
-    return f"{group.label} evicts {plural(total(run), 'task')}{each}; {percent(run.lost)} of the GPU time is lost"
+    failed = run.evictions.failure
+    taken = f"; failing nodes take {plural(failed, 'task')}" if failed else ""
+    return f"{group.label} evicts {plural(total(run), 'task')}{each}{taken}; {percent(run.lost)} of the GPU time is lost"
 
 
 def total(run: Run) -> int:

@@ -97,14 +97,22 @@ _DECIDING: Final = Table(
     ),
 )
 
+
+def _gone(run: Run) -> str:
+    """Tasks that the policy evicted, those that failing nodes took apart, and the part of the time that both cost."""
+    failed = run.evictions.failure
+    if not total(run) and not failed and not run.lost:
+        return "none"
+    taken = f" and {count(failed)} by failures" if failed else ""
+    return f"{count(total(run))}{taken}, {percent(run.lost)}"
+
+
 GLANCE: Final = (
     Column("at work", lambda run: percent(run.use.requested), lambda run: run.use.requested),
     Column("mean wait", lambda run: duration(run.wait_s.mean)),
     Column("99 % wait at most", lambda run: duration(run.wait_s.p99)),
     Column("mean completion", lambda run: duration(run.completion_s.mean)),
-    Column(
-        "evicted, lost", lambda run: f"{count(total(run))}, {percent(run.lost)}" if total(run) else "none"
-    ),
+    Column("evicted, lost", _gone),
     Column("Jain", lambda run: f"{run.jain:.3f}"),
 )
 """What is looked at first."""
