@@ -235,3 +235,12 @@ def test_a_run_told_of_as_time_passes_adds_up() -> None:
     held = sum(sum(row.held[:steps]) for row in run.queues) / steps
     assert held / 16 == pytest.approx(run.use.requested)
     assert sum(row.served for row in run.queues) == pytest.approx(run.use.requested * 16 * 2)
+
+
+@pytest.mark.parametrize("policy", ["static-backfill", "gpumax"])
+def test_work_that_failing_nodes_throw_back_for_ever_is_stuck(policy: str) -> None:
+    """Ten hours that are never saved, on nodes of which each fails every half an hour: the run comes to an end, and says so."""
+    rows = (work("long", 0, 600), work("short", 0, 5, queue="b"))
+    run = play(policy, *rows, failures=Failures(30 * 60_000, 60_000))
+    assert run.stuck == 1
+    assert run.evictions.failure > 100

@@ -24,6 +24,9 @@ Progress = Callable[[float], None]
 Enough = Callable[[Books, int], bool]
 """Asked now and then whether the rest need not be played: what is written down so far, and how many workloads come in all."""
 
+PATIENCE = 20
+"""Work that has not ended after so many times what all of it takes one after the other is stuck: failing nodes throw it back for ever."""
+
 NO_TENANT = "default"
 """The queue of work whose trace knows no tenants, where a scenario has no queues."""
 
@@ -83,14 +86,19 @@ def replay(
 def _moments(
     stage: Stage, player: Player, works: Sequence[tuple[Wanted, str]]
 ) -> Iterator[Sequence[tuple[Wanted, str]]]:
-    """Pass from moment to moment until all work has ended, or nothing can happen any more; gives who comes at each."""
+    """Pass from moment to moment until all work has ended, or never will; gives who comes at each."""
     at = 0
+    arrivals = [work.arrival for work, _ in works]
+    whole_ms = sum(
+        row.duration_ms + stage.scenario.checkpoint.restart_ms + stage.scenario.start_ms for row in arrivals
+    )
+    end_ms = max((row.submitted_ms for row in arrivals), default=0) + PATIENCE * max(whole_ms, 1)
     while at < len(works) or stage.books.ended < len(stage.books.tales):
         moments = [stage.world.next_ms(), player.next_ms()]
         if at < len(works):
             moments.append(works[at][0].arrival.submitted_ms)
         known = [moment for moment in moments if moment is not None]
-        if not known:
+        if not known or min(known) > end_ms:
             return
         stage.world.pass_to(min(known))
         until = at
