@@ -14,8 +14,8 @@ import pytest
 from cli.conftest import Cli
 from gpumax.apps.cli import progress
 from gpumax.errors import Refused
-from gpumax.formats.result import load_result
-from gpumax.model.study import Arrived, Failed, Run, Scenario, Use
+from gpumax.formats.result import encode_result, load_result
+from gpumax.model.study import Arrived, Failed, Result, Run, Scenario, Use
 from gpumax.study.run import Progress, Step, Turn
 
 SCENARIO = """
@@ -239,6 +239,26 @@ def test_report_joins_results(cli: Cli, scenario: Path, tmp_path: Path) -> None:
         cli("simulate", str(scenario), "--seed", seed, "--out", str(tmp_path / seed))
     result = cli("report", str(tmp_path / "1" / "result.json"), str(tmp_path / "2"), "--format", "json")
     assert [run.seed for run in load_result(result.out).runs] == [1, 1, 2, 2]
+
+
+def test_rows_of_different_work_have_a_note(cli: Cli, tmp_path: Path) -> None:
+    """Who reads the table alone learns that its waits are not of the same work; of the same work, nothing is said."""
+    runs = [
+        Run(policy, 1, 8, Arrived(12, 1.0, never), Use(0.5, 0.5))
+        for policy, never in (("gpumax", 0), ("static-fifo", 3))
+    ]
+    (tmp_path / "unlike.json").write_bytes(encode_result(Result("x", tuple(runs))))
+    (tmp_path / "like.json").write_bytes(encode_result(Result("x", (runs[1],))))
+    said = cli("report", str(tmp_path / "unlike.json")).err
+    assert (
+        "note: not the same work: of the workloads, 3 under static-fifo can never run; no wait of theirs is counted"
+        in said
+    )
+    assert (
+        "3 workloads can never run under static-fifo; of the work that is counted: on the same 8 GPUs"
+        in said.replace("\u00a0", " ")
+    )
+    assert "note:" not in cli("report", str(tmp_path / "like.json")).err
 
 
 def test_report_names_every_fault_of_a_result(cli: Cli, tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ def test_policies_that_did_not_do_the_same_work_need_no_sizes() -> None:
     result = Result("x", less)
     assert equal(groups(result)) is None
     text = text_of(result)
-    assert "the same work" not in text
+    assert ": the same work, and waits no longer" not in text
     assert "gpumax needs" not in text
     assert "A cluster on which less work ran than on others meets no wait" in text
     assert "4.8 min on 2,816 GPUs (9 workloads can never run there)" in text

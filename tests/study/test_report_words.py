@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gpumax.model.study import Moved, Result, Run
+from gpumax.model.study import Arrived, Moved, Result, Run
 from gpumax.study.report.evictions import evictions
 from gpumax.study.report.figures import GLANCE
 from gpumax.study.report.groups import groups
+from gpumax.study.report.headline import headline
 from study.results import replayed
 
 
@@ -41,3 +42,16 @@ def test_a_policy_does_not_answer_for_failures() -> None:
     assert drawn is not None
     assert "evicts 3 tasks" in drawn.finding
     assert "failing nodes take 7 tasks" in drawn.finding
+
+
+def test_waits_of_different_work_are_not_compared_as_if_they_were_of_the_same() -> None:
+    """What can never run or never ends under one policy alone is said before any wait is."""
+    mine, theirs = _run(), _run("static-backfill", arrived=Arrived(68_503, 1.0, 16), stuck=1)
+    title = headline(found := Result("x", (mine, theirs)), groups(found)).replace("\u00a0", " ")
+    assert title == (
+        "2 workloads can never run under gpumax, 16 workloads can never run under static-backfill "
+        "and 1 workload never ended under static-backfill; of the work that is counted: on the same 704 GPUs, "
+        "99 % of workloads wait at most 1.7 min under gpumax and under static-backfill"
+    )
+    like = Result("x", (mine, _run("static-backfill")))
+    assert "never" not in headline(like, groups(like))

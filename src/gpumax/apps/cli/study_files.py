@@ -43,14 +43,18 @@ def show(result: Result, format_: str) -> None:
     from gpumax.study.report import page
     from gpumax.study.report.groups import groups
     from gpumax.study.report.headline import headline
+    from gpumax.study.report.lacking import notes
 
     if format_ == "json":
         click.echo(encode_result(result), nl=False)
     elif format_ == "html":
         click.echo(page(result), nl=False)
     elif result.runs:
+        found = groups(result)
         click.echo(_table(result))
-        say(clean(headline(result, groups(result))))
+        for note in notes(found) if result.protocol == "replay" else ():
+            say(clean(f"note: {note}"))
+        say(clean(headline(result, found)))
 
 
 def keep(result: Result, out: Path | None, plots: Path | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gpumax.model.study import Result
 from gpumax.study.report import inflation, sizes
 from gpumax.study.report.groups import Group, pair
+from gpumax.study.report.lacking import unlike
 from gpumax.study.report.words import count, duration
 
 
@@ -23,13 +24,21 @@ def headline(result: Result, found: Sequence[Group]) -> str:
         few, many = both.subject.mean.gpus, both.other.mean.gpus
         words = f"{both.subject.policy} needs {count(few)} GPUs where {both.other.policy} needs {count(many)}"
         return f"{words}: the same work, and waits no longer"
+    return _waits(subject, other)
+
+
+def _waits(subject: Group, other: Group | None) -> str:
+    """Of work that is not the same, this is said before its waits are."""
     wait = duration(subject.mean.wait_s.p99)
     words = f"99 % of workloads wait at most {wait} under {subject.label}"
     if other is None:
         return f"On {count(subject.mean.gpus)} GPUs, {words}"
     theirs = duration(other.mean.wait_s.p99)
     words += f" and under {other.label}" if theirs == wait else f", {theirs} under {other.label}"
-    return f"On the same {count(subject.mean.gpus)} GPUs, {words}" if _same(subject, other) else words
+    if _same(subject, other):
+        words = f"On the same {count(subject.mean.gpus)} GPUs, {words}"
+    less = unlike(subject, other)
+    return f"{less}; of the work that is counted: {words[0].lower()}{words[1:]}" if less else words
 
 
 def _same(subject: Group, other: Group) -> bool:

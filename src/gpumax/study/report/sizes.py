@@ -7,6 +7,7 @@ from math import isclose
 from typing import Final, NamedTuple
 
 from gpumax.study.report.groups import BASELINES, SUBJECTS, Group
+from gpumax.study.report.lacking import lacks
 from gpumax.study.report.picture import (
     Label,
     Picture,
@@ -19,7 +20,7 @@ from gpumax.study.report.picture import (
 )
 from gpumax.study.report.scales import apart, numbers, waits
 from gpumax.study.report.svg import Canvas
-from gpumax.study.report.words import count, duration, factor, plural
+from gpumax.study.report.words import count, duration, factor
 
 _LEFT: Final = 78.0
 _HEIGHT: Final = 260.0
@@ -54,7 +55,7 @@ def gpus_needed(found: Sequence[Group]) -> Picture | None:
         " ".join(
             f"{policy}: "
             + ", ".join(
-                f"{duration(group.mean.wait_s.p99)} on {count(group.mean.gpus)} GPUs{_lacks(group)}"
+                f"{duration(group.mean.wait_s.p99)} on {count(group.mean.gpus)} GPUs{lacks(group)}"
                 for group in rows
             )
             + "."
@@ -108,17 +109,6 @@ def sound(found: Sequence[Group]) -> list[Group]:
     ]
 
 
-def _lacks(group: Group) -> str:
-    """Work that counts in no wait of a cluster, in words."""
-    never = max(run.arrived.never for run in group.runs)
-    stuck = max(run.stuck for run in group.runs)
-    said = (
-        f" ({plural(never, 'workload')} can never run there)" if never else "",
-        f" ({plural(stuck, 'workload')} never ended)" if stuck else "",
-    )
-    return "".join(said)
-
-
 def _by_policy(found: Sequence[Group]) -> dict[str, list[Group]]:
     """The clusters that each policy was tried on, the smallest first."""
     by_policy: dict[str, list[Group]] = {}
@@ -146,7 +136,7 @@ def _draw(found: Sequence[Group], width: float) -> Canvas:
         points = [(across.at(group.mean.gpus), up.at(group.mean.wait_s.p99)) for group in shown[policy]]
         canvas.path(stroke(found, policy), points)
         for group, (x, y) in zip(shown[policy], points, strict=True):
-            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}{_lacks(group)}"
+            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}{lacks(group)}"
             canvas.dot(f"f{color}", x, y, 4.5, tip)
         if wide:
             canvas.text(

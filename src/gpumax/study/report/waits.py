@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gpumax.study.report.groups import Group, pair
+from gpumax.study.report.lacking import unlike
 from gpumax.study.report.picture import (
     Label,
     Picture,
@@ -55,8 +56,12 @@ def finding(found: Sequence[Group]) -> str:
     if other is None:
         return words
     theirs = duration(other.mean.wait_s.mean)
-    return f"{words} {'and' if mine == theirs else f'and {theirs}'} under {other.label}".replace(
-        "and under", "and just as long under"
+    less = " (not of the same work)" if unlike(subject, other) else ""
+    return (
+        f"{words} {'and' if mine == theirs else f'and {theirs}'} under {other.label}".replace(
+            "and under", "and just as long under"
+        )
+        + less
     )
 
 
