@@ -91,7 +91,7 @@ def test_an_interrupt_keeps_what_is_done(jobs: int) -> None:
         begun.add(step.number)
         if step.end is not None:
             ended.append(step.number)
-        if ended == [0] and begun == {0, 1}:
+        if ended == [0] and begun >= {0, 1}:
             raise KeyboardInterrupt
 
     result = run_study(SCENARIO, jobs=jobs, play=endless, watch=watch)
