@@ -15,7 +15,7 @@ from cli.conftest import Cli
 from gpumax.apps.cli import progress
 from gpumax.errors import Refused
 from gpumax.formats.result import encode_result, load_result
-from gpumax.model.study import Arrived, Failed, Result, Run, Scenario, Use
+from gpumax.model.study import Arrived, Failed, Moved, Result, Run, Scenario, Use
 from gpumax.study.run import Progress, Step, Turn
 
 SCENARIO = """
@@ -145,6 +145,46 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(
     assert (result.code, result.err) == (2, f"gpumax: {scenario} is a file; name a directory\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("--out", "result.json"), ("--out", "report.html"), ("--plots", "waits.svg")]
+)
+def test_a_directory_where_a_file_belongs_is_refused_before_anything_runs(
+    cli: Cli, scenario: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    """Its name is told."""
+    (tmp_path / "out" / name).mkdir(parents=True)
+    result = cli("simulate", str(scenario), option, str(tmp_path / "out"))
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"gpumax: {tmp_path}/out/{name} is a directory; a file of that name is to be written\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "{}", "--out", ""),
+        ("simulate", "{}", "--plots", ""),
+        ("simulate", ""),
+        ("report", ""),
+        ("report", "{}", "--out", ""),
+        ("what-if", "--from", "", "--add-nodes", "1x4"),
+        ("trace", "convert", "{}", "-o", ""),
+        ("trace", "inspect", ""),
+    ],
+)
+def test_an_empty_name_is_no_directory(
+    cli: Cli, scenario: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell makes it of a variable that is unset: nothing is read or written where one happens to be."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = cli(*(word.format(scenario) for word in words))
+    assert (result.code, result.out) == (2, "")
+    assert "an empty name; `.` is the directory that you are in" in result.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_bad_rows_are_told_and_counted(cli: Cli, scenario: Path) -> None:
     """Skipped with the first of them named, or the end of it."""
     trace = scenario.parent / "trace.csv"
@@ -239,6 +279,7 @@ def test_report_joins_results(cli: Cli, scenario: Path, tmp_path: Path) -> None:
         cli("simulate", str(scenario), "--seed", seed, "--out", str(tmp_path / seed))
     result = cli("report", str(tmp_path / "1" / "result.json"), str(tmp_path / "2"), "--format", "json")
     assert [run.seed for run in load_result(result.out).runs] == [1, 1, 2, 2]
+    assert result.err == ""
 
 
 def test_rows_of_different_work_have_a_note(cli: Cli, tmp_path: Path) -> None:
@@ -259,6 +300,46 @@ def test_rows_of_different_work_have_a_note(cli: Cli, tmp_path: Path) -> None:
         in said.replace("\u00a0", " ")
     )
     assert "note:" not in cli("report", str(tmp_path / "like.json")).err
+
+
+def test_a_table_says_what_was_done_again(cli: Cli, tmp_path: Path) -> None:
+    """For it counts as at work."""
+    run = Run("gpumax", 1, 8, Arrived(12, 1.0), Use(0.5, 0.5), evictions=Moved(reclaim=2), lost=0.25)
+    (tmp_path / "result.json").write_bytes(encode_result(Result("x", (run,))))
+    said = cli("report", str(tmp_path)).err.replace("\u00a0", " ")
+    assert "note: at work counts work that was done again and restarts, too: 25.0 % under gpumax\n" in said
+
+
+def test_a_result_that_is_named_twice_counts_once(cli: Cli, scenario: Path, tmp_path: Path) -> None:
+    """And that is said."""
+    cli("simulate", str(scenario), "--policy", "gpumax", "--out", str(tmp_path / "out"))
+    file = str(tmp_path / "out" / "result.json")
+    twice = cli("report", file, file, str(tmp_path / "out"), "--format", "json")
+    assert [run.seed for run in load_result(twice.out).runs] == [1, 2]
+    assert twice.err == "4 runs stand in several of the results; each counts once\n"
+    assert "stand in several" not in cli("report", file).err
+
+
+def test_what_is_named_twice_is_played_once(cli: Cli, scenario: Path) -> None:
+    """And that is said: 1 and 1.0 are the same scale."""
+    result = cli(
+        *("simulate", str(scenario), "--policy", "hard-quota", "--policy", "hard-quota", "--format", "json"),
+        *("--scale", "1", "--scale", "1.0", "--seed", "3", "--seed", "3", "--seed", "3"),
+    )
+    assert [(run.seed, run.gpus) for run in load_result(result.out).runs] == [(3, 8)]
+    assert result.err.startswith(
+        "--policy hard-quota is named twice; it is played once\n"
+        "--seed 3 is named 3 times; it is played once\n"
+        "--scale 1 is named twice; it is played once\n"
+    )
+    assert load_result(result.out).command.endswith("--policy hard-quota --seed 3 --scale 1")
+
+
+def test_scales_that_make_the_same_cluster_are_refused(cli: Cli, scenario: Path) -> None:
+    """A report would take the runs for seeds of one another."""
+    result = cli("simulate", str(scenario), "--scale", "0.5", "--scale", "0.6", "--scale", "1")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "gpumax: --scale 0.5 and 0.6 both make 4 of 8 GPUs; name one of them\n"
 
 
 def test_report_names_every_fault_of_a_result(cli: Cli, tmp_path: Path) -> None:

@@ -119,7 +119,19 @@ def test_a_place_that_cannot_be_written_is_refused(cli: Cli, jobs: str, tmp_path
     """With why."""
     result = cli("trace", "convert", jobs, *COLUMNS, "-o", str(tmp_path / "no" / "out.csv"))
     assert result.code == 2
-    assert "can't be written (No such file or directory)" in result.err
+    assert result.err == f"gpumax: can't write {tmp_path}/no/out.csv: no such file or directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["full.csv", "full.csv.gz"])
+def test_a_disk_that_is_full_is_no_wrong_usage(cli: Cli, jobs: str, tmp_path: Path, name: str) -> None:
+    """The same code as where standard output can't be written: nothing on the command line would mend it."""
+    (tmp_path / name).symlink_to("/dev/full")
+    result = cli("trace", "convert", jobs, *COLUMNS, "-o", str(tmp_path / name))
+    assert (result.code, result.err) == (
+        1,
+        f"gpumax: can't write {tmp_path}/{name}: no space left on device\n",
+    )
 
 
 def test_standard_input_is_read(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

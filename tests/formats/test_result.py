@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,29 +20,32 @@ _SOME = settings(max_examples=40, deadline=None, suppress_health_check=list(Heal
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _COUNTS = st.integers(0, 1 << 50)
 _AMOUNTS = st.floats(0, 1e12)
+_PARTS = st.floats(0, 1)
 _MANY = st.lists(_AMOUNTS, max_size=4).map(tuple)
-_BY_PERCENT = st.dictionaries(st.integers(0, 130).map(str), _AMOUNTS, max_size=3)
+_RISING = st.lists(_AMOUNTS, max_size=4).map(lambda waits: tuple(sorted(waits)))
+_BY_PERCENT = st.dictionaries(st.integers(0, 130).map(str), _PARTS, max_size=3)
+_SPREADS = st.lists(_AMOUNTS, min_size=4, max_size=4).map(lambda some: Spread(sum(some) / 4, *sorted(some)))
 _QUEUES = st.builds(QueueRun, _TEXT, *[_AMOUNTS] * 5, _COUNTS, _COUNTS, _MANY)
 _RUNS = st.builds(
     Run,
     policy=_TEXT,
     seed=_COUNTS,
-    gpus=_COUNTS,
-    arrived=st.builds(Arrived, _COUNTS, _AMOUNTS, _COUNTS),
-    use=st.builds(Use, _AMOUNTS, _AMOUNTS),
-    wait_s=st.builds(Spread, *[_AMOUNTS] * 5),
-    completion_s=st.builds(Spread, *[_AMOUNTS] * 5),
+    gpus=st.integers(1, 1 << 50),
+    arrived=st.tuples(_COUNTS, _AMOUNTS).map(lambda came: Arrived(*came, came[0] // 3)),
+    use=st.builds(Use, _PARTS, _PARTS),
+    wait_s=_SPREADS,
+    completion_s=_SPREADS,
     makespan_s=_AMOUNTS,
     evictions=st.builds(Moved, *[_COUNTS] * 5),
-    lost=_AMOUNTS,
-    jain=_AMOUNTS,
+    lost=_PARTS,
+    jain=_PARTS,
     violations=_COUNTS,
-    queues=st.lists(_QUEUES, max_size=2).map(tuple),
+    queues=st.lists(_QUEUES, max_size=2, unique_by=lambda queue: queue.name).map(tuple),
     allocation=_BY_PERCENT,
-    placed=_COUNTS,
     fragments=_BY_PERCENT,
-    waits_s=_MANY,
-    series=st.none() | st.builds(Series, _AMOUNTS, _MANY, _MANY, _MANY),
+    waits_s=_RISING,
+    series=st.none()
+    | st.builds(Series, st.floats(0.001, 1e9), *[st.lists(_PARTS, max_size=4).map(tuple)] * 2, _MANY),
     finished=st.booleans(),
     window_s=_AMOUNTS,
     scheduler=st.builds(Effort, _COUNTS, _AMOUNTS, _AMOUNTS),
@@ -49,7 +53,9 @@ _RUNS = st.builds(
 RESULTS = st.builds(
     Result,
     scenario=_TEXT,
-    runs=st.lists(_RUNS, max_size=2).map(tuple),
+    runs=st.lists(_RUNS, min_size=1, max_size=2, unique_by=lambda run: (run.policy, run.seed, run.gpus)).map(
+        tuple
+    ),
     gpumax=_TEXT,
     bad_rows=_COUNTS,
     bad=st.lists(st.builds(BadRow, _COUNTS, _TEXT, _TEXT, _TEXT), max_size=2).map(tuple),
@@ -59,6 +65,12 @@ RESULTS = st.builds(
     failed=st.lists(st.builds(Failed, _TEXT, _COUNTS, _TEXT), max_size=2).map(tuple),
     unfinished=_COUNTS,
 )
+
+_ROW = {"name": "a", "quota": 4, "demand": 1, "served": 1, "wait_p99_s": 0}
+_SOUND = {
+    "policy": "gpumax", "seed": 1, "gpus": 8, "arrived": {"workloads": 2, "gpu_hours": 1}, "use": {"requested": 0.5, "allocated": 0.6},
+}  # fmt: skip
+"""A run of which nothing is wrong."""
 
 # The example of the format, as it is published.
 PUBLISHED = """
@@ -135,6 +147,55 @@ runs:
     assert [fault.line for fault in faults] == [4, 4, 4, 5]
 
 
+@pytest.mark.parametrize(
+    ("run", "path", "wanted"),
+    [
+        ({"gpus": 0}, "gpus", "a whole number, 1 or more"),
+        ({"use": {"requested": -0.1, "allocated": 0.5}}, "use.requested", "a part, 0 to 1"),
+        ({"use": {"requested": 0.5, "allocated": 1.5}}, "use.allocated", "a part, 0 to 1"),
+        ({"series": {"step_s": 0}}, "series.step_s", "a number, 0.001 to"),
+        ({"series": {"step_s": 60, "requested": [0.1, 2]}}, "series.requested[1]", "a part, 0 to 1"),
+        ({"wait_s": {"p50": 9, "p99": 8, "max": 10}}, "wait_s.p99", "at least the p50, 9.0"),
+        ({"wait_s": {"mean": 11, "max": 10}}, "wait_s.mean", "at most the max, 10.0"),
+        ({"waits_s": [0, 3, 2]}, "waits_s[2]", "at least the one before, 3.0"),
+        ({"arrived": {"workloads": 2, "gpu_hours": 1, "never": 3}}, "arrived.never", "at most the 2 workloads that arrived"),
+        ({"stuck": 3}, "stuck", "at most the 2 workloads that arrived"),
+        ({"placed": 3}, "placed", "at most the 2 workloads that arrived"),
+        ({"jain": 1.1}, "jain", "a part, 0 to 1"),
+        ({"lost": 2}, "lost", "a part, 0 to 1"),
+        ({"allocation": {"100": 1.2}}, 'allocation["100"]', "a part, 0 to 1"),
+        ({"queues": [_ROW, _ROW]}, "queues[1]", "each once"),
+    ],
+)  # fmt: skip
+def test_what_no_study_can_have_found_is_refused(run: dict[str, Any], path: str, wanted: str) -> None:
+    """Where it stands, what stands there, and what could."""
+    fault = fault_of(load_result, {"scenario": "x", "runs": [{**_SOUND, **run}]})
+    assert fault.path == f"runs[0].{path}"
+    assert fault.wanted.startswith(wanted)
+
+
+def test_a_result_has_runs_each_once() -> None:
+    """None is no result; one that stands there twice would count twice. One that was stopped may stand beside the one that was not."""
+    assert fault_of(load_result, {"scenario": "x", "runs": []}).wanted == "at least one entry"
+    twice = fault_of(load_result, {"scenario": "x", "runs": [_SOUND, _SOUND]})
+    assert (twice.path, twice.found) == ("runs[1]", '"gpumax, seed 1, on 8 GPUs" again, first at [0]')
+    assert len(load_result({"scenario": "x", "runs": [_SOUND, {**_SOUND, "finished": False}]}).runs) == 2
+
+
+def test_impossible_figures_are_told_with_all_other_faults() -> None:
+    """Nobody has to mend a file twice."""
+    run = {**_SOUND, "seed": "one", "stuck": 5, "wait_s": {"p50": "x", "p90": 2, "p99": 1}}
+    assert [fault.path for fault in faults_of(load_result, {"scenario": "x", "runs": [run]})] == [
+        "runs[0].seed",
+        "runs[0].wait_s.p50",
+        "runs[0].wait_s.p99",
+        "runs[0].stuck",
+    ]
+
+
 def test_another_version_is_refused() -> None:
     """By its name."""
-    assert "gpumax/v1" in fault_of(load_result, {"version": "gpumax/v9", "scenario": "x", "runs": []}).wanted
+    assert (
+        "gpumax/v1"
+        in fault_of(load_result, {"version": "gpumax/v9", "scenario": "x", "runs": [_SOUND]}).wanted
+    )

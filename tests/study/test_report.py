@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from formats.test_result import RESULTS
-from gpumax.model.study import Arrived, Result, Run
+from gpumax.errors import Refused
+from gpumax.model.study import Arrived, Effort, Failed, Result, Run
 from gpumax.study.merge import merged
 from gpumax.study.report import page, plots
 from gpumax.study.report.figures import tables
@@ -242,6 +243,14 @@ def test_what_would_mislead_is_said_before_the_figures() -> None:
     assert "Read with care" not in text_of(Result("x", (sound,)))
 
 
+def test_work_that_was_done_again_is_no_use_unsaid() -> None:
+    """GPUs that do lost work again are at work, too: the table, and the picture of use, say so. Where nothing was lost, nothing is said."""
+    text = text_of(REPLAYED)
+    assert "at work counts work that was done again and restarts, too: 0.07 % under gpumax" in text.lower()
+    assert "what was asked for and ran, work that was done again included" in text
+    assert "done again and restarts" not in text_of(Result("x", REPLAYED.runs[:2]))
+
+
 def test_rows_that_were_left_out_are_counted_and_shown() -> None:
     """The first of them, with what was found and wanted."""
     text = text_of(REPLAYED)
@@ -342,3 +351,26 @@ def test_results_go_into_one_report() -> None:
     assert both.runs == SIZES.runs
     assert (both.scenario, both.unfinished) == ("a + b", 1)
     assert both.command.splitlines() == ["gpumax simulate a.yaml", "gpumax simulate b.yaml"]
+
+
+def test_a_run_that_stands_in_several_results_counts_once() -> None:
+    """However long deciding took: so do the rows that were left out, and runs that broke or are missing."""
+    again = Result("a", SIZES.runs[4:], bad_rows=3, failed=(Failed("fgd", 1, "no nodes"),), unfinished=1)
+    slower = tuple(msgspec.structs.replace(run, scheduler=Effort(1, 9.0, 9.0)) for run in again.runs)
+    both = merged((again, msgspec.structs.replace(again, runs=slower)))
+    assert (both.runs, both.bad_rows, both.failed, both.unfinished) == (again.runs, 3, again.failed, 1)
+    more = merged((again, Result("a", SIZES.runs, bad_rows=3)))
+    assert more.runs == (*SIZES.runs[4:], *SIZES.runs[:4])
+    assert more.bad_rows == 3
+
+
+def test_runs_that_differ_and_should_not_are_no_one_study() -> None:
+    """One policy, one seed, equally many GPUs and other figures: their mean would be a figure of nothing."""
+    (run,) = SIZES.runs[:1]
+    other = msgspec.structs.replace(run, makespan_s=1.0)
+    with pytest.raises(
+        Refused, match="static-backfill, seed 42, on 2,816 GPUs stands in these results twice"
+    ):
+        merged((Result("a", (run,)), Result("b", (other,))))
+    stopped = msgspec.structs.replace(other, finished=False)
+    assert merged((Result("a", (run,)), Result("b", (stopped,)))).runs == (run, stopped)

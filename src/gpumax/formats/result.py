@@ -7,8 +7,9 @@ from typing import Final, get_args
 import msgspec
 
 from gpumax.formats.parsed import LineOf
+from gpumax.formats.result_sense import falling, queues_once, runs_once, sensible, too_large, too_many
 from gpumax.formats.scalars import Choice, Flag, Real, Text, Whole
-from gpumax.formats.shape import Bad, Field, Map, Object, Rows, bad_file
+from gpumax.formats.shape import Bad, Field, Map, Object, Rows, Then, bad_file
 from gpumax.formats.snapshot import VERSION
 from gpumax.formats.text import one_document
 from gpumax.model.study import (
@@ -31,8 +32,11 @@ from gpumax.model.workload import Document
 _TEXT: Final = Text(r"[\s\S]*", "text", most=100_000)
 _AMOUNT: Final = Real()
 _AMOUNTS: Final = Rows(_AMOUNT)
+# Sums of what was rounded may end a little above one.
+_PART: Final = Real(most=1.000001, wanted="a part, 0 to 1")
+_PARTS: Final = Rows(_PART)
 _COUNT: Final = Whole()
-_PERCENT: Final = Map(Text(r"[0-9]+", "a whole number of percent", most=4), _AMOUNT, most=10_000)
+_PERCENT: Final = Map(Text(r"[0-9]+", "a whole number of percent", most=4), _PART, most=10_000)
 
 _ARRIVED: Final = Object(
     "Arrived",
@@ -41,14 +45,15 @@ _ARRIVED: Final = Object(
         "gpu_hours": Field(_AMOUNT, "Their durations times the devices that they asked for.", required=True),
         "never": Field(_COUNT, "How many of them no empty cluster could hold."),
     },
-    Arrived,
+    sensible(Arrived, too_large),
     about="What there was to do.",
+    clash=too_large,
 )
 _USE: Final = Object(
     "Use",
     {
-        "requested": Field(_AMOUNT, "What was asked for and ran.", required=True),
-        "allocated": Field(_AMOUNT, "Devices of which anything was held.", required=True),
+        "requested": Field(_PART, "What was asked for and ran.", required=True),
+        "allocated": Field(_PART, "Devices of which anything was held.", required=True),
     },
     Use,
     about="Parts of the GPUs of the cluster times the window.",
@@ -62,8 +67,9 @@ _SPREAD: Final = Object(
         "p99": Field(_AMOUNT, "99 % of them."),
         "max": Field(_AMOUNT, "The longest."),
     },
-    Spread,
+    sensible(Spread, falling),
     about="A distribution, in seconds.",
+    clash=falling,
 )
 _MOVED: Final = Object(
     "Moved",
@@ -96,9 +102,9 @@ _QUEUE: Final = Object(
 _SERIES: Final = Object(
     "Series",
     {
-        "step_s": Field(_AMOUNT, "How long a step is, in seconds.", required=True),
-        "requested": Field(_AMOUNTS, "What was asked for and ran, as a part of the GPUs."),
-        "allocated": Field(_AMOUNTS, "Devices of which anything was held, as a part of the GPUs."),
+        "step_s": Field(Real(0.001), "How long a step is, in seconds.", required=True),
+        "requested": Field(_PARTS, "What was asked for and ran, as a part of the GPUs."),
+        "allocated": Field(_PARTS, "Devices of which anything was held, as a part of the GPUs."),
         "waiting": Field(_AMOUNTS, "Workloads that waited."),
     },
     Series,
@@ -119,7 +125,7 @@ _RUN: Final = Object(
     {
         "policy": Field(_TEXT, "Who decided.", required=True),
         "seed": Field(Whole(), "Where chance began.", required=True),
-        "gpus": Field(_COUNT, "GPUs of the cluster.", required=True),
+        "gpus": Field(Whole(1), "GPUs of the cluster.", required=True),
         "arrived": Field(_ARRIVED, "What there was to do.", required=True),
         "use": Field(_USE, "What the GPUs did.", required=True),
         "wait_s": Field(_SPREAD, "All time in which not every task of a workload had room, in seconds."),
@@ -127,16 +133,14 @@ _RUN: Final = Object(
         "makespan_s": Field(_AMOUNT, "From the first arrival to the last end, in seconds."),
         "evictions": Field(_MOVED, "Tasks that were evicted, by cause."),
         "lost": Field(
-            _AMOUNT, "Part of the served GPU time that went into repeating lost work, and into restarts."
+            _PART, "Part of the served GPU time that went into repeating lost work, and into restarts."
         ),
-        "jain": Field(
-            _AMOUNT, "Fairness over what queues got of the smaller of demand and quota: 1 is equal."
-        ),
+        "jain": Field(_PART, "Fairness over what queues got of the smaller of demand and quota: 1 is equal."),
         "violations": Field(
             _COUNT,
             "Moments at which a queue within its quota waited though others ran over theirs, beyond grace.",
         ),
-        "queues": Field(Rows(_QUEUE), "One row a queue."),
+        "queues": Field(Then(Rows(_QUEUE), queues_once), "One row a queue."),
         "allocation": Field(
             _PERCENT, "Inflate: by percent arrived, the part of the GPUs that was allocated."
         ),
@@ -152,14 +156,15 @@ _RUN: Final = Object(
         ),
         "scheduler": Field(_EFFORT, "What deciding cost."),
         "jain_due": Field(
-            _AMOUNT,
+            _PART,
             "The same fairness, with nothing counted that a queue got beyond the smaller of demand and quota.",
         ),
         "stuck": Field(_COUNT, "Workloads that had not ended when nothing could happen any more."),
         "rule_breaks": Field(_COUNT, "How often a decision of gpumax broke a rule of its policy."),
     },
-    Run,
+    sensible(Run, too_many),
     about="What came of the scenario under one policy and seed.",
+    clash=too_many,
 )
 _BAD_ROW: Final = Object(
     "BadRow",
@@ -191,7 +196,11 @@ RESULT: Final = Object(
         "protocol": Field(Choice(get_args(Protocol)), "How it was played. Unset: replay."),
         "gpumax": Field(_TEXT, "The version of the program."),
         "command": Field(_TEXT, "The line that makes it again."),
-        "runs": Field(Rows(_RUN), "What came of it, one row a policy and seed.", required=True),
+        "runs": Field(
+            Then(Rows(_RUN, least=1), runs_once),
+            "What came of it, one row a policy, a seed and a size of the cluster.",
+            required=True,
+        ),
         "failed": Field(Rows(_FAILED), "Runs that broke."),
         "unfinished": Field(_COUNT, "How many runs are missing because the study was stopped."),
         "bad_rows": Field(_COUNT, "How many rows of the traces were left out."),

@@ -126,18 +126,27 @@ class Whole:
 
 
 class Real:
-    """A finite number that is not negative."""
+    """A finite number in a range, not negative."""
+
+    def __init__(self, least: float = 0, most: float = LARGEST, wanted: str = "") -> None:
+        self._least = least
+        self._most = most
+        self._wanted = wanted or f"a number, {least:g} to {most}"
 
     def read(self, value: object) -> float:
         """The number."""
         # Not a number is in no range.
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST:
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self._least <= value <= self._most
+        ):
             return float(value)
-        raise wrong(value, f"a number, 0 to {LARGEST}")
+        raise wrong(value, self._wanted)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number."""
-        return {"type": "number", "minimum": 0, "maximum": LARGEST}
+        return {"type": "number", "minimum": self._least, "maximum": self._most}
 
 
 class Choice:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,13 +16,26 @@ if TYPE_CHECKING:
     from gpumax.model.study import Result
 
 FORMATS: Final = ("table", "json", "html")
+_FILES: Final = ("result.json", "report.html")
 _SHARP: Final = 3
 """Points of a PNG for each point of its drawing: good for print."""
 
 
-def prepare(folders: Iterable[Path | None]) -> None:
+class Named(click.Path):
+    """The path of something. An empty one, as of a variable that is unset, would be the directory that one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("an empty name; `.` is the directory that you are in", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def prepare(out: Path | None, plots: Path | None) -> None:
     """Make the folders, so that what can't be written is told before hours of work."""
-    for folder in filter(None, folders):
+    for folder, names in ((out, _FILES), (plots, ())):
+        if folder is None:
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
@@ -34,6 +46,10 @@ def prepare(folders: Iterable[Path | None]) -> None:
             ) from None
         if not os.access(folder, os.W_OK | os.X_OK):
             raise Refused(f"can't write into {folder}: permission denied")
+        # What pictures there will be is known when they are drawn.
+        for file in (*(folder / name for name in names), *(() if names else folder.glob("*.svg"))):
+            if file.is_dir():
+                raise Refused(f"{file} is a directory; a file of that name is to be written")
 
 
 def show(result: Result, format_: str) -> None:
@@ -41,6 +57,7 @@ def show(result: Result, format_: str) -> None:
     # Late, because the command line must start without all that draws.
     from gpumax.formats.result import encode_result
     from gpumax.study.report import page
+    from gpumax.study.report.figures import again
     from gpumax.study.report.groups import groups
     from gpumax.study.report.headline import headline
     from gpumax.study.report.lacking import notes
@@ -52,8 +69,9 @@ def show(result: Result, format_: str) -> None:
     elif result.runs:
         found = groups(result)
         click.echo(_table(result))
-        for note in notes(found) if result.protocol == "replay" else ():
-            say(clean(f"note: {note}"))
+        if result.protocol == "replay":
+            for note in (*notes(found), *filter(None, (again(found),))):
+                say(clean(f"note: {note}"))
         say(clean(headline(result, found)))
 
 
@@ -63,9 +81,10 @@ def keep(result: Result, out: Path | None, plots: Path | None) -> None:
     from gpumax.study import report
 
     if out is not None:
-        write_whole(out / "result.json", encode_result(result))
-        write_whole(out / "report.html", report.page(result).encode())
-        say(f"wrote {out / 'result.json'} and {out / 'report.html'}")
+        data, drawn = (out / name for name in _FILES)
+        write_whole(data, encode_result(result))
+        write_whole(drawn, report.page(result).encode())
+        say(f"wrote {data} and {drawn}")
     if plots is not None:
         _pictures(result, plots)
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from gpumax.model.study import Result, Run
 from gpumax.study.report.evictions import total
-from gpumax.study.report.words import count, duration, percent
+from gpumax.study.report.groups import Group
+from gpumax.study.report.words import count, duration, listed, percent
 
 
 class Column(NamedTuple):
@@ -28,8 +29,8 @@ class Table(NamedTuple):
 
 _WORK: Final = Table(
     "Work and use",
-    "GPU hours are durations times GPUs asked for. At work: what was asked for and ran, as a part of all GPUs over the window; held: "
-    "GPUs of which anything was held.",
+    "GPU hours are durations times GPUs asked for. At work: what was asked for and ran, as a part of all GPUs over the window, work that "
+    "was done again included; held: GPUs of which anything was held.",
     (
         Column("GPUs", lambda run: count(run.gpus)),
         Column("workloads", lambda run: count(run.arrived.workloads)),
@@ -116,6 +117,12 @@ GLANCE: Final = (
     Column("Jain", lambda run: f"{run.jain:.3f}"),
 )
 """What is looked at first."""
+
+
+def again(found: Sequence[Group]) -> str:
+    """What of the GPU time at work was spent on work that had been done before, in words; empty where nothing was."""
+    each = [f"{percent(group.mean.lost)} under {group.label}" for group in found if group.mean.lost]
+    return f"at work counts work that was done again and restarts, too: {listed(each)}" if each else ""
 
 
 def tables(result: Result) -> tuple[Table, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from gpumax.model.study import Result, Run
-from gpumax.study.report.figures import Column, glance, tables
+from gpumax.study.report.figures import Column, again, glance, tables
 from gpumax.study.report.groups import Group, groups
 from gpumax.study.report.headline import headline
 from gpumax.study.report.picture import NARROW, WIDE, Picture, colors
@@ -113,13 +113,11 @@ def _glance(result: Result, found: Sequence[Group]) -> Iterator[str]:
         palette = colors(found)
         rows = [(group.label, group.mean, palette[group.policy]) for group in found]
         note = "Means of all seeds. " if any(len(group.runs) > 1 for group in found) else ""
-        body = _table(
-            glance(result),
-            rows,
-            f"{note}At work: what was asked for and ran, as a part of all GPUs."
-            if result.protocol == "replay"
-            else note,
-        )
+        if result.protocol == "replay":
+            repeated = again(found)
+            note += "At work: what was asked for and ran, as a part of all GPUs."
+            note += f" {repeated[0].upper()}{repeated[1:]}." if repeated else ""
+        body = _table(glance(result), rows, note)
         yield f'<section class="whole"><h2>At a glance</h2>{body}</section>'
 
 

@@ -25,7 +25,8 @@ def use_over_time(found: Sequence[Group]) -> Picture | None:
     return Picture(
         "use",
         finding(found),
-        "GPUs at work over time, as a part of all: what was asked for and ran. "
+        "GPUs at work over time, as a part of all: what was asked for and ran"
+        + (", work that was done again included. " if any(group.mean.lost for group in shown) else ". ")
         + ("The thin line is all GPUs of which anything was held. " if any(map(_apart, shown)) else "")
         + "The figure behind each name is the mean over the window of the study"
         + (

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from gpumax.apps.cli.output import clean, say
-from gpumax.apps.cli.study_files import FORMATS, keep, prepare, show
+from gpumax.apps.cli.study_files import FORMATS, Named, keep, prepare, show
 from gpumax.errors import Refused
 
 if TYPE_CHECKING:
+    from gpumax.model.node import Node
     from gpumax.model.study import Result, Scenario
 
-_FOLDER = click.Path(path_type=Path)
+Value = TypeVar("Value")
+
+_PATH = Named(path_type=Path)
 _SEEDS = click.IntRange(0, (1 << 32) - 1)
 
 
@@ -45,9 +49,9 @@ def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: 
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--out", type=_FOLDER, metavar="DIR", help="Write result.json and report.html into it.")
-@click.option("--plots", type=_FOLDER, metavar="DIR", help="Write each picture of the report into it.")
+@click.argument("scenario", type=_PATH)
+@click.option("--out", type=_PATH, metavar="DIR", help="Write result.json and report.html into it.")
+@click.option("--plots", type=_PATH, metavar="DIR", help="Write each picture of the report into it.")
 @click.option(
     "--policy", "policies", multiple=True, metavar="NAME", shell_complete=_policies,
     help="Instead of the scenario's policies; repeatable.",
@@ -89,9 +93,10 @@ def simulate(
     from gpumax.apps.cli.progress import shown
     from gpumax.study.load import load_scenario
     from gpumax.study.run import WHOLE, run_study, turns
-    from gpumax.study.scale import scaled
 
-    prepare((out, plots))
+    prepare(out, plots)
+    policies, seeds = _once("--policy", policies), _once("--seed", seeds)
+    scales = _once("--scale", scales)
     found = _chosen(load_scenario(scenario, on_bad_row=on_bad_row), policies, seeds)  # type: ignore[arg-type]
     _tell_bad(found)
     options = [
@@ -102,18 +107,17 @@ def simulate(
     ]
     command = shlex.join(["gpumax", "simulate", str(scenario), *options])
     # As it is written: 0.1 is a tenth, not its binary neighbour.
-    parts = tuple(dict.fromkeys(Fraction(repr(scale)) for scale in scales)) or (WHOLE,)
-    for part in parts:
-        scaled(found, part)
+    parts = tuple(Fraction(repr(scale)) for scale in scales) or (WHOLE,)
+    _check_sizes(found, parts)
     with _stoppable(), shown(turns(found, parts)) as watch:
         result = run_study(found, scales=parts, jobs=jobs, watch=watch, command=command)
     _finish(context, result, out, plots, format_)
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULT...")
-@click.option("--out", type=_FOLDER, metavar="DIR", help="Write result.json and report.html into it.")
-@click.option("--plots", type=_FOLDER, metavar="DIR", help="Write each picture of the report into it.")
+@click.argument("results", nargs=-1, required=True, type=_PATH, metavar="RESULT...")
+@click.option("--out", type=_PATH, metavar="DIR", help="Write result.json and report.html into it.")
+@click.option("--plots", type=_PATH, metavar="DIR", help="Write each picture of the report into it.")
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="table", help="How to print it; unset: table."
 )
@@ -124,11 +128,44 @@ def report(results: tuple[Path, ...], out: Path | None, plots: Path | None, form
     """
     from gpumax.formats.result import load_result
     from gpumax.study.merge import merged
+    from gpumax.study.report.words import plural
 
-    found = merged([load_result(path / "result.json" if path.is_dir() else path) for path in results])
-    prepare((out, plots))
+    each = [load_result(path / "result.json" if path.is_dir() else path) for path in results]
+    found = merged(each)
+    if twice := sum(len(result.runs) for result in each) - len(found.runs):
+        verbs = (
+            "stands in several of the results; it" if twice == 1 else "stand in several of the results; each"
+        )
+        say(f"{plural(twice, 'run')} {verbs} counts once")
+    prepare(out, plots)
     show(found, format_)
     keep(found, out, plots)
+
+
+def _once(option: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Each value once; what was named again is told."""
+    for value, times in Counter(values).items():
+        if times > 1:
+            named = f"{value:g}" if isinstance(value, float) else clean(str(value))
+            often = "twice" if times == 2 else f"{times} times"
+            say(f"{option} {named} is named {often}; it is played once")
+    return tuple(dict.fromkeys(values))
+
+
+def _check_sizes(scenario: Scenario, parts: tuple[Fraction, ...]) -> None:
+    """Refused where a part is no node, or makes a cluster of the same size as another: reports would take them for one."""
+    from gpumax.study.scale import scaled
+
+    def gpus(nodes: Iterable[Node]) -> int:
+        return sum(len(node.devices) for node in nodes)
+
+    first: dict[int, Fraction] = {}
+    for part in parts:
+        size = gpus(scaled(scenario, part).nodes)
+        if (before := first.setdefault(size, part)) != part:
+            raise Refused(
+                f"--scale {float(before):g} and {float(part):g} both make {size:,} of {gpus(scenario.nodes):,} GPUs; name one of them"
+            )
 
 
 def _chosen(scenario: Scenario, policies: tuple[str, ...], seeds: tuple[int, ...]) -> Scenario:

@@ -24,7 +24,8 @@ from gpumax.apps.cli.output import (
     terminal_width,
 )
 from gpumax.apps.cli.plot import plot
-from gpumax.errors import Refused
+from gpumax.apps.cli.study_files import Named
+from gpumax.errors import GpumaxError, Refused
 
 if TYPE_CHECKING:
     from gpumax.model.trace import Trace
@@ -94,7 +95,7 @@ def _source_options(command: Command) -> Command:
             "--format", "format_", type=click.Choice(FORMATS), metavar="NAME",
             help=f"What the file is; unset: as its beginning tells. One of {', '.join(FORMATS)}.",
         ),
-        click.argument("file", metavar="FILE", type=click.Path(allow_dash=True)),
+        click.argument("file", metavar="FILE", type=Named(path_type=str)),
     ):  # fmt: skip
         command = add(command)
     return command
@@ -240,7 +241,12 @@ _SIZES: Final = (
 @trace.command("convert", short_help="Write one as a CSV.")
 @_source_options
 @click.option(
-    "-o", "--out", default="-", metavar="FILE", help="Where to; unset: standard output. .gz is packed."
+    "-o",
+    "--out",
+    type=Named(path_type=str),
+    default="-",
+    metavar="FILE",
+    help="Where to; unset: standard output. .gz is packed.",
 )
 def convert_command(
     file: str, format_: str | None, columns: dict[str, str], between: tuple[int, int] | None,
@@ -272,10 +278,14 @@ def _written(out: str) -> Iterator[TextIO]:
     import io
 
     try:
-        with Path(out).open("wb") as raw:
-            # Without a moment in it: equal traces make equal files.
-            packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if out.endswith(".gz") else raw
-            with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-                yield text
+        raw = Path(out).open("wb")  # noqa: SIM115 - opening is one thing, writing another
     except OSError as error:
-        raise Refused(f"{out} can't be written ({error.strerror or error})") from None
+        raise Refused(f"can't write {out}: {(error.strerror or str(error)).lower()}") from None
+    try:
+        # Without a moment in it: equal traces make equal files.
+        packed = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if out.endswith(".gz") else raw
+        with raw, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
+            yield text
+    except OSError as error:
+        # No fault of whoever named the file: as where standard output can't be written.
+        raise GpumaxError(f"can't write {out}: {(error.strerror or str(error)).lower()}") from None

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from gpumax.apps.cli.output import Column, Item, clean, emit_document, number, say, table
 from gpumax.apps.cli.patient import Patient
+from gpumax.apps.cli.study_files import Named
 
 if TYPE_CHECKING:
     from gpumax.model.whatif import Difference, Found, Pair, Try
@@ -29,7 +30,7 @@ def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: 
     "--from",
     "source",
     required=True,
-    type=click.Path(path_type=Path),
+    type=Named(path_type=Path),
     metavar="JOURNAL|SCENARIO",
     help="The work: a scenario file, a journal, or a server's data directory.",
 )
