@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from gpumax.policy.ask import size
 from gpumax.policy.branch import Branch, grown, scoped, sign
@@ -40,7 +41,7 @@ class Aparts:
         if not scoped(chunk):
             return None
         # Those to whom it is tied are looked at by themselves.
-        chunk = [want._replace(ask=want.ask.plain) for want in chunk]
+        chunk = [replace(want, ask=want.ask.plain) for want in chunk]
         key = sign(chunk)
         if key not in self._known:
             self._known[key] = apart(self._world, chunk, Ledger(self._world.nodes))
@@ -57,9 +58,9 @@ def apart(world: World, chunk: list[Want], empty: Ledger) -> Apart | None:
     ledger = world.ledger if possible else empty
     for branch in branches:
         assert branch.scope is not None
-        alone = [want._replace(scope=_alone(branch.scope)) for want in branch.everyone()]
+        alone = [replace(want, scope=_alone(branch.scope)) for want in branch.everyone()]
         scope = alone[0].scope
-        alone = [want._replace(scope=scope) for want in alone]
+        alone = [replace(want, scope=scope) for want in alone]
         if Placer(world.fits, world.scores).place(ledger.copy(), alone) is None:
             return _Lack(world, ledger, branch.scope, alone, possible).tell()
     needs = f"needs {chunk_words(chunk)}; what has to stand together fits part by part, but not all at once"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
@@ -11,8 +13,11 @@ from gpumax.policy.minimum import NOBODY, joining, task_key
 from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector
 
+PRESENT: Final = ACTIVE | {"succeeded"}
+"""States that count for a gang's minimum."""
 
-class Want(NamedTuple):
+
+class Want(Struct, frozen=True, gc=False):
     """A task that is to be placed, what it asks, and what it counts in its queue until it is placed.
 
     scope: the narrowest of those in which it has to stand, or wishes to.
@@ -24,7 +29,7 @@ class Want(NamedTuple):
     scope: Scope | None = None
 
 
-class Spot(NamedTuple):
+class Spot(Struct, frozen=True, gc=False):
     """Where a task goes: what it will hold, and the tasks that have to leave first."""
 
     want: Want
@@ -144,11 +149,8 @@ def _told_apart(workload: Workload, wants: list[Want]) -> tuple[list[Want], list
 
 def present(workload: Workload) -> dict[str, int]:
     """How many tasks of each group count for its minimum: those that run and those that are done."""
-    present: dict[str, int] = {}
-    for task in workload.tasks:
-        if task.state in ACTIVE or task.state == "succeeded":
-            present[task.group] = present.get(task.group, 0) + 1
-    return present
+    here = [task.group for task in workload.tasks if task.state in PRESENT]
+    return {group: here.count(group) for group in dict.fromkeys(here)}
 
 
 def total(wants: list[Want]) -> Vector:

@@ -9,9 +9,10 @@ others to leave is nobody else's.
 from __future__ import annotations
 
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from gpumax.model.workload import DeviceAsk, DeviceShare
 from gpumax.policy.crowd import Crowd
@@ -28,7 +29,7 @@ FEW: Final = 6
 """Rows up to which one look a row is faster than one at all of them."""
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together.
 
     slices: of sliced devices, (column, profile, count); what they cost stands in `devices`, too. tied: to other tasks.
@@ -80,7 +81,7 @@ def _together(helds: list[Held]) -> Held:
     return Held("", helds[0].row, gpu, cpu, memory, tuple(extended.items()), tuple(devices.items()), slices)
 
 
-class View(NamedTuple):
+class View(Struct, frozen=True, gc=False):
     """For one device ask, a row a node: how many devices fit, and the least that a shared one of them has free."""
 
     fitting: Ints

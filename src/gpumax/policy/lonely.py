@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from gpumax.model.workload import Affinity, Expression, TaskTerm
 from gpumax.policy.gang import Want
 from gpumax.policy.gather import brought, needy, tied
@@ -54,7 +56,7 @@ class Lonelies:
                 message = f"{_needs([want])}; no node that may take it has the label {listed(keys)}, so it can never start"
                 return Lonely(False, False, message, world.fits.reasons(world.ledger.later, want.ask))
         # Whoever it needs may come; those who are placed together keep each other away for ever.
-        aloof = [want._replace(ask=world.asks.aloof(want.ask)) for want in chunk]
+        aloof = [replace(want, ask=world.asks.aloof(want.ask)) for want in chunk]
         if self._empty is None:
             self._empty = Ledger(world.nodes, world.ties)
         if len(chunk) > 1 and not self._fits(self._empty.copy(), aloof):
@@ -62,7 +64,7 @@ class Lonelies:
                 f"{_needs(chunk)}; even on empty nodes they can't all be so far apart, so it can never start"
             )
             return Lonely(True, False, message, world.fits.reasons(world.ledger.later, chunk[0].ask))
-        alone = [want._replace(ask=want.ask.plain) for want in chunk]
+        alone = [replace(want, ask=want.ask.plain) for want in chunk]
         if not self._fits(world.ledger.copy(), alone):
             return None
         return self._tell(chunk)

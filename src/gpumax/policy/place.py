@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from msgspec.structs import replace
 
 from gpumax.policy.ask import Ask, Choices, alternatives, size
 from gpumax.policy.branch import scoped, sign
@@ -256,7 +257,7 @@ def promise(ledger: Ledger, want: Want, choice: int, row: int, *, loose: bool = 
     """Place a task on a node that has room for it once others have left."""
     spot = _spot(ledger, want, choice, row, later=True, loose=loose)
     ledger.promise(spot.held)
-    return spot._replace(after=awaited(ledger, spot.held))
+    return replace(spot, after=awaited(ledger, spot.held))
 
 
 def _spot(ledger: Ledger, want: Want, choice: int, row: int, *, later: bool, loose: bool) -> Spot:

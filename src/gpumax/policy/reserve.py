@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec.structs import replace
+
 from gpumax.policy.admit import barrier
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept, exceeds
@@ -180,7 +182,7 @@ def _taken(ledger: Ledger, spot: Spot) -> Spot:
         ledger.hold(spot.held)
         return spot
     ledger.promise(spot.held)
-    return spot._replace(after=awaited(ledger, spot.held))
+    return replace(spot, after=awaited(ledger, spot.held))
 
 
 def _earliest(world: World, gang: Gang) -> Kept | None:

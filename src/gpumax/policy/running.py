@@ -154,12 +154,17 @@ class _Holder:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._nodes = ledger.nodes
+        self._row_of = ledger.nodes.row_of
         self._sliced = bool(ledger.nodes.sliced.by_row)
         self._ties = None if ledger.now.crowd is None else ledger.now.crowd.ties
+        self._plain = not self._sliced and self._ties is None
 
     def held(self, workload: Workload, task: Task) -> Held:
         """What a task holds of its node."""
-        request, row = task.request, self._nodes.row_of[task.node or ""]
+        request, row = task.request, self._row_of[task.node or ""]
+        if self._plain and not task.devices and not request.gpu and not request.extended:
+            # As most tasks of large clusters are.
+            return Held(task.name, row, 0, request.cpu_milli, request.memory_mib, (), ())
         slices = self._slices(task, row) if self._sliced else ()
         if slices:
             devices = costs(slices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask, size
@@ -46,7 +47,7 @@ class Lacks:
         asks = tuple([want.ask.plain for want in chunk])
         known = self._known.get(asks)
         if known is None:
-            plain = [want._replace(scope=None, ask=want.ask.plain) for want in chunk]
+            plain = [replace(want, scope=None, ask=want.ask.plain) for want in chunk]
             known = self._known[asks] = self._measure(plain)
         return known
 

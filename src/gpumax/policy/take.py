@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from gpumax.model.decision import Cause, Eviction
 from gpumax.policy.allocate import allocate
@@ -314,7 +315,7 @@ class _Taking:
 def _waiting_anew(ledger: Ledger, spots: list[Spot], spared: set[str]) -> list[Spot]:
     """The spots when these tasks stay after all: nobody waits for them."""
     return [
-        spot if spared.isdisjoint(spot.after) else spot._replace(after=awaited(ledger, spot.held))
+        spot if spared.isdisjoint(spot.after) else replace(spot, after=awaited(ledger, spot.held))
         for spot in spots
     ]
 

@@ -45,7 +45,7 @@ class Part:
         if len(tasks) == 1:
             held = world.held[tasks[0].name]
             self.helds = [held]
-            _, _, gpu, cpu, memory, *_ = held
+            gpu, cpu, memory = held.gpu, held.cpu, held.memory
         else:
             self.helds = [world.held[task.name] for task in tasks]
             gpu, cpu, memory = summed(self.helds)

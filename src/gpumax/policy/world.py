@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gpumax.model.decision import Eviction, Hold
 from gpumax.model.slices import milli
 from gpumax.model.snapshot import Snapshot
@@ -41,8 +43,7 @@ class World:
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
-        # Whether anybody was promised what others leave.
-        self.promises = any(task.promised for workload in snapshot.workloads for task in workload.tasks)
+        self.promises = False  # whether anybody who waits was promised what others leave
         self.held = settle(snapshot, self.ledger, self.tree)  # by task, what each holds
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
@@ -88,6 +89,7 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
+            self.promises = self.promises or any([task.promised for task in pending])
             wants = self.wants(workload, pending)
             wanted.setdefault(account, []).extend(wants)
             self.waiting.append(Gang(workload, account, wants))
@@ -99,7 +101,7 @@ class World:
         wants = [self._want(workload, task) for task in pending]
         inside = scopes(workload, self.domains, self.nodes.row_of)
         if inside is not None:
-            wants = [want._replace(scope=inside.get(want.task.name)) for want in wants]
+            wants = [replace(want, scope=inside.get(want.task.name)) for want in wants]
         return wants
 
     def _want(self, workload: Workload, task: Task) -> Want:
@@ -147,7 +149,7 @@ class World:
         return self._counted(want, ask, self._milli_of(ask.gpu[0], ask))
 
     def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
-        return want._replace(ask=ask, amounts=(milli, ask.cpu, ask.memory))
+        return replace(want, ask=ask, amounts=(milli, ask.cpu, ask.memory))
 
     def timed(self) -> list[Workload]:
         """The work of which it is known how long it runs at most."""
