@@ -1,0 +1,1 @@
+"""Kubernetes: pods of a cluster are tasks, what owns them are workloads."""

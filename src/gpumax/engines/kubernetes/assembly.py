@@ -1,0 +1,350 @@
+"""Objects of the API become a snapshot, and stay one: work grows with what changed, not with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec.structs import replace
+
+from gpumax.engines.kubernetes.devices import Shares, hand_out
+from gpumax.engines.kubernetes.foreign import held, without
+from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, find
+from gpumax.engines.kubernetes.grouping.kinds import KINDS
+from gpumax.engines.kubernetes.nodes import NodeRead, read_node
+from gpumax.engines.kubernetes.queues import QueueRead, read_queue
+from gpumax.engines.kubernetes.settings import Around
+from gpumax.engines.kubernetes.tasks import read_task, state_of
+from gpumax.engines.kubernetes.topologies import read_topology
+from gpumax.engines.kubernetes.views import Document, NodeObject, Owner, Pod
+from gpumax.engines.kubernetes.workloads import Member, WorkloadRead, read_workload
+from gpumax.errors import Fault
+from gpumax.model.node import Node
+from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Policy, Snapshot, Topology
+from gpumax.model.workload import HOLDING, Task, Workload
+
+T = TypeVar("T")
+SCHEDULER: Final = "gpumax"
+"""The name by which pods ask for us."""
+
+
+class Assumed(NamedTuple):
+    """A place that was decided and is not seen yet."""
+
+    node: str
+    shares: Shares
+
+
+class Assembly:
+    """What is known of a cluster, object by object, and the snapshot that it comes to.
+
+    Rows of the snapshot stay the same objects until something about them changes.
+    """
+
+    def __init__(self, scheduler: str = SCHEDULER, kinds: Kinds = KINDS) -> None:
+        self._scheduler = scheduler
+        self._kinds = kinds
+        self._nodes: dict[str, NodeRead] = {}
+        self._queues: dict[str, QueueRead] = {}
+        self._topologies: dict[str, Topology] = {}
+        self._gangs: dict[str, Document] = {}
+        self._classes: dict[str, int] = {}
+        self._spaces: dict[str, str] = {}
+        self._owners: dict[str, Document | None] = {}
+        self._pods: dict[str, Pod] = {}  # ours, by task name
+        self._waiting: dict[str, Missing] = {}  # ours whose owners aren't known yet
+        self._memberships: dict[str, Membership] = {}
+        self._members: dict[str, dict[str, Member]] = {}  # by workload, then task
+        self._others: dict[str, dict[str, Task]] = {}  # of others, by node, then task
+        self._at: dict[str, str] = {}  # of others: on which node
+        self._assumed: dict[str, Assumed] = {}
+        self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
+        self._reads: dict[str, WorkloadRead] = {}
+        self._rows: dict[str, Workload] = {}
+        self._holders: dict[str, set[str]] = {}  # workloads that hold room, by node
+        self._left: dict[str, Node] = {}  # what is left of each node for us
+        self._stirred: set[str] = set()  # workloads to be read anew
+        self._moved: set[str] = set()  # nodes to be looked at anew
+        self._sorted: tuple[tuple[Node, ...], tuple[Queue, ...], tuple[Workload, ...]] | None = None
+
+    # What is seen
+
+    def see_node(self, name: str, view: NodeObject | None) -> None:
+        """A node as it is now; None where it is gone."""
+        if view is None:
+            self._nodes.pop(name, None)
+        else:
+            read = read_node(view)
+            # Its heartbeat changes an object every few seconds, and nothing here.
+            if read == self._nodes.get(name):
+                return
+            self._nodes[name] = read
+        self._moved.add(name)
+        self._sorted = None
+
+    def see_pod(self, name: str, pod: Pod | None) -> None:
+        """A pod as it is now, by `namespace/name`; None where it is gone."""
+        if pod is None or pod.spec.scheduler_name != self._scheduler:
+            self._forget(name)
+        if pod is None:
+            self._see_other(name, None)
+        elif pod.spec.scheduler_name == self._scheduler:
+            self._see_other(name, None)
+            self._pods[name] = pod
+            if pod.spec.node_name or state_of(pod) not in ("pending", "gated"):
+                self._assumed.pop(name, None)
+            self._place(name, pod)
+        else:
+            self._see_other(name, pod)
+
+    def see_owner(self, uid: str, document: Document | None) -> None:
+        """An owner as it is now; None: it isn't there, or may not be read."""
+        known = uid in self._owners
+        if known and self._owners[uid] == document:
+            return
+        self._owners[uid] = document
+        if known:
+            names = [
+                name
+                for name, own in self._memberships.items()
+                if any(link.owner.uid == uid for link in own.chain)
+            ]
+        else:
+            names = [name for name, missing in self._waiting.items() if missing.owners[0].uid == uid]
+        for name in names:
+            self._place(name, self._pods[name])
+
+    def see_queue(self, name: str, document: Document | None) -> None:
+        """A queue's object as it is now; None where it is gone."""
+        _change(self._queues, name, None if document is None else read_queue(document))
+        self._sorted = None
+
+    def see_gang(self, name: str, document: Document | None) -> None:
+        """A gang's object, by `namespace/name`; None where it is gone."""
+        _change(self._gangs, name, document)
+        space, _, own = name.partition("/")
+        self._stirred.add(f"{space}/gang/{own}")
+
+    def see_topology(self, name: str, document: Document | None) -> None:
+        """A topology's object; None where it is gone."""
+        _change(self._topologies, name, None if document is None else read_topology(document))
+        self._stir_all()
+
+    def see_class(self, name: str, value: int | None) -> None:
+        """A priority class; None where it is gone."""
+        _change(self._classes, name, value)
+        self._stir_all()
+
+    def see_space(self, name: str, queue: str | None) -> None:
+        """The queue of a namespace whose work names none; None where it has none."""
+        _change(self._spaces, name, queue)
+        self._stir_all()
+
+    # What was decided and isn't seen yet
+
+    def assume(self, task: str, node: str, shares: Shares) -> None:
+        """The task counts as bound there until its pod says where it is, or `doubt`."""
+        self._assumed[task] = Assumed(node, shares)
+        self._given.setdefault(node, {})[task] = shares
+        self._stir(task)
+        self._moved.add(node)
+
+    def doubt(self, task: str) -> None:
+        """The place will not come true."""
+        assumed = self._assumed.pop(task, None)
+        if assumed is not None:
+            self._stir(task)
+            self._moved.add(assumed.node)
+
+    # What it comes to
+
+    @property
+    def missing(self) -> tuple[Owner, ...]:
+        """Owners without whom it can't be said what some pods are part of."""
+        return tuple({row.owners[0].uid: row.owners[0] for row in self._waiting.values()}.values())
+
+    @property
+    def faults(self) -> dict[str, tuple[Fault, ...]]:
+        """What is wrong with pods, by the name of the task."""
+        self._refresh()
+        return {name: own for read in self._reads.values() for name, own in read.faults.items()}
+
+    @property
+    def queue_faults(self) -> dict[str, tuple[Fault, ...]]:
+        """What is wrong with objects of queues, by name."""
+        return {name: read.faults for name, read in self._queues.items() if read.faults}
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """What is odd about nodes, as sentences."""
+        return tuple(line for read in self._nodes.values() for line in read.oddities)
+
+    def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
+        """The state of the cluster as it is known, what was assumed included."""
+        self._refresh()
+        if self._sorted is None:
+            self._sorted = (
+                tuple(self._left[name] for name in sorted(self._left)),
+                tuple(read.queue for _, read in sorted(self._queues.items()) if read.queue is not None),
+                tuple(self._rows[name] for name in sorted(self._rows)),
+            )
+        nodes, queues, workloads = self._sorted
+        return Snapshot(
+            now_ms,
+            nodes,
+            queues,
+            workloads,
+            policy,
+            tuple(self._topologies[name] for name in sorted(self._topologies)),
+        )
+
+    # How
+
+    def _place(self, name: str, pod: Pod) -> None:
+        """Put the pod into its workload."""
+        found = find(pod, self._owners, self._kinds)
+        before = self._memberships.pop(name, None)
+        if before is not None:
+            self._leave(name, before)
+        if isinstance(found, Missing):
+            self._waiting[name] = found
+            return
+        self._waiting.pop(name, None)
+        self._memberships[name] = found
+        self._members.setdefault(found.name, {})[name] = Member(pod, found)
+        self._stirred.add(found.name)
+
+    def _forget(self, name: str) -> None:
+        if self._pods.pop(name, None) is None:
+            return
+        self._waiting.pop(name, None)
+        self.doubt(name)
+        before = self._memberships.pop(name, None)
+        if before is not None:
+            self._leave(name, before)
+
+    def _leave(self, name: str, membership: Membership) -> None:
+        members = self._members.get(membership.name, {})
+        members.pop(name, None)
+        if not members:
+            self._members.pop(membership.name, None)
+        self._stirred.add(membership.name)
+
+    def _see_other(self, name: str, pod: Pod | None) -> None:
+        """A pod of another scheduler: it matters while it holds room."""
+        node = pod.spec.node_name if pod is not None and state_of(pod) in HOLDING else ""
+        before = self._at.get(name, "")
+        if before and before != node:
+            self._others[before].pop(name, None)
+            self._moved.add(before)
+            del self._at[name]
+        if node and pod is not None:
+            task = read_task(pod).task
+            there = self._others.setdefault(node, {})
+            if name not in there or there[name].request != task.request:
+                there[name] = task
+                self._at[name] = node
+                self._moved.add(node)
+
+    def _stir(self, task: str) -> None:
+        membership = self._memberships.get(task)
+        if membership is not None:
+            self._stirred.add(membership.name)
+
+    def _stir_all(self) -> None:
+        self._stirred.update(self._members)
+
+    def _refresh(self) -> None:
+        """Read anew what changed, and give out devices where somebody came or went."""
+        if not self._stirred and not self._moved:
+            return
+        around = Around(self._classes, self._topologies, self._spaces)
+        for name in self._stirred:
+            self._read(name, around)
+        again = set()
+        for name in self._moved:
+            again |= self._hand_out(name)
+        for name in self._stirred | again:
+            self._row(name)
+        self._stirred, self._moved, self._sorted = set(), set(), None
+
+    def _read(self, name: str, around: Around) -> None:
+        before = self._reads.pop(name, None)
+        members = self._members.get(name)
+        read = WorkloadRead(None)
+        if members:
+            read = read_workload(tuple(members.values()), around, self._gangs)
+            if read.workload is not None:
+                read = WorkloadRead(self._with_assumed(read.workload), read.faults)
+            self._reads[name] = read
+        for node in _nodes_of(before) - _nodes_of(read):
+            self._holders[node].discard(name)
+        for node in _nodes_of(read):
+            self._holders.setdefault(node, set()).add(name)
+        self._moved |= _nodes_of(before) | _nodes_of(read)
+
+    def _with_assumed(self, workload: Workload) -> Workload:
+        """The workload with tasks that are assumed to be where they were put."""
+        if not any(task.name in self._assumed for task in workload.tasks):
+            return workload
+        tasks = tuple(
+            replace(task, state="bound", node=self._assumed[task.name].node)
+            if task.name in self._assumed
+            else task
+            for task in workload.tasks
+        )
+        return replace(workload, tasks=tasks)
+
+    def _hand_out(self, name: str) -> set[str]:
+        """What is left of a node, and which devices our tasks hold there. Returns the workloads whose devices changed."""
+        read = self._nodes.get(name)
+        holders = self._holders.get(name, set())
+        tasks = [
+            task
+            for holder in sorted(holders)
+            for task in _tasks_of(self._reads.get(holder))
+            if task.node == name and task.state in HOLDING
+        ]
+        before = self._given.get(name, {})
+        if read is None and not tasks:
+            self._left.pop(name, None)
+            self._given.pop(name, None)
+            return set(holders)
+        # A node that is gone under running work is one that is not ready.
+        node = read.node if read is not None else Node(name, ready=False)
+        given = hand_out(node, tasks, before)
+        ours = {share.index for shares in given.values() for share in shares}
+        self._left[name] = without(node, held(tuple(self._others.get(name, {}).values())), ours)
+        self._given[name] = given
+        changed = {task for task in given.keys() | before.keys() if given.get(task) != before.get(task)}
+        return {self._memberships[task].name for task in changed if task in self._memberships}
+
+    def _row(self, name: str) -> None:
+        """The workload with the devices of its tasks."""
+        read = self._reads.get(name)
+        if read is None or read.workload is None:
+            self._rows.pop(name, None)
+            return
+        tasks = tuple(
+            replace(task, devices=shares)
+            if task.node and (shares := self._given.get(task.node, {}).get(task.name))
+            else task
+            for task in read.workload.tasks
+        )
+        self._rows[name] = replace(read.workload, tasks=tasks)
+
+
+def _nodes_of(read: WorkloadRead | None) -> set[str]:
+    return {task.node for task in _tasks_of(read) if task.node and task.state in HOLDING}
+
+
+def _tasks_of(read: WorkloadRead | None) -> Iterable[Task]:
+    return read.workload.tasks if read is not None and read.workload is not None else ()
+
+
+def _change(table: dict[str, T], name: str, value: T | None) -> None:
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value

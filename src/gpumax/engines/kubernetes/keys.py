@@ -1,0 +1,61 @@
+"""Labels and annotations that are read, by what they mean: ours first, then those of others whose manifests run here unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+OWN: Final = "gpumax.dev"
+"""The domain of all our names."""
+
+Keys = tuple[str, ...]
+"""Names of one meaning; the first that is there counts."""
+
+QUEUE: Final[Keys] = (f"{OWN}/queue", "kai.scheduler/queue", "runai/queue")
+PRIORITY: Final[Keys] = (f"{OWN}/priority", "priorityClassName")
+PREEMPTIBLE: Final[Keys] = (f"{OWN}/preemptible", "kai.scheduler/preemptibility")
+TASK_PRIORITY: Final[Keys] = (f"{OWN}/task-priority", "kai.scheduler/task-priority")
+MAX_DURATION: Final[Keys] = (f"{OWN}/max-duration",)
+
+GANG: Final[Keys] = (f"{OWN}/gang", "pod-group-name", "scheduling.x-k8s.io/pod-group")
+"""Of a pod: the gang that it is part of, in its namespace."""
+GROUP: Final[Keys] = (f"{OWN}/group", "kai.scheduler/subgroup-name")
+"""Of a pod: its group in the gang."""
+MIN: Final[Keys] = (f"{OWN}/min", "kai.scheduler/batch-min-member")
+"""How many tasks start together, where the kind of the owner doesn't say it."""
+
+FRACTION: Final[Keys] = (f"{OWN}/gpu-fraction", "gpu-fraction")
+MEMORY: Final[Keys] = (f"{OWN}/gpu-memory", "gpu-memory")
+DEVICES: Final[Keys] = (f"{OWN}/gpu-devices", "gpu-fraction-num-devices")
+CONTAINER: Final[Keys] = (f"{OWN}/gpu-container", "gpu-fraction-container-name")
+"""Which container uses the part of a device; the first where none is named."""
+FRACTION_LIMIT: Final[Keys] = (f"{OWN}/gpu-fraction-limit",)
+MEMORY_LIMIT: Final[Keys] = (f"{OWN}/gpu-memory-limit",)
+
+TOPOLOGY: Final[Keys] = (f"{OWN}/topology", "kai.scheduler/topology")
+TOPOLOGY_REQUIRED: Final[Keys] = (f"{OWN}/topology-required", "kai.scheduler/topology-required-placement")
+TOPOLOGY_PREFERRED: Final[Keys] = (f"{OWN}/topology-preferred", "kai.scheduler/topology-preferred-placement")
+SEGMENT_SIZE: Final[Keys] = (f"{OWN}/segment-size", "kai.scheduler/segment-size")
+SEGMENT_REQUIRED: Final[Keys] = (
+    f"{OWN}/segment-required",
+    "kai.scheduler/segment-topology-required-placement",
+)
+SEGMENT_PREFERRED: Final[Keys] = (
+    f"{OWN}/segment-preferred",
+    "kai.scheduler/segment-topology-preferred-placement",
+)
+
+POOL: Final[Keys] = (f"{OWN}/pool", "kai.scheduler/node-pool", "runai/node-pool")
+"""Of a node: its pool. Of work: the pool that it asks for."""
+
+VENDOR: Final = f"{OWN}/vendor"
+"""A label that nodes with devices get in a snapshot, and that whole devices of a vendor select: the vendor's resource name."""
+
+
+def said(keys: Keys, *places: Mapping[str, str]) -> tuple[str, str] | None:
+    """The name that was used and its value: of the first place that has any of them."""
+    for place in places:
+        for key in keys:
+            if key in place:
+                return key, place[key]
+    return None

@@ -1,0 +1,152 @@
+"""Objects of the API, as far as they are read. What is not named here is skipped, which is what makes reading 50,000 pods cheap."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+Labels = dict[str, str]
+NOTHING: Final[Labels] = {}
+ABSENT: Final = msgspec.Raw(b"null")
+"""Of a part that is kept as it was written: not there."""
+Quantities = dict[str, str | int | float]
+Document = dict[str, Any]
+"""An object of which any field may be asked: owners, and objects of kinds that are declared."""
+
+
+class Part(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """A part of an object. Nothing in it ever points back, so the garbage collector need not know it."""
+
+
+class Owner(Part, frozen=True, rename="camel", gc=False):
+    """Whom an object belongs to."""
+
+    kind: str
+    name: str
+    uid: str
+    api_version: str = ""
+    controller: bool = False
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core."""
+        return self.api_version.rpartition("/")[0]
+
+
+class Meta(Part, frozen=True, rename="camel", gc=False):
+    """Who an object is. Times are as they were written: RFC 3339, in whole seconds."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: Labels | None = None
+    annotations: Labels | None = None
+    owner_references: tuple[Owner, ...] = ()
+
+
+class Resources(Part, frozen=True, rename="camel", gc=False):
+    """What is asked for, and what is never exceeded, by the name of the resource."""
+
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class Container(Part, frozen=True, rename="camel", gc=False):
+    """A container of a pod. restart_policy Always, of an init container: it stays beside the others."""
+
+    name: str = ""
+    resources: msgspec.Raw = ABSENT
+    restart_policy: str = ""
+
+
+class Gate(Part, frozen=True, rename="camel", gc=False):
+    """Something that a pod waits for before it may be scheduled."""
+
+    name: str = ""
+
+
+class PodSpec(Part, frozen=True, rename="camel", gc=False):
+    """What a pod asks for. What thousands of pods write alike is kept as bytes, and read once."""
+
+    node_name: str = ""
+    scheduler_name: str = ""
+    priority: int | None = None
+    priority_class_name: str = ""
+    node_selector: Labels | None = None
+    affinity: msgspec.Raw = ABSENT
+    tolerations: msgspec.Raw = ABSENT
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    overhead: msgspec.Raw = ABSENT
+    resources: msgspec.Raw = ABSENT
+    scheduling_gates: tuple[Gate, ...] = ()
+    active_deadline_seconds: int | None = None
+
+
+class Condition(Part, frozen=True, rename="camel", gc=False):
+    """What is said of an object, and since when."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
+
+
+class PodStatus(Part, frozen=True, rename="camel", gc=False):
+    """How a pod is."""
+
+    phase: str = ""
+    start_time: str | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class Pod(Part, frozen=True, rename="camel", gc=False):
+    """A pod."""
+
+    metadata: Meta = Meta()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class NodeTaint(Part, frozen=True, rename="camel", gc=False):
+    """Keeps pods away that do not tolerate it."""
+
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class NodeSpec(Part, frozen=True, rename="camel", gc=False):
+    """What is wanted of a node."""
+
+    unschedulable: bool = False
+    taints: tuple[NodeTaint, ...] = ()
+
+
+class NodeStatus(Part, frozen=True, rename="camel", gc=False):
+    """What a node has. capacity: with what is broken, or kept for the system."""
+
+    capacity: Quantities | None = None
+    allocatable: Quantities | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class NodeObject(Part, frozen=True, rename="camel", gc=False):
+    """A node."""
+
+    metadata: Meta = Meta()
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class PriorityClass(Part, frozen=True, rename="camel", gc=False):
+    """A name for a priority."""
+
+    metadata: Meta = Meta()
+    value: int = 0
+    global_default: bool = False
