@@ -89,12 +89,12 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
-            self.promises = self.promises or any([task.promised for task in pending])
             wants = self.wants(workload, pending)
             wanted.setdefault(account, []).extend(wants)
             self.waiting.append(Gang(workload, account, wants))
         for account, everything in wanted.items():
             self.tree.want(account, total(everything))
+            self.promises = self.promises or bool([want for want in everything if want.task.promised])
 
     def wants(self, workload: Workload, pending: list[Task]) -> list[Want]:
         """What those of its tasks ask that are to be placed."""
