@@ -135,7 +135,9 @@ def see(assembly: Assembly, *documents: Document) -> None:
         elif kind == "Topology":
             assembly.see_topology(meta["name"], document)
         elif kind in ("Gang", "PodGroup"):
-            assembly.see_gang(where, document)
+            native = document["apiVersion"].startswith("scheduling.k8s.io/")
+            name = f"{meta['namespace']}/{'podgroup' if native else 'gang'}/{meta['name']}"
+            assembly.see_gang(name, document)
         elif kind == "Pod":
             assembly.see_pod(where, as_pod(document))
             assembly.see_owner(meta["uid"], document)

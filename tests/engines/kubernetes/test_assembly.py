@@ -167,7 +167,7 @@ def test_what_changed_step_by_step_is_what_would_be_read_from_nothing(steps: lis
             assembly.see_owner(JOB["metadata"]["uid"], JOB if step[1] else None)
             last["job"] = step[1]
         elif step[0] == "gang":
-            assembly.see_gang("ml/g", GANG if step[1] else None)
+            assembly.see_gang("ml/gang/g", GANG if step[1] else None)
             last["gang"] = GANG if step[1] else None
         elif step[0] == "queue":
             last["queue", step[1]] = queue(step[1])

@@ -388,6 +388,31 @@ spec: {subGroups: [{name: decode, minMember: 2}, {name: prefill, minMember: 1}]}
     assert gangs(snapshot(group, *pods)) == {"ml/gang/pg": {"decode": (2, 2), "prefill": (1, 1)}}
 
 
+def test_the_clusters_own_groups_are_honoured() -> None:
+    """scheduling.k8s.io: minCount and the label of a level, whatever the owners say; without its object nobody starts."""
+    owner = job(completionMode="Indexed", completions=3, parallelism=3)
+    pods = several(3, "train", owner=owner, schedulingGroup={"podGroupName": "g"})
+    waiting = assembled(owner, *pods)
+    assert waiting.snapshot(0, Policy()).workloads == ()
+    assert "wanted a PodGroup of that name" in str(waiting.faults["ml/train-0"][0])
+    group = written("""
+apiVersion: scheduling.k8s.io/v1beta1
+kind: PodGroup
+metadata: {name: g}
+spec: {schedulingPolicy: {gang: {minCount: 2}}, schedulingConstraints: {topology: [{key: rack}]}}
+""")
+    found = snapshot(owner, group, *pods)
+    assert gangs(found) == {"ml/podgroup/g": {"": (2, 3)}}
+    wish = found.workloads[0].topology
+    assert wish is not None
+    assert (wish.name, wish.required) == ("label/rack", "rack")
+    assert [topology.levels for topology in found.topologies] == [("rack",)]
+    basic = written(
+        "apiVersion: scheduling.k8s.io/v1beta1\nkind: PodGroup\nmetadata: {name: g}\nspec: {schedulingPolicy: {basic: {}}}"
+    )
+    assert gangs(snapshot(owner, basic, *pods)) == {"ml/podgroup/g": {"": (1, 3)}}
+
+
 def test_pods_whose_owner_is_not_known_yet_are_not_guessed_at() -> None:
     """Until it was looked up: a gang must not start as a single pod because its maker came late."""
     owner = job(completionMode="Indexed", completions=2, parallelism=2)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gpumax.engines.kubernetes.devices import Shares, hand_out
 from gpumax.engines.kubernetes.foreign import held, without
 from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, find
+from gpumax.engines.kubernetes.grouping.gangs import native_levels
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.nodes import NodeRead, read_node
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
@@ -121,14 +122,22 @@ class Assembly:
         self._sorted = None
 
     def see_gang(self, name: str, document: Document | None) -> None:
-        """A gang's object, by `namespace/name`; None where it is gone."""
+        """The object that describes a gang, by the name of its workload, `namespace/gang/name` or `namespace/podgroup/name`."""
         _change(self._gangs, name, document)
-        space, _, own = name.partition("/")
-        self._stirred.add(f"{space}/gang/{own}")
+        self._stirred.add(name)
+        for key in native_levels(document):
+            # A level of the cluster's own groups is any label; where no topology has it, it is one by itself.
+            if not any(key in topology.levels for topology in self._topologies.values()):
+                self._imply(Topology(f"label/{key}", (key,)))
 
     def see_topology(self, name: str, document: Document | None) -> None:
         """A topology's object; None where it is gone."""
         _change(self._topologies, name, None if document is None else read_topology(document))
+        self._stir_all()
+
+    def _imply(self, topology: Topology) -> None:
+        """A topology that no object describes."""
+        self._topologies[topology.name] = topology
         self._stir_all()
 
     def see_class(self, name: str, value: int | None) -> None:

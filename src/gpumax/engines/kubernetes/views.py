@@ -69,6 +69,12 @@ class Gate(Part, frozen=True, rename="camel", gc=False):
     name: str = ""
 
 
+class SchedulingGroup(Part, frozen=True, rename="camel", gc=False):
+    """The group that a pod is scheduled with, where the cluster itself knows such groups."""
+
+    pod_group_name: str = ""
+
+
 class PodSpec(Part, frozen=True, rename="camel", gc=False):
     """What a pod asks for. What thousands of pods write alike is kept as bytes, and read once."""
 
@@ -83,6 +89,7 @@ class PodSpec(Part, frozen=True, rename="camel", gc=False):
     init_containers: tuple[Container, ...] = ()
     overhead: msgspec.Raw = ABSENT
     resources: msgspec.Raw = ABSENT
+    scheduling_group: SchedulingGroup | None = None
     scheduling_gates: tuple[Gate, ...] = ()
     active_deadline_seconds: int | None = None
 

@@ -28,7 +28,7 @@ WAITING: Final = frozenset(("pending", "gated"))
 NO_LABELS: Final[Labels] = {}
 
 Gangs = Mapping[str, Document]
-"""Objects of gangs by `namespace/name`."""
+"""Objects of gangs, by the names of their workloads."""
 
 
 class Member(NamedTuple):
@@ -92,7 +92,7 @@ def _workload(
         for group in groups
     )
     topology = settings.topology
-    if topology is None and (gang := gangs.get(_gang_name(first) or "")):
+    if topology is None and (gang := gangs.get(first.membership.name)):
         topology = wish_of(at(gang, "spec"), around.topologies, "spec", [])
     active = [member.pod for member, read in alive if read.task.state in ACTIVE]
     starts = [since for pod in active if (since := _started_ms(pod)) is not None]
@@ -138,11 +138,15 @@ def _makeup(
     first: Member, members: Sequence[Member], gangs: Gangs, around: Around, faults: list[Fault]
 ) -> tuple[tuple[Group, ...], Roles]:
     """The groups, and by which labels pods are in them; no roles where the pods themselves name their group."""
-    name = _gang_name(first)
-    if name is not None:
-        document = gangs.get(name)
-        if document is not None:
-            return groups_of(document, around.topologies, faults), ()
+    name = first.membership.name
+    if name in gangs:
+        return groups_of(gangs[name], around.topologies, faults), ()
+    kind = name.split("/")[1]
+    if kind == "podgroup":
+        wanted = "a PodGroup of that name; its maker may not have made it yet"
+        faults.append(Fault("spec.schedulingGroup.podGroupName", None, show(name.split("/", 2)[2]), wanted))
+        return (Group("", 1),), ()
+    if kind == "gang":
         return (Group("", _said_least(first, faults, needed=True)),), ()
     roles = roles_of(first.membership)
     if len(roles) == 1 and not roles[0].labels:
@@ -176,12 +180,6 @@ def _said_least(first: Member, faults: list[Fault], *, needed: bool = False) -> 
     if size and int(value) > size:
         faults.append(Fault(path, None, value, f"at most {size}, the parallelism of {first.membership.name}"))
     return int(value)
-
-
-def _gang_name(member: Member) -> str | None:
-    """`namespace/name` of the gang that the pod names by a label."""
-    space, kind, name = member.membership.name.split("/", 2)
-    return f"{space}/{name}" if kind == "gang" else None
 
 
 def _placed(pod: Pod, read: TaskRead, groups: Sequence[Group], roles: Roles, faults: list[Fault]) -> Task:

@@ -41,11 +41,14 @@ class Missing(NamedTuple):
 
 
 def find(pod: Pod, objects: Objects, kinds: Kinds = KINDS) -> Membership | Missing:
-    """The workload that a pod is part of."""
+    """The workload that a pod is part of: of the group that the cluster knows, of the gang that it names, or of its owners'."""
     chain = _chain(pod, objects)
     if isinstance(chain, Missing):
         return chain
     space = pod.metadata.namespace
+    native = pod.spec.scheduling_group
+    if native is not None and native.pod_group_name:
+        return Membership(f"{space}/podgroup/{native.pod_group_name}", Kind(one), None, chain)
     gang = keys.said(keys.GANG, pod.metadata.labels or {}, pod.metadata.annotations or {})
     if gang is not None and gang[1]:
         return Membership(f"{space}/gang/{gang[1]}", Kind(one), None, chain)

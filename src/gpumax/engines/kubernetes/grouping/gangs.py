@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpumax.engines.kubernetes.documents import at, number
-from gpumax.engines.kubernetes.grouping.kind import MOST
+from gpumax.engines.kubernetes.documents import at, number, rows
 from gpumax.engines.kubernetes.views import Document
 from gpumax.errors import Fault
 from gpumax.formats.scalars import GROUP_NAME
@@ -26,14 +25,14 @@ _LEVELS = (
 def groups_of(
     document: Document, topologies: Mapping[str, Topology], faults: list[Fault]
 ) -> tuple[Group, ...]:
-    """The groups of a gang's object, by name: of our Gang, or of the peers' PodGroup (`minMember`, `subGroups`)."""
+    """The groups of a gang's object, by name: of our Gang, of the peers' PodGroup (`minMember`, `subGroups`), or of the cluster's own."""
     key = "subGroups" if at(document, "spec", "subGroups") else "groups"
-    rows = at(document, "spec", key)
-    if not isinstance(rows, list) or not rows:
+    listed = rows(document, "spec", key)
+    if not listed:
         return (Group("", max(_least(at(document, "spec")), 1)),)
-    parents = {at(row, "parent") for row in rows}
+    parents = {at(row, "parent") for row in listed}
     groups = {}
-    for index, row in enumerate(rows):
+    for index, row in enumerate(listed):
         where = f"spec.{key}[{index}]"
         try:
             name = GROUP_NAME.read(at(row, "name"))
@@ -60,6 +59,11 @@ def wish_of(
     """How a gang or a group stands together, as its object has it."""
     written = at(row, "topology")
     own = written if isinstance(written, dict) else at(row, "topologyConstraint")
+    levels = _levels(row)
+    if levels:
+        # The cluster's own groups name labels, not topologies.
+        name = next((one.name for one in topologies.values() if levels[0] in one.levels), "")
+        own = {"name": name, "required": levels[0]}
     fields = {ours: found for ours, names in _LEVELS for name in names if (found := at(own, name))}
     if not fields:
         return None
@@ -73,8 +77,19 @@ def wish_of(
     return wish
 
 
+def native_levels(document: Document | None) -> tuple[str, ...]:
+    """The labels that the constraints of one of the cluster's own groups name."""
+    return _levels(at(document, "spec"))
+
+
+def _levels(row: Any) -> tuple[str, ...]:
+    found = (at(one, "key") for one in rows(row, "schedulingConstraints", "topology"))
+    return tuple(key for key in found if isinstance(key, str) and key)
+
+
 def _least(row: Any) -> int:
-    return min(number(row, "min", unset=0) or number(row, "minMember", unset=0), MOST)
+    native = number(row, "schedulingPolicy", "gang", "minCount", unset=0)
+    return native or number(row, "min", unset=0) or number(row, "minMember", unset=0)
 
 
 def _circle(group: Group, groups: Mapping[str, Group]) -> bool:
