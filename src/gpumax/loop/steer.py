@@ -1,0 +1,217 @@
+"""The loop around a cluster that keeps its own record: look, decide, check, have it carried out, write it down.
+
+What isn't written in the cluster's objects is kept in memory only, and what is lost with it is little: since when a gang is below its
+minimum (its grace begins anew), and which rooms were promised (they are given out anew).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from gpumax.errors import GpumaxError
+from gpumax.loop.pulse import Pulse
+from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.verify import Violation, sound, verify
+from gpumax.model.decision import Decision
+from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.workload import ACTIVE, Workload
+from gpumax.policy.decide import decide
+from gpumax.ports.clock import Clock
+from gpumax.ports.cluster import Cluster
+from gpumax.ports.journal import Journal
+
+_log: Final = logging.getLogger("gpumax.loop")
+RESYNC_S: Final = 30.0
+"""A cycle comes after this long even where nobody asked for one."""
+FIRST_PAUSE_S: Final = 0.2
+MOST_PAUSE_S: Final = 5.0
+"""How long it waits after cycles that failed in a row: doubled each time, up to this."""
+DEFAULTS: Final = Policy()
+
+
+class Steered(msgspec.Struct, frozen=True):
+    """What the last decision was made from, what of it was sound, and which rules the rest broke."""
+
+    snapshot: Snapshot
+    decision: Decision
+    violations: tuple[Violation, ...] = ()
+
+
+class Steering:
+    """`run` and `cycle` are for one thread; everything else is for any."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Journal,
+        clock: Clock,
+        policy: Policy = DEFAULTS,
+        *,
+        think: Callable[[Snapshot], Decision] = decide,
+        dry: bool = False,
+    ) -> None:
+        """dry: decide and write down, and carry nothing out."""
+        self._cluster = cluster
+        self._journal = journal
+        self._clock = clock
+        self._policy = policy
+        self._think = think
+        self._dry = dry
+        self._pulse = Pulse()
+        self._below: dict[str, int] = {}  # workloads below their minimum, since when
+        self._promised: frozenset[str] = frozenset()
+        self._asked: Snapshot | None = None
+        self._quiet = False  # whether the same snapshot would change nothing
+        self._again_ms: int | None = None  # when time alone may change the decision
+        self._seen: Steered | None = None
+        self._trouble = ""
+        self._numbers: dict[str, float] = dict.fromkeys(
+            ("cycles", "decisions", "failures", "rule_breaks", "decide_ms", "verify_ms"), 0
+        )
+
+    @property
+    def last(self) -> Steered | None:
+        """What the last decision was; None before the first."""
+        return self._seen
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from doing its work, in words; empty where nothing does."""
+        return self._trouble
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Counts since the start, and the times of the last decision in milliseconds."""
+        return dict(self._numbers)
+
+    def wake(self) -> int:
+        """Ask for a cycle, from any thread. Returns a stamp for `wait_past`."""
+        return self._pulse.wake()
+
+    def wait_past(self, stamp: int, timeout_s: float) -> bool:
+        """Wait until a cycle that began after the wake of this stamp has finished; False where none has in time."""
+        return self._pulse.wait_past(stamp, timeout_s)
+
+    def stop(self) -> None:
+        """End `run` after the cycle it is in."""
+        self._pulse.stop()
+
+    def run(self) -> None:
+        """Cycle on every wake and when time alone changes something, until `stop`. No failure of a cycle ends it."""
+        pause_s = FIRST_PAUSE_S
+        while not self._pulse.stopped:
+            try:
+                self.cycle()
+            except Exception as error:
+                self._numbers["failures"] += 1
+                self._tell(error)
+                self._pulse.pause(pause_s)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
+            else:
+                self._trouble, pause_s = "", FIRST_PAUSE_S
+                self._pulse.wait(self._patience_s())
+
+    def cycle(self) -> None:
+        """Look, and where something is new: decide, check, have it carried out, write it down. Raises what goes wrong."""
+        stamp = self._pulse.begin()
+        now_ms = self._clock.now_ms()
+        snapshot = self._remembering(self._cluster.snapshot(now_ms, self._policy))
+        if self._says_something_new(snapshot):
+            self._answer(snapshot)
+        self._numbers["cycles"] += 1
+        self._pulse.finish(stamp)
+
+    def _remembering(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what the cluster's objects don't say. Rows that it has nothing to say about stay the same."""
+        below = {
+            workload.name: self._below.get(workload.name, snapshot.now_ms)
+            for workload in snapshot.workloads
+            if _below_minimum(workload)
+        }
+        self._below = below
+        if not below and not self._promised:
+            return snapshot
+        return replace(
+            snapshot,
+            workloads=tuple(
+                self._with_memory(workload, below.get(workload.name)) for workload in snapshot.workloads
+            ),
+        )
+
+    def _with_memory(self, workload: Workload, below_ms: int | None) -> Workload:
+        if below_ms is not None:
+            workload = replace(workload, stale_since_ms=below_ms)
+        if self._promised and any(
+            task.name in self._promised and task.state == "pending" for task in workload.tasks
+        ):
+            tasks = tuple(
+                replace(task, promised=True)
+                if task.name in self._promised and task.state == "pending"
+                else task
+                for task in workload.tasks
+            )
+            workload = replace(workload, tasks=tasks)
+        return workload
+
+    def _says_something_new(self, snapshot: Snapshot) -> bool:
+        if self._asked is None or not self._quiet:
+            return True
+        if self._again_ms is not None and snapshot.now_ms >= self._again_ms:
+            return True
+        return replace(snapshot, now_ms=self._asked.now_ms) != self._asked
+
+    def _answer(self, snapshot: Snapshot) -> None:
+        began = perf_counter()
+        decision = self._think(snapshot)
+        self._numbers["decide_ms"] = _ms_since(began)
+        began = perf_counter()
+        violations = verify(snapshot, decision)
+        kept = sound(snapshot, decision, violations)
+        self._numbers["verify_ms"] = _ms_since(began)
+        self._numbers["decisions"] += 1
+        self._numbers["rule_breaks"] += len(violations)
+        for found in violations:
+            _log.error("a decision broke a rule and was not carried out there: %s", found)
+        self._promised = frozenset(place.task for place in kept.places if place.after)
+        try:
+            if not self._dry:
+                self._cluster.carry_out(snapshot, kept)
+        finally:
+            self._journal.write(snapshot, decision)
+        self._again_ms = next_decision_ms(snapshot)
+        # What could not be carried out leaves the same question, which is asked again.
+        self._quiet = self._dry or (not kept.evictions and all(place.after for place in kept.places))
+        self._asked = snapshot
+        self._seen = Steered(snapshot, kept, violations)
+
+    def _tell(self, error: Exception) -> None:
+        """Say once what went wrong."""
+        expected = isinstance(error, GpumaxError | OSError)
+        words = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
+        if words != self._trouble:
+            self._trouble = words
+            _log.error("a cycle failed: %s", words, exc_info=None if expected else error)
+
+    def _patience_s(self) -> float:
+        if self._again_ms is None:
+            return RESYNC_S
+        return min(RESYNC_S, max(0, self._again_ms - self._clock.now_ms()) / 1000)
+
+
+def _below_minimum(workload: Workload) -> bool:
+    """Whether some of its tasks hold room, and yet a group has fewer than its minimum."""
+    if len(workload.tasks) == 1 or any(task.state == "succeeded" for task in workload.tasks):
+        return False
+    counts = Counter(task.group for task in workload.tasks if task.state in ACTIVE)
+    return bool(counts) and any(counts[group.name] < group.min for group in workload.groups)
+
+
+def _ms_since(began: float) -> float:
+    return round((perf_counter() - began) * 1000, 3)
