@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from board import MINUTE_MS, NOW_MS, Sketch, queue
 from msgspec.structs import replace
 
+from board import MINUTE_MS, NOW_MS, Sketch, queue
 from gpumax.loop.steer import Steering
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Policy, Snapshot
@@ -96,7 +96,13 @@ def test_a_gang_below_its_minimum_gives_everything_back_after_its_grace() -> Non
     first, second = whole.tasks
     broken = replace(whole, tasks=(first, replace(second, state="failed", node=None, devices=())))
     stage.cycle()
-    for minutes, row, gone in ((0, broken, 0), (0.9, whole, 0), (0.5, broken, 0), (0.9, broken, 0), (0.2, broken, 1)):
+    for minutes, row, gone in (
+        (0, broken, 0),
+        (0.9, whole, 0),
+        (0.5, broken, 0),
+        (0.9, broken, 0),
+        (0.2, broken, 1),
+    ):
         stage.cluster.workloads[row.name] = row
         stage.clock.advance(int(minutes * MINUTE_MS))
         assert len(stage.cycle().evictions) == gone
