@@ -31,6 +31,7 @@ SECTIONS: Final[Sections] = {
         "run": Entry("submit:run", "Submit a command: gpumax run --gpu 2 -- python train.py"),
         "apply": Entry("submit:apply", "Submit the workloads and queues of a file."),
         "plan": Entry("submit:plan", "What would happen if a file were applied; changes nothing."),
+        "import": Entry("import_:import_", "Queues of another scheduler, as a file to apply."),
     },
     "Look": {
         "ps": Entry("look:ps", "Workloads, and why they wait."),
