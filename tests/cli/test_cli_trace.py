@@ -115,6 +115,14 @@ def test_a_converted_trace_reads_as_the_first_did(cli: Cli, jobs: str, tmp_path:
     assert len(read_trace(out).arrivals) == 48
 
 
+def test_who_is_called_otherwise_is_told(cli: Cli, tmp_path: Path) -> None:
+    """A table that is written has our names, so whoever reads it must know whose they are."""
+    (tmp_path / "jobs.csv").write_text("submitted,duration,gpu,team\n0,60,1,R&D\n")
+    result = cli("trace", "convert", str(tmp_path / "jobs.csv"))
+    assert "R_x26_D" in result.out
+    assert 'The tenant "R&D" of the trace is called R_x26_D here.\n' in result.err
+
+
 def test_a_place_that_cannot_be_written_is_refused(cli: Cli, jobs: str, tmp_path: Path) -> None:
     """With why."""
     result = cli("trace", "convert", jobs, *COLUMNS, "-o", str(tmp_path / "no" / "out.csv"))
@@ -180,8 +188,8 @@ def test_a_trace_of_which_nothing_can_be_used_is_refused(cli: Cli, tmp_path: Pat
 
 def test_a_column_that_is_not_there_is_named_beside_those_that_are_missing(cli: Cli, tmp_path: Path) -> None:
     """All at once."""
-    (tmp_path / "t.csv").write_text("when,duration,gpu\n0,100,1\n")
+    (tmp_path / "t.csv").write_text("when,lasted,units\n0,100,1\n")
     result = cli("trace", "inspect", str(tmp_path / "t.csv"), "--column", "submitted=nope")
     assert result.code == 2
-    assert '"nope" for submitted: found no such column; wanted one of "when", "duration", "gpu"' in result.err
+    assert '"nope" for submitted: found no such column; wanted one of "when", "lasted", "units"' in result.err
     assert "no column for duration or ended" in result.err

@@ -95,6 +95,29 @@ def test_tenants_and_nodes_may_be_tables(tmp_path: Path) -> None:
     assert found.nodes[1].devices[0].model == "P100"
 
 
+def test_who_names_one_column_of_a_table_need_not_name_all(tmp_path: Path) -> None:
+    """The others are found where the file calls them as we do, but for what says the same in another way."""
+    write(
+        tmp_path,
+        {
+            "vc.csv": "vc,nodes,gpu,priority\na,2,99,7\n",
+            "hosts.csv": "sn,cpu,memory,devices\nh1,8,1Gi,4\n",
+        },
+    )
+    found = scenario(
+        tmp_path,
+        """\
+        nodes: {csv: hosts.csv, columns: {name: sn}}
+        queues: {csv: vc.csv, columns: {name: vc, nodes: nodes}, devices_per_node: 2}
+        """,
+        "submitted,duration,gpu,queue\n0,1,1,a\n",
+    )
+    assert [(queue.name, queue.quota.gpu, queue.priority) for queue in found.queues] == [("a", 4000, 7)]
+    assert [(node.name, len(node.devices), node.cpu_milli, node.memory_mib) for node in found.nodes] == [
+        ("h1", 4, 8000, 1024)
+    ]
+
+
 def test_a_cluster_with_holes_is_none(tmp_path: Path) -> None:
     """Every row of its table that can't be used is a fault, whatever is done with bad rows of the work."""
     write(

@@ -39,11 +39,11 @@ GOOD = "ok,5,60,1,a\n"
         ("x,0,60,1,who", "queue", '"who"', "a queue of the scenario"),
         ("x,0,60,1,", "queue", "nothing", "a queue of the scenario"),
         ("ok,0,60,1,a", "name", '"ok" again, first in line 2', "each name once"),
-        ("a b,0,60,1,a", "name", '"a b"', "a name: a letter or digit first, then letters, digits, `.`, `_`, `-`, `/`"),
-        (",0,60,1,a", "name", "nothing", "a name: a letter or digit first, then letters, digits, `.`, `_`, `-`, `/`"),
+        ("a\tb,0,60,1,a", "name", '"a\\tb"', "a name: text on one line, at most 253 characters"),
+        (",0,60,1,a", "name", "nothing", "a name: text on one line, at most 253 characters"),
         ("x,0,60", "", "3 cells", "5, as in the first line"),
         ("x,0,60,1,a,b", "", "6 cells", "5, as in the first line"),
-        ("caf\udce9,0,60,1,a", "name", '"caf?", which is not UTF-8', "a name: a letter or digit first, then letters, digits, `.`, `_`, `-`, `/`"),
+        ("caf\udce9,0,60,1,a", "name", '"caf?", which is not UTF-8', "a name: text on one line, at most 253 characters"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_named_and_left_out(
@@ -114,6 +114,22 @@ def test_a_packed_file_that_breaks_off_is_read_to_there(tmp_path: Path) -> None:
     assert [(row.found.partition("(")[0], row.wanted) for row in trace.bad][-1] == (
         "a .gz file that breaks off ", "a whole one"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("less", range(9, 60))
+@pytest.mark.parametrize("form", ["table", "objects"])
+def test_a_break_is_one_bad_row_wherever_it_is(tmp_path: Path, form: str, less: int) -> None:
+    """In the middle of a line or at its end: a row that was read is not bad, and one that is bad is counted once."""
+    rows = [f"w{i},{i},{i * 7919 % 1013},1,a" for i in range(200)]
+    text = HEAD + "".join(f"{row}\n" for row in rows)
+    if form == "objects":
+        text = "[" + ",\n".join(f'{{"jobid": "{row}", "attempts": []}}' for row in rows) + "]"
+    trace = read(tmp_path, gzip.compress(text.encode())[:-less])
+    (row,) = trace.bad
+    assert row.found.startswith("a .gz file that breaks off (")
+    assert trace.rows == len(trace.arrivals) + sum(trace.notes.values()) + 1
+    if form == "table":
+        assert row.row == trace.rows + 1
 
 
 def test_a_small_packed_file_that_breaks_off_is_read_to_there(tmp_path: Path) -> None:
@@ -200,7 +216,9 @@ def test_a_missing_file_and_an_empty_directory_are_refused(tmp_path: Path) -> No
     [
         ('[{"jobid": "a", "attempts": []}, {"jobid": ', "JSON that can't be read (expecting value); nothing behind it is read"),
         ('[{"jobid": "a", "attempts": []},', "a list that breaks off"),
-        ('[{"jobid": "a", "attempts": []}, 7]', "a JSON int"),
+        ('[{"jobid": "a", "attempts": []}, 7]', "7"),
+        ('[{"jobid": "a", "attempts": []}, null]', "nothing"),
+        ('[{"jobid": "a", "attempts": []}, ["a", "b"]]', "a list of 2"),
         ('[{"jobid": "a", "attempts": []}, {"jobid": ' + "[" * 100_000, "JSON that can't be read (nested too deep); nothing behind it is read"),
         ('[{"jobid": "a", "attempts": []}, ' + "9" * 5000 + "]", "JSON that can't be read (a number of too many digits); nothing behind it is read"),
     ],

@@ -12,7 +12,7 @@ from gpumax.formats.snapshot import load_snapshot
 from gpumax.loop.journal import FileJournal
 from gpumax.model.decision import Decision
 from gpumax.model.trace import Arrival
-from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING, Wish
+from gpumax.traces.collect import AGAIN, NEVER_RAN, STILL_RUNNING, Wish
 from gpumax.traces.kubernetes import NO_POD, PART_OF_GANG
 from gpumax.traces.read import read_known, read_trace
 from gpumax.traces.slurm import STEP
@@ -307,3 +307,49 @@ def test_a_table_with_names_of_our_own_needs_no_columns() -> None:
         "max_duration_ms": 120_000, "devices_per_task": 0,
     }  # fmt: skip
     assert (second.devices, second.gpu_memory_mib, second.duration_ms) == (1, 20_480, 1500)
+
+
+OFTEN = "job_id,user,submit_time,runtime,gpus,cluster\nj1,ann,0,60,2,a\nj2,bob,5,60,1,b\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "queues", "users"),
+    [
+        ({"gpu": "gpus"}, ["a", "b"], ["ann", "bob"]),
+        ({"queue": "user"}, ["ann", "bob"], ["", ""]),
+        ({"queue": ""}, ["", ""], ["ann", "bob"]),
+        ({"duration": "runtime", "name": ""}, ["a", "b"], ["ann", "bob"]),
+    ],
+)
+def test_who_names_one_column_need_not_name_all(
+    tmp_path: Path, columns: dict[str, str], queues: list[str], users: list[str]
+) -> None:
+    """The others are found as without; a column is not read twice, and one that is named empty is none."""
+    (tmp_path / "jobs.csv").write_text(OFTEN)
+    trace = read_trace(tmp_path / "jobs.csv", "", columns)
+    assert [one.queue for one in trace.arrivals] == queues
+    assert [one.user for one in trace.arrivals] == users
+    assert [(one.devices, one.duration_ms) for one in trace.arrivals] == [(2, 60_000), (1, 60_000)]
+    assert next(one.name for one in trace.arrivals) == ("row-0000002" if "name" in columns else "j1")
+
+
+def test_what_somebody_has_settled_is_not_guessed_beside_it(tmp_path: Path) -> None:
+    """A duration that is named is no end that is guessed; so with GPUs that are said in two ways."""
+    text = "submitted,seconds,ended,start,gpu,devices,n\n100,60,7,300,0.5,3,2\n"
+    (tmp_path / "jobs.csv").write_text(text)
+    (one,) = read_trace(tmp_path / "jobs.csv", "", {"duration": "seconds", "gpu": "n"}).arrivals
+    assert (one.devices, one.milli, one.duration_ms) == (2, 1000, 60_000)
+    text = "submitted,stop,runtime,start,gpu\n100,400,7,300,1\n"
+    (tmp_path / "jobs.csv").write_text(text)
+    (one,) = read_trace(tmp_path / "jobs.csv", "", {"ended": "stop"}).arrivals
+    assert one.duration_ms == 100_000
+
+
+def test_rows_that_stand_there_twice_are_noted_where_nothing_names_them(tmp_path: Path) -> None:
+    """They may be work that came twice, so each counts. Names tell them apart."""
+    rows = "0,60,1,a\n5,60,1,a\n0,60,1,a\n0,61,1,a\n0,60,1,a\n"
+    trace = read(tmp_path, "submitted,duration,gpu,queue\n" + rows)
+    assert len(trace.arrivals) == 5
+    assert trace.notes[AGAIN] == 2
+    named = "".join(f"{number},{row}\n" for number, row in enumerate(rows.splitlines()))
+    assert AGAIN not in read(tmp_path, "name,submitted,duration,gpu,queue\n" + named).notes

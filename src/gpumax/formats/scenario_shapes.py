@@ -59,7 +59,7 @@ _COLUMN: Final = Text(
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A CSV file, and what it calls our columns; empty: as we do."""
+    """A CSV file, and what it calls our columns; those that are not named: as we do."""
 
     csv: str
     columns: dict[str, str] = {}
@@ -154,7 +154,7 @@ WORK: Final = Object(
         "csv": Field(_FILE, "A table, relative to the scenario's file; .gz is read too."),
         "trace": Field(_FILE, "Instead of csv: a trace in a format that `gpumax trace inspect` knows."),
         "format": Field(Choice(TRACE_FORMATS), "Of the trace; unset: as its first lines tell."),
-        "columns": Field(Columns(ARRIVAL_COLUMNS), "Ours: theirs. Unset: the file's own names are ours."),
+        "columns": Field(Columns(ARRIVAL_COLUMNS), 'Ours: theirs. Those that are not named are found by names that are ours or common elsewhere; "": there is none.'),
         "between": Field(
             Then(Rows(_Moment()), _span), "Only what was submitted at or after the first moment and before the second."
         ),
@@ -220,7 +220,7 @@ NODES: Final[Shape[tuple[Node, ...] | Table]] = ByType(
         "NodeTable",
         {
             "csv": Field(_FILE, "A table with one row a node, relative to the scenario's file.", required=True),
-            "columns": Field(Columns(NODE_COLUMNS), "Ours: theirs. Unset: the file's own names are ours."),
+            "columns": Field(Columns(NODE_COLUMNS), 'Ours: theirs. Those that are not named are found where the file calls them as we do; "": there is none.'),
         },
         _table,
         about="The cluster as a table.",
@@ -247,7 +247,7 @@ QUEUES: Final[Shape[tuple[Queue, ...] | Table]] = ByType(
         "QueueTable",
         {
             "csv": Field(_FILE, "A table with one row a queue, relative to the scenario's file.", required=True),
-            "columns": Field(Columns(QUEUE_COLUMNS), "Ours: theirs; `gpu` or `nodes` is the quota."),
+            "columns": Field(Columns(QUEUE_COLUMNS), 'Ours: theirs; `gpu` or `nodes` is the quota. Those that are not named are found where the file calls them as we do; "": there is none.'),
             "devices_per_node": Field(Whole(1, 256), "What one node of the column `nodes` means; unset: 8."),
             "scale": Field(Decimal(MILLI), "Every quota times this; unset: 1."),
         },

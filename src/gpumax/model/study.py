@@ -38,7 +38,7 @@ class Scenario(msgspec.Struct, frozen=True):
     devices becomes tasks of at most so many each; 0: never. start_ms: between the placing of a task and the beginning of its work.
     grace_ms: between an eviction and the moment at which the room is free. arrived: inflate ends when so many thousandths of the GPU
     capacity have been asked for. sizes: for policies with fractions: milli of one device by how often, drawn for each workload of
-    one device. policy: options of gpumax's own.
+    one device. policy: options of gpumax's own. renamed: as of a trace.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Scenario(msgspec.Struct, frozen=True):
     bad: tuple[BadRow, ...] = ()
     bad_rows: int = 0
     policy: Policy = Policy()
+    renamed: dict[str, tuple[str, ...]] = {}
 
 
 class Use(msgspec.Struct, frozen=True):

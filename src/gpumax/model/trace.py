@@ -41,7 +41,8 @@ class BadRow(msgspec.Struct, frozen=True):
 class Trace(msgspec.Struct, frozen=True):
     """Arrivals sorted by moment, then name. rows: that were read. bad: the first rows that were left out; bad_rows: how many were.
 
-    notes: what rows did that is no fault but worth knowing, by how many: `never ran`.
+    notes: what rows did that is no fault but worth knowing, by how many: `never ran`. renamed: tenants that have other names here than
+    in the trace, by ours.
     """
 
     arrivals: tuple[Arrival, ...] = ()
@@ -49,3 +50,4 @@ class Trace(msgspec.Struct, frozen=True):
     bad: tuple[BadRow, ...] = ()
     bad_rows: int = 0
     notes: dict[str, int] = {}
+    renamed: dict[str, tuple[str, ...]] = {}

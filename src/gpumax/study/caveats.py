@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpumax.model.study import Scenario
+from gpumax.traces.names import renamed_in_words
 from gpumax.units import MILLI, format_duration
 
 
 def caveats(scenario: Scenario) -> tuple[str, ...]:
     """The assumptions of a scenario, the weightiest first."""
     found = _inflate() if scenario.protocol == "inflate" else _replay(scenario)
-    return (*found, *_left_out(scenario))
+    return (*found, *_left_out(scenario), *renamed_in_words(scenario.renamed))
 
 
 def _replay(scenario: Scenario) -> Iterator[str]:

@@ -63,6 +63,7 @@ def _scenario(
         devices_per_task=fields["arrivals"].devices_per_task,
         bad=trace.bad,
         bad_rows=trace.bad_rows,
+        renamed=trace.renamed,
     )
 
 

@@ -16,11 +16,19 @@ from gpumax.model.node import Device, Node
 from gpumax.model.queue import Queue
 from gpumax.traces import cells
 from gpumax.traces.cells import BadCell
+from gpumax.traces.names import legal
 from gpumax.traces.source import opened
 from gpumax.traces.table import Row, header, picked
 from gpumax.units import MILLI, UNLIMITED
 
 _MOST_DEVICES = 256
+_ONE = (
+    ("cpu", "cpu_milli"),
+    ("memory", "memory_mib"),
+    ("gpu_memory", "gpu_memory_mib"),
+    ("nodes", "gpu"),
+)
+"""Columns that say the same: where one is named, the other is not looked for."""
 
 T = TypeVar("T", Node, Queue)
 
@@ -41,8 +49,8 @@ def read_queues(path: Path, table: Table) -> tuple[Queue, ...]:
         quota = Amounts(milli * table.scale // MILLI, UNLIMITED, UNLIMITED)
         weight = {"gpu": cells.milli("weight", text)} if (text := row.get("weight")) else None
         priority = cells.whole("priority", text) if (text := row.get("priority")) else 100
-        parent = cells.name("parent", text) if (text := row.get("parent")) else None
-        return make_queue(cells.name("name", row["name"]), parent, priority, quota, weight=weight)
+        parent = legal("parent", text) if (text := row.get("parent")) else None
+        return make_queue(legal("name", row["name"]), parent, priority, quota, weight=weight)
 
     return _read(path, table.columns, QUEUE_COLUMNS, ("name",), queue)
 
@@ -83,7 +91,7 @@ def _read(
 
     with opened(path) as source:
         names = header(source)
-        theirs = dict(columns) or {name: name for name in known if name in names}
+        theirs = _mapped(columns, [name for name in known if name in names])
         wanted = f"one; the file has {', '.join(quote(name) for name in names[:20])}"
         faults += [Fault("", 1, f"no column for {name}", wanted) for name in required if name not in theirs]
         if faults:
@@ -96,6 +104,15 @@ def _read(
     if faults:
         raise BadFile(faults, str(path))
     return tuple(found)
+
+
+def _mapped(columns: Mapping[str, str], own: list[str]) -> dict[str, str]:
+    """Ours to theirs: those that somebody named, and of the rest those that the file calls as we do."""
+    settled = {other for ours in columns for group in _ONE for other in group if ours in group}
+    taken = {theirs.strip() for theirs in columns.values()}
+    found = {ours: theirs for ours, theirs in columns.items() if theirs.strip()}
+    rest = {name: name for name in own if name not in columns and name not in settled and name not in taken}
+    return {**found, **rest}
 
 
 def _made(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import Final, Literal
 
@@ -15,6 +16,7 @@ from gpumax.formats.shape import more_faults
 from gpumax.model.trace import Arrival, BadRow, Trace
 from gpumax.traces import cells
 from gpumax.traces.cells import BadCell
+from gpumax.traces.names import legal
 from gpumax.units import MILLI
 
 OnBadRow = Literal["skip", "stop"]
@@ -24,6 +26,8 @@ MOST_TOLD: Final = 50
 OUTSIDE: Final = "lay outside of the chosen time"
 UNSORTED: Final = "came earlier than the row before (sorted here)"
 STILL_RUNNING: Final = "still ran when the trace ended (counted up to there)"
+AGAIN: Final = "read like another of the same moment in every column (none names the work, so each counts)"
+OTHER_LETTERS: Final = "named their work in other letters than ours (these became numbers, as in a_x20_b)"
 NEVER_RAN: Final = "never ran"
 
 
@@ -45,7 +49,10 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Collector:
-    """Takes rows as texts by our columns, one by one, and makes the trace of them."""
+    """Takes rows as texts by our columns, one by one, and makes the trace of them.
+
+    unnamed: no column names the work, so that a row that stands there twice can't be told from work that came twice.
+    """
 
     def __init__(self, source: str, wish: Wish) -> None:
         self._source = source
@@ -60,6 +67,7 @@ class Collector:
         self.bad_rows = 0
         self.rows = 0
         self.last_ms = 0
+        self.unnamed = False
         self.notes: Counter[str] = Counter()
 
     def note(self, words: str, rows: int = 1) -> None:
@@ -150,18 +158,29 @@ class Collector:
         text = row.get("name")
         if text is None:
             return f"row-{line:07}"
-        name = cells.name("name", text)
+        name = legal("name", text)
+        if name != text.strip():
+            self.notes[OTHER_LETTERS] += 1
         if (first := self._lines.get(name)) is not None:
             raise BadCell("name", f"{quote(name)} again, first in line {first}", "each name once")
         self._lines[name] = line
         return name
 
     def _queue(self, text: str) -> str:
-        queue = self._text("queue", text, cells.name) if text and self.wish.tenants else self.wish.tenant
+        queue = self._text("queue", text, legal) if text and self.wish.tenants else self.wish.tenant
         known = self.wish.queues
         if known is not None and queue not in known:
-            raise BadCell("queue", cells.show(queue), "a queue of the scenario")
+            ours = f" (here {queue})" if text and queue != text.strip() and self.wish.tenants else ""
+            raise BadCell("queue", f"{cells.show(text.strip() or queue)}{ours}", "a queue of the scenario")
         return queue
+
+    def _renamed(self) -> dict[str, tuple[str, ...]]:
+        """Tenants that have other names here than in the trace, by ours."""
+        theirs: dict[str, dict[str, None]] = {}
+        for (column, text), ours in self._known.items():
+            if column == "queue":
+                theirs.setdefault(ours, {})[text.strip()] = None
+        return {ours: tuple(names) for ours, names in sorted(theirs.items()) if [*names] != [ours]}
 
     def _text(self, column: str, text: str, read: Callable[[str, str], str]) -> str:
         """Texts that come again and again are kept once."""
@@ -198,13 +217,31 @@ class Collector:
         # Twice, because pairs of millions of keys would take more memory than the arrivals.
         self._arrivals.sort(key=attrgetter("name"))
         self._arrivals.sort(key=attrgetter("submitted_ms"))
-        return Trace(tuple(self._arrivals), self.rows, tuple(self._bad), self.bad_rows, dict(self.notes))
+        if self.unnamed and (again := twins(self._arrivals)):
+            self.notes[AGAIN] += again
+        return Trace(
+            tuple(self._arrivals),
+            self.rows,
+            tuple(self._bad),
+            self.bad_rows,
+            dict(self.notes),
+            self._renamed(),
+        )
 
     def _faults(self) -> list[Fault]:
         faults = [Fault(row.column, row.row, row.found, row.wanted) for row in self._bad]
         if self.bad_rows > len(faults):
             faults.append(Fault("", None, more_faults(self.bad_rows - len(faults)), "these mended first"))
         return faults
+
+
+def twins(arrivals: Sequence[Arrival]) -> int:
+    """How many of these, sorted by moment, are like one before them in all but their names."""
+    return sum(
+        len(same) - len({msgspec.structs.replace(one, name="") for one in same})
+        for _, rows in groupby(arrivals, attrgetter("submitted_ms"))
+        if len(same := list(rows)) > 1
+    )
 
 
 def _devices(row: Mapping[str, str]) -> tuple[int, int, int]:

@@ -25,11 +25,20 @@ _OFTEN: Final[dict[str, tuple[str, ...]]] = {
 }
 """Our columns, and what else they are called where a file doesn't say it: the first that is there."""
 _DEVICES: Final = ("gpu", "devices", "gpu_milli", "gpu_memory_mib")
+_SETTLES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_DEVICES, _DEVICES),
+    **dict.fromkeys(("cpu", "cpu_milli"), ("cpu", "cpu_milli")),
+    **dict.fromkeys(("memory", "memory_mib"), ("memory", "memory_mib")),
+    "duration": ("started", "ended"),
+    "ended": ("duration",),
+}
+"""Who names one of our columns has said how the file tells it: these are not guessed then."""
 
 
 def read_columns(source: Source, columns: Mapping[str, str], collector: Collector, *, timed: bool) -> None:
-    """Give every row of a table to the collector. columns: ours to theirs; empty: what the first line tells."""
-    found = dict(columns) or guessed(header(source))
+    """Give every row of a table to the collector. columns: ours to theirs; of others, what the first line tells. Empty: there is none."""
+    found = mapped(columns, header(source))
+    collector.unnamed = "name" not in found
     _check(source, found, named=bool(columns), timed=timed, tenants=collector.wish.queues is not None)
     for line, row in picked(source, found, collector.bad_row):
         collector.take(line, row, found)
@@ -45,6 +54,19 @@ def guessed(names: list[str]) -> dict[str, str]:
                 found[ours] = lower[theirs]
                 break
     return found
+
+
+def mapped(columns: Mapping[str, str], names: list[str]) -> dict[str, str]:
+    """Ours to theirs: those that somebody named, and of the rest those that the first line tells."""
+    settled = {other for ours in columns for other in _SETTLES.get(ours, ())}
+    taken = {theirs.strip() for theirs in columns.values()}
+    rest = {
+        ours: theirs
+        for ours, theirs in guessed(names).items()
+        if ours not in columns and ours not in settled and theirs not in taken
+    }
+    found = {ours: theirs for ours, theirs in columns.items() if theirs.strip()}
+    return {**found, **rest}
 
 
 def _check(source: Source, columns: Mapping[str, str], *, named: bool, timed: bool, tenants: bool) -> None:

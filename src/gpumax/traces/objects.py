@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gpumax.formats.shape import show
 from gpumax.traces.source import Source
 from gpumax.traces.table import Report
 
@@ -25,12 +26,18 @@ def objects(source: Source, report: Report) -> Iterator[tuple[int, Document]]:
     """Each object, with the line on which it begins. Where one can't be read, that is reported and is the end."""
     reader = _Reader(source)
     reader.begin()
-    while (found := reader.next(report)) is not None:
+
+    def broken(line: int, column: str, found: str, wanted: str) -> None:
+        # Of a packed file that breaks off, that is told alone: it is one row.
+        if not source.torn:
+            report(line, column, found, wanted)
+
+    while (found := reader.next(broken)) is not None:
         line, value = found
         if isinstance(value, dict):
             yield line, value
         else:
-            report(line, "", f"a JSON {type(value).__name__}", "an object")
+            report(line, "", show(value), "an object")
     if source.torn:
         report(reader.line, "", f"a .gz file that breaks off ({source.torn})", "a whole one")
 

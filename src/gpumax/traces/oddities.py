@@ -13,6 +13,7 @@ import numpy as np
 
 from gpumax.formats.scalars import write_time
 from gpumax.model.trace import Arrival, Trace
+from gpumax.traces.names import renamed_in_words
 from gpumax.units import MILLI, format_duration
 
 _HOUR_MS: Final = 3_600_000
@@ -31,6 +32,7 @@ def dated(ms: int) -> bool:
 def oddities(trace: Trace, arrivals: Sequence[Arrival], gpu_hours: float) -> Iterator[str]:
     """One sentence each. arrivals: those of interest, and gpu_hours what they took."""
     yield from _of_rows(trace)
+    yield from renamed_in_words(trace.renamed)
     if arrivals:
         yield from _of_times(arrivals)
         yield from _of_sizes(arrivals, gpu_hours)

@@ -74,14 +74,28 @@ def rows(source: Source, report: Report) -> Iterator[tuple[int, list[str]]]:
             width = len(row)
             continue
         waiting = (line, row)
-    if waiting is not None and len(waiting[1]) == width and not (source.torn and not source.ended):
+    if source.torn:
+        yield from _torn(waiting, width, source, report)
+    elif waiting is not None and len(waiting[1]) == width:
         yield waiting
     elif waiting is not None and not source.ended:
         report(waiting[0], "", "a line that breaks off", "a whole one")
     elif waiting is not None:
         _report_width(waiting, width, report)
-    if source.torn:
-        report(waiting[0] if waiting else 1, "", f"a .gz file that breaks off ({source.torn})", "a whole one")
+
+
+def _torn(
+    last: tuple[int, list[str]] | None, width: int, source: Source, report: Report
+) -> Iterator[tuple[int, list[str]]]:
+    """The last row of a packed file that breaks off, where it is whole. The row in which it does is one bad row, however bad."""
+    line = last[0] if last else 1
+    if last is not None and source.ended:
+        line += 1
+        if len(last[1]) == width:
+            yield last
+        else:
+            _report_width(last, width, report)
+    report(line, "", f"a .gz file that breaks off ({source.torn})", "a whole one")
 
 
 def _report_width(row: tuple[int, list[str]], width: int, report: Report) -> None:

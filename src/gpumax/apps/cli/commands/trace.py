@@ -89,7 +89,7 @@ def _source_options(command: Command) -> Command:
         ),
         click.option(
             "--column", "columns", multiple=True, metavar="OURS=THEIRS", callback=_columns,
-            help="What a CSV calls one of our columns; may be repeated. Unset: its first line is to say it.",
+            help="What a CSV calls one of our columns; may be repeated. Of the others its first line is to say it; `OURS=`: there is none.",
         ),
         click.option(
             "--format", "format_", type=click.Choice(FORMATS), metavar="NAME",
@@ -258,12 +258,15 @@ def convert_command(
       gpumax trace convert sacct.txt -o jobs.csv
     """
     from gpumax.traces.collect import Wish
+    from gpumax.traces.names import renamed_in_words
     from gpumax.traces.write import write_trace
 
     wish = Wish(between=between, on_bad_row="stop" if on_bad_row == "stop" else "skip")
     _, read = _read(file, format_, columns, wish)
     with _written(out) as to:
         write_trace(read.arrivals, to)
+    for sentence in renamed_in_words(read.renamed):
+        say(clean(sentence))
     bad = f"; {_many(read.bad_rows, 'row')} could not be used" if read.bad_rows else ""
     say(f"{_many(len(read.arrivals), 'workload')} of {_many(read.rows, 'row')}{bad}")
 
