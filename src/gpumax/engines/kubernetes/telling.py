@@ -1,0 +1,133 @@
+"""What users are told on their pods: why each waits, what is wrong with it, and for whom it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from gpumax.engines.kubernetes import keys
+from gpumax.errors import Fault
+from gpumax.model.decision import Decision, Eviction, HoldCode
+from gpumax.model.snapshot import Snapshot
+from gpumax.units import format_wait
+
+SCHEDULED: Final = "PodScheduled"
+TARGET: Final = "DisruptionTarget"
+UNSCHEDULABLE: Final = "Unschedulable"
+"""The reason by which autoscalers know that more nodes would help."""
+INVALID: Final = "Invalid"
+LONGEST: Final = 1000
+"""The most characters of a message; an event's may have 1,024 bytes."""
+
+MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
+    ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
+)
+"""Holds that a larger cluster would end. The others wait for quota, for others, or for a person: new nodes would stay idle."""
+_WHY_GO: Final = {
+    "reclaim": "Reclaimed",
+    "preempt": "Preempted",
+    "consolidate": "Moved",
+    "stale": "GangBelowMinimum",
+}
+
+
+class Told(NamedTuple):
+    """A condition of a pod, and the event that says the same. task: its name; code: of the hold, empty for none."""
+
+    task: str
+    condition: str
+    reason: str
+    message: str
+    code: str = ""
+
+
+def told(snapshot: Snapshot, decision: Decision, faults: Mapping[str, tuple[Fault, ...]]) -> dict[str, Told]:
+    """What each task is to be told by this decision: those who wait, those with faults, those who go."""
+    found = {
+        row.task: row for row in (*_holds(snapshot, decision), *_waits(decision), *_goes(snapshot, decision))
+    }
+    return found | {name: _invalid(name, own) for name, own in faults.items()}
+
+
+def _holds(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
+    workloads = {workload.name: workload for workload in snapshot.workloads}
+    for hold in decision.holds:
+        reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
+        message = hold.message
+        if hold.forecast_ms is not None:
+            message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
+        for task in workloads[hold.workload].tasks:
+            if task.state == "pending":
+                yield Told(task.name, SCHEDULED, reason, _short(message), hold.code)
+
+
+def _waits(decision: Decision) -> Iterator[Told]:
+    """Those who have a place that others have yet to leave."""
+    for place in decision.places:
+        if place.after:
+            others = ", ".join(place.after[:3]) + (
+                f" and {len(place.after) - 3} more" if len(place.after) > 3 else ""
+            )
+            message = (
+                f"gets room on {place.node} when {others} {'has' if len(place.after) == 1 else 'have'} left"
+            )
+            yield Told(place.task, SCHEDULED, "WaitsForEvictions", _short(message), "WaitsForEvictions")
+
+
+def _goes(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
+    for row in decision.evictions:
+        yield Told(row.task, TARGET, _WHY_GO[row.cause], _short(_sentence(row, snapshot)))
+
+
+def _sentence(row: Eviction, snapshot: Snapshot) -> str:
+    grace_s = snapshot.policy.stale_grace_ms // 1000
+    if row.cause == "stale":
+        return f"its gang was below its minimum for more than {grace_s} s, so it gives everything back"
+    moved = f"; there is room for it on {row.restarts_on}" if row.restarts_on is not None else ""
+    queues = {workload.name: workload.queue for workload in snapshot.workloads}
+    asker = f"{row.beneficiary} of queue {queues.get(row.beneficiary, '?')}"
+    if row.cause == "reclaim":
+        return f"its queue used more than its share, and {asker} takes back what it is due{moved}"
+    if row.cause == "preempt":
+        return f"{asker} has a higher priority in the same queue{moved}"
+    return f"makes room for {asker} by moving{moved}"
+
+
+def _invalid(task: str, faults: tuple[Fault, ...]) -> Told:
+    lines = "; ".join(str(fault) for fault in faults)
+    return Told(task, SCHEDULED, INVALID, _short(lines), INVALID)
+
+
+def _short(message: str) -> str:
+    """Bounded in bytes, too, whatever somebody named their things."""
+    message = message.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
+    return message if len(message.encode()) < LONGEST else f"{message[:-4]} ..."
+
+
+def condition(row: Told, moment: str) -> dict[str, str]:
+    """As it stands in the pod's status."""
+    return {
+        "type": row.condition,
+        "status": "True" if row.condition == TARGET else "False",
+        "reason": row.reason,
+        "message": row.message,
+        "lastTransitionTime": moment,
+    }
+
+
+def event(row: Told, pod: Mapping[str, str], moment: str, *, reporter: str = keys.OWN) -> dict[str, object]:
+    """As an object of events.k8s.io/v1. pod: its namespace, name and uid."""
+    going = row.condition == TARGET
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{pod['name'][:50]}.", "namespace": pod["namespace"]},
+        "regarding": {"apiVersion": "v1", "kind": "Pod", **pod},
+        "type": "Normal" if going else "Warning",
+        "reason": row.reason if going else row.code or row.reason,
+        "action": "Evict" if going else "Schedule",
+        "note": row.message,
+        "eventTime": moment,
+        "reportingController": f"{reporter}/scheduler",
+        "reportingInstance": f"{reporter}/scheduler",
+    }
