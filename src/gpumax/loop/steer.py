@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -44,6 +44,14 @@ class Steered(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
 
 
+class _Remembered(NamedTuple):
+    """Rows with what memory adds to them, and of which rows and which promises they were made."""
+
+    of: tuple[Workload, ...]
+    promised: frozenset[str]
+    rows: tuple[Workload, ...]
+
+
 class Steering:
     """`run` and `cycle` are for one thread; everything else is for any."""
 
@@ -67,6 +75,7 @@ class Steering:
         self._pulse = Pulse()
         self._below: dict[str, int] = {}  # workloads below their minimum, since when
         self._promised: frozenset[str] = frozenset()
+        self._remembered: _Remembered | None = None
         self._asked: Snapshot | None = None
         self._quiet = False  # whether the same snapshot would change nothing
         self._again_ms: int | None = None  # when time alone may change the decision
@@ -130,20 +139,16 @@ class Steering:
 
     def _remembering(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with what the cluster's objects don't say. Rows that it has nothing to say about stay the same."""
-        below = {
-            workload.name: self._below.get(workload.name, snapshot.now_ms)
-            for workload in snapshot.workloads
-            if _below_minimum(workload)
-        }
-        self._below = below
-        if not below and not self._promised:
-            return snapshot
-        return replace(
-            snapshot,
-            workloads=tuple(
-                self._with_memory(workload, below.get(workload.name)) for workload in snapshot.workloads
-            ),
-        )
+        of, known = snapshot.workloads, self._remembered
+        if known is None or known.of is not of or known.promised != self._promised:
+            self._below = {
+                row.name: self._below.get(row.name, snapshot.now_ms) for row in of if _below_minimum(row)
+            }
+            rows = of
+            if self._below or self._promised:
+                rows = tuple(self._with_memory(row, self._below.get(row.name)) for row in of)
+            known = self._remembered = _Remembered(of, self._promised, rows)
+        return snapshot if known.rows is of else replace(snapshot, workloads=known.rows)
 
     def _with_memory(self, workload: Workload, below_ms: int | None) -> Workload:
         if below_ms is not None:
