@@ -24,7 +24,7 @@ from gpumax.loop.pulse import Pulse
 from gpumax.loop.sweep import Sweep
 from gpumax.loop.troubles import Troubles
 from gpumax.loop.upcoming import next_decision_ms
-from gpumax.loop.verify import sound, verify
+from gpumax.loop.verify import Known, sound, verify
 from gpumax.loop.whatif import Ground, Imagined, imagine
 from gpumax.model.decision import Decision
 from gpumax.model.queue import Queue
@@ -87,6 +87,7 @@ class Loop:
         self._backoff = Backoff()
         self._assembler = Assembler()
         self._memory = Memory()
+        self._known = Known()
         self._objections = Objections(engine, self._data)
         self._sweep = Sweep(self._data)
         self._swept = False
@@ -231,7 +232,7 @@ class Loop:
         snapshot, decision = _decide(snapshot, timid, self._think or decide)
         self._numbers["decide_ms"] = _ms_since(began)
         began = perf_counter()
-        violations = verify(snapshot, decision)
+        violations = verify(snapshot, decision, self._known)
         kept = sound(snapshot, decision, violations)
         self._numbers["verify_ms"] = _ms_since(began)
         self._numbers["decisions"] += 1

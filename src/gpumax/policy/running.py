@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from gpumax.model.node import Node
+from gpumax.model.rows import difference
 from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, Task, Workload
@@ -92,10 +93,8 @@ def _anew(snapshot: Snapshot, ledger: Ledger) -> tuple[_Standing, bool]:
 
 def _followed(before: _Standing, snapshot: Snapshot, ledger: Ledger) -> _Standing | None:
     """The same, of a snapshot most rows of which stood in the one before; None where too few did."""
-    old, new = set(map(id, before.workloads)), set(map(id, snapshot.workloads))
-    gone = [workload for workload in before.workloads if id(workload) not in new]
-    come = [workload for workload in snapshot.workloads if id(workload) not in old]
-    if 2 * (len(gone) + len(come)) > len(new):
+    gone, come = difference(before.workloads, snapshot.workloads)
+    if 2 * (len(gone) + len(come)) > len(snapshot.workloads):
         return None
     holder = _Holder(ledger)
     less, more = _read(gone, holder), _read(come, holder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpumax.loop.verify.check import verify
+from gpumax.loop.verify.known import Known
 from gpumax.loop.verify.sound import sound
 from gpumax.loop.verify.violation import Violation
 
-__all__ = ["Violation", "sound", "verify"]
+__all__ = ["Known", "Violation", "sound", "verify"]

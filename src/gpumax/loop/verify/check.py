@@ -11,6 +11,7 @@ from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.filters import check_filters
 from gpumax.loop.verify.form import check_answers, check_form
 from gpumax.loop.verify.gangs import check_gangs
+from gpumax.loop.verify.known import Known
 from gpumax.loop.verify.quota import check_quota
 from gpumax.loop.verify.reclaim import check_evictions
 from gpumax.loop.verify.reserve import check_reservations
@@ -33,9 +34,13 @@ RULES: Final[tuple[Check, ...]] = (
 )  # fmt: skip
 
 
-def verify(snapshot: Snapshot, decision: Decision) -> tuple[Violation, ...]:
-    """Every rule that the decision breaks; empty for a sound one."""
-    facts = Facts(snapshot, decision)
+def verify(snapshot: Snapshot, decision: Decision, known: Known | None = None) -> tuple[Violation, ...]:
+    """Every rule that the decision breaks; empty for a sound one.
+
+    known: of the snapshot that was verified last, where this one came of it: what hasn't changed is not read again. It is
+    brought up to date.
+    """
+    facts = Facts(snapshot, decision, known)
     return (*broken(facts), *check_answers(facts))
 
 

@@ -82,13 +82,7 @@ def check_company(facts: Facts) -> Iterator[Violation]:
 
 def asked(facts: Facts) -> bool:
     """Whether any task requires anything of its neighbours."""
-    tied = [
-        task.affinity
-        for workload in facts.snapshot.workloads
-        for task in workload.tasks
-        if task.affinity is not None
-    ]
-    return any(terms.near.required or terms.apart.required for terms in tied)
+    return bool(facts.known.tied)
 
 
 class Company:

@@ -5,26 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpumax.loop.verify.guess import guess
+from gpumax.loop.verify.known import Known, Vector, core, milli
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Decision, Eviction
-from gpumax.model.names import natural
-from gpumax.model.queue import Queue
-from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import ACTIVE, HOLDING, DeviceShare, Task, Workload
-
-Vector = tuple[int, int, int]
-"""Milli-devices, millicores, MiB."""
+from gpumax.model.workload import ACTIVE, DeviceShare, Task, Workload
 
 NOTHING: Vector = (0, 0, 0)
-
-
-def _milli(shares: tuple[DeviceShare, ...]) -> int:
-    """What shares of devices count in a queue."""
-    if len(shares) == 1 and not shares[0].slices:
-        return shares[0].milli
-    return sum([share.milli + milli_of(share.slices) if share.slices else share.milli for share in shares])
 
 
 class Newcomer(NamedTuple):
@@ -42,26 +29,20 @@ class Newcomer(NamedTuple):
     def amounts(self) -> Vector:
         """What it counts in its queue."""
         request = self.task.request
-        return (_milli(self.devices), request.cpu_milli, request.memory_mib)
+        return (milli(self.devices), request.cpu_milli, request.memory_mib)
 
 
 class Facts:
     """Rows by name. Names that the snapshot doesn't know are left out: `form` tells of them."""
 
-    def __init__(self, snapshot: Snapshot, decision: Decision) -> None:
+    def __init__(self, snapshot: Snapshot, decision: Decision, known: Known | None = None) -> None:
+        """known: what is known of an earlier snapshot; it follows to this one, and these facts hold until it goes on."""
+        known = (known or Known()).follow(snapshot)
         self.snapshot = snapshot
         self.decision = decision
-        self.nodes = {node.name: node for node in snapshot.nodes}
-        self.queues: dict[str, Queue] = {queue.name: queue for queue in snapshot.queues}
-        self.paths = {queue.name: tuple(self._path(queue)) for queue in snapshot.queues}
-        self.workloads = {workload.name: workload for workload in snapshot.workloads}
-        self.tasks: dict[str, Task] = {
-            task.name: task for workload in snapshot.workloads for task in workload.tasks
-        }
-        self.owner: dict[str, Workload] = {
-            task.name: workload for workload in snapshot.workloads for task in workload.tasks
-        }
-        self._guessed = guess(snapshot)
+        self.known = known
+        self.nodes, self.queues, self.paths = known.nodes, known.queues, known.paths
+        self.workloads, self.tasks, self.owner = known.workloads, known.tasks, known.owner
         self._allocated: dict[bool, dict[str, list[int]]] = {}
         self.evicted: dict[str, Eviction] = {
             eviction.task: eviction
@@ -72,60 +53,28 @@ class Facts:
 
     def holders(self, nodes: frozenset[str]) -> dict[str, list[Task]]:
         """The tasks that hold room on each of these nodes in the snapshot."""
-        found: dict[str, list[Task]] = {name: [] for name in nodes}
-        for workload in self.snapshot.workloads:
-            for task in workload.tasks:
-                if task.node in found and task.state in HOLDING:
-                    found[task.node].append(task)
-        return found
+        return {name: self.known.holders(name) for name in nodes}
 
     def devices(self, task: Task) -> tuple[DeviceShare, ...]:
         """What a task holds of its node's devices; what a file leaves out is filled in."""
-        return task.devices or self._guessed.get(task.name, ())
+        return self.known.devices(task)
 
     def amounts(self, task: Task) -> Vector:
         """What a task that holds room counts in its queue."""
         request = task.request
         some = request.gpu or request.slices or task.devices
-        gpu = _milli(self.devices(task)) if some else 0
+        gpu = milli(self.devices(task)) if some else 0
         return (gpu, request.cpu_milli, request.memory_mib)
 
     def allocated(self, *, fixed: bool = False) -> dict[str, list[int]]:
         """What each queue holds in the snapshot; fixed: of what is never evicted."""
         if fixed not in self._allocated:
-            self._allocated[fixed] = self._held(fixed=fixed)
+            self._allocated[fixed] = self.known.allocated(fixed=fixed)
         return {name: row.copy() for name, row in self._allocated[fixed].items()}
-
-    def _held(self, *, fixed: bool) -> dict[str, list[int]]:
-        held = {name: [0, 0, 0] for name in self.queues}
-        for workload in self.snapshot.workloads:
-            leaf = held.get(workload.queue)
-            if leaf is None or (fixed and workload.preemptible is True):
-                continue
-            some = self.core(workload) if fixed and workload.preemptible == "semi" else None
-            for task in workload.tasks:
-                if task.state in ACTIVE and (some is None or task.name in some):
-                    # As `amounts` has it, without a tuple for each of thousands of tasks.
-                    request = task.request
-                    if task.devices or request.gpu or request.slices:
-                        leaf[0] += _milli(self.devices(task))
-                    leaf[1] += request.cpu_milli
-                    leaf[2] += request.memory_mib
-        whole = {name: [0, 0, 0] for name in self.queues}
-        for name, leaf in held.items():
-            if any(leaf):
-                add(whole, self.paths[name], (leaf[0], leaf[1], leaf[2]))
-        return whole
 
     def core(self, workload: Workload) -> frozenset[str]:
         """The running tasks that its minimums need: the first of each group, by priority and name."""
-        found: list[str] = []
-        for group in workload.groups:
-            members = [task for task in workload.tasks if task.group == group.name and task.state in ACTIVE]
-            if len(members) > group.min:
-                members.sort(key=task_order)
-            found += [task.name for task in members[: group.min]]
-        return frozenset(found)
+        return core(workload)
 
     def lacks(self, workload: Workload) -> dict[str, int]:
         """By group: how many tasks the minimum lacks in the snapshot; those that are done count."""
@@ -146,18 +95,6 @@ class Facts:
             if place.node in self.nodes and place.task in self.tasks:
                 task, workload = self.tasks[place.task], self.owner[place.task]
                 yield Newcomer(task, workload, place.node, place.devices, place.after, workload.name, False)
-
-    def _path(self, queue: Queue) -> Iterator[str]:
-        """From the queue to its root."""
-        at: Queue | None = queue
-        while at is not None:
-            yield at.name
-            at = self.queues.get(at.parent) if at.parent is not None else None
-
-
-def task_order(task: Task) -> tuple[int, tuple[str | int, ...]]:
-    """The order inside a gang: higher priority first, then by name."""
-    return (-task.priority, natural(task.name))
 
 
 def add(held: dict[str, list[int]], path: tuple[str, ...], amounts: Vector, sign: int = 1) -> None:

@@ -81,7 +81,7 @@ def check_answers(facts: Facts) -> Iterator[Violation]:
     """A hold for each waiting workload without places, and for nobody else."""
     placed = {facts.owner[place.task].name for place in facts.decision.places if place.task in facts.owner}
     held = Counter([hold.workload for hold in facts.decision.holds])
-    wait = {row.name for row in facts.snapshot.workloads for task in row.tasks if task.state == "pending"}
+    wait = facts.known.waiting
     if len(held) == len(facts.decision.holds) and wait == placed | held.keys() and placed.isdisjoint(held):
         return
     for workload in facts.snapshot.workloads:

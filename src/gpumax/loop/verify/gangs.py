@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from gpumax.loop.verify.facts import Facts, task_order
+from gpumax.loop.verify.facts import Facts
+from gpumax.loop.verify.known import task_order
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.decision import Place
 from gpumax.model.workload import ACTIVE, Workload

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, Vector, add, plus, task_order
+from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, add, plus
+from gpumax.loop.verify.known import Vector, task_order
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.queue import Queue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, Vector, add, plus
+from gpumax.loop.verify.facts import NOTHING, Facts, Newcomer, add, plus
+from gpumax.loop.verify.known import Vector
 from gpumax.loop.verify.quota import final
 from gpumax.loop.verify.shares import Rows, most, share_rows
 from gpumax.loop.verify.violation import Violation

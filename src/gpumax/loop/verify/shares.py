@@ -8,7 +8,7 @@ from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Share
-from gpumax.units import MILLI, UNLIMITED
+from gpumax.units import UNLIMITED
 
 Rows = dict[tuple[str, str], Share]
 
@@ -34,7 +34,7 @@ def check_shares(facts: Facts) -> Iterator[Violation]:
     if rows.keys() != wanted or len(facts.decision.shares) != len(wanted):
         yield Violation(0, f"{len(facts.decision.shares)} rows of shares for {len(wanted)} that are due")
         return
-    held, there = facts.allocated(), capacity(facts)
+    held, there = facts.allocated(), facts.known.capacity
     for position, resource in enumerate(RESOURCES):
         wants: dict[str, int] = {}
         for name, queue in facts.queues.items():
@@ -69,14 +69,3 @@ def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int], all_: 
                 if rows[name, resource].share < due[name]:
                     share = rows[name, resource].share
                     yield Violation(0, f"queue {name} gets {share} {resource} of the {due[name]} it is due")
-
-
-def capacity(facts: Facts) -> tuple[int, int, int]:
-    """What open nodes have in all, healthy devices only."""
-    gpu = cpu = memory = 0
-    for node in facts.snapshot.nodes:
-        if node.open:
-            gpu += MILLI * [device.healthy for device in node.devices].count(True)
-            cpu += node.cpu_milli
-            memory += node.memory_mib
-    return (gpu, cpu, memory)
