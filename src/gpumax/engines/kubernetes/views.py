@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 Labels = dict[str, str]
 NOTHING: Final[Labels] = {}
@@ -17,6 +19,20 @@ Document = dict[str, Any]
 
 class Part(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A part of an object. Nothing in it ever points back, so the garbage collector need not know it."""
+
+
+def _own(part: Part, *names: str) -> None:
+    """Keep what was written as bytes of its own: as it is read it is a piece of the whole list that it came in, which would be kept for it."""
+    for name in names:
+        written = getattr(part, name)
+        if written is not ABSENT:
+            force_setattr(part, name, _written(bytes(written)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _written(text: bytes) -> msgspec.Raw:
+    """The same object for what thousands of pods write alike."""
+    return msgspec.Raw(text)
 
 
 class Owner(Part, frozen=True, rename="camel", gc=False):
@@ -62,6 +78,9 @@ class Container(Part, frozen=True, rename="camel", gc=False):
     resources: msgspec.Raw = ABSENT
     restart_policy: str = ""
 
+    def __post_init__(self) -> None:
+        _own(self, "resources")
+
 
 class Gate(Part, frozen=True, rename="camel", gc=False):
     """Something that a pod waits for before it may be scheduled."""
@@ -92,6 +111,9 @@ class PodSpec(Part, frozen=True, rename="camel", gc=False):
     scheduling_group: SchedulingGroup | None = None
     scheduling_gates: tuple[Gate, ...] = ()
     active_deadline_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        _own(self, "affinity", "tolerations", "overhead", "resources")
 
 
 class Condition(Part, frozen=True, rename="camel", gc=False):

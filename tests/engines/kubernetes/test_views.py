@@ -1,0 +1,43 @@
+"""What is kept of the objects of a large cluster is small."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import msgspec
+
+from engines.kubernetes.stub import page, pod
+from gpumax.engines.kubernetes.views import Pod
+from gpumax.engines.kubernetes.watched import PODS
+
+TOLERATED = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+CONTAINER = {
+    "name": "main",
+    "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    "env": [{"name": "X", "value": "y" * 4000}],
+}
+
+
+def test_the_list_that_pods_came_in_is_not_kept_for_them() -> None:
+    """Parts that are kept as they were written don't hold on to all that came with them."""
+    items = [pod(f"p{number}", 1, containers=[CONTAINER], tolerations=TOLERATED) for number in range(200)]
+    body = json.dumps(page(1, *items)).encode()
+    tracemalloc.start()
+    pods = PODS.decoders.page(bytes(bytearray(body))).items
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pods is not None
+    assert len(pods) == 200
+    assert kept < len(body) / 4
+
+
+def test_what_pods_write_alike_is_one_object() -> None:
+    """So that it can be read once, whichever lists and events the pods came in."""
+    first, second = (
+        msgspec.json.decode(json.dumps(pod(name, 1, containers=[CONTAINER], tolerations=TOLERATED)), type=Pod)
+        for name in ("a", "b")
+    )
+    assert first.spec.tolerations is second.spec.tolerations
+    assert first.spec.containers[0].resources is second.spec.containers[0].resources
+    assert json.loads(bytes(first.spec.tolerations)) == TOLERATED
