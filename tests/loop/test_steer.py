@@ -169,3 +169,16 @@ def test_after_a_restart_the_same_objects_give_the_same_decision(*, seen: bool) 
     if seen:
         stage.steering = Steering(stage.cluster, stage.journal, stage.clock)
     assert len(stage.cycle().evictions) == 4
+
+
+def test_while_another_replica_steers_nothing_is_decided() -> None:
+    """And when it is our turn, everything is looked at anew."""
+    drawn = Sketch("n1: .")
+    drawn.queues.append(queue("a", 1))
+    drawn.wait("x", queue="a")
+    stage = Stage(drawn)
+    stage.cluster.ours = False
+    stage.cycle()
+    assert stage.steering.status["decisions"] == 0
+    stage.cluster.ours = True
+    assert len(stage.cycle().places) == 1

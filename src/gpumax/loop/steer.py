@@ -128,8 +128,15 @@ class Steering:
                 self._pulse.wait(self._patience_s())
 
     def cycle(self) -> None:
-        """Look, and where something is new: decide, check, have it carried out, write it down. Raises what goes wrong."""
+        """Look, and where something is new: decide, check, have it carried out, write it down. Raises what goes wrong.
+
+        While another replica steers, nothing is decided; what was promised then is unknown when it is our turn again.
+        """
         stamp = self._pulse.begin()
+        if not self._cluster.ours and not self._dry:
+            self._promised, self._asked = frozenset(), None
+            self._pulse.finish(stamp)
+            return
         now_ms = self._clock.now_ms()
         snapshot = self._remembering(self._cluster.snapshot(now_ms, self._policy))
         if self._says_something_new(snapshot):

@@ -13,6 +13,11 @@ class Cluster(Protocol):
 
     name: str
 
+    @property
+    def ours(self) -> bool:
+        """Whether we steer it now; another replica may."""
+        ...
+
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The cluster now. What was carried out counts as done until the cluster itself says otherwise.
 

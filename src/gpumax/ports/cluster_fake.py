@@ -17,6 +17,7 @@ class FakeCluster:
     """Rows that a test sets. Places are bound at once, unless the test refuses them; who is evicted is releasing until `leave`."""
 
     name = "fake"
+    ours = True
 
     def __init__(
         self, nodes: Iterable[Node] = (), queues: Iterable[Queue] = (), workloads: Iterable[Workload] = ()

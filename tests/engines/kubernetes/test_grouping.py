@@ -418,10 +418,10 @@ def test_pods_whose_owner_is_not_known_yet_are_not_guessed_at() -> None:
     owner = job(completionMode="Indexed", completions=2, parallelism=2)
     assembly = assembled(*several(2, "train", owner=owner))
     assert assembly.snapshot(0, Policy()).workloads == ()
-    assert [missing.name for missing in assembly.missing] == ["train"]
+    assert [owner.name for _, owner in assembly.missing] == ["train"]
     see(assembly, owner)
     assert gangs(assembly.snapshot(0, Policy())) == {"ml/job/train": {"": (2, 2)}}
-    assert assembly.missing == ()
+    assert assembly.missing == []
 
 
 def test_a_maker_that_is_gone_leaves_pods_that_start_one_by_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeVar
 
@@ -17,13 +18,14 @@ from gpumax.engines.kubernetes.queues import QueueRead, read_queue
 from gpumax.engines.kubernetes.settings import Around
 from gpumax.engines.kubernetes.tasks import read_task, state_of
 from gpumax.engines.kubernetes.topologies import read_topology
-from gpumax.engines.kubernetes.views import Document, NodeObject, Owner, Pod
+from gpumax.engines.kubernetes.views import Document, Owner, Pod
+from gpumax.engines.kubernetes.views import NodeObject as NodeView
 from gpumax.engines.kubernetes.workloads import Member, WorkloadRead, read_workload
 from gpumax.errors import Fault
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot, Topology
-from gpumax.model.workload import HOLDING, Task, Workload
+from gpumax.model.workload import ACTIVE, HOLDING, Task, Workload
 
 T = TypeVar("T")
 SCHEDULER: Final = "gpumax"
@@ -60,6 +62,10 @@ class Assembly:
         self._others: dict[str, dict[str, Task]] = {}  # of others, by node, then task
         self._at: dict[str, str] = {}  # of others: on which node
         self._assumed: dict[str, Assumed] = {}
+        self._going: set[str] = set()  # told to go, and not seen going yet
+        self._shielded: set[str] = set()
+        self._referred: Counter[str] = Counter()  # owners, by how many of our pods stand below them
+        self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
         self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
         self._reads: dict[str, WorkloadRead] = {}
         self._rows: dict[str, Workload] = {}
@@ -71,7 +77,7 @@ class Assembly:
 
     # What is seen
 
-    def see_node(self, name: str, view: NodeObject | None) -> None:
+    def see_node(self, name: str, view: NodeView | None) -> None:
         """A node as it is now; None where it is gone."""
         if view is None:
             self._nodes.pop(name, None)
@@ -95,6 +101,8 @@ class Assembly:
             self._pods[name] = pod
             if pod.spec.node_name or state_of(pod) not in ("pending", "gated"):
                 self._assumed.pop(name, None)
+            if state_of(pod) not in ("bound", "running"):
+                self._going.discard(name)
             self._place(name, pod)
         else:
             self._see_other(name, pod)
@@ -115,6 +123,13 @@ class Assembly:
             names = [name for name, missing in self._waiting.items() if missing.owners[0].uid == uid]
         for name in names:
             self._place(name, self._pods[name])
+
+    def forget_owner(self, uid: str) -> None:
+        """An owner was deleted. Until the last of its pods has gone, too, what it said of them still holds."""
+        if self._referred[uid] > 0:
+            self._orphaning.add(uid)
+        else:
+            self._owners.pop(uid, None)
 
     def see_queue(self, name: str, document: Document | None) -> None:
         """A queue's object as it is now; None where it is gone."""
@@ -166,12 +181,40 @@ class Assembly:
             self._stir(task)
             self._moved.add(assumed.node)
 
+    def expect_gone(self, task: str) -> None:
+        """The task was told to go: it counts as releasing until its pod is seen so, or `stays`."""
+        self._going.add(task)
+        self._stir(task)
+
+    def stays(self, task: str) -> None:
+        """The task was not told to go after all."""
+        if task in self._going:
+            self._going.discard(task)
+            self._stir(task)
+
+    def shield(self, task: str) -> None:
+        """Somebody else keeps the task where it is for now: its workload is not evicted, until `unshield`."""
+        self._shielded.add(task)
+        self._stir(task)
+
+    def unshield(self, task: str) -> None:
+        """The task may be evicted again."""
+        self._shielded.discard(task)
+        self._stir(task)
+
+    def pod(self, task: str) -> Pod | None:
+        """The pod of one of our tasks; None where it is gone."""
+        return self._pods.get(task)
+
     # What it comes to
 
     @property
-    def missing(self) -> tuple[Owner, ...]:
-        """Owners without whom it can't be said what some pods are part of."""
-        return tuple({row.owners[0].uid: row.owners[0] for row in self._waiting.values()}.values())
+    def missing(self) -> list[tuple[str, Owner]]:
+        """Owners without whom it can't be said what some pods are part of, each with the namespace of its pods."""
+        found = {
+            row.owners[0].uid: (name.partition("/")[0], row.owners[0]) for name, row in self._waiting.items()
+        }
+        return list(found.values())
 
     @property
     def faults(self) -> dict[str, tuple[Fault, ...]]:
@@ -221,6 +264,7 @@ class Assembly:
             return
         self._waiting.pop(name, None)
         self._memberships[name] = found
+        self._referred.update(link.owner.uid for link in found.chain)
         self._members.setdefault(found.name, {})[name] = Member(pod, found)
         self._stirred.add(found.name)
 
@@ -228,12 +272,22 @@ class Assembly:
         if self._pods.pop(name, None) is None:
             return
         self._waiting.pop(name, None)
+        self._going.discard(name)
+        self._shielded.discard(name)
         self.doubt(name)
         before = self._memberships.pop(name, None)
         if before is not None:
             self._leave(name, before)
 
     def _leave(self, name: str, membership: Membership) -> None:
+        for link in membership.chain:
+            uid = link.owner.uid
+            self._referred[uid] -= 1
+            if not self._referred[uid]:
+                del self._referred[uid]
+                if uid in self._orphaning:
+                    self._orphaning.discard(uid)
+                    self._owners.pop(uid, None)
         members = self._members.get(membership.name, {})
         members.pop(name, None)
         if not members:
@@ -294,16 +348,20 @@ class Assembly:
         self._moved |= _nodes_of(before) | _nodes_of(read)
 
     def _with_assumed(self, workload: Workload) -> Workload:
-        """The workload with tasks that are assumed to be where they were put."""
-        if not any(task.name in self._assumed for task in workload.tasks):
+        """The workload with what we did and haven't seen yet."""
+        names = {task.name for task in workload.tasks}
+        if names.isdisjoint(self._assumed) and names.isdisjoint(self._going | self._shielded):
             return workload
-        tasks = tuple(
-            replace(task, state="bound", node=self._assumed[task.name].node)
-            if task.name in self._assumed
-            else task
-            for task in workload.tasks
-        )
-        return replace(workload, tasks=tasks)
+        if not names.isdisjoint(self._shielded):
+            workload = replace(workload, preemptible=False)
+        return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
+
+    def _as_done(self, task: Task) -> Task:
+        if task.name in self._assumed and task.state == "pending":
+            return replace(task, state="bound", node=self._assumed[task.name].node)
+        if task.name in self._going and task.state in ACTIVE:
+            return replace(task, state="releasing")
+        return task
 
     def _hand_out(self, name: str) -> set[str]:
         """What is left of a node, and which devices our tasks hold there. Returns the workloads whose devices changed."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, get_args
 
 from gpumax.engines.kubernetes import keys, quantities
-from gpumax.engines.kubernetes.views import NodeObject
+from gpumax.engines.kubernetes.views import NodeObject as NodeView
 from gpumax.model.node import Device, Effect, Node, Taint
 
 MODELS: Final = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "cloud.google.com/gke-accelerator")
@@ -26,7 +26,7 @@ class NodeRead(NamedTuple):
     oddities: tuple[str, ...] = ()
 
 
-def read_node(view: NodeObject) -> NodeRead:
+def read_node(view: NodeView) -> NodeRead:
     """The node as decisions see it: what may be allocated. What can't be read counts as nothing, and is told."""
     oddities: list[str] = []
     labels = view.metadata.labels or {}
@@ -51,8 +51,8 @@ def read_node(view: NodeObject) -> NodeRead:
             extended=quantities.others(there, quantities.down),
             labels=labels,
             taints=_taints(view),
-            ready=any(one.type == "Ready" and one.status == "True" for one in view.status.conditions),
-            cordoned=view.spec.unschedulable,
+            ready=any(one.type == "Ready" and one.status == "True" for one in view.status.conditions or ()),
+            cordoned=view.spec.unschedulable is True,
         ),
         tuple(f"node {view.metadata.name}: {oddity}" for oddity in oddities),
     )
@@ -116,11 +116,11 @@ def _memory(written: str, oddities: list[str]) -> int:
     return 0
 
 
-def _taints(view: NodeObject) -> tuple[Taint, ...]:
+def _taints(view: NodeView) -> tuple[Taint, ...]:
     """Taints that keep pods away. What a later API adds has no effect that is known, so it keeps everybody away."""
     return tuple(
-        Taint(taint.key, taint.value, taint.effect if taint.effect in _EFFECTS else "NoSchedule")  # type: ignore[arg-type]
-        for taint in view.spec.taints
+        Taint(taint.key, taint.value or "", taint.effect if taint.effect in _EFFECTS else "NoSchedule")  # type: ignore[arg-type]
+        for taint in view.spec.taints or ()
         # A cordon is told twice.
         if taint.key != "node.kubernetes.io/unschedulable"
     )

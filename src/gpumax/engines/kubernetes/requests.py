@@ -28,6 +28,10 @@ _PART: Final = "a part of one device between 0 and 1, like 0.5"
 _MEMORY: Final = "MiB of a device as a whole number like 20480, or with a unit like 20Gi"
 
 
+_RESOURCES: Final[msgspec.json.Decoder[Resources | None]] = msgspec.json.Decoder(Resources | None)
+_OVERHEAD: Final[msgspec.json.Decoder[Quantities | None]] = msgspec.json.Decoder(Quantities | None)
+
+
 class Asked(NamedTuple):
     """A request, and the resource name of the vendor whose devices it means; empty for none, or any."""
 
@@ -57,7 +61,7 @@ class _Key(NamedTuple):
 def _key(pod: Pod) -> _Key:
     spec = pod.spec
     return _Key(
-        tuple((bytes(one.resources), one.restart_policy == "Always") for one in spec.init_containers),
+        tuple((bytes(one.resources), one.restart_policy == "Always") for one in spec.init_containers or ()),
         tuple(bytes(one.resources) for one in spec.containers),
         bytes(spec.resources),
         bytes(spec.overhead),
@@ -104,13 +108,13 @@ def _effective(key: _Key, faults: list[Fault]) -> quantities.Exact:
         beside = _most(beside, before)
     # What is said of the pod as a whole counts instead of the sum.
     beside = {**beside, **_asked(key.whole, "spec.resources", faults)}
-    overhead = msgspec.json.decode(key.overhead, type=Quantities | None)
+    overhead = _OVERHEAD.decode(key.overhead)
     return _sum(beside, _sound(overhead, "spec.overhead", faults)) if overhead else beside
 
 
 def _asked(written: bytes, where: str, faults: list[Fault]) -> quantities.Exact:
     """Requests; where there is only a limit, that."""
-    resources = msgspec.json.decode(written, type=Resources | None)
+    resources = _RESOURCES.decode(written)
     if resources is None:
         return {}
     return _sound({**(resources.limits or {}), **(resources.requests or {})}, where, faults)
@@ -223,7 +227,7 @@ def _check_container(pod: Pod, said: tuple[str, str] | None, faults: list[Fault]
         return
     key, value = said
     path = f"metadata.annotations[{key}]"
-    if any(container.name == value for container in pod.spec.init_containers):
+    if any(container.name == value for container in pod.spec.init_containers or ()):
         faults.append(_fault(path, f"{show(value)}, an init container", "a container that stays"))
         return
     names = ", ".join(container.name for container in pod.spec.containers[:8])

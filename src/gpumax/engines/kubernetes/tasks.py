@@ -84,7 +84,7 @@ def _priority(labels: Mapping[str, str], faults: list[Fault]) -> int:
 
 def _parsed(field: str, written: msgspec.Raw, faults: list[Fault]) -> Any:
     """What a part of the pod that is kept as bytes means; None where it says nothing."""
-    if written == ABSENT:
+    if written is ABSENT:
         return None
     meaning, wrongs = _meaning(field, bytes(written))
     faults += wrongs

@@ -222,7 +222,7 @@ def _submitted_ms(first: Member) -> int:
 
 def _started_ms(pod: Pod) -> int | None:
     """When it got its place."""
-    for condition in pod.status.conditions:
+    for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "True":
             since = moment_ms(condition.last_transition_time)
             if since is not None:

@@ -83,7 +83,7 @@ def roles_of(membership: Membership) -> Roles:
 def _chain(pod: Pod, objects: Objects) -> tuple[Link, ...] | Missing:
     """The owners above each other, the nearest first."""
     chain: list[Link] = []
-    owners: tuple[Owner, ...] = pod.metadata.owner_references
+    owners: tuple[Owner, ...] = pod.metadata.owner_references or ()
     while owners and len(chain) < DEEPEST:
         owner = next((row for row in owners if row.controller), owners[0])
         if owner.uid not in objects:

@@ -1,0 +1,262 @@
+"""A cluster of Kubernetes as the loop sees it: the port `Cluster`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from gpumax.engines.kubernetes.assembly import SCHEDULER, Assembly
+from gpumax.engines.kubernetes.client.access import Access
+from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.cache import Change
+from gpumax.engines.kubernetes.client.informer import Informer
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.discovery import Discovery
+from gpumax.engines.kubernetes.elect import stand
+from gpumax.engines.kubernetes.feed import Feed
+from gpumax.engines.kubernetes.grouping.find import Kinds
+from gpumax.engines.kubernetes.grouping.kinds import KINDS
+from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN
+from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
+from gpumax.engines.kubernetes.owners import Owners
+from gpumax.engines.kubernetes.telling import TARGET, Told, told
+from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
+from gpumax.errors import Stale
+from gpumax.model.decision import Decision
+from gpumax.model.snapshot import Policy, Snapshot
+
+T = TypeVar("T")
+SHIELD_S: Final = 30.0
+"""For how long nobody asks again for what a disruption budget keeps."""
+SAME_S: Final = 30.0
+"""How often at most a pod is told the same thing in other words."""
+_log: Final = logging.getLogger("gpumax.kubernetes")
+
+
+class KubernetesCluster:
+    """Speaks to the API from a thread of its own; calls come from the thread of the loop."""
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        access: Access,
+        wake: Callable[[], object],
+        *,
+        scheduler: str = SCHEDULER,
+        kinds: Kinds = KINDS,
+        fence: Fence | None = None,
+    ) -> None:
+        self._access = access
+        self._wake = wake
+        self._fence = fence or Always()
+        self._assembly = Assembly(scheduler, kinds)
+        self._lock = threading.RLock()
+        self._told: dict[str, tuple[Told, float]] = {}
+        self._shielded: dict[str, float] = {}  # tasks that a budget keeps, until when
+        self._loop = asyncio.new_event_loop()
+        self._informers: dict[Kind[Any], Informer[Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="kubernetes", daemon=True)
+        self._thread.start()
+        self._api: Api = self._call(self._open())
+        self._writer = Writer(self._api, self._fence, self._came)
+        self._feed = Feed(self._assembly, self._lock, self._changed)
+        self._owners = Owners(self._api, kinds, self._feed, self._follow_owner)
+
+    # What the loop asks
+
+    def start(self, patience_s: float = 120.0) -> None:
+        """Follow everything, and wait until all that is there is known. Unreachable or Refused where it can't be."""
+        self._call(self._begin(patience_s), patience_s + 10)
+
+    @property
+    def ours(self) -> bool:
+        """Whether our lease holds."""
+        return self._fence.open
+
+    def stand(self, namespace: str, name: str, candidate: Candidate) -> None:
+        """Stand for leader by a lease, from now on."""
+        fence = self._fence
+
+        def begin() -> None:
+            self._keep(stand(self._api, namespace, name, candidate, fence, self._begins_to_steer))
+
+        self._loop.call_soon_threadsafe(begin)
+
+    def _begins_to_steer(self) -> None:
+        with self._lock:
+            self._told.clear()
+        self._wake()
+
+    def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
+        """See `Cluster`. Stale before all is known, and while what is known may be old."""
+        for informer in list(self._informers.values()):
+            if not informer.synced:
+                raise Stale(f"{informer.kind.plural} aren't known yet: {informer.trouble}")
+        with self._lock:
+            self._lift_shields()
+            return self._assembly.snapshot(now_ms, policy)
+
+    def carry_out(self, snapshot: Snapshot, decision: Decision) -> None:
+        """See `Cluster`. A replica that doesn't steer does nothing."""
+        if not self._fence.open:
+            return
+        work: list[Callable[[], None]] = []
+        with self._lock:
+            rows = told(snapshot, decision, self._assembly.faults)
+            for place in decision.places:
+                if not place.after and (target := self._target(place.task)):
+                    self._assembly.assume(place.task, place.node, place.devices)
+                    self._told.pop(place.task, None)
+                    work.append(lambda target=target, node=place.node: self._writer.bind(target, node))  # type: ignore[misc]
+            for row in decision.evictions:
+                if target := self._target(row.task):
+                    self._assembly.expect_gone(row.task)
+                    work.append(lambda target=target, row=rows[row.task]: self._writer.evict(target, row))  # type: ignore[misc]
+            work += self._telling(rows)
+        if work:
+            self._loop.call_soon_threadsafe(lambda: [each() for each in work])
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """What is odd about the cluster's objects, as sentences."""
+        with self._lock:
+            queues = (
+                f"queue {name}: {fault}" for name, own in self._assembly.queue_faults.items() for fault in own
+            )
+            return (*self._assembly.oddities, *queues)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Writes since the start, by what they were."""
+        return dict(self._writer.counts)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of this cluster."""
+        troubles = (f"{one.kind.plural}: {one.trouble}" for one in self._informers.values() if one.trouble)
+        return (*self._access.notes(), *troubles)
+
+    def settle(self, patience_s: float = 30.0) -> None:
+        """Wait for all writes that are under way."""
+        self._call(self._writer.settled(), patience_s)
+
+    def close(self) -> None:
+        """Let go. Pods run on."""
+        if self._loop.is_closed():
+            return
+        self._call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    # How
+
+    def _call(self, work: Coroutine[Any, Any, T], patience_s: float = 30.0) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(patience_s)
+
+    async def _open(self) -> Api:
+        return Api(self._access)
+
+    async def _begin(self, patience_s: float) -> None:
+        wanted = [*ALWAYS]
+        native = False
+        discovery = Discovery(self._api)
+        for kind in OFTEN:
+            if await discovery.serves(kind) and not (kind in NATIVE_GROUPS and native):
+                wanted.append(kind)
+                native |= kind in NATIVE_GROUPS
+        for kind in wanted:
+            self._follow(kind, self._feed.handler(kind))
+        self._keep(self._owners.run())
+        try:
+            async with asyncio.timeout(patience_s):
+                for informer in list(self._informers.values()):
+                    await informer.reached("0")
+        except TimeoutError:
+            unknown = [
+                f"{one.kind.plural}: {one.trouble}" for one in self._informers.values() if not one.synced
+            ]
+            raise Stale(f"not all is known after {patience_s:g} s: {'; '.join(unknown)}") from None
+
+    def _follow(self, kind: Kind[Any], handler: Callable[[Change[Any]], None]) -> None:
+        """A kind without which nothing can be decided."""
+        self._informers[kind] = self._follow_owner(kind, handler)
+
+    def _follow_owner(self, kind: Kind[Any], handler: Callable[[Change[Any]], None]) -> Informer[Any]:
+        informer: Informer[Any] = Informer(self._api, kind)
+        informer.cache.on_change(handler)
+        self._keep(informer.run())
+        return informer
+
+    def _keep(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("following the cluster failed: %s", error, exc_info=error)
+
+    async def _end(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._api.connection.close()
+
+    def _changed(self) -> None:
+        """Something was seen."""
+        self._owners.wake()
+        self._wake()
+
+    def _target(self, task: str) -> Target | None:
+        pod = self._assembly.pod(task)
+        if pod is None:
+            return None
+        return Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+
+    def _telling(self, rows: dict[str, Told]) -> list[Callable[[], None]]:
+        """What is to be written of what pods are told: what is new, and other words for the same once in a while."""
+        now_s = monotonic()
+        work: list[Callable[[], None]] = []
+        for task, row in rows.items():
+            if row.condition == TARGET:
+                continue
+            before, since_s = self._told.get(task, (None, 0.0))
+            same = before is not None and (before.reason, before.code) == (row.reason, row.code)
+            if before == row or (same and now_s - since_s < SAME_S):
+                continue
+            if target := self._target(task):
+                self._told[task] = row, now_s
+                work.append(
+                    lambda target=target, row=row, aloud=not same: self._writer.tell(  # type: ignore[misc]
+                        target, row, aloud=aloud
+                    )
+                )
+        for task in [task for task in self._told if task not in rows and self._assembly.pod(task) is None]:
+            del self._told[task]
+        return work
+
+    def _came(self, target: Target, outcome: Outcome, why: str) -> None:
+        """A write was answered."""
+        with self._lock:
+            if outcome == "done":
+                return
+            self._assembly.doubt(target.task)
+            self._assembly.stays(target.task)
+            if outcome == "kept":
+                self._shielded[target.task] = monotonic() + SHIELD_S
+                self._assembly.shield(target.task)
+                _log.info("%s stays for now: %s", target.task, why)
+        self._wake()
+
+    def _lift_shields(self) -> None:
+        now_s = monotonic()
+        for task in [task for task, until_s in self._shielded.items() if until_s <= now_s]:
+            del self._shielded[task]
+            self._assembly.unshield(task)

@@ -1,0 +1,73 @@
+"""Stand for leader, and stay it while the lease is renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.lease import LEASES, RETRY_S, Candidate, Fence, Lease
+from gpumax.errors import GpumaxError
+
+ANSWER_S: Final = 5.0
+_log: Final = logging.getLogger("gpumax.kubernetes")
+
+
+async def stand(
+    api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence, changed: Callable[[], None]
+) -> None:
+    """Until cancelled. `changed` is called when we begin to steer. What fails is tried again; the fence closes by itself in time."""
+    trouble = ""
+    while True:
+        was = fence.open
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await _step(api, namespace, name, candidate, fence)
+            trouble = ""
+        except (GpumaxError, TimeoutError) as error:
+            words = str(error) or f"no answer within {ANSWER_S:g} s"
+            if words != trouble:
+                _log.warning("lease %s/%s: %s", namespace, name, words)
+            trouble = words
+        if fence.open and not was:
+            _log.info("steering, epoch %s", fence.epoch)
+            changed()
+        await asyncio.sleep(RETRY_S)
+
+
+async def _step(api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence) -> None:
+    asked_s = monotonic()
+    lease: Lease | None
+    try:
+        lease = await api.get(LEASES, name, namespace)
+    except ApiRefused as error:
+        if error.code != 404:
+            raise
+        lease = None
+    move = candidate.move(lease, monotonic())
+    if move == "wait":
+        fence.close()
+        return
+    spec = candidate.spec(lease, move)
+    try:
+        if lease is None:
+            body = {
+                "apiVersion": LEASES.api_version,
+                "kind": LEASES.name,
+                "metadata": {"name": name},
+                "spec": spec,
+            }
+            await api.create(LEASES, body, namespace)
+        else:
+            version = {"resourceVersion": lease.metadata.resource_version}
+            await api.patch(LEASES, name, {"metadata": version, "spec": spec}, namespace)
+    except ApiRefused as error:
+        if error.code != 409:
+            raise
+        # Somebody was faster.
+        return
+    fence.renewed(asked_s, spec["leaseTransitions"])
