@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
 from gpumax.model.study import Arrived, Moved, Result, Run
+from gpumax.study.report import page
 from gpumax.study.report.evictions import evictions
 from gpumax.study.report.figures import GLANCE
 from gpumax.study.report.groups import groups
@@ -55,3 +57,13 @@ def test_waits_of_different_work_are_not_compared_as_if_they_were_of_the_same() 
     )
     like = Result("x", (mine, _run("static-backfill")))
     assert "never" not in headline(like, groups(like))
+
+
+def test_one_is_one() -> None:
+    """A cluster of one GPU is told in the singular, wherever it stands."""
+    runs = [replayed(policy, 0.5, 0, 1, 100, 1_000, gpus=1) for policy in ("gpumax", "static-fifo")]
+    text = re.sub(r"\s+", " ", page(Result("x", tuple(runs))))
+    assert "On the same 1 GPU, 99 %" in re.sub("<[^>]*>", "", text)
+    assert re.findall(r"\b1 (?:GPUs|nodes|workloads|runs|seeds|tasks)\b", text) == []
+    two = Result("x", (*runs, replayed("gpumax", 0.5, 0, 1, 100, 1_000, gpus=2)))
+    assert re.findall(r"\b1\s(?:GPUs|nodes|workloads|runs|seeds|tasks)\b", page(two)) == []

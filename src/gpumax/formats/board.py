@@ -21,6 +21,7 @@ from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.units import MILLI, UNLIMITED, format_count, format_duration, format_wait
+from gpumax.words import plural
 
 MOST_WAITING: Final = 15
 """Reasons to wait, and pairs of who makes way for whom, before the rest is counted."""
@@ -93,7 +94,7 @@ def _without(snapshot: Snapshot, seen: View) -> Iterator[str]:
         cores = sum(node.cpu_milli for node in nodes)
         used = sum(seen.used[node.name].cpu_milli for node in nodes if node.name in seen.used)
         word = "without GPUs" if seen.rows else "and no GPU"
-        yield f"{len(nodes):,} node{_s(len(nodes))} {word}: {_round(used)} of {_round(cores)} cores held"
+        yield f"{plural(len(nodes), 'node')} {word}: {_round(used)} of {_round(cores)} cores held"
 
 
 def _legend(snapshot: Snapshot, rows: Sequence[Row], paint: Paint, width: int) -> Iterator[str]:
@@ -133,7 +134,7 @@ def _columns(entries: Sequence[tuple[str, str, str]], paint: Paint, width: int) 
             for at in part
         )
     if len(shown) < len(entries):
-        yield f"and {len(entries) - len(shown):,} more workloads"
+        yield f"and {plural(len(entries) - len(shown), 'more workload')}"
 
 
 def _moves(snapshot: Snapshot, decision: Decision) -> Iterator[str]:
@@ -145,7 +146,7 @@ def _moves(snapshot: Snapshot, decision: Decision) -> Iterator[str]:
         pairs[owner.get(eviction.task, eviction.task), eviction.beneficiary, eviction.cause, moved] += 1
     for number, ((loser, winner, cause, moved), count) in enumerate(pairs.items()):
         if number == MOST_WAITING:
-            yield f"and {len(pairs) - number:,} more evictions"
+            yield f"and {plural(len(pairs) - number, 'more eviction')}"
             return
         tasks = f"{count} task{_s(count)}"
         whom = f" for {winner}" if winner else ""
@@ -174,7 +175,7 @@ def _queues(snapshot: Snapshot, decision: Decision | None, width: int) -> Iterat
         head = f"{_short(name, first):{first}}  " + (f"[{_bar(share, scale)}] " if barred else "")
         yield head + fitting(parts, width - len(head))
     if len(shown) < len(rows):
-        yield f"and {len(rows) - len(shown):,} more queues"
+        yield f"and {plural(len(rows) - len(shown), 'more queue')}"
 
 
 def _told(share: Share, decided: bool) -> list[str]:

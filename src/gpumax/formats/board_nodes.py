@@ -15,6 +15,7 @@ from gpumax.model.node import Node
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, DeviceShare
 from gpumax.units import MILLI, format_count, format_memory
+from gpumax.words import plural
 
 MOST_LINES: Final = 40
 """Lines of nodes before the rest is summed up by model."""
@@ -241,6 +242,6 @@ def summarize(rows: Sequence[Row]) -> Iterator[str]:
             len(row.nodes) * part.milli for cell in row.cells for part in cell or () if part.mark == "+"
         )
     if nodes:
-        yield f"and {sum(nodes.values()):,} more nodes:"
+        yield f"and {plural(sum(nodes.values()), 'more node')}:"
     for kind in sorted(nodes):
-        yield f"  {kind}: {nodes[kind]:,} nodes, {round(held[kind] / MILLI):,} of {devices[kind]:,} GPUs taken"
+        yield f"  {kind}: {plural(nodes[kind], 'node')}, {round(held[kind] / MILLI):,} of {plural(devices[kind], 'GPU')} taken"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from gpumax.formats.shape import Bad, Wrong, Wrongs, show
 from gpumax.model.study import QueueRun, Run
+from gpumax.words import plural
 
 T = TypeVar("T")
 Clash = Callable[[Mapping[str, Any], Collection[str]], Iterable[Wrong]]
@@ -43,7 +44,9 @@ def too_many(fields: Mapping[str, Any], _unread: Collection[str]) -> Iterator[Wr
     for name in ("placed", "stuck"):
         if arrived is not None and fields.get(name, 0) > arrived.workloads:
             yield Wrong(
-                (name,), show(fields[name]), f"at most the {arrived.workloads:,} workloads that arrived"
+                (name,),
+                show(fields[name]),
+                f"at most the {plural(arrived.workloads, 'workload')} that arrived",
             )
     waits = fields.get("waits_s", ())
     if index := next((index for index in range(1, len(waits)) if waits[index] < waits[index - 1]), 0):
@@ -55,13 +58,13 @@ def too_many(fields: Mapping[str, Any], _unread: Collection[str]) -> Iterator[Wr
 def too_large(fields: Mapping[str, Any], _unread: Collection[str]) -> Iterator[Wrong]:
     """Of what arrived: more that could never run than came."""
     if fields.get("never", 0) > fields.get("workloads", fields.get("never", 0)):
-        wanted = f"at most the {fields['workloads']:,} workloads that arrived"
+        wanted = f"at most the {plural(fields['workloads'], 'workload')} that arrived"
         yield Wrong(("never",), show(fields["never"]), wanted)
 
 
 def runs_once(runs: tuple[Run, ...]) -> tuple[Run, ...]:
     """Runs of which none stands there twice."""
-    names = [f"{run.policy}, seed {run.seed}, on {run.gpus:,} GPUs" for run in runs]
+    names = [f"{run.policy}, seed {run.seed}, on {plural(run.gpus, 'GPU')}" for run in runs]
     _once([f"{name}{'' if run.finished else ', stopped'}" for name, run in zip(names, runs, strict=True)])
     return runs
 

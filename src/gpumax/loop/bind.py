@@ -19,6 +19,7 @@ from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.records import Changes, Event, EventKind, Live, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE, HOLDING
 from gpumax.ports.engine import Order, Refusal, Start, Stop
+from gpumax.words import plural
 
 Pair = tuple[WorkloadRecord, tuple[TaskRecord, ...]]
 
@@ -157,7 +158,7 @@ class _Draft:
             Start(launch(record, tasks, tasks[index], data=data, master=master)) for index in sorted(started)
         ]
         nodes = ", ".join(sorted({place.node for place in places}))
-        self._tell("Placed", f"{len(places)} of {len(tasks)} tasks start on {nodes}", name)
+        self._tell("Placed", f"{len(places)} of {plural(len(tasks), 'task')} start on {nodes}", name)
 
     def hold(self, hold: Hold) -> None:
         """Write a hold down where it says something new; its counts of nodes alone are not, and its forecast is no event."""

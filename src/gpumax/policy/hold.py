@@ -251,7 +251,8 @@ def _incomplete(missing: dict[str, int]) -> str:
     groups = ", ".join(
         f"{number} of group {name}" if name else str(number) for name, number in sorted(missing.items())
     )
-    return f"its minimum lacks {groups} more tasks that are ready to be placed"
+    tasks = "task that is" if sum(missing.values()) == 1 else "tasks that are"
+    return f"its minimum lacks {groups} more {tasks} ready to be placed"
 
 
 def _barred(found: Barrier, wanted: Vector) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpumax.model.study import Scenario
 from gpumax.traces.names import renamed_in_words
 from gpumax.units import MILLI, format_duration
+from gpumax.words import plural
 
 
 def caveats(scenario: Scenario) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def _replay(scenario: Scenario) -> Iterator[str]:
     if not scenario.start_ms and not scenario.grace_ms:
         yield "Tasks start and leave at once; images, and the saving at an eviction, take no time."
     if scenario.devices_per_task:
-        yield f"A request of more than {scenario.devices_per_task} GPUs is a gang of tasks of at most {scenario.devices_per_task} each."
+        yield f"A request of more than {plural(scenario.devices_per_task, 'GPU')} is a gang of tasks of at most {scenario.devices_per_task} each."
     if any(policy.startswith("static-") for policy in scenario.policies):
         yield "Under static-fifo and static-backfill each queue has nodes of its own, as many as its quota."
     if "gpumax-fractions" in scenario.policies and scenario.sizes:

@@ -20,6 +20,7 @@ from gpumax.study.load import load_scenario
 from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING
 from gpumax.traces.read import is_journal, read_trace
 from gpumax.traces.source import opened
+from gpumax.words import plural
 
 
 class Source(NamedTuple):
@@ -89,7 +90,7 @@ def _assumed(trace: Trace, last: Snapshot, closed: int, gone: list[str]) -> Iter
     if never := trace.notes.get(NEVER_RAN, 0):
         yield f"{_many(never)} left out: it never ran, so nobody knows for how long it would."
     if closed:
-        yield f"{closed} of {len(last.nodes)} nodes took no new work in the last entry, and are left out."
+        yield f"{closed} of {plural(len(last.nodes), 'node')} took no new work in the last entry, and are left out."
     if gone:
         yield f"The last entry has no queue {', '.join(gone)} any more: its work is played in one without quota."
     yield (

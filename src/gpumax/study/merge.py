@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gpumax.errors import Refused
 from gpumax.model.study import Effort, Result, Run
+from gpumax.words import plural
 
 _NO_EFFORT: Final = Effort(0, 0.0, 0.0)
 
@@ -52,7 +53,7 @@ def _once(runs: Iterable[Run]) -> Iterable[Run]:
             yield run
         elif run.finished and _played(known[key]) != _played(run):
             raise Refused(
-                f"{run.policy}, seed {run.seed}, on {run.gpus:,} GPUs stands in these results twice, with other figures: they are not of "
+                f"{run.policy}, seed {run.seed}, on {plural(run.gpus, 'GPU')} stands in these results twice, with other figures: they are not of "
                 "one study; report them apart"
             )
 

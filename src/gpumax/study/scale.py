@@ -14,6 +14,7 @@ from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.study import Scenario
 from gpumax.units import UNLIMITED
+from gpumax.words import plural
 
 
 def scaled(scenario: Scenario, part: Fraction) -> Scenario:
@@ -26,7 +27,7 @@ def scaled(scenario: Scenario, part: Fraction) -> Scenario:
     nodes = tuple(_nodes(scenario.nodes, part))
     if not nodes:
         raise Refused(
-            f"{float(part):g} of {len(scenario.nodes)} nodes is not even one; choose a larger scale"
+            f"{float(part):g} of {plural(len(scenario.nodes), 'node')} is not even one; choose a larger scale"
         )
     return msgspec.structs.replace(
         scenario,

@@ -210,7 +210,7 @@ def _says(pooled: Load, tenants: list[Load]) -> Iterable[str]:
     if not pooled.max:
         return
     yield (
-        f"If all of it ran on arrival, {_number(pooled.mean)} GPUs would be in use on average, {_number(pooled.p99)} or fewer in 99 % "
+        f"If all of it ran on arrival, {_gpus(pooled.mean)} would be in use on average, {_number(pooled.p99)} or fewer in 99 % "
         f"of the time, {_number(pooled.max)} at most."
     )
     if len(tenants) < 2 or not pooled.p99:
@@ -220,7 +220,7 @@ def _says(pooled: Load, tenants: list[Load]) -> Iterable[str]:
         ("the most", sum(load.max for load in tenants), pooled.max),
     ):
         yield (
-            f"One pool at {words} needs {_number(together)} GPUs, used to {_part(pooled.mean / together)}; one partition a tenant, each at "
+            f"One pool at {words} needs {_gpus(together)}, used to {_part(pooled.mean / together)}; one partition a tenant, each at "
             f"{words} of its own, {_number(apart)}, used to {_part(pooled.mean / max(apart, 0.001))}: {apart / together:.1f} times as many."
         )
 
@@ -228,6 +228,10 @@ def _says(pooled: Load, tenants: list[Load]) -> Iterable[str]:
 def _number(value: float) -> str:
     """GPUs as people count them."""
     return f"{value:,.0f}" if value >= 10 else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def _gpus(value: float) -> str:
+    return f"{_number(value)} GPU{'' if _number(value) == '1' else 's'}"
 
 
 def _part(value: float) -> str:

@@ -15,6 +15,7 @@ from gpumax.formats.scalars import write_time
 from gpumax.model.trace import Arrival, Trace
 from gpumax.traces.names import renamed_in_words
 from gpumax.units import MILLI, format_duration
+from gpumax.words import plural
 
 _HOUR_MS: Final = 3_600_000
 _YEAR_MS: Final = 365 * 86_400_000
@@ -45,11 +46,11 @@ def _of_rows(trace: Trace) -> Iterator[str]:
         first = trace.bad[0]
         place = f"line {first.row}" + (f", column {first.column}" if first.column else "")
         yield (
-            f"{_count(trace.bad_rows, 'row')} of {trace.rows:,} could not be used; the first: {place}: found {first.found}; "
+            f"{plural(trace.bad_rows, 'row')} of {trace.rows:,} could not be used; the first: {place}: found {first.found}; "
             f"wanted {first.wanted}."
         )
     for words, count in sorted(trace.notes.items()):
-        yield f"{_count(count, 'row')} {words}."
+        yield f"{plural(count, 'row')} {words}."
 
 
 def _of_times(arrivals: Sequence[Arrival]) -> Iterator[str]:
@@ -61,14 +62,14 @@ def _of_times(arrivals: Sequence[Arrival]) -> Iterator[str]:
         since = write_time(begin) if dated(begin) else format_duration(begin)
         yield f"Nothing came for {format_duration(gap)} from {since} on."
     if zero := sum(not one.duration_ms for one in arrivals):
-        yield f"{_count(zero, 'workload')} ran for no time at all."
+        yield f"{plural(zero, 'workload')} ran for no time at all."
     # As an array, because a table of millions of durations would take more memory than the trace.
     lasting, counts = np.unique(
         np.fromiter((one.duration_ms for one in arrivals), np.int64), return_counts=True
     )
     often, count = int(lasting[counts.argmax()]), int(counts.max())
     if count >= max(_LEAST, _OFTEN * len(arrivals)) and often:
-        yield f"{_count(count, 'workload')} ran for exactly {format_duration(often)}: perhaps a limit, not their end."
+        yield f"{plural(count, 'workload')} ran for exactly {format_duration(often)}: perhaps a limit, not their end."
     last = arrivals[-1].submitted_ms
     whole = sum(one.duration_ms * one.devices * one.milli for one in arrivals)
     beyond = sum(
@@ -92,12 +93,12 @@ def _longest_gap(arrivals: Sequence[Arrival]) -> tuple[int, int]:
 
 def _of_sizes(arrivals: Sequence[Arrival], gpu_hours: float) -> Iterator[str]:
     if idle := sum(not one.devices for one in arrivals):
-        yield f"{_count(idle, 'workload')} of {len(arrivals):,} asked for no GPU."
+        yield f"{plural(idle, 'workload')} of {len(arrivals):,} asked for no GPU."
     if parts := sum(one.devices > 0 and one.milli < MILLI for one in arrivals):
-        yield f"{_count(parts, 'workload')} asked for a part of a GPU."
+        yield f"{plural(parts, 'workload')} asked for a part of a GPU."
     twins = sum(map(_twins, (list(same) for _, same in groupby(arrivals, attrgetter("submitted_ms")))))
     if twins >= max(_LEAST, _OFTEN * len(arrivals)):
-        yield f"{_count(twins, 'workload')} came with another of the same moment, tenant, size and duration."
+        yield f"{plural(twins, 'workload')} came with another of the same moment, tenant, size and duration."
     if not gpu_hours:
         return
     few = max(1, len(arrivals) // 100)
@@ -118,7 +119,3 @@ def _of_sizes(arrivals: Sequence[Arrival], gpu_hours: float) -> Iterator[str]:
 def _twins(same: list[Arrival]) -> int:
     """How many workloads of one moment are like another one of them."""
     return len(same) - len({(one.duration_ms, one.devices, one.queue, one.user) for one in same})
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -9,6 +9,7 @@ from typing import Final
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.lines import quote
 from gpumax.traces.source import Source
+from gpumax.words import plural
 
 Row = dict[str, str]
 """Texts by our columns."""
@@ -99,7 +100,7 @@ def _torn(
 
 
 def _report_width(row: tuple[int, list[str]], width: int, report: Report) -> None:
-    report(row[0], "", f"{len(row[1])} cells", f"{width}, as in the first line")
+    report(row[0], "", plural(len(row[1]), "cell"), f"{width}, as in the first line")
 
 
 def _read(source: Source, report: Report) -> Iterator[tuple[int, list[str]]]:

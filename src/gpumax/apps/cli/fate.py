@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gpumax.apps.cli.client import Item
+from gpumax.words import plural
 
 MOST_NAMES: Final = 5
 """Names that one line tells; the rest is counted."""
@@ -60,7 +61,7 @@ def where(places: Sequence[Item]) -> str:
     ]
     shown = ", ".join(parts[:MOST_NAMES])
     if len(parts) > MOST_NAMES:
-        shown += f" and {len(parts) - MOST_NAMES} more nodes"
+        shown += f" and {plural(len(parts) - MOST_NAMES, 'more node')}"
     return f"{shown} once {_some(after)} {'has' if len(after) == 1 else 'have'} left" if after else shown
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from gpumax.apps.cli.output import clean, say, span
+from gpumax.words import plural
 
 if TYPE_CHECKING:
     from gpumax.study.run import Step, Turn, Watch
@@ -83,7 +84,7 @@ class Far:
 
     def words(self) -> str:
         """So many of all."""
-        return f"{self.ended} of {len(self._parts)} runs"
+        return f"{self.ended} of {plural(len(self._parts), 'run')}"
 
     def left_s(self, spent_s: float) -> float | None:
         """Seconds that are left if it goes on so; None: too early to say."""

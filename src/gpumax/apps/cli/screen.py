@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from gpumax.apps.cli.output import on_terminal
+from gpumax.words import plural
 
 _BEGIN: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """The terminal's second page, no cursor, and no wrapping of lines that are too long."""
@@ -56,4 +57,4 @@ def fitted(lines: list[str], height: int) -> list[str]:
     room = max(height - 1, 2)
     if len(lines) <= room:
         return lines
-    return [*lines[: room - 1], f"... {len(lines) - room + 1} more lines"]
+    return [*lines[: room - 1], f"... {plural(len(lines) - room + 1, 'more line')}"]

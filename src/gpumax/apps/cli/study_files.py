@@ -11,6 +11,7 @@ import click
 
 from gpumax.apps.cli.output import Column, Item, clean, say, table
 from gpumax.errors import GpumaxError, Refused
+from gpumax.words import plural
 
 if TYPE_CHECKING:
     from gpumax.model.study import Result
@@ -104,7 +105,6 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _pictures(result: Result, folder: Path) -> None:
     from gpumax.study import report
-    from gpumax.study.report.words import plural
 
     pictures = dict(report.plots(result))
     for name, drawing in pictures.items():

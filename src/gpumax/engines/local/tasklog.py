@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from gpumax.words import plural
+
 MOST_BYTES = 64 << 20
 """How large the log of a task may become, over all its attempts."""
 
@@ -94,4 +96,4 @@ def _size(count: int) -> str:
     for unit, size in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= size:
             return f"{count // size} {unit}"
-    return f"{count} bytes"
+    return plural(count, "byte")

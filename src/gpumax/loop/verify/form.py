@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.workload import ACTIVE
+from gpumax.words import plural
 
 
 def check_form(facts: Facts) -> Iterator[Violation]:
@@ -23,7 +24,7 @@ def check_form(facts: Facts) -> Iterator[Violation]:
             rule = 0 if evicted is None else 8
             owner = facts.owner.get(name)
             blame = evicted.beneficiary if evicted is not None else owner.name if owner is not None else ""
-            yield Violation(rule, f"{count} rows for one task", blame, name)
+            yield Violation(rule, f"{plural(count, 'row')} for one task", blame, name)
 
 
 def _places(facts: Facts) -> Iterator[Violation]:

@@ -10,6 +10,7 @@ from gpumax.loop.verify.known import task_order
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.decision import Place
 from gpumax.model.workload import ACTIVE, Workload
+from gpumax.words import plural
 
 
 def check_gangs(facts: Facts) -> Iterator[Violation]:
@@ -25,7 +26,9 @@ def check_gangs(facts: Facts) -> Iterator[Violation]:
             count = here.get(group.name, 0) + counts[group.name]
             if count < group.min:
                 which = f" of group {group.name}" if group.name else ""
-                yield Violation(2, f"{count} tasks{which} would run; its minimum is {group.min}", name)
+                yield Violation(
+                    2, f"{plural(count, 'task')}{which} would run; its minimum is {group.min}", name
+                )
         yield from _together(facts, workload, places)
     yield from _going(facts)
 
@@ -60,7 +63,7 @@ def _going(facts: Facts) -> Iterator[Violation]:
         left = [t for t in active if t not in facts.evicted or (stops and facts.evicted[t].restarts_on)]
         blame = facts.evicted[gone[0]].beneficiary
         if left and not _stands(facts, workload):
-            found = f"{len(left)} tasks of {name} would be left, below its minimum"
+            found = f"{plural(len(left), 'task')} of {name} would be left, below its minimum"
             yield Violation(2, found, blame, gone[0])
         moved = sum(facts.evicted[task].restarts_on is not None for task in gone)
         if moved not in (0, len(gone)):

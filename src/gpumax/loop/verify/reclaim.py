@@ -14,6 +14,7 @@ from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Cause
 from gpumax.model.workload import Workload
 from gpumax.units import format_duration
+from gpumax.words import plural
 
 
 class Step(NamedTuple):
@@ -55,7 +56,7 @@ def check_evictions(facts: Facts) -> Iterator[Violation]:
     """Every step of every eviction, in order."""
     bound = facts.snapshot.policy.max_evictions
     if bound and len(facts.decision.evictions) > bound:
-        found = f"{len(facts.decision.evictions)} evictions in one decision; the bound is {bound}"
+        found = f"{plural(len(facts.decision.evictions), 'eviction')} in one decision; the bound is {bound}"
         yield Violation(6, found, facts.decision.evictions[-1].beneficiary)
     if not facts.evicted:
         return

@@ -11,6 +11,7 @@ from gpumax.loop.verify.violation import Violation
 from gpumax.model.node import Node
 from gpumax.model.workload import DeviceShare, Request, Task
 from gpumax.units import MILLI, format_count, format_memory
+from gpumax.words import plural
 
 Names = frozenset[str]
 
@@ -139,7 +140,11 @@ def _fill(
     for new in started:
         over = fill.excess(new.task.request, new.devices)
         if over:
-            when = f"once {len(gone)} tasks have left" if gone else "now"
+            when = (
+                f"once {plural(len(gone), 'task')} {'has' if len(gone) == 1 else 'have'} left"
+                if gone
+                else "now"
+            )
             yield Violation(1, f"{name} would have {over} in use {when}", new.blame, new.task.name)
         else:
             fill.take(new.task.request, new.devices)

@@ -9,6 +9,7 @@ from gpumax.loop.verify.violation import Violation
 from gpumax.model.amounts import RESOURCES
 from gpumax.model.decision import Share
 from gpumax.units import UNLIMITED
+from gpumax.words import plural
 
 Rows = dict[tuple[str, str], Share]
 
@@ -32,7 +33,9 @@ def check_shares(facts: Facts) -> Iterator[Violation]:
     rows = share_rows(facts)
     wanted = {(queue, resource) for queue in facts.queues for resource in RESOURCES}
     if rows.keys() != wanted or len(facts.decision.shares) != len(wanted):
-        yield Violation(0, f"{len(facts.decision.shares)} rows of shares for {len(wanted)} that are due")
+        yield Violation(
+            0, f"{plural(len(facts.decision.shares), 'row')} of shares for {len(wanted)} that are due"
+        )
         return
     held, there = facts.allocated(), facts.known.capacity
     for position, resource in enumerate(RESOURCES):

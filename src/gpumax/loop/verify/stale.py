@@ -8,6 +8,7 @@ from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.violation import Violation
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.units import format_duration
+from gpumax.words import plural
 
 
 def check_stale(facts: Facts) -> Iterator[Violation]:
@@ -32,7 +33,7 @@ def _wrong(facts: Facts, workload: Workload) -> str:
         return "gives everything back, and a task of it is moved, or goes for somebody"
     left = [task for task in workload.tasks if task.state in ACTIVE and task.name not in facts.evicted]
     if left:
-        return f"gives everything back but {len(left)} tasks"
+        return f"gives everything back but {plural(len(left), 'task')}"
     coming = {new.task.name for new in facts.newcomers if new.workload.name == workload.name}
     gone = {name for name, row in facts.evicted.items() if row.cause != "stale"}
     for group in workload.groups:

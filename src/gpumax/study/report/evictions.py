@@ -9,7 +9,8 @@ from gpumax.model.study import Moved, Run
 from gpumax.study.report.groups import Group, pair
 from gpumax.study.report.picture import Picture
 from gpumax.study.report.svg import Canvas
-from gpumax.study.report.words import count, percent, plural
+from gpumax.study.report.words import count, percent
+from gpumax.words import plural
 
 _CAUSES: Final = Moved.__struct_fields__
 _ROW: Final = 42.0

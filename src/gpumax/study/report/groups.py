@@ -39,7 +39,11 @@ def groups(result: Result) -> tuple[Group, ...]:
         by_key.setdefault((run.policy, run.gpus), []).append(run)
     several = len({gpus for _, gpus in by_key}) > 1
     return tuple(
-        Group(f"{policy}, {gpus:,}\u00a0GPUs" if several else policy, mean(found), tuple(found))
+        Group(
+            f"{policy}, {gpus:,}\u00a0GPU{'' if gpus == 1 else 's'}" if several else policy,
+            mean(found),
+            tuple(found),
+        )
         for (policy, gpus), found in by_key.items()
     )
 

@@ -9,6 +9,7 @@ from gpumax.study.report import inflation, sizes
 from gpumax.study.report.groups import Group, pair
 from gpumax.study.report.lacking import unlike
 from gpumax.study.report.words import count, duration
+from gpumax.words import plural
 
 
 def headline(result: Result, found: Sequence[Group]) -> str:
@@ -22,7 +23,9 @@ def headline(result: Result, found: Sequence[Group]) -> str:
         )
     if len({group.mean.gpus for group in found}) > 1 and (both := sizes.equal(found)) is not None:
         few, many = both.subject.mean.gpus, both.other.mean.gpus
-        words = f"{both.subject.policy} needs {count(few)} GPUs where {both.other.policy} needs {count(many)}"
+        words = (
+            f"{both.subject.policy} needs {plural(few, 'GPU')} where {both.other.policy} needs {count(many)}"
+        )
         return f"{words}: the same work, and waits no longer"
     return _waits(subject, other)
 
@@ -32,11 +35,11 @@ def _waits(subject: Group, other: Group | None) -> str:
     wait = duration(subject.mean.wait_s.p99)
     words = f"99 % of workloads wait at most {wait} under {subject.label}"
     if other is None:
-        return f"On {count(subject.mean.gpus)} GPUs, {words}"
+        return f"On {plural(subject.mean.gpus, 'GPU')}, {words}"
     theirs = duration(other.mean.wait_s.p99)
     words += f" and under {other.label}" if theirs == wait else f", {theirs} under {other.label}"
     if _same(subject, other):
-        words = f"On the same {count(subject.mean.gpus)} GPUs, {words}"
+        words = f"On the same {plural(subject.mean.gpus, 'GPU')}, {words}"
     less = unlike(subject, other)
     return f"{less}; of the work that is counted: {words[0].lower()}{words[1:]}" if less else words
 

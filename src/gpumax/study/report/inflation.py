@@ -21,6 +21,7 @@ from gpumax.study.report.picture import (
 from gpumax.study.report.scales import Scale, numbers, shares
 from gpumax.study.report.svg import Canvas, Point
 from gpumax.study.report.words import count
+from gpumax.words import plural
 
 _LEFT: Final = 56.0
 _HEIGHT: Final = 300.0
@@ -56,7 +57,7 @@ def finding(found: Sequence[Group]) -> str:
     shown = sorted((group for group in found if group.mean.allocation), key=_last, reverse=True)
     subject = next((group for group in shown if group.policy in SUBJECTS), shown[0])
     others = [group for group in shown if group is not subject]
-    words = f"{subject.label} fills {_exact(_last(subject))} of {count(subject.mean.gpus)} GPUs"
+    words = f"{subject.label} fills {_exact(_last(subject))} of {plural(subject.mean.gpus, 'GPU')}"
     return f"{words}; the best other rule, {others[0].label}, {_exact(_last(others[0]))}" if others else words
 
 

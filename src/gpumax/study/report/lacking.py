@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gpumax.study.report.groups import Group
-from gpumax.study.report.words import count, listed, plural
+from gpumax.study.report.words import count, listed
+from gpumax.words import plural
 
 
 def never(group: Group) -> int:

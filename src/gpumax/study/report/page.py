@@ -15,7 +15,8 @@ from gpumax.study.report.pictures import pictures
 from gpumax.study.report.queues import hours
 from gpumax.study.report.style import PAGE, drawing
 from gpumax.study.report.svg import clean
-from gpumax.study.report.words import count, duration, listed, plural
+from gpumax.study.report.words import count, duration, listed
+from gpumax.words import plural
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """Nothing is fetched and nothing runs, whatever a name in a trace says."""
@@ -57,7 +58,7 @@ def _kind(result: Result, found: Sequence[Group]) -> str:
         run = found[0].mean
         words.append(plural(run.arrived.workloads, "workload"))
         sizes = sorted({group.mean.gpus for group in found})
-        words.append(f"{listed([count(size) for size in sizes])} GPUs")
+        words.append(f"{listed([count(size) for size in sizes])} GPU{'' if sizes == [1] else 's'}")
         if run.window_s and result.protocol == "replay":
             words.append(f"a window of {duration(run.window_s)}")
     seeds = sorted({run.seed for run in result.runs})
@@ -148,7 +149,7 @@ def _tables(result: Result, found: Sequence[Group]) -> Iterator[str]:
 def _run_name(result: Result, run: Run) -> str:
     several = len({run.seed for run in result.runs}) > 1
     sizes = len({run.gpus for run in result.runs}) > 1
-    words = [run.policy, f"{run.gpus:,} GPUs" if sizes else "", f"seed {run.seed}" if several else ""]
+    words = [run.policy, plural(run.gpus, "GPU") if sizes else "", f"seed {run.seed}" if several else ""]
     return ", ".join(filter(None, words)) + ("" if run.finished else " (stopped)")
 
 

@@ -13,7 +13,7 @@ from gpumax.study.report.queues import quota_and_use
 from gpumax.study.report.sizes import gpus_needed
 from gpumax.study.report.use import use_over_time
 from gpumax.study.report.waits import wait_spread
-from gpumax.study.report.words import count
+from gpumax.words import plural
 
 PICTURES: Final[tuple[Callable[[Sequence[Group]], Picture | None], ...]] = (
     wait_spread,
@@ -34,6 +34,6 @@ def pictures(found: Sequence[Group]) -> list[Picture]:
         return drawn
     sizes = {group.mean.gpus for group in close}
     if len(sizes) == 1:
-        which = f"On {count(sizes.pop())} GPUs, the smallest cluster that both were played on. "
+        which = f"On {plural(sizes.pop(), 'GPU')}, the smallest cluster that both were played on. "
         drawn = [picture._replace(lead=which + picture.lead) for picture in drawn]
     return [sized, *drawn]

@@ -10,7 +10,8 @@ from gpumax.study.report.groups import Group, pair
 from gpumax.study.report.picture import Picture, colors
 from gpumax.study.report.scales import Scale, numbers
 from gpumax.study.report.svg import Canvas
-from gpumax.study.report.words import count, duration, plural
+from gpumax.study.report.words import count, duration
+from gpumax.words import plural
 
 MOST: Final = 12
 """Queues that are drawn; the table has all."""

@@ -21,6 +21,7 @@ from gpumax.study.report.picture import (
 from gpumax.study.report.scales import apart, numbers, waits
 from gpumax.study.report.svg import Canvas
 from gpumax.study.report.words import count, duration, factor
+from gpumax.words import plural
 
 _LEFT: Final = 78.0
 _HEIGHT: Final = 260.0
@@ -55,7 +56,7 @@ def gpus_needed(found: Sequence[Group]) -> Picture | None:
         " ".join(
             f"{policy}: "
             + ", ".join(
-                f"{duration(group.mean.wait_s.p99)} on {count(group.mean.gpus)} GPUs{lacks(group)}"
+                f"{duration(group.mean.wait_s.p99)} on {plural(group.mean.gpus, 'GPU')}{lacks(group)}"
                 for group in rows
             )
             + "."
@@ -71,7 +72,7 @@ def finding(found: Sequence[Group]) -> str:
     if both is None:
         return "How long work waits on clusters of several sizes"
     few, many = both.subject.mean.gpus, both.other.mean.gpus
-    words = f"For 99 % of workloads to wait at most {duration(both.wait_s)}, {both.subject.policy} needs {count(few)} GPUs"
+    words = f"For 99 % of workloads to wait at most {duration(both.wait_s)}, {both.subject.policy} needs {plural(few, 'GPU')}"
     more = f" ({factor(many / few)} times as many)" if many > few else ""
     return f"{words} and {both.other.policy} {count(many)}{more}"
 
@@ -136,7 +137,7 @@ def _draw(found: Sequence[Group], width: float) -> Canvas:
         points = [(across.at(group.mean.gpus), up.at(group.mean.wait_s.p99)) for group in shown[policy]]
         canvas.path(stroke(found, policy), points)
         for group, (x, y) in zip(shown[policy], points, strict=True):
-            tip = f"{policy}, {count(group.mean.gpus)} GPUs: 99 % wait at most {duration(group.mean.wait_s.p99)}{lacks(group)}"
+            tip = f"{policy}, {plural(group.mean.gpus, 'GPU')}: 99 % wait at most {duration(group.mean.wait_s.p99)}{lacks(group)}"
             canvas.dot(f"f{color}", x, y, 4.5, tip)
         if wide:
             canvas.text(

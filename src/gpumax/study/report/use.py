@@ -10,6 +10,7 @@ from gpumax.study.report.picture import Picture, colors, posts, sample
 from gpumax.study.report.scales import days, shares
 from gpumax.study.report.svg import Canvas
 from gpumax.study.report.words import count, percent
+from gpumax.words import plural
 
 _STRIP: Final = 60.0
 _HEAD: Final = 34.0
@@ -43,7 +44,7 @@ def finding(found: Sequence[Group]) -> str:
     """Of whom the report is about, and of whom it is compared with."""
     subject, other = pair(found)
     assert subject is not None
-    words = f"{subject.policy} keeps {percent(subject.mean.use.requested)} of {count(subject.mean.gpus)} GPUs at work"
+    words = f"{subject.policy} keeps {percent(subject.mean.use.requested)} of {plural(subject.mean.gpus, 'GPU')} at work"
     if other is None:
         return words
     of = "" if other.mean.gpus == subject.mean.gpus else f" of {count(other.mean.gpus)}"

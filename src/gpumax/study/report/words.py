@@ -44,10 +44,5 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
-def plural(number: int, word: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
 def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 99.5 or abs(number - round(number)) < 0.05 else f"{number:.1f}"

@@ -18,7 +18,8 @@ from gpumax.formats.scalars import MODEL, Amount
 from gpumax.formats.scenario_shapes import MOST_NODES
 from gpumax.formats.shape import Bad, Wrong, show
 from gpumax.model.node import Device, Node
-from gpumax.units import format_count, format_memory
+from gpumax.units import MILLI, format_count, format_memory
+from gpumax.words import plural
 
 _FORM: Final = re.compile(
     r"\s*(\d{1,9})\s*[xX*]\s*(?:(\d{1,9})|([^:]*[^:\s])\s*(?::\s*(\d{1,9})\s*(?::\s*(.+?))?)?)\s*", re.ASCII
@@ -49,8 +50,16 @@ class Kind(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         model = f" {self.model}" if self.model else ""
-        each = f" of {self.devices}{model or ' GPUs'}" if self.devices else f" of{model}" if model else ""
-        return f"{self.count:,} node{'' if self.count == 1 else 's'}{each}"
+        each = (
+            f" of {self.devices}{model}"
+            if self.devices and model
+            else f" of {plural(self.devices, 'GPU')}"
+            if self.devices
+            else f" of{model}"
+            if model
+            else ""
+        )
+        return f"{plural(self.count, 'node')}{each}"
 
 
 def read_kind(text: str, *, whole: bool) -> Kind:
@@ -98,7 +107,7 @@ def with_added(nodes: Sequence[Node], kind: Kind, patterns: Sequence[Node]) -> t
     names = islice(_names("added", (*nodes, *patterns)), kind.count)
     each = f", {format_memory(memory_mib)} on each GPU" if memory_mib else ""
     told = (
-        f"Each added node of {kind.devices} GPUs has {format_count(made.cpu_milli)} cores and {format_memory(made.memory_mib)} of "
+        f"Each added node of {plural(kind.devices, 'GPU')} has {format_count(made.cpu_milli)} core{'' if made.cpu_milli == MILLI else 's'} and {format_memory(made.memory_mib)} of "
         f"memory{each}, in proportion to {like.name}."
     )
     return _sorted((*nodes, *(replace(made, name=name) for name in names))), told

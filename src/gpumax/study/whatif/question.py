@@ -20,6 +20,7 @@ from gpumax.study.whatif.cluster import Kind, gpus, read_kind, with_added, witho
 from gpumax.study.whatif.goal import Goal, read_goal
 from gpumax.study.whatif.settings import Settings, apply_settings, read_settings
 from gpumax.units import MILLI, UNLIMITED, format_count
+from gpumax.words import plural
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def _doubts(before: Scenario, after: Scenario, *, larger: bool) -> Iterator[str]
     there = gpus(after.nodes)
     quotas = sum(queue.quota.gpu for queue in after.queues if queue.parent is None)
     if there * MILLI < quotas < UNLIMITED:
-        yield f"Quotas add up to {format_count(quotas)} of {there:,} GPUs: each is cut, by priority and then in proportion."
+        yield f"Quotas add up to {format_count(quotas)} of {plural(there, 'GPU')}: each is cut, by priority and then in proportion."
     if larger and any(row.found.endswith("GPUs") for row in before.bad):
         yield "Work that asks for more GPUs than the scenario's own cluster has was left out of both, though a larger one might hold it."
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from gpumax.model.whatif import Difference, Found, Pair, QueueDifference, Try
 from gpumax.study.report import words
-from gpumax.study.report.words import count, listed, plural
+from gpumax.study.report.words import count, listed
+from gpumax.words import plural
 
 LEAST_S = 1.0
 """Waits that differ by less are told as equal."""
@@ -69,9 +70,9 @@ def _queue(row: QueueDifference, word: str) -> str:
 
 def _together(found: Difference) -> str:
     evictions = (
-        f"{count(found.evictions.after)} evictions as before"
+        f"{plural(int(found.evictions.after), 'eviction')} as before"
         if not _change(found.evictions)
-        else f"{count(found.evictions.after)} evictions instead of {count(found.evictions.before)}"
+        else f"{plural(int(found.evictions.after), 'eviction')} instead of {count(found.evictions.before)}"
     )
     return (
         f"All together: mean wait {_pair_s(found.wait_mean_s)}, p99 wait {_pair_s(found.wait_p99_s)}, "

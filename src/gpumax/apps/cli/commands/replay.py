@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from gpumax.apps.cli.output import clean, say
+from gpumax.words import plural
 
 PATIENCE_S: Final = 2.0
 """After this long a person is told how far it is."""
@@ -46,9 +47,10 @@ def replay(context: click.Context, journal: Path) -> None:
             click.echo(f"entry {verdict.number}{at} ({where}{by}): {clean(verdict.difference)}")
     progress.clear()
     if differences:
-        say(f"{differences} of {entries} decisions differ")
+        verb = "differs" if differences == 1 else "differ"
+        say(f"{differences} of {plural(entries, 'decision')} {verb}")
         context.exit(1)
-    say(f"{entries} decisions, each the same again" if entries else "no decisions in it")
+    say(f"{plural(entries, 'decision')}, each the same again" if entries else "no decisions in it")
 
 
 class _Progress:
@@ -64,7 +66,7 @@ class _Progress:
         if self._on and time.monotonic() >= self._due:
             self._due = time.monotonic() + 0.2
             self._shown = True
-            click.echo(f"\r{number} decisions", err=True, nl=False)
+            click.echo(f"\r{plural(number, 'decision')}", err=True, nl=False)
 
     def clear(self) -> None:
         """Take the line away."""

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from gpumax.apps.cli.output import clean, say
 from gpumax.apps.cli.study_files import FORMATS, Named, keep, prepare, show
 from gpumax.errors import Refused
+from gpumax.words import plural
 
 if TYPE_CHECKING:
     from gpumax.model.node import Node
@@ -128,7 +129,6 @@ def report(results: tuple[Path, ...], out: Path | None, plots: Path | None, form
     """
     from gpumax.formats.result import load_result
     from gpumax.study.merge import merged
-    from gpumax.study.report.words import plural
 
     each = [load_result(path / "result.json" if path.is_dir() else path) for path in results]
     found = merged(each)
@@ -164,7 +164,7 @@ def _check_sizes(scenario: Scenario, parts: tuple[Fraction, ...]) -> None:
         size = gpus(scaled(scenario, part).nodes)
         if (before := first.setdefault(size, part)) != part:
             raise Refused(
-                f"--scale {float(before):g} and {float(part):g} both make {size:,} of {gpus(scenario.nodes):,} GPUs; name one of them"
+                f"--scale {float(before):g} and {float(part):g} both make {size:,} of {plural(gpus(scenario.nodes), 'GPU')}; name one of them"
             )
 
 
@@ -221,7 +221,7 @@ def _finish(
         say(clean(f"{failed.policy}, seed {failed.seed}, broke: {failed.error}"))
     if result.unfinished:
         kept = "what is done was kept" if result.runs else "nothing was done, nothing was written"
-        say(f"stopped with {result.unfinished} runs missing; {kept}")
+        say(f"stopped with {plural(result.unfinished, 'run')} missing; {kept}")
         context.exit(130)
     if result.failed:
         context.exit(1)

@@ -26,6 +26,7 @@ from gpumax.apps.cli.output import (
 from gpumax.apps.cli.plot import plot
 from gpumax.apps.cli.study_files import Named
 from gpumax.errors import GpumaxError, Refused
+from gpumax.words import plural
 
 if TYPE_CHECKING:
     from gpumax.model.trace import Trace
@@ -166,7 +167,7 @@ def _parts(name: str, found: Inspection) -> Iterator[str]:
     """Paragraphs, divided by empty lines."""
     from gpumax.units import format_duration
 
-    yield clean(f"{name}: {found.format}, {_many(found.rows, 'row')}, {_many(found.workloads, 'workload')}")
+    yield clean(f"{name}: {found.format}, {plural(found.rows, 'row')}, {plural(found.workloads, 'workload')}")
     if found.pooled is not None:
         first, last = _moment(found.first_ms), _moment(found.last_ms)
         yield f"came from {first} to {last}, {format_duration(found.last_ms - found.first_ms)}"
@@ -184,10 +185,6 @@ def _parts(name: str, found: Inspection) -> Iterator[str]:
         yield "\n" + "\n".join(found.says)
     if found.odd:
         yield "\n" + "\n".join(f"- {clean(sentence)}" for sentence in found.odd)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _moment(ms: int) -> str:
@@ -267,8 +264,8 @@ def convert_command(
         write_trace(read.arrivals, to)
     for sentence in renamed_in_words(read.renamed):
         say(clean(sentence))
-    bad = f"; {_many(read.bad_rows, 'row')} could not be used" if read.bad_rows else ""
-    say(f"{_many(len(read.arrivals), 'workload')} of {_many(read.rows, 'row')}{bad}")
+    bad = f"; {plural(read.bad_rows, 'row')} could not be used" if read.bad_rows else ""
+    say(f"{plural(len(read.arrivals), 'workload')} of {plural(read.rows, 'row')}{bad}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from gpumax.apps.cli.output import Column, Item, clean, emit_document, number, say, table
 from gpumax.apps.cli.patient import Patient
 from gpumax.apps.cli.study_files import Named
+from gpumax.words import plural
 
 if TYPE_CHECKING:
     from gpumax.model.whatif import Difference, Found, Pair, Try
@@ -123,9 +124,9 @@ def _teller(patient: Patient) -> Callable[[Try], None]:
 
     def tell(made: Try) -> None:
         patient.clear()
-        never = f", {made.never:,} workloads could never run" if made.never else ""
+        never = f", {plural(made.never, 'workload')} could never run" if made.never else ""
         met = "met" if made.met else "not met"
-        say(f"{made.nodes:,} nodes, {made.gpus:,} GPUs: {value(made)}{never}: {met}")
+        say(f"{plural(made.nodes, 'node')}, {plural(made.gpus, 'GPU')}: {value(made)}{never}: {met}")
 
     return tell
 
