@@ -82,6 +82,7 @@ class Fragments:
         if fresh:
             losses = losses.copy()
             losses[fresh] = UNKNOWN
+            room.losses[ask, choice] = (len(room.touched), losses)
         found = losses.take(rows)
         new = rows.compress(found == UNKNOWN)
         if new.size:
@@ -91,8 +92,8 @@ class Fragments:
             if not fresh:
                 losses = losses.copy()
             losses[new] = self._measured(room, ask, choice, new, states)
+            room.losses[ask, choice] = (len(room.touched), losses)
             found = losses.take(rows)
-        room.losses[ask, choice] = (len(room.touched), losses)
         return int(rows[found.argmin()])
 
     def _states(self, room: Room, rows: Ints) -> Ints:
