@@ -40,13 +40,20 @@ def over_quota(leaf: Account, amounts: Vector) -> Barrier | None:
     return None
 
 
+def exceeds(bounds: Vector, used: Vector, amounts: Vector) -> bool:
+    """Whether more of a resource would be used than may be. Written out, as it is asked of each queue above each gang."""
+    gpu, cpu, memory = amounts
+    return (
+        (gpu > 0 and used[0] + gpu > bounds[0])
+        or (cpu > 0 and used[1] + cpu > bounds[1])
+        or (memory > 0 and used[2] + memory > bounds[2])
+    )
+
+
 def _over(
     code: HoldCode, account: Account, bounds: Vector, used: list[int], amounts: Vector
 ) -> Barrier | None:
-    if all(
-        not amount or held + amount <= bound
-        for bound, held, amount in zip(bounds, used, amounts, strict=True)
-    ):
+    if not exceeds(bounds, used, amounts):
         return None
     over = {
         resource: used[resource] + amounts[resource] - bounds[resource]

@@ -70,9 +70,11 @@ class Reasons:
                 self._known[alike] = found
         else:
             found = replace(found, workload=gang.workload.name)
-        mine = next((kept for kept in self.world.kept if kept.gang is gang), None)
-        if mine is None:
-            return found
+        mine = [kept for kept in self.world.kept if kept.gang is gang]
+        return self._kept(found, mine[0]) if mine else found
+
+    def _kept(self, found: Hold, mine: Kept) -> Hold:
+        """The same with what is said of the room that is kept for it."""
         message = f"{found.message}; room is kept for it {self._in(mine.moment)}, when running work has ended"
         return replace(found, message=message, forecast_ms=mine.moment, reserved=True)
 

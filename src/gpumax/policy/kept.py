@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpumax.policy.admit import exceeds
 from gpumax.policy.gang import Gang, Spot
 from gpumax.policy.ledger import Held, Room
 from gpumax.policy.tree import Account, Vector
@@ -52,10 +53,3 @@ class Kept:
                 sums = (self.held[above], self.fixed[above]) if fixed else (self.held[above],)
                 for each in sums:
                     each[:] = [before + more for before, more in zip(each, amounts, strict=True)]
-
-
-def exceeds(bounds: Vector, used: list[int], amounts: Vector) -> bool:
-    return any(
-        amount > 0 and before + amount > bound
-        for bound, before, amount in zip(bounds, used, amounts, strict=True)
-    )

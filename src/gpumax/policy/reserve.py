@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gpumax.policy.admit import barrier
+from gpumax.policy.admit import barrier, exceeds
 from gpumax.policy.gang import Gang, Spot, Want, total
-from gpumax.policy.kept import Kept, exceeds
+from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Ledger, Room, summed
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.timeline import Timeline, end_ms

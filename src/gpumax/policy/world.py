@@ -60,6 +60,7 @@ class World:
         self.ends: list[End] | None = None  # of what runs; made when somebody asks when room comes
         self._timed: list[Workload] | None = None
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
+        self._amounts: dict[Ask, Vector] = {}  # what a task of an ask counts until it is placed
         self._read_waiting()
         capacity = self.capacity()
         self.warnings = self.tree.divide(capacity, snapshot.policy.fairness_k)
@@ -106,7 +107,10 @@ class World:
 
     def _want(self, workload: Workload, task: Task) -> Want:
         ask = self.asks.of(workload, task)
-        return Want(task, ask, (self._milli_of(ask.gpu[0], ask), ask.cpu, ask.memory))
+        amounts = self._amounts.get(ask)
+        if amounts is None:
+            amounts = self._amounts[ask] = (self._milli_of(ask.gpu[0], ask), ask.cpu, ask.memory)
+        return Want(task, ask, amounts)
 
     def _milli_of(self, gpu: DeviceAsk | None, ask: Ask) -> int:
         """Until it is placed, a request by memory counts in milli of the smallest healthy device of its pool."""
@@ -134,7 +138,7 @@ class World:
 
         Otherwise first with all of them, each task counted with its largest, and then with those of one size at a time.
         """
-        if all(len(want.ask.gpu) < 2 for want in chunk):
+        if max([len(want.ask.gpu) for want in chunk]) < 2:
             return [chunk]
         sizes = [{self._milli_of(gpu, want.ask) for gpu in want.ask.gpu} for want in chunk]
         if all(len(each) == 1 for each in sizes):
