@@ -59,7 +59,7 @@ NODE_REASONS: Final[dict[NodeReason, str]] = {
 """Why one node can't take a task; the first that applies, in this order."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a task goes. after: names of the tasks whose departure it waits for."""
 
     task: str
@@ -68,7 +68,7 @@ class Place(msgspec.Struct, frozen=True):
     after: tuple[str, ...] = ()
 
 
-class Eviction(msgspec.Struct, frozen=True):
+class Eviction(msgspec.Struct, frozen=True, gc=False):
     """A task that has to go, and for which workload. restarts_on, devices: only where it is moved."""
 
     task: str
@@ -78,7 +78,7 @@ class Eviction(msgspec.Struct, frozen=True):
     devices: tuple[DeviceShare, ...] = ()
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """Not now, and why. nodes: how many nodes fail for which reason. short: milli-devices, millicores, MiB, or counts.
 
     forecast_ms: when some of it starts, if nothing else comes; None where nobody knows. reserved: room is kept for it then.
@@ -93,7 +93,7 @@ class Hold(msgspec.Struct, frozen=True):
     reserved: bool = False
 
 
-class Share(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True, gc=False):
     """What a queue may hold of a resource, and what it holds and wants, in milli-devices, millicores or MiB."""
 
     queue: str

@@ -9,7 +9,7 @@ import msgspec
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
-class Device(msgspec.Struct, frozen=True):
+class Device(msgspec.Struct, frozen=True, gc=False):
     """One physical accelerator. `slices`: hardware partitions by profile; a device that has them takes slices only."""
 
     index: int
@@ -27,7 +27,7 @@ class Taint(msgspec.Struct, frozen=True):
     effect: Effect = "NoSchedule"
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A machine: what may be allocated of it, and what filters look at. `tasks` None: no bound."""
 
     name: str

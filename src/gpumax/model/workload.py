@@ -22,7 +22,7 @@ QUEUE_NAME: Final = "kubernetes.io/metadata.name"
 """The one label of a queue, by which terms of affinity between tasks select it: its name, as namespaces have it."""
 
 
-class DeviceShare(msgspec.Struct, frozen=True, order=True):
+class DeviceShare(msgspec.Struct, frozen=True, order=True, gc=False):
     """What a task holds of one device: milli-devices, or slices by profile."""
 
     index: int
@@ -30,7 +30,7 @@ class DeviceShare(msgspec.Struct, frozen=True, order=True):
     slices: dict[str, int] = {}
 
 
-class DeviceAsk(msgspec.Struct, frozen=True):
+class DeviceAsk(msgspec.Struct, frozen=True, gc=False):
     """Devices that one task asks for: `devices` different ones of a node, of each `milli`, or `memory_mib` of its memory.
 
     model: empty for any. Whole devices have milli 1000; memory_mib is 0 where the ask is by milli.
@@ -111,7 +111,7 @@ class DeviceLimit(msgspec.Struct, frozen=True):
     memory_mib: int = 0
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What one task asks for. gpu: alternatives, tried in order; empty: no device.
 
     slices: of sliced devices of one node, by profile, instead of gpu.
@@ -125,7 +125,7 @@ class Request(msgspec.Struct, frozen=True):
     limit: DeviceLimit | None = None
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """One schedulable unit: a pod or a process. promised: the decision before had it start when others have left."""
 
     name: str
@@ -159,7 +159,7 @@ class TopologyWish(msgspec.Struct, frozen=True):
     segments: Segments | None = None
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, gc=False):
     """Tasks of one role; at least `min` of them run, or none of the gang. min 0 only for groups that hold groups."""
 
     name: str
@@ -168,7 +168,7 @@ class Group(msgspec.Struct, frozen=True):
     topology: TopologyWish | None = None
 
 
-class Workload(msgspec.Struct, frozen=True):
+class Workload(msgspec.Struct, frozen=True, gc=False):
     """What a person submitted. groups is never empty: tasks that name no group are in the group "".
 
     stale_since_ms: when it fell below its minimum; None where it hasn't, or only now.
