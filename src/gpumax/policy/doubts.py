@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpumax.model.workload import Workload
-from gpumax.policy.gang import present
+from gpumax.policy.gang import PRESENT, present
 from gpumax.policy.words import amounts, some
 from gpumax.policy.world import World
 
@@ -38,8 +38,15 @@ def below_minimum(world: World) -> Iterator[str]:
 
 
 def _short(world: World, workload: Workload) -> bool:
-    here = present(workload)
-    if not here or all(here.get(group.name, 0) >= group.min for group in workload.groups):
+    states = {task.state for task in workload.tasks}
+    if states.isdisjoint(PRESENT):
+        return False
+    if states <= PRESENT and len(workload.groups) == 1:
+        whole = len(workload.tasks) >= workload.groups[0].min
+    else:
+        here = present(workload)
+        whole = all(here.get(group.name, 0) >= group.min for group in workload.groups)
+    if whole:
         return False
     # What has come to an end doesn't come back, and who goes in this decision is no concern of the next.
     return not any(task.state == "succeeded" or task.name in world.evicted for task in workload.tasks)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gpumax.model.node import Node
+from gpumax.model.node import Device, Node
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.slices import Sliced
 from gpumax.units import MILLI, UNLIMITED
@@ -24,26 +24,16 @@ class Nodes:
         self.nodes = nodes
         self.names = [node.name for node in nodes]
         self.row_of = {name: row for row, name in enumerate(self.names)}
-        width = max((len(node.devices) for node in nodes), default=0)
-        shape = (len(nodes), max(width, 1))
-        self.healthy: Bools = np.zeros(shape, np.bool_)
-        self.device_mib: Ints = np.zeros(shape, np.int64)
-        self.index: Ints = np.full(shape, -1, np.int64)
-        self.model: Ints = np.full(shape, -1, np.int64)
-        self.models: dict[str, int] = {}
-        self.column_of = [
-            {device.index: column for column, device in enumerate(node.devices)} for node in nodes
+        # Nodes that are alike have one and the same tuple of devices, as a rule: each is read once.
+        sets = {id(node.devices): node.devices for node in nodes}
+        number_of = {key: number for number, key in enumerate(sets)}
+        number = np.array([number_of[id(node.devices)] for node in nodes], np.int64)
+        columns = [
+            {device.index: column for column, device in enumerate(devices)} for devices in sets.values()
         ]
-        devices = [device for node in nodes for device in node.devices]
-        if devices:
-            at = np.array([column for node in nodes for column in range(len(node.devices))], np.int64)
-            at += shape[1] * np.repeat(np.arange(len(nodes)), [len(node.devices) for node in nodes])
-            self.healthy.flat[at] = [device.healthy and not device.slices for device in devices]
-            self.device_mib.flat[at] = [device.memory_mib for device in devices]
-            self.index.flat[at] = [device.index for device in devices]
-            self.model.flat[at] = [
-                self.models.setdefault(device.model, len(self.models)) for device in devices
-            ]
+        self.column_of = [columns[at] for at in number.tolist()]
+        self.models: dict[str, int] = {}
+        self._read_devices(list(sets.values()), number)
         self.open: Bools = np.array([node.open for node in nodes], np.bool_)
         self.cpu: Ints = np.array([node.cpu_milli for node in nodes], np.int64)
         self.memory: Ints = np.array([node.memory_mib for node in nodes], np.int64)
@@ -58,6 +48,24 @@ class Nodes:
         self.sliced = Sliced(nodes)
         self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
         self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
+
+    def _read_devices(self, sets: list[tuple[Device, ...]], number: Ints) -> None:
+        """number: of each node the place of its devices among the sets."""
+        shape = (len(sets), max([1, *map(len, sets)]))
+        healthy, device_mib = np.zeros(shape, np.bool_), np.zeros(shape, np.int64)
+        index, model = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
+        devices = [device for each in sets for device in each]
+        if devices:
+            at = np.array([column for each in sets for column in range(len(each))], np.int64)
+            at += shape[1] * np.repeat(np.arange(len(sets)), [len(each) for each in sets])
+            healthy.flat[at] = [device.healthy and not device.slices for device in devices]
+            device_mib.flat[at] = [device.memory_mib for device in devices]
+            index.flat[at] = [device.index for device in devices]
+            model.flat[at] = [self.models.setdefault(device.model, len(self.models)) for device in devices]
+        self.healthy: Bools = healthy[number]
+        self.device_mib: Ints = device_mib[number]
+        self.index: Ints = index[number]
+        self.model: Ints = model[number]
 
     def anew(self) -> Nodes:
         """The same for another decision: what was looked up for the asks of this one is forgotten."""

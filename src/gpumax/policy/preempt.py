@@ -19,7 +19,7 @@ from gpumax.policy.world import World
 
 def preempt(world: World) -> None:
     """Serve waiting work at the cost of work in its own queue; what stays unserved stays in `world.waiting`."""
-    if not world.held:
+    if not world.held or not world.waiting:
         return
     lowest = _lowest(world)
 

@@ -14,7 +14,7 @@ from gpumax.model.node import Node
 from gpumax.model.rows import difference
 from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import HOLDING, Task, Workload
+from gpumax.model.workload import HOLDING, DeviceShare, Task, Workload
 from gpumax.policy.ledger import Held, Ledger, Room, summed
 from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.slices import costs, lowest
@@ -156,6 +156,7 @@ class _Holder:
         self._row_of = ledger.nodes.row_of
         self._sliced = bool(ledger.nodes.sliced.by_row)
         self._ties = None if ledger.now.crowd is None else ledger.now.crowd.ties
+        self._known: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
         self._plain = not self._sliced and self._ties is None
 
     def held(self, workload: Workload, task: Task) -> Held:
@@ -168,14 +169,7 @@ class _Holder:
         if slices:
             devices = costs(slices)
         elif task.devices:
-            column_of = self._nodes.column_of[row]
-            devices = tuple(
-                [
-                    (column_of[share.index], share.milli or milli_of(share.slices))
-                    for share in task.devices
-                    if share.index in column_of
-                ]
-            )
+            devices = self._devices(task.devices, self._nodes.column_of[row])
         else:
             devices = self._guess(task, row) if request.gpu else ()
         gpu = devices[0][1] if len(devices) == 1 else sum([milli for _, milli in devices])
@@ -184,6 +178,18 @@ class _Holder:
         return Held(
             task.name, row, gpu, request.cpu_milli, request.memory_mib, extended, devices, slices, tied
         )
+
+    def _devices(
+        self, shares: tuple[DeviceShare, ...], column_of: dict[int, int]
+    ) -> tuple[tuple[int, int], ...]:
+        """Devices by their columns. What is the same object is looked up once: most tasks hold one of few sets."""
+        key = (id(shares), id(column_of))
+        known = self._known.get(key)
+        if known is None:
+            pairs = [(column_of.get(share.index), share.milli or milli_of(share.slices)) for share in shares]
+            known = tuple([(column, milli) for column, milli in pairs if column is not None])
+            self._known[key] = known
+        return known
 
     def _guess(self, task: Task, row: int) -> tuple[tuple[int, int], ...]:
         gpu = task.request.gpu[0]
