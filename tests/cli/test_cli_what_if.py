@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +134,61 @@ def test_what_can_not_be_answered_is_refused_before_anything_is_played(
     assert said in result.err
 
 
-def test_ctrl_c_leaves_nothing(cli: Cli, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a comparison is none."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_what_is_left(
+    cli: Cli, scenario: str, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    """Half a comparison is none, nor is half a run: nothing is printed, and that is said. So with what a batch system sends."""
 
     def stopped(*_arguments: Any) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(how)
 
     monkeypatch.setattr(patient.Patient, "__call__", stopped)
-    for asked in (("--add-nodes", "1x4"), ("--find", "smallest cluster with p99 wait < 1h")):
+    for asked, said in (
+        (("--add-nodes", "1x4"), "a comparison needs both sides, and writes nothing"),
+        (("--find", "smallest cluster with p99 wait < 1h"), "no cluster was played to its end"),
+    ):
         result = cli("what-if", "--from", scenario, *asked)
-        assert (result.code, result.out, result.err) == (130, "", "")
+        assert (result.code, result.out, result.err) == (130, "", f"stopped; nothing is kept: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("10 h", "2 nodes meet the goal; whether fewer do isn't known"),
+        ("1 s", "none of them meets the goal"),
+    ],
+)
+def test_a_search_that_is_stopped_says_what_it_knows(
+    cli: Cli, scenario: str, monkeypatch: pytest.MonkeyPatch, bound: str, said: str
+) -> None:
+    """Of the clusters that were played, whether one meets the goal."""
+
+    def stopped(_self: object, what: str, _part: float) -> None:
+        if what != "2 nodes":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(patient.Patient, "__call__", stopped)
+    result = cli("what-if", "--from", scenario, "--find", f"smallest cluster with p99 wait < {bound}")
+    assert (result.code, result.out) == (130, "")
+    assert result.err.endswith(f"\nstopped after 1 cluster, told above: {said}\n")
+
+
+def test_both_sides_at_once_find_the_same(cli: Cli, scenario: str) -> None:
+    """However many run side by side; a search is one after the other, and says so."""
+    question = ("what-if", "--from", scenario, "--set", "queue.b.quota.gpu=6", "-o", "json")
+    assert cli(*question, "--jobs", "2")[:2] == cli(*question)[:2]
+    search = cli(
+        "what-if", "--from", scenario, "--find", "smallest cluster with p99 wait < 1h", "--jobs", "2"
+    )
+    assert search.code == 2
+    assert "--jobs is for comparing" in search.err
+
+
+def test_it_says_which_time_its_figures_are_of(cli: Cli, scenario: str) -> None:
+    """GPU hours and use are measured over a window, waits are not."""
+    result = cli("what-if", "--from", scenario, "--set", "queue.b.quota.gpu=6")
+    assert "- GPU hours and use are those of 23m from the first arrival on, to the last arrival; waits are of all work.\n" in result.err  # fmt: skip
 
 
 def test_whoever_waits_is_told_how_far_it_is(

@@ -135,6 +135,8 @@ def test_a_spoiled_scenario_is_read_or_refused_in_words(document: Any) -> None:
         ({"failures": {"node_mtbf": 0, "node_mttr": 1}}, "failures.node_mtbf: found 0; wanted a duration of 100 years at most, not negative, not 0"),
         ({"policies": []}, "policies: found a list of 0; wanted at least one entry"),
         ({"policies": ["gpumax", "gpumax"]}, 'policies[1]: found "gpumax" twice; wanted each once'),
+        ({"protocol": "inflate", "arrived": 1e6}, "arrived: found 1000000.0; wanted a number, 0.001 to 10"),
+        ({"protocol": "inflate", "arrived": 0}, "arrived: found 0; wanted a number, 0.001 to 10"),
         ({"seeds": [-1]}, "seeds[0]: found -1; wanted a whole number, 0 to 4294967295"),
         ({"fractions": {"0.000": 1}}, 'fractions["0.000"]: found "0.000"; wanted more than nothing'),
         ({"fractions": {}}, "fractions: found an empty object; wanted at least one size"),

@@ -11,6 +11,7 @@ from formats.kit import faults_of
 from gpumax.errors import BadFile
 from gpumax.formats.scenario import OPENB_SIZES, POLICIES
 from gpumax.model.study import Failures, Saving
+from gpumax.study.caveats import caveats
 from gpumax.study.load import load_scenario
 from gpumax.units import UNLIMITED
 from study.kit import NODES, scenario, write
@@ -275,3 +276,59 @@ def test_a_study_of_nothing_is_a_fault(tmp_path: Path) -> None:
         scenario(tmp_path, "nodes: [{name: x, cpu: 4}]")
     with pytest.raises(BadFile, match="found 0 rows, 0 of them bad, and none to use"):
         scenario(tmp_path, "", "submitted,duration,gpu,queue\n")
+
+
+@pytest.mark.parametrize(
+    ("rest", "found", "wanted"),
+    [
+        ("failures: {node_mtbf: 5ms, node_mttr: 1ms}", "5ms, though row-0000003 needs its node for 31m", "at least 2m36s on these nodes, or a shorter checkpoint.every"),
+        ("failures: {node_mtbf: 1m, node_mttr: 1m}", "1m, though row-0000003 needs its node for 31m", "at least 2m36s"),
+        ("failures: {node_mtbf: 1m, node_mttr: 1m}\ncheckpoint: {every: 20m, restart: 0s}", "needs its node for 20m", "at least 1m41s"),
+    ],
+)  # fmt: skip
+def test_a_study_that_would_not_end_is_refused(tmp_path: Path, rest: str, found: str, wanted: str) -> None:
+    """Nodes that fail before work has saved throw it back for ever."""
+    with pytest.raises(BadFile) as caught:
+        scenario(tmp_path, rest)
+    (fault,) = caught.value.faults
+    assert fault.path == "failures.node_mtbf"
+    assert found in fault.found
+    assert fault.wanted.startswith(wanted)
+
+
+def test_nodes_that_fail_all_the_time_are_refused(tmp_path: Path) -> None:
+    """Though work gets on between their failures, nobody waits for so many."""
+    rest = "failures: {node_mtbf: 5ms, node_mttr: 1ms}\ncheckpoint: {every: 1ms, restart: 0s}"
+    assert scenario(tmp_path, rest).failures is not None
+    with pytest.raises(BadFile) as caught:
+        scenario(tmp_path, rest, "submitted,duration,gpu,queue\n0,36000000,1,a\n")
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.wanted) == (
+        "failures.node_mtbf",
+        "at most 5,000,000 failures: at least 15s on these nodes",
+    )
+    assert "nodes would fail 12,000,000,000 times" in fault.found
+
+
+def test_a_gang_needs_all_its_nodes_to_last(tmp_path: Path) -> None:
+    """Sixteen GPUs on two nodes fail twice as often."""
+    rest = "failures: {node_mtbf: 3m, node_mttr: 1m}"
+    alone = scenario(tmp_path, rest, "submitted,duration,gpu,queue\n0,3600,8,a\n")
+    assert alone.failures is not None
+    with pytest.raises(BadFile, match="row-0000002 needs each of its 2 nodes for 31m"):
+        scenario(tmp_path, rest, "submitted,duration,gpu,queue\n0,3600,16,a\n")
+
+
+def test_a_window_that_is_not_the_time_of_the_work_is_told(tmp_path: Path) -> None:
+    """Use means something else then."""
+    jobs = "submitted,duration,gpu,queue\n0,60,1,a\n36000,3600,4,b\n"
+
+    def told(window: str) -> list[str]:
+        found = scenario(tmp_path, window, jobs)
+        return [sentence for sentence in caveats(found) if "measured over" in sentence]
+
+    assert told("") == told("window: 10h") == []
+    assert told("window: 1h") == [
+        "Use is measured over 1h from the first arrival on, though work came for 10h: what came later counts for waits alone."
+    ]
+    assert told("window: 365d")[0].endswith("though work came for 10h: the GPUs rest for a part of it.")

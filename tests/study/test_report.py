@@ -343,6 +343,24 @@ def test_policies_that_did_not_do_the_same_work_need_no_sizes() -> None:
     assert equal(groups(Result("x", stopped))) is None
 
 
+def test_fractions_of_the_same_work_are_compared_by_size() -> None:
+    """Who asks for less of its GPU does the same work with fewer GPU hours; a size on which less came is still none to compare."""
+    fewer = Arrived(68_503, 600_000.0, 2)
+    halves = tuple(
+        msgspec.structs.replace(run, policy="gpumax-fractions", arrived=fewer)
+        for run in SIZES.runs
+        if run.policy == "gpumax"
+    )
+    statics = tuple(run for run in SIZES.runs if run.policy != "gpumax")
+    both = equal(groups(Result("x", (*statics, *halves))))
+    assert both is not None
+    assert both.subject.policy == "gpumax-fractions"
+    text = text_of(Result("x", (*SIZES.runs, *halves)))
+    assert "meets no wait" not in text
+    less = msgspec.structs.replace(halves[0], arrived=Arrived(68_503, 500_000.0, 2))
+    assert "meets no wait" in text_of(Result("x", (*SIZES.runs, *halves[1:], less)))
+
+
 def test_results_go_into_one_report() -> None:
     """As if they had been one study."""
     small = Result("a", SIZES.runs[:4], gpumax="0.1.0", command="gpumax simulate a.yaml")

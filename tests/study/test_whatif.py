@@ -210,6 +210,24 @@ class TestQuestion:
         ]  # fmt: skip
         assert told_of == [True, True, False]
 
+    def test_faults_stand_in_the_order_of_the_question(self, tmp_path: Path) -> None:
+        """Settings as they were written, whatever is wrong with them; then nodes, the goal and the policy, with those that there are."""
+        faults = told(
+            tmp_path,
+            settings=("queue.a.quota.gpu=-4", "nope=1", "queue.zz.quota.gpu=1", "queue.b.quota.gpu=-1"),
+            added=("H100",),
+            removed=("9x8",),
+            goal="best",
+            policy="nope",
+        )
+        assert [fault.partition(": found")[0] for fault in faults] == [
+            "--set queue.a.quota.gpu", "--set nope", "--set queue.zz.quota.gpu", "--set queue.b.quota.gpu", "--add-nodes",
+            "--remove-nodes", "--find", "--policy",
+        ]  # fmt: skip
+        assert faults[-1] == (
+            '--policy: found "nope"; wanted one of static-fifo, static-backfill, hard-quota, kubernetes-default, gpumax, gpumax-fractions'
+        )
+
 
 class TestWords:
     def test_the_queues_that_gain_and_lose_most_are_named_and_the_rest_counted(self) -> None:

@@ -226,10 +226,12 @@ class Amount:
 
 
 class Decimal:
-    """A plain number, in parts of `scale`, rounded down."""
+    """A plain number, in parts of `scale`, rounded down. least, most: such parts."""
 
-    def __init__(self, scale: int) -> None:
+    def __init__(self, scale: int, *, least: int = 0, most: int = LARGEST) -> None:
         self._scale = scale
+        self._least = least
+        self._most = most
 
     def read(self, value: object) -> int:
         """How many parts."""
@@ -239,13 +241,17 @@ class Decimal:
             raise wrong(value, "a number, 0 or more") from None
         if isinstance(value, str) and quantity >= 0 and _NO_UNIT.match(value) is None:
             raise wrong(value, "a number without a unit")
-        if not 0 <= quantity * self._scale <= LARGEST:
-            raise wrong(value, f"a number, 0 to {LARGEST // self._scale}")
+        if not self._least <= quantity * self._scale <= self._most:
+            least = f"{self._least / self._scale:g}"
+            raise wrong(value, f"a number, {least} to {self._most // self._scale}")
         return floor(quantity * self._scale)
 
     def schema(self, defs: dict[str, Schema]) -> Schema:
         """A number."""
-        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _NO_UNIT.pattern}]}
+        number: Schema = {"type": "number", "minimum": self._least / self._scale if self._least else 0}
+        if self._most < LARGEST:
+            number["maximum"] = self._most / self._scale
+        return {"anyOf": [number, {"type": "string", "pattern": _NO_UNIT.pattern}]}
 
 
 class Duration:

@@ -30,6 +30,8 @@ OPENB_SIZES: Final = {
 """What workloads of one GPU really ask for: thousandths of a device by how many of the 6,989 one-GPU pods of openb's default list."""
 
 MOST_SEEDS: Final = 1000
+MOST_ARRIVED: Final = 10 * MILLI
+"""Of what comes to a cluster that is full long since, nothing is learned."""
 _SEED: Final = Whole(0, (1 << 32) - 1)
 
 
@@ -109,7 +111,7 @@ SCENARIO: Final[Object[dict[str, Any]]] = Object(
         "checkpoint": Field(_CHECKPOINT, "What an eviction costs."),
         "window": Field(_LENGTH, "Over which use is measured, from the first arrival; unset: to the last arrival.", to="window_ms"),
         "seeds": Field(Then(Rows(_SEED, least=1, most=MOST_SEEDS), _distinct), "One run each; unset: 42."),
-        "arrived": Field(Decimal(MILLI), "inflate: until so much of the GPU capacity was asked for; unset: 1.3."),
+        "arrived": Field(Decimal(MILLI, least=1, most=MOST_ARRIVED), "inflate: until so much of the GPU capacity was asked for; unset: 1.3."),
         "start": Field(Duration(), "Between the placing of a task and the beginning of its work; unset: 0s.", to="start_ms"),
         "grace": Field(Duration(), "Between an eviction and the moment at which the room is free; unset: 0s.", to="grace_ms"),
         "fractions": Field(

@@ -39,7 +39,11 @@ def _replay(scenario: Scenario) -> Iterator[str]:
     if scenario.devices_per_task:
         yield f"A request of more than {plural(scenario.devices_per_task, 'GPU')} is a gang of tasks of at most {scenario.devices_per_task} each."
     if any(policy.startswith("static-") for policy in scenario.policies):
-        yield "Under static-fifo and static-backfill each queue has nodes of its own, as many as its quota."
+        yield (
+            "Under static-fifo and static-backfill each queue has GPUs of its own, as many as its quota: whole nodes first, and parts of "
+            "nodes where the quota is no whole number of them."
+        )
+    yield from _window(scenario)
     if "gpumax-fractions" in scenario.policies and scenario.sizes:
         count = sum(scenario.sizes.values())
         mean = sum(size * often for size, often in scenario.sizes.items()) / count / MILLI
@@ -47,6 +51,29 @@ def _replay(scenario: Scenario) -> Iterator[str]:
             f"For gpumax-fractions the seed draws how much of its GPU each one-GPU workload really needs, {mean:.2f} on average; "
             "less is then asked for in all, so compare its waits with those of others, not its use."
         )
+
+
+def window_in_words(scenario: Scenario) -> str:
+    """Over which time use, and the hours of queues, are measured."""
+    span_ms = _span_ms(scenario)
+    window_ms = scenario.window_ms or max(span_ms, 1)
+    until = ", to the last arrival" if scenario.window_ms is None else ""
+    return f"{format_duration(window_ms)} from the first arrival on{until}"
+
+
+def _window(scenario: Scenario) -> Iterator[str]:
+    """A window that is not the time in which work came is somebody's choice, and decides what use means."""
+    span_ms, window_ms = _span_ms(scenario), scenario.window_ms
+    if window_ms is not None and not span_ms * 0.9 <= window_ms <= max(span_ms * 1.1, 1):
+        yield (
+            f"Use is measured over {window_in_words(scenario)}, though work came for {format_duration(span_ms)}: "
+            f"{'what came later counts for waits alone' if window_ms < span_ms else 'the GPUs rest for a part of it'}."
+        )
+
+
+def _span_ms(scenario: Scenario) -> int:
+    moments = [row.submitted_ms for row in scenario.arrivals]
+    return max(moments) - min(moments) if moments else 0
 
 
 def _inflate() -> Iterator[str]:

@@ -16,8 +16,9 @@ from gpumax.formats.text import one_document
 from gpumax.model.amounts import Amounts
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
-from gpumax.model.study import Scenario
+from gpumax.model.study import Saving, Scenario
 from gpumax.model.trace import Trace
+from gpumax.study.endless import endless
 from gpumax.traces.cluster import read_nodes, read_queues
 from gpumax.traces.collect import OnBadRow, Wish
 from gpumax.traces.read import read_trace
@@ -92,6 +93,10 @@ class _Loader:
         trace = self._work(nodes, queues, on_bad_row)
         if queues is None:
             queues = _tenants(trace, nodes or ())
+        if (failures := self._fields.get("failures")) is not None:
+            saving, start_ms = self._fields.get("checkpoint", Saving()), self._fields.get("start_ms", 0)
+            found = endless(failures, saving, start_ms, nodes or (), trace.arrivals)
+            self._wrongs.take(Bad(found), "failures")
         return nodes or (), queues, trace
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -24,7 +24,7 @@ _Busy = dict[Connection, tuple[int, SpawnProcess]]
 
 def side_by_side(
     scenario: Scenario, turns: Sequence[Turn], jobs: int, watch: Watch, play: Play
-) -> Iterator[tuple[int, Run | Failed]]:
+) -> Generator[tuple[int, Run | Failed], None, None]:
     """What came of each turn, as they end. Whoever stops listening ends the processes."""
     waiting = list(enumerate(turns))
     busy: _Busy = {}

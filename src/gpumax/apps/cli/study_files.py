@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +53,16 @@ def prepare(out: Path | None, plots: Path | None) -> None:
         for file in (*(folder / name for name in names), *(() if names else folder.glob("*.svg"))):
             if file.is_dir():
                 raise Refused(f"{file} is a directory; a file of that name is to be written")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """What a batch system sends before it kills is as good as Ctrl-C: what is done is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def show(result: Result, format_: str) -> None:

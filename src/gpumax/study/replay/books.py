@@ -105,6 +105,12 @@ class Books:
         for tale in self.tales.values():
             yield tale.waited_ms + (0 if tale.waits_from_ms is None else now_ms - tale.waits_from_ms)
 
+    def ages_ms(self) -> Iterator[int]:
+        """For how long each workload has been there: to its end, or until now."""
+        now_ms = self._clock.now_ms()
+        for tale in self.tales.values():
+            yield (now_ms if tale.ended_ms is None else tale.ended_ms) - tale.work.arrival.submitted_ms
+
     def running(self) -> Iterator[Tale]:
         """The workloads that have room for any of their tasks."""
         return iter(self._by_workload.values())

@@ -12,6 +12,9 @@ from gpumax.model.study import Result, Run
 SUBJECTS: Final = ("gpumax", "gpumax-fractions")
 """Whom a report is about: the first that was played."""
 
+FRACTIONAL: Final = frozenset(("gpumax-fractions",))
+"""Under whom workloads of one GPU ask for what they need of it."""
+
 BASELINES: Final = (
     "static-backfill", "static-fifo", "hard-quota", "kubernetes-default", "fgd", "bestfit", "packing",
 )  # fmt: skip

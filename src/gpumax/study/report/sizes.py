@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isclose
 from typing import Final, NamedTuple
 
-from gpumax.study.report.groups import BASELINES, SUBJECTS, Group
+from gpumax.study.report.groups import BASELINES, FRACTIONAL, SUBJECTS, Group
 from gpumax.study.report.lacking import lacks
 from gpumax.study.report.picture import (
     Label,
@@ -100,13 +100,17 @@ def sound(found: Sequence[Group]) -> list[Group]:
     """Those that did all the work that any of them did, to its end."""
     least = min((run.arrived.never for group in found for run in group.runs), default=0)
     workloads = max((group.mean.arrived.workloads for group in found), default=0)
-    hours = max((group.mean.arrived.gpu_hours for group in found), default=0.0)
+    # With fractions the same work asks for less.
+    hours: dict[bool, float] = {}
+    for group in found:
+        asks = group.policy in FRACTIONAL
+        hours[asks] = max(hours.get(asks, 0.0), group.mean.arrived.gpu_hours)
     return [
         group
         for group in found
         if all(run.finished and not run.stuck and run.arrived.never == least for run in group.runs)
         and group.mean.arrived.workloads == workloads
-        and isclose(group.mean.arrived.gpu_hours, hours, rel_tol=1e-9)
+        and isclose(group.mean.arrived.gpu_hours, hours[group.policy in FRACTIONAL], rel_tol=1e-9)
     ]
 
 

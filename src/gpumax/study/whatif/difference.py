@@ -3,31 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Final
 
 from msgspec.structs import replace
 
-from gpumax.model.study import Run, Scenario
+from gpumax.errors import GpumaxError
+from gpumax.model.study import Failed, Run, Scenario
 from gpumax.model.whatif import Difference, Pair, QueueDifference
 from gpumax.study.replay import replay
 from gpumax.study.report.evictions import total
+from gpumax.study.run import Progress, Step, Turn
 from gpumax.study.whatif.question import Question
 from gpumax.study.whatif.words import difference_in_words
+
+_BEFORE: Final = "as it is"
+_AFTER: Final = "as changed"
 
 Watch = Callable[[str, float], None]
 """Told what is played, and the part of it that is done, from 0 to 1. It may raise KeyboardInterrupt."""
 
 
-def compare(question: Question, watch: Watch = lambda _what, _part: None) -> Difference:
-    """Play the scenario twice, as it is and as changed, with the same work and the same seed."""
+def compare(question: Question, watch: Watch = lambda _what, _part: None, *, jobs: int = 1) -> Difference:
+    """Play the scenario twice, as it is and as changed, with the same work and the same seed.
+
+    jobs: from two on both sides are played at once, each in a process of its own. What is found is the same.
+    """
 
     def play(scenario: Scenario, what: str) -> Run:
         return replay(scenario, question.policy, question.seed, lambda part: watch(what, part))
 
-    before = play(question.before, "as it is")
-    # Equal scenarios give equal runs.
-    after = before if question.after == question.before else play(question.after, "as changed")
+    if question.after == question.before:
+        # Equal scenarios give equal runs.
+        before = after = play(question.before, _BEFORE)
+    elif jobs > 1:
+        before, after = _at_once(question, watch)
+    else:
+        before, after = play(question.before, _BEFORE), play(question.after, _AFTER)
     found = _difference(question, before, after)
     return replace(found, finding=tuple(difference_in_words(found)))
+
+
+def _at_once(question: Question, watch: Watch) -> tuple[Run, Run]:
+    # Late, because one process needs none of it.
+    from gpumax.study.processes import side_by_side
+
+    sides = [Turn(_BEFORE, question.seed), Turn(_AFTER, question.seed)]
+    parts = [0.0] * len(sides)
+
+    def told(step: Step) -> None:
+        parts[step.number] = step.part
+        watch("both sides", sum(parts) / len(parts))
+
+    ends: dict[int, Run] = {}
+    play = partial(_side, question.after, question.policy)
+    with closing(side_by_side(question.before, sides, len(sides), told, play)) as steps:
+        for number, end in steps:
+            if isinstance(end, Failed):
+                raise GpumaxError(f"{sides[number].policy}, it broke: {end.error}")
+            ends[number] = end
+    return ends[0], ends[1]
+
+
+def _side(after: Scenario, policy: str, before: Scenario, what: str, seed: int, progress: Progress) -> Run:
+    """One side, in a process of its own."""
+    return replay(after if what == _AFTER else before, policy, seed, progress)
 
 
 def _difference(question: Question, before: Run, after: Run) -> Difference:

@@ -62,18 +62,16 @@ class Goal(msgspec.Struct, frozen=True):
 
     @property
     def miss_ms(self) -> int:
-        """A wait by which the goal is missed by far: what ends up near it is worth knowing to the end."""
+        """A time by which the goal is missed by far: what ends up near it is worth knowing to the end."""
         return max(2 * self.bound_ms, 1)
 
-    def far_missed(self, waits_ms: Iterable[int], workloads: int) -> bool:
-        """Whether waits so far, which only grow, miss it by far, though all that is to come of so many workloads waited for nothing."""
-        if self.measure != "wait":
-            return False
+    def far_missed(self, times_ms: Iterable[int], workloads: int) -> bool:
+        """Whether times so far, which only grow, miss it by far, though all that is to come of so many workloads took no time."""
         if self.statistic == "mean":
-            return sum(waits_ms) >= self.miss_ms * workloads
-        # By nearest rank, as waits are measured.
+            return sum(times_ms) >= self.miss_ms * workloads
+        # By nearest rank, as they are measured.
         rank = max(1, -(-workloads * _PERCENT[self.statistic] // 100))
-        return sum(wait >= self.miss_ms for wait in waits_ms) > workloads - rank
+        return sum(time >= self.miss_ms for time in times_ms) > workloads - rank
 
     @property
     def figure(self) -> str:

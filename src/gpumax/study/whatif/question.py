@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from gpumax.errors import BadFile, Fault
 from gpumax.formats.scenario import POLICIES
 from gpumax.formats.shape import Bad, Wrongs, bad_file, show
 from gpumax.model.study import Scenario
-from gpumax.study.caveats import caveats
+from gpumax.study.caveats import caveats, window_in_words
 from gpumax.study.journal import Source, load_source
 from gpumax.study.whatif.cluster import Kind, gpus, read_kind, with_added, without
 from gpumax.study.whatif.goal import Goal, read_goal
@@ -23,6 +23,9 @@ from gpumax.units import MILLI, UNLIMITED, format_count
 from gpumax.words import plural
 
 T = TypeVar("T")
+
+_OPTIONS: Final = ("--set", "--add-nodes", "--remove-nodes", "--find", "--policy")
+"""Whose faults are told first."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -63,7 +66,7 @@ def ask(path: Path, wish: Wish) -> Question:
     question = None
     if source is not None:
         question = _question(source, wish, settings, (added, removed), goal, wrongs)
-    _refuse(faults, wrongs)
+    _refuse(faults, wrongs, wish)
     assert question is not None
     return question
 
@@ -101,7 +104,13 @@ def _question(
         wish.policy,
         seed,
         (*changes, *moved),
-        (*source.assumed, *assumed, *doubts, *own),
+        (
+            *source.assumed,
+            *assumed,
+            *doubts,
+            f"GPU hours and use are those of {window_in_words(after)}; waits are of all work.",
+            *own,
+        ),
         goal,
         wish.scale_quotas,
     )
@@ -160,9 +169,15 @@ def _tried(wrongs: Wrongs, option: str, read: Callable[[], T]) -> T | None:
         return None
 
 
-def _refuse(faults: Sequence[Fault], wrongs: Wrongs) -> None:
-    """Raise all faults, if there are any; those of options stand at the option."""
+def _refuse(faults: Sequence[Fault], wrongs: Wrongs, wish: Wish) -> None:
+    """Raise all faults, if there are any; those of options stand at the option, in the order in which they are written."""
     told = bad_file(Bad(wrongs.kept, wrongs.more)).faults
     own = [fault._replace(path=str(wrong.path[0])) for fault, wrong in zip(told, wrongs.kept, strict=False)]
-    if all_of_them := [*faults, *own, *told[len(own) :]]:
+    names = [text.partition("=")[0].strip() for text in wish.settings]
+
+    def place(fault: Fault) -> tuple[int, int]:
+        option, _, name = fault.path.partition(" ")
+        return _OPTIONS.index(option), names.index(name) if name in names else len(names)
+
+    if all_of_them := [*faults, *sorted(own, key=place), *told[len(own) :]]:
         raise BadFile(all_of_them)

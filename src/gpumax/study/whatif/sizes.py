@@ -25,7 +25,7 @@ MOST_TIMES: Final = 16
 """So many times as large as the cluster that is there is the largest that is tried."""
 
 FEW: Final = 2_000
-"""So many waits are looked at whenever a run may be ended; more of them less often."""
+"""So many times are looked at whenever a run may be ended; more of them less often."""
 
 Tell = Callable[[Try], None]
 """Told of each cluster that was played."""
@@ -112,11 +112,12 @@ class _Enough:
         self._asked = 0
 
     def __call__(self, books: Books, workloads: int) -> bool:
-        """Looked at less often where there are more waits to look at."""
+        """Looked at less often where there are more workloads to look at."""
         self._asked += 1
-        return self._asked % (1 + len(books.tales) // FEW) == 0 and self._goal.far_missed(
-            books.waits_ms(), workloads
-        )
+        if self._asked % (1 + len(books.tales) // FEW):
+            return False
+        times_ms = books.waits_ms() if self._goal.measure == "wait" else books.ages_ms()
+        return self._goal.far_missed(times_ms, workloads)
 
 
 def sized(scenario: Scenario, nodes: int, *, scale_quotas: bool) -> Scenario:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gpumax.apps.cli.output import clean, say
-from gpumax.apps.cli.study_files import FORMATS, Named, keep, prepare, show
+from gpumax.apps.cli.study_files import FORMATS, Named, keep, prepare, show, stoppable
 from gpumax.errors import Refused
 from gpumax.words import plural
 
@@ -110,7 +108,7 @@ def simulate(
     # As it is written: 0.1 is a tenth, not its binary neighbour.
     parts = tuple(Fraction(repr(scale)) for scale in scales) or (WHOLE,)
     _check_sizes(found, parts)
-    with _stoppable(), shown(turns(found, parts)) as watch:
+    with stoppable(), shown(turns(found, parts)) as watch:
         result = run_study(found, scales=parts, jobs=jobs, watch=watch, command=command)
     _finish(context, result, out, plots, format_)
 
@@ -189,16 +187,6 @@ def _chosen(scenario: Scenario, policies: tuple[str, ...], seeds: tuple[int, ...
         policies=tuple(dict.fromkeys(policies)) or scenario.policies,
         seeds=tuple(dict.fromkeys(seeds)) or scenario.seeds,
     )
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """What a batch system sends before it kills is as good as Ctrl-C: what is done is kept."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_bad(scenario: Scenario) -> None:

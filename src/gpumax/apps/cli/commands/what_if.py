@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from gpumax.apps.cli.output import Column, Item, clean, emit_document, number, say, table
 from gpumax.apps.cli.patient import Patient
-from gpumax.apps.cli.study_files import Named
+from gpumax.apps.cli.study_files import Named, stoppable
 from gpumax.words import plural
 
 if TYPE_CHECKING:
@@ -77,12 +77,20 @@ def _policies(_context: click.Context, _parameter: click.Parameter, incomplete: 
     help="Of failures and fractions; unset: the scenario's first.",
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    metavar="N",
+    help="From 2 on both sides of a comparison are played at once.",
+)
+@click.option(
     "-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", metavar="FORMAT",
     help="How to print it: table, json or yaml.",
 )  # fmt: skip
+@click.pass_context
 def what_if(
-    source: Path, settings: tuple[str, ...], added: tuple[str, ...], removed: tuple[str, ...], goal: str | None,
-    scale_quotas: bool, policy: str, seed: int | None, output: str,
+    context: click.Context, source: Path, settings: tuple[str, ...], added: tuple[str, ...], removed: tuple[str, ...], goal: str | None,
+    scale_quotas: bool, policy: str, seed: int | None, jobs: int, output: str,
 ) -> None:  # fmt: skip
     """Play the same work as it was and as it would be, and say the difference, queue by queue.
 
@@ -94,6 +102,10 @@ def what_if(
     """
     if not (settings or added or removed or goal is not None):
         raise click.UsageError("nothing is asked; wanted --set, --add-nodes, --remove-nodes or --find")
+    if goal is not None and jobs > 1:
+        raise click.UsageError(
+            "--jobs is for comparing: which cluster a search tries depends on the one before"
+        )
     # Late, because the command line must start without NumPy.
     import msgspec
 
@@ -102,8 +114,16 @@ def what_if(
 
     question = ask(source, Wish(settings, added, removed, goal, policy, seed, scale_quotas))
     _tell_bad(question)
-    with Patient() as patient:
-        found = compare(question, patient) if goal is None else find(question, patient, _teller(patient))
+    tries: list[Try] = []
+    try:
+        with stoppable(), Patient() as patient:
+            if goal is None:
+                found: Difference | Found = compare(question, patient, jobs=jobs)
+            else:
+                found = find(question, patient, _teller(patient, tries))
+    except KeyboardInterrupt:
+        say(_stopped(tries, searching=goal is not None))
+        context.exit(130)
     if output != "table":
         emit_document(msgspec.to_builtins(found), output)
         return
@@ -118,11 +138,27 @@ def _tell_bad(question: Question) -> None:
         say(f"{rows} left out of the work, because something in them can't be used")
 
 
-def _teller(patient: Patient) -> Callable[[Try], None]:
+def _stopped(tries: Sequence[Try], *, searching: bool) -> str:
+    """What is left of a question that somebody's Ctrl-C left open."""
+    if not searching:
+        return "stopped; nothing is kept: a comparison needs both sides, and writes nothing"
+    if not tries:
+        return "stopped; nothing is kept: no cluster was played to its end"
+    met = [made.nodes for made in tries if made.met]
+    answer = (
+        f"{plural(min(met), 'node')} meet{'s' * (min(met) == 1)} the goal; whether fewer do isn't known"
+        if met
+        else "none of them meets the goal"
+    )
+    return f"stopped after {plural(len(tries), 'cluster')}, told above: {answer}"
+
+
+def _teller(patient: Patient, tries: list[Try]) -> Callable[[Try], None]:
     """Says what came of each cluster, as soon as it is known."""
     from gpumax.study.whatif.words import value
 
     def tell(made: Try) -> None:
+        tries.append(made)
         patient.clear()
         never = f", {plural(made.never, 'workload')} could never run" if made.never else ""
         met = "met" if made.met else "not met"
