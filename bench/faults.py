@@ -293,7 +293,7 @@ def run(tests: Iterable[str], plugin: object) -> int:
     settings.register_profile("faults", phases=(Phase.explicit, Phase.generate))
     settings.load_profile("faults")
     arguments = [
-        *tests, "-x", "-q", "-p", "no:xdist", "--hypothesis-seed=0",
+        *tests, "-x", "-q", "-p", "no:xdist", "--hypothesis-seed=0", "--assert=plain", "--tb=no",
         "-W", "ignore::pytest.PytestAssertRewriteWarning",
     ]  # fmt: skip
     return int(pytest.main(arguments, plugins=[plugin]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from board import MINUTE_MS, Sketch, check, queue
+from board import MINUTE_MS, Sketch, check, gpus, queue
 from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Policy
-from gpumax.model.workload import Group, Toleration
+from gpumax.model.workload import Group, Task, Toleration
 from gpumax.policy.decide import decide
 
 pytestmark = pytest.mark.usefixtures("both_searches")
@@ -258,3 +258,11 @@ def test_a_minimum_stays_where_room_that_others_left_was_given_to_its_extras() -
     sketch.node("n1", labels={"only": "C"}).wait("C", "q", priority=75, selector={"only": "C"})
     decision = check(sketch, "n1: b\nn2: Ab", held="C", evicted=2)
     assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_extras_of_a_gang_that_others_made_way_for_start_wherever_there_was_room_anyway() -> None:
+    """The third of A asks for less than the others and fits on n2, where nobody had to go."""
+    sketch = one_queue("n1: bbbb\nn2: .").run("b", "q", priority=40)
+    sketch.wait("A", "q", tasks=3, gpu=2, min=2, priority=60)
+    first, second, third = sketch.workloads["A"].tasks
+    check(sketch.change("A", tasks=(first, second, Task(third.name, request=gpus(1)))), "n1: AAAA\nn2: A")

@@ -10,7 +10,7 @@ from board import queue
 from gpumax.loop.verify.slices import can_hold
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Placement, Snapshot, Strategy
-from gpumax.model.workload import HOLDING, Affinity, Group, Task, Workload
+from gpumax.model.workload import HOLDING, Affinity, Group, Request, Task, Workload
 from gpumax.policy.decide import decide
 from properties.strategies import snapshots
 from where import Slowly, Stock, holding, possible, reasons, short, stock
@@ -26,10 +26,23 @@ def _by_itself(workload: Workload, task: Task) -> Workload:
     )  # fmt: skip
 
 
+def _bare(snapshot: Snapshot) -> Snapshot:
+    """The same without any devices, and with nobody who asks for one."""
+
+    def without(task: Task) -> Task:
+        return replace(task, devices=(), request=replace(task.request, gpu=(), slices={}, limit=None))
+
+    nodes = tuple(replace(node, devices=()) for node in snapshot.nodes)
+    rows = (replace(row, tasks=tuple(map(without, row.tasks))) for row in snapshot.workloads)
+    return replace(snapshot, nodes=nodes, workloads=tuple(rows))
+
+
 @st.composite
 def clusters(draw: st.DrawFn) -> Snapshot:
-    """Clusters of the properties' kind, each task a workload by itself, in one pool or in pools of one strategy each."""
+    """Clusters of the properties' kind, each task a workload by itself, in one pool or in pools of one strategy each; some have no devices."""
     snapshot = draw(snapshots(6, 8))
+    if draw(st.integers(0, 4)) == 0:
+        snapshot = _bare(snapshot)
     rows = []
     for workload in snapshot.workloads:
         for task in workload.tasks:
@@ -76,16 +89,21 @@ def _waits_for_the_right_ones(snapshot: Snapshot, decision: Decision, slowly: Sl
                     here.take(slowly.settled[other].task.request, row.devices)
             here.take(slowly.settled[number].task.request, place.devices)
             if missing is None or len(place.after) == 1:
-                assert _sound(here, place) == (missing is None), f"{place} {told(snapshot, decision)}"
+                fine = _sound(here, place, slowly.settled[number].task.request)
+                assert fine == (missing is None), f"{place} {told(snapshot, decision)}"
         assert all(by_name[name].state == "releasing" for name in place.after)
         assert all(by_name[name].node == place.node for name in place.after)
 
 
-def _sound(here: Stock, place: Place) -> bool:
-    """Whether a node has no less than nothing, of its devices those of one place."""
+def _sound(here: Stock, place: Place, request: Request) -> bool:
+    """Whether of all that a place takes a node has no less than nothing: what it doesn't ask for others may still hold."""
     mine = {share.index for share in place.devices}
-    whole = [here.free[index] for index in mine if index in here.free]
-    return min([here.cpu, here.memory, here.tasks, *here.extended.values(), *whole]) >= 0 and all(
+    left = [here.tasks, *(here.free[index] for index in mine if index in here.free)]
+    left += [
+        free for free, asked in ((here.cpu, request.cpu_milli), (here.memory, request.memory_mib)) if asked
+    ]
+    left += [here.extended[name] for name, amount in request.extended.items() if amount]
+    return min(left) >= 0 and all(
         can_hold(device, {name: count for name, count in here.cut[device.index].items() if count})
         for device in here.node.devices
         if device.index in mine and device.index in here.cut

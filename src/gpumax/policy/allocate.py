@@ -10,16 +10,21 @@ from gpumax.policy.gather import needy
 from gpumax.policy.order import Order
 from gpumax.policy.place import Placer
 from gpumax.policy.reserve import Reservations
+from gpumax.policy.tree import Account, Vector
 from gpumax.policy.world import World
 
+Within = Callable[[Account, Vector], bool]
+"""Whether a queue may hold so much more."""
 
-def allocate(world: World, *, reserve: bool = True) -> None:
-    """Place what fits; what doesn't stays in `world.waiting`. reserve: keep room for those who have waited for long.
+
+def allocate(world: World, *, reserve: bool = True, within: Within | None = None) -> None:
+    """Place what fits; what doesn't stays in `world.waiting`. reserve: keep room for those who have waited for long. within:
+    whether a queue may hold so much more; None: as far as its limits go.
 
     Whom the decision before promised what others leave comes first: else those ahead of it would take that, and more would
     have to leave for it, and so on without end.
     """
-    giving = _Giving(world)
+    giving = _Giving(world, within)
     if reserve:
         world.reserved.clear()
     if world.promises:
@@ -37,8 +42,9 @@ def allocate(world: World, *, reserve: bool = True) -> None:
 class _Giving:
     """Gives out free room. gave: whether it did when it was asked last."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, within: Within | None) -> None:
         self._world = world
+        self._within = within
         self._placer = Placer(world.fits, world.scores)
         self._reservations = Reservations(world)
         self.gave = False
@@ -67,6 +73,8 @@ class _Giving:
 
     def _find(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk that its queue, and those above, allow; they are in the ledger then."""
+        if self._within is not None and not self._within(gang.account, gang.asked()):
+            return None
         if self._reservations.binding:
             return self._reservations.find(gang)
         for wants in self._world.variants(gang.chunk()):

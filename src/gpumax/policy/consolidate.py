@@ -90,7 +90,3 @@ class Peace(Rights):
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Always."""
         return True
-
-    def height(self, tally: Tally, account: Account, more: float) -> float:
-        """Nobody ends lower."""
-        return 0.0

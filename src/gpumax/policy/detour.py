@@ -17,7 +17,7 @@ from gpumax.policy.world import World
 class Detour(Fairness):
     """The rules of reclaim, but whoever finds a new place gives nothing: so work within its owner's share may go, too, if it moves.
 
-    Who finds none has to be allowed to stop. Tried where taking back alone makes no room.
+    Who finds none has to be allowed to stop. Tried where taking back alone makes no room. How low a queue ends isn't known before it is known who moves.
     """
 
     weighs: ClassVar[bool] = False
@@ -50,10 +50,6 @@ class Detour(Fairness):
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Always: it may be moves alone."""
         return True
-
-    def height(self, tally: Tally, account: Account, more: float) -> float:
-        """Not known before it is known who moves."""
-        return 0.0
 
     def resettle(self, world: World, trial: Trial, parts: Iterable[Part]) -> bool:
         """Who can't move stops, then whoever may; the others move. What was given is tallied anew, in the order in which it goes."""

@@ -161,7 +161,7 @@ class Reasons:
         why = no_such_device(self.world, lack.left[0].ask)
         if why:
             return f"needs {what}; {why}, so it can never start"
-        if lack.spread and lack.short:
+        if lack.short:
             short = amounts(lack.short)
             return f"needs {what}; even empty, the largest nodes lack {short}, so it can never start"
         reasons = ", ".join(f"{reason} on {number}" for reason, number in lack.nodes.items())

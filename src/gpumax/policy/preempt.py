@@ -82,7 +82,3 @@ class Seniority(Rights):
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Always."""
         return True
-
-    def height(self, tally: Tally, account: Account, more: float) -> float:
-        """One queue gives, whoever goes."""
-        return 0.0

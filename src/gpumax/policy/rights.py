@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import inf
 from typing import ClassVar
 
@@ -79,17 +79,20 @@ class Rights(ABC):
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Whether a queue has anything left to give, whatever kind of part it is."""
 
-    @abstractmethod
     def height(self, tally: Tally, account: Account, more: float) -> float:
-        """How high a queue ends, relative to its share, when it gives `more` of the first resource asked for on top."""
+        """How high a queue ends, relative to its share, when it gives `more` of the first resource asked for on top.
+
+        Asked only where that matters.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def narrowed(self) -> tuple[Account | None, ...]:
         """Below which queues victims are looked for, one try after the other; None: anywhere."""
 
     def ends(self, tally: Tally, account: Account, more: Vector) -> float:
-        """How high a queue ends, relative to its share, when it gives `more` on top; higher is better."""
-        return self.height(tally, account, more[self.resources[0]] if self.resources else 0)
+        """How high a queue ends, relative to its share, when it gives `more` on top; higher is better. Alike where it doesn't matter."""
+        return self.height(tally, account, more[self.resources[0]]) if self.weighs else 0.0
 
     def excess(self, account: Account, tally: Tally) -> bool:
         """Whether the asked amounts would bring a queue over its bound, though others below it gave."""
@@ -102,12 +105,15 @@ class Rights(ABC):
         """Whether all queues above the asker are within bounds once this is given."""
         return not any(self.excess(account, tally) for account in self.bounded)
 
-    def would_crowd(self, part: Part) -> bool:
-        """Whether a queue of both, or above both, would come over its bound if the part stayed after all."""
+    def would_crowd(self, other: Account, amounts: Vector, among: Collection[Account] | None = None) -> bool:
+        """Whether a queue above both, or both, would come over its bound if another queue held so much more.
+
+        among: one of these; None: any.
+        """
         return any(
-            account.allocated[r] + part.amounts[r] > self.bound(account, r)
+            account.allocated[r] + amounts[r] > self.bound(account, r)
             for account in self.asker.path
-            if account in part.account.path
+            if account in other.path and (among is None or account in among)
             for r in self.resources
-            if r in part.kinds
+            if amounts[r]
         )

@@ -9,14 +9,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from gpumax.model.decision import Cause, Eviction
-from gpumax.policy.allocate import allocate
-from gpumax.policy.ask import Ask
 from gpumax.policy.branch import scoped, sign
 from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
 from gpumax.policy.kept import Kept
 from gpumax.policy.ledger import Ledger
+from gpumax.policy.leftover import give_out
 from gpumax.policy.moves import rehome
 from gpumax.policy.nodes import Bools
 from gpumax.policy.order import Order
@@ -27,10 +26,9 @@ from gpumax.policy.rights import Rights
 from gpumax.policy.room import Candidates, Touched, could_stay, make_room, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
 from gpumax.policy.topology import wished
-from gpumax.policy.tree import Account
+from gpumax.policy.tree import Account, Vector
 from gpumax.policy.victims import Part, Trial, keeps_away
 from gpumax.policy.world import World
-from gpumax.units import UNLIMITED
 
 AN_ATTEMPT: Final = 64
 """Steps that count for every attempt, whatever it looks at: a budget is to bound the time that a decision takes."""
@@ -52,40 +50,7 @@ def take(world: World, rights: Callable[[Gang, list[Want]], Iterable[Rights]], g
     going = _Taking(world, rights)
     going.run(gangs)
     if len(world.evictions) > before:
-        _give_out(world, sorted(set(going.touched.rows)), _bounded_givers(world))
-
-
-def _bounded_givers(world: World) -> set[Account]:
-    """The queues with a limit of which work has to stop: they may hold more again."""
-    stopping = (part for part, going in pool_of(world).going.items() if not going.moved)
-    return {
-        account
-        for account in {above for part in stopping for above in part.account.path}
-        if min(account.limit) < UNLIMITED
-    }
-
-
-def _give_out(world: World, rows: list[int], givers: set[Account]) -> None:
-    """Place whoever fits on these nodes, where room has changed, or in these queues, as they gave; the others were tried
-    already."""
-    room = world.ledger.later
-
-    def fits(ask: Ask) -> bool:
-        # Whom others kept away may fit elsewhere, now that they have gone.
-        return ask.filter.tied is not None or any(
-            world.fits.fitting(room, ask, at)[rows].any() for at in range(len(ask.gpu))
-        )
-
-    able = {ask: fits(ask) for ask in {want.ask for gang in world.waiting for want in gang.chunk()}}
-
-    def may(gang: Gang) -> bool:
-        return any(able[want.ask] for want in gang.chunk()) or not givers.isdisjoint(gang.account.path)
-
-    others = [gang for gang in world.waiting if not may(gang)]
-    world.waiting = [gang for gang in world.waiting if may(gang)]
-    if world.waiting:
-        allocate(world, reserve=False)
-    world.waiting += others
+        give_out(world, sorted(set(going.touched.rows)), going.full)
 
 
 class _Taking:
@@ -97,6 +62,9 @@ class _Taking:
         self.placer = Placer(world.fits, world.scores)
         self.touched = Touched()
         self.looked = 0  # how much was searched, against search_steps
+        self._leaning = set[
+            Account
+        ]()  # the queues of those who stay because others went later, and all above
         self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
         self._hopeless: dict[object, str] = {}  # by what is asked, the workload that asked in vain
@@ -118,6 +86,15 @@ class _Taking:
         self.world.waiting = left
         self._spare()
 
+    def full(self, account: Account, amounts: Vector) -> bool:
+        """Whether a queue may not hold so much more: somebody stays because those above it hold no more than they do."""
+        rights = self._counting() if self._leaning else ()
+        return any(each.would_crowd(account, amounts, self._leaning) for each in rights)
+
+    def _counting(self) -> set[Rights]:
+        """By whose rights somebody goes."""
+        return {going.rights for going in pool_of(self.world).going.values()}
+
     def _spare(self) -> None:
         """Let those stay after all whose room turned out not to be needed: what went later has freed enough."""
         world, pool, spared = self.world, self.world.pool, set[str]()
@@ -125,12 +102,12 @@ class _Taking:
             return
         tied = {extra for part in pool.going for extra in part.rest}
         # Whoever went for one may have been counted on by another.
-        counting = {going.rights for going in pool.going.values()}
+        counting = self._counting()
         for part in sorted(pool.going, key=lambda part: (part.core, part.rank), reverse=True):
             moved = pool.going[part].moved
             if part in tied or not could_stay(world.ledger, part, moved):
                 continue
-            if not moved and any(rights.would_crowd(part) for rights in counting):
+            if not moved and any(rights.would_crowd(part.account, part.amounts) for rights in counting):
                 continue
             pool.stay(part)
             for held in part.helds:
@@ -139,6 +116,7 @@ class _Taking:
                 world.ledger.free(spot.held)
             if not moved:
                 world.tree.add(part.account, part.amounts)
+                self._leaning.update(part.account.path)
             if part.core:
                 world.ended.discard(part.workload.name)
             tied.difference_update(part.rest)
