@@ -48,6 +48,8 @@ def _within(node: ast.AST, mark: Callable[[int], None] | None) -> Iterator[Site]
     """mark: of the statement around it, where that is in a function."""
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         return
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return  # rows of unequal length fail at once, so there are none
     for where, apply in _changes(node):
         yield Site(getattr(where, "lineno", 0), apply, mark)
     inside = mark is not None or isinstance(node, ast.FunctionDef)

@@ -173,6 +173,11 @@ def test_who_stands_where_is_counted_for_those_who_keep_away_and_those_who_are_n
             assert _columns(now.most) == _sum(now, [*there, *books.leaving]), number
             assert _columns(now.least) == _columns(later.least) == _sum(now, present), number
             assert _columns(later.most) == _sum(now, there), number
+            asked = [*books.ledger.needy, *books.ledger.firsts]
+            needs = [held for held in books.coming if held.tied and held.tied.needs]
+            assert {id(held) for held in asked} == {id(held) for held in needs} & set(map(id, present)), (
+                number
+            )
             _nodes_are_those(now)
             _nodes_are_those(later)
     assert met > 500

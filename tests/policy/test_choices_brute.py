@@ -1,10 +1,9 @@
-"""Choices against their rules written down once more: whose turn it is, who draws whom, which racks, and the earliest moment."""
+"""Choices against their rules written down once more: whose turn it is, who draws whom, and the earliest moment."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -28,7 +27,6 @@ from gpumax.model.workload import (
     Request,
     Task,
     TaskTerm,
-    TopologyWish,
     Workload,
 )
 from gpumax.policy.decide import decide
@@ -190,79 +188,6 @@ def test_tasks_are_drawn_by_the_weights_of_all_who_mean_each_other() -> None:
         free = {node.name: len(node.devices) - taken[node.name] for node in snapshot.nodes}
         best = min(free, key=lambda name: (-_draws(snapshot, name), free[name], name))
         assert place.node == best, f"{number}: {place.node}, not {best}\n{snapshot}"
-
-
-# Which racks
-
-
-def puzzle(number: int) -> tuple[Snapshot, TopologyWish]:
-    """Nodes in two zones of racks, partly in use, and a gang of tasks of one GPU that wishes to stand together."""
-    chance = Random(number)
-    rows = [
-        "".join(chance.choice("b...") for _ in range(chance.randint(1, 3)))
-        for _ in range(chance.randint(4, 8))
-    ]
-    sketch = (
-        Sketch("\n".join(f"n{at}: {row}" for at, row in enumerate(rows)))
-        .with_queues(queue("q", 64))
-        .run("b", "q")
-    )
-    places: dict[str, list[str]] = {}
-    for at in range(len(rows)):
-        places.setdefault(chance.choice(("a__r1", "a__r2", "a__r3", "b__r4", "b__r5")), []).append(f"n{at}")
-    sketch.stand(**{where: " ".join(names) for where, names in places.items()})
-    required, preferred = chance.choice(
-        (("rack", None), ("zone", None), ("zone", "rack"), (None, "rack"), (None, "zone"), (None, "rack"))
-    )
-    wish = TopologyWish("default", required, preferred)
-    sketch.wait("A", "q", tasks=chance.randint(2, 7)).change("A", topology=wish)
-    return sketch.snapshot(), wish
-
-
-def _domains(snapshot: Snapshot, level: str) -> dict[tuple[str, ...], int]:
-    """What is free in each domain of a level."""
-    taken = Counter(task.node for row in snapshot.workloads for task in row.tasks if task.node)
-    free: Counter[tuple[str, ...]] = Counter()
-    for node in snapshot.nodes:
-        labels = (node.labels["zone"],) if level == "zone" else (node.labels["zone"], node.labels["rack"])
-        free[labels] += len(node.devices) - taken[node.name]
-    return dict(free)
-
-
-def _fewest(snapshot: Snapshot, wish: TopologyWish, tasks: int) -> tuple[int, int] | None:
-    """Over how few domains of the preferred level a gang can stand, and over how few zones then; None: nowhere as required."""
-    level = wish.preferred or wish.required or ""
-    free = _domains(snapshot, level)
-    for count in range(1, 2 if wish.required == level else len(free) + 1):
-        zones = [
-            len({domain[0] for domain in chosen})
-            for chosen in combinations(free, count)
-            if sum(free[domain] for domain in chosen) >= tasks
-        ]
-        if wish.required == "zone":
-            zones = [number for number in zones if number == 1]
-        if zones:
-            return count, min(zones)
-    return None
-
-
-def test_a_gang_stands_in_as_few_domains_as_it_can_and_these_close_together() -> None:
-    """What is required holds; of what is preferred no assignment has fewer; a single domain is the fullest that holds all."""
-    for number in range(300):
-        snapshot, wish = puzzle(number)
-        (asker,) = [row for row in snapshot.workloads if row.name == "A"]
-        decision = decide(snapshot, ("allocate",))
-        assert verify(snapshot, decision) == (), number
-        fewest = _fewest(snapshot, wish, len(asker.tasks))
-        labels = {node.name: (node.labels["zone"], node.labels["rack"]) for node in snapshot.nodes}
-        level = wish.preferred or wish.required or ""
-        used = {labels[place.node][: 1 if level == "zone" else 2] for place in decision.places}
-        found = (len(used), len({domain[0] for domain in used})) if used else None
-        assert found == fewest, f"{number} {wish} {snapshot}\n{decision.places}"
-        if len(used) == 1 and wish.preferred is None:
-            free = _domains(snapshot, level)
-            best = min((left, domain) for domain, left in free.items() if left >= len(asker.tasks))
-            assert used == {best[1]}, f"{number} {wish} {snapshot}\n{decision.places}"
 
 
 # The earliest moment

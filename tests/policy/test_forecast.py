@@ -49,6 +49,17 @@ def test_it_starts_when_enough_running_work_has_ended(effort: Effort) -> None:
 
 
 @both
+def test_a_gang_that_is_not_whole_is_told_no_moment_and_is_ahead_of_nobody(effort: Effort) -> None:
+    """Only two of three are ready: whatever ends, they don't start."""
+    sketch = one_queue("n1: bb").run("b", "q", max_duration_ms=HOUR_MS)
+    sketch.wait("x", "q", tasks=2, min=3, submitted=1).wait("y", "q", gpu=2, submitted=2)
+    assert told(sketch, effort) == {"x": None, "y": 30}
+    found = explain(sketch.snapshot(), decide(sketch.snapshot()), "y")
+    assert found is not None
+    assert found.ahead == ()
+
+
+@both
 def test_who_is_behind_waits_for_those_ahead(effort: Effort) -> None:
     sketch = one_queue("n1: bb").run("b", "q", max_duration_ms=HOUR_MS)
     sketch.wait("x", "q", gpu=2, max_duration_ms=20 * MINUTE_MS, submitted=1).wait(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from board import MINUTE_MS, NOW_MS, Sketch, check, queue
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision, Hold
@@ -273,6 +275,13 @@ def test_room_kept_for_work_beyond_a_quota_keeps_nobody_from_what_is_its_own() -
     assert [place.task for place in decision.places] == ["x-0"]
     assert {row.cause for row in decision.evictions} == {"reclaim"}
     assert not verify(snapshot, decision)
+
+
+def test_what_is_its_own_is_told_below_the_queue_that_both_have_in_common() -> None:
+    """The queue above r and t has no quota at all: that is nothing between the two of them."""
+    sketch = lent(1).with_queues(queue("above"))
+    sketch.queues = [replace(row, parent="above") if row.name in "rt" else row for row in sketch.queues]
+    assert [place.task for place in decide(sketch.snapshot()).places] == ["x-0"]
 
 
 def test_who_is_beyond_its_own_quota_goes_around_what_is_kept() -> None:

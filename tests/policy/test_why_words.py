@@ -112,6 +112,21 @@ def test_what_others_of_higher_priority_got_is_counted_beyond_their_quota_alone(
     assert [(row.rule, row.share, row.left) for row in found.derived] == [("weight", 2_000, 2_000)]
 
 
+def test_what_queues_of_another_priority_used_is_not_said_to_count() -> None:
+    """b comes first whatever it used; a and c have used nothing."""
+    busy = replace(queue("b", 2, priority=200), usage=Amounts(500_000, 0, 0))
+    sketch = Sketch("n1: bbb...").with_queues(queue("a", 1, weight=1), busy, queue("c", 1, weight=1))
+    sketch.run("b", "b", preemptible=False).wait("C", "c", gpu=5)
+    (row,) = why(sketch.wait("A", "a", tasks=5, min=5)).derived
+    assert row.rule == "weight"
+
+
+def test_one_reason_that_the_hold_names_is_not_counted_once_more() -> None:
+    """All nodes are cordoned."""
+    sketch = held("n1: .\nn2: .", 4).node("n1", cordoned=True).node("n2", cordoned=True).wait("A", "a")
+    assert not any(sentence.startswith("Nodes that can't take it") for sentence in said(sketch))
+
+
 # From whom nothing came
 
 

@@ -50,7 +50,7 @@ class Fairness(Rights):
 
     def key(self) -> object:
         """Equal for attempts that may take from the same parts by the same rules."""
-        crowded = -1 if self.crowded is None else self.crowded.index
+        crowded = None if self.crowded is None else self.crowded.index
         return (self.asker.index, tuple(self.resources), crowded, self.claim())
 
     def claim(self) -> object:

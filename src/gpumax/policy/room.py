@@ -251,7 +251,7 @@ class Candidates:
         ]
 
     def _keeping_away(self, trial: Trial, ask: Ask, row: int) -> list[Part] | None:
-        """Those who keep an ask off a node, wherever they stand; None where not all of them may go, or whom it needs is not there."""
+        """Those who keep an ask off a node, wherever they stand, the least bad to lose first; None where not all of them may go, or whom it needs is not there."""
         tied, crowd = ask.filter.tied, trial.ledger.later.crowd
         if tied is None or crowd is None:
             return []
@@ -270,7 +270,7 @@ class Candidates:
             ):
                 return None
             found.update(dict.fromkeys(parts))
-        return list(found)
+        return sorted(found, key=lambda part: part.rank)
 
     def drop(self, ask: Ask, row: int) -> None:
         """A node that was found is of no use for an ask, until room there changes."""

@@ -223,14 +223,13 @@ def opening(
 ) -> Opening | None:
     """The cheapest parts found whose going lets the ask fit on a node; None where nothing does.
 
-    candidates: the parts with tasks on the node that have not gone, least bad first. first: those that have to go anyhow.
+    candidates: the parts with tasks on the node that have not gone, least bad first. first: those that have to go anyhow, in
+    the same order.
     """
     node = OneNode(trial.ledger, ask, choice, row)
     tally = trial.tally.copy()
     chosen: list[Part] = []
     for part in first:
-        if part in chosen:
-            continue
         bundle = _allowed(trial, rules, tally, chosen, part)
         if not bundle:
             return None
