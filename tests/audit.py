@@ -30,6 +30,7 @@ class _Pod:
     gpus: int
     queue: str
     gang: Gang | None
+    grace_s: int
     node: str = ""
 
 
@@ -57,7 +58,12 @@ def check(
     since: dict[str, float] = {}
     last_s = 0.0
     for entry in sorted(entries, key=lambda one: one["requestReceivedTimestamp"]):
-        if entry.get("stage") != "ResponseComplete" or not 200 <= entry["responseStatus"]["code"] < 300:
+        # Requests for no object, like /readyz, and those that were refused, changed nothing.
+        if (
+            "objectRef" not in entry
+            or entry.get("stage") != "ResponseComplete"
+            or entry["responseStatus"]["code"] not in range(200, 300)
+        ):
             continue
         last_s = _seconds(entry["requestReceivedTimestamp"])
         found += _apply(state, entry, gang_of)
@@ -98,6 +104,10 @@ def _apply(state: _State, entry: Entry, gang_of: Callable[[Mapping[str, Any]], G
         _add(state, answer, gang_of)
     elif verb == "create" and part == "binding":
         return _bind(state, entry)
+    elif verb == "create" and part == "eviction":
+        uid = state.names.get(_name(about), "")
+        if uid in state.pods and not state.pods[uid].grace_s:
+            _end(state, uid)
     elif verb == "delete" and not part:
         meta = answer.get("metadata") or {}
         # With a grace that is not over yet it holds its room; what is gone at once has none.
@@ -115,7 +125,11 @@ def _add(state: _State, pod: Mapping[str, Any], gang_of: Callable[[Mapping[str, 
         for container in pod["spec"]["containers"]
     )
     row = _Pod(
-        f"{meta['namespace']}/{meta['name']}", gpus, (meta.get("labels") or {}).get(QUEUE, ""), gang_of(pod)
+        f"{meta['namespace']}/{meta['name']}",
+        gpus,
+        (meta.get("labels") or {}).get(QUEUE, ""),
+        gang_of(pod),
+        pod["spec"].get("terminationGracePeriodSeconds", 30),
     )
     state.pods[meta["uid"]] = row
     state.names[row.name] = meta["uid"]

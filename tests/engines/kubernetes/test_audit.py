@@ -53,6 +53,10 @@ class Log:
             "patch", "pods", name, part="status", responseObject=pod(name, phase="Succeeded", node="n1")
         )
 
+    def evict(self, name: str) -> Log:
+        """It is told to go; with grace it holds its room until it has gone."""
+        return self.add("create", "pods", name, part="eviction", responseObject={"kind": "Status"})
+
     def drop(self, name: str, grace_s: int = 0) -> Log:
         """It is deleted, at once or with grace."""
         gone = pod(name, node="n1")
@@ -76,6 +80,7 @@ GANG: dict[str, Any] = {"labels": {"gpumax.dev/gang": "g"}, "annotations": {"gpu
         log().make("a", 2).bind("a").drop("a").make("b", 2).bind("b"),
         log().make("a", 2).bind("a").drop("a", 30).drop("a").make("b", 2).bind("b"),
         log().make("a", 2).bind("a").make("b", 2).bind("b", code=409),
+        log().make("a", 2, terminationGracePeriodSeconds=0).bind("a").evict("a").make("b", 2).bind("b"),
         log().make("a", **GANG).make("b", **GANG).bind("a").bind("b").finish("a").finish("b"),
     ],
 )  # fmt: skip
@@ -89,6 +94,7 @@ def test_sound_logs_pass(entries: Log) -> None:
     [
         (log().make("a", 2).bind("a").make("b").bind("b"), "node n1 holds 3 GPUs of 2"),
         (log().make("a", 2).bind("a").drop("a", 30).make("b", 2).bind("b"), "node n1 holds 4 GPUs of 2"),
+        (log().make("a", 2).bind("a").evict("a").make("b", 2).bind("b"), "node n1 holds 4 GPUs of 2"),
         (log(8).make("a").bind("a").bind("a", "n2"), "ml/a was bound to n2 while it was on n1"),
         (log(8).bind("a"), "ml/a was bound, and nobody made it"),
         (log(8).make("a", 3).bind("a"), "queue  holds 3 GPUs, over its limit of 2"),

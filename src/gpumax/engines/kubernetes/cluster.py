@@ -32,8 +32,11 @@ from gpumax.model.snapshot import Policy, Snapshot
 T = TypeVar("T")
 SHIELD_S: Final = 30.0
 """For how long nobody asks again for what a disruption budget keeps."""
+TELL_S: Final = 1.0
+"""What holds for less long than this isn't told: a gang whose pods are just being made, or who starts at once."""
 SAME_S: Final = 30.0
 """How often at most a pod is told the same thing in other words."""
+TLS_END_S: Final = 0.25
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
 
@@ -56,7 +59,9 @@ class KubernetesCluster:
         self._fence = fence or Always()
         self._assembly = Assembly(scheduler, kinds)
         self._lock = threading.RLock()
+        self._saying: dict[str, Told] = {}  # by the last decision
         self._told: dict[str, tuple[Told, float]] = {}
+        self._flushing = False
         self._shielded: dict[str, float] = {}  # tasks that a budget keeps, until when
         self._loop = asyncio.new_event_loop()
         self._informers: dict[Kind[Any], Informer[Any]] = {}
@@ -106,19 +111,21 @@ class KubernetesCluster:
         """See `Cluster`. A replica that doesn't steer does nothing."""
         if not self._fence.open:
             return
-        work: list[Callable[[], None]] = []
+        work: list[Callable[[], object]] = []
         with self._lock:
             rows = told(snapshot, decision, self._assembly.faults)
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     self._assembly.assume(place.task, place.node, place.devices)
-                    self._told.pop(place.task, None)
                     work.append(lambda target=target, node=place.node: self._writer.bind(target, node))  # type: ignore[misc]
             for row in decision.evictions:
                 if target := self._target(row.task):
                     self._assembly.expect_gone(row.task)
                     work.append(lambda target=target, row=rows[row.task]: self._writer.evict(target, row))  # type: ignore[misc]
-            work += self._telling(rows)
+            self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
+            if not self._flushing:
+                self._flushing = True
+                work.append(lambda: self._loop.call_later(TELL_S, self._tell))
         if work:
             self._loop.call_soon_threadsafe(lambda: [each() for each in work])
 
@@ -206,8 +213,10 @@ class KubernetesCluster:
     async def _end(self) -> None:
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, self._writer.end(), return_exceptions=True)
         await self._api.connection.close()
+        # The ends of TLS connections are told to nobody; its makers advise to give them this long.
+        await asyncio.sleep(TLS_END_S)
 
     def _changed(self) -> None:
         """Something was seen."""
@@ -220,27 +229,22 @@ class KubernetesCluster:
             return None
         return Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
 
-    def _telling(self, rows: dict[str, Told]) -> list[Callable[[], None]]:
-        """What is to be written of what pods are told: what is new, and other words for the same once in a while."""
+    def _tell(self) -> None:
+        """Write what pods are told, where that is new; other words for the same once in a while."""
         now_s = monotonic()
-        work: list[Callable[[], None]] = []
-        for task, row in rows.items():
-            if row.condition == TARGET:
-                continue
-            before, since_s = self._told.get(task, (None, 0.0))
-            same = before is not None and (before.reason, before.code) == (row.reason, row.code)
-            if before == row or (same and now_s - since_s < SAME_S):
-                continue
-            if target := self._target(task):
-                self._told[task] = row, now_s
-                work.append(
-                    lambda target=target, row=row, aloud=not same: self._writer.tell(  # type: ignore[misc]
-                        target, row, aloud=aloud
-                    )
-                )
-        for task in [task for task in self._told if task not in rows and self._assembly.pod(task) is None]:
-            del self._told[task]
-        return work
+        with self._lock:
+            self._flushing = False
+            for task, row in self._saying.items():
+                before, since_s = self._told.get(task, (None, 0.0))
+                same = before is not None and (before.reason, before.code) == (row.reason, row.code)
+                if before == row or (same and now_s - since_s < SAME_S):
+                    continue
+                pod = self._assembly.pod(task)
+                if pod is not None and not pod.spec.node_name:
+                    self._told[task] = row, now_s
+                    target = Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+                    self._writer.tell(target, row, pod.metadata.resource_version, aloud=not same)
+            self._told = {task: own for task, own in self._told.items() if task in self._saying}
 
     def _came(self, target: Target, outcome: Outcome, why: str) -> None:
         """A write was answered."""

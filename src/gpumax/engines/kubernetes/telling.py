@@ -121,7 +121,7 @@ def event(row: Told, pod: Mapping[str, str], moment: str, *, reporter: str = key
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{pod['name'][:50]}.", "namespace": pod["namespace"]},
+        "metadata": {"generateName": f"{pod['name'][:50].rstrip('-.')}-", "namespace": pod["namespace"]},
         "regarding": {"apiVersion": "v1", "kind": "Pod", **pod},
         "type": "Normal" if going else "Warning",
         "reason": row.reason if going else row.code or row.reason,

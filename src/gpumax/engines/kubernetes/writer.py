@@ -56,14 +56,20 @@ class Writer:
         """Say why, then ask for the pod to go."""
         self._start(self._evict(target, row, grace_s))
 
-    def tell(self, target: Target, row: Told, *, aloud: bool) -> None:
-        """Write the condition; aloud: an event, too."""
-        self._start(self._tell(target, row, aloud=aloud))
+    def tell(self, target: Target, row: Told, version: str, *, aloud: bool) -> None:
+        """Write the condition to the pod as it was at this version: one that was bound since is not told that it waits. aloud: an event, too."""
+        self._start(self._tell(target, row, version, aloud=aloud))
 
     async def settled(self) -> None:
         """Wait for all writes that are under way."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+
+    async def end(self) -> None:
+        """Let go of what is under way; whether it was carried out, the cluster itself will say."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -108,7 +114,7 @@ class Writer:
             self._came(target, "refused", "another replica steers now")
             return
         self.counts["evictions"] += 1
-        await self._tell(target, row, aloud=True)
+        await self._tell(target, row, "", aloud=True)
         try:
             await self._api.evict(target.namespace, target.name, target.uid, grace_s=grace_s)
         except ApiRefused as error:
@@ -126,14 +132,14 @@ class Writer:
         else:
             self._came(target, "done", "")
 
-    async def _tell(self, target: Target, row: Told, *, aloud: bool) -> None:
+    async def _tell(self, target: Target, row: Told, version: str, *, aloud: bool) -> None:
         """Words that can't be written are no reason to do or not to do anything."""
         if not self._may():
             return
         self.counts["conditions"] += 1
         now = datetime.now(UTC)
         patch = {
-            "metadata": {"uid": target.uid},
+            "metadata": {"uid": target.uid} | ({"resourceVersion": version} if version else {}),
             "status": {"conditions": [condition(row, now.strftime("%Y-%m-%dT%H:%M:%SZ"))]},
         }
         try:
@@ -144,7 +150,12 @@ class Writer:
                 moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 await self._api.create(EVENTS, event(row, target._asdict(), moment), target.namespace)
         except (ApiRefused, NoAnswer, OutcomeUnknown) as error:
-            _log.debug("%s was not told why: %s", target.task, error)
+            _log.log(
+                logging.DEBUG if _moved_on(error) else logging.WARNING,
+                "%s was not told why: %s",
+                target.task,
+                error,
+            )
 
     def _refused(self, target: Target, error: GpumaxError) -> None:
         self.counts["refused"] += 1
@@ -157,3 +168,8 @@ class Writer:
             return True
         self.counts["fenced"] += 1
         return False
+
+
+def _moved_on(error: GpumaxError) -> bool:
+    """Whether the pod has changed or gone meanwhile, so that what was to be told of it isn't so any more."""
+    return isinstance(error, ApiRefused) and error.code in (404, 409)

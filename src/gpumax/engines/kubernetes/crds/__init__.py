@@ -1,0 +1,1 @@
+"""Our kinds of objects, as a cluster needs them: files to apply."""
