@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint units bench mutants docs lock clean
+.PHONY: help demo study test lint units controlplane kubernetes bench mutants docs lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -11,6 +11,8 @@ PATHS := src tests bench examples docs
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 REPORT ?= study-report
+# Which version of Kubernetes its tests run on: newest, or oldest that is supported.
+CONTROLPLANE ?= newest
 
 # Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
 key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
@@ -40,6 +42,13 @@ lint: $(DEV) ## style, types, import contracts
 
 units: $(DEV) ## the tests, those of the README's code blocks among them
 	$(PYTEST) -n $(WORKERS) --dist loadfile
+
+controlplane: $(DEV) ## build Kubernetes' own programs for its tests, with Go: ten minutes or more the first time, kept outside the checkout
+	@$(BIN)/python tests/controlplane/build.py $(CONTROLPLANE) kwok
+
+kubernetes: $(DEV) ## the tests against a real API server: CONTROLPLANE=oldest, or USE_EXISTING_CLUSTER=1 and KUBECONFIG for another
+	@if [ -z "$$USE_EXISTING_CLUSTER" ] && command -v go >/dev/null; then $(MAKE) -s controlplane; fi
+	CONTROLPLANE=$(CONTROLPLANE) $(PYTEST) -rs tests/controlplane
 
 bench: $(RUN) ## the README's figures, measured here and now
 	@$(BIN)/python bench/all.py

@@ -108,6 +108,7 @@ class Stub:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.connections = 0
         self.url = ""
         self._scripts: dict[str, list[Script]] = defaultdict(list)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,6 +123,7 @@ class Stub:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

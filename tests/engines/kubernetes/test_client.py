@@ -143,6 +143,19 @@ async def test_where_nobody_listens_nothing_was_sent() -> None:
 
 
 @story
+async def test_requests_share_a_connection() -> None:
+    """Answers and refusals alike leave it as it was; what breaks it doesn't come back to it."""
+    async with stub() as there, api_of(there) as api:
+        there.plays(POD, says(200, pod("a", 1)), says(404, refusal(404, "NotFound")), says(200, pod("a", 1)))
+        await api.get(PODS, "a", "ns")
+        with pytest.raises(ApiRefused):
+            await api.get(PODS, "a", "ns")
+        for _ in range(5):
+            await api.get(PODS, "a", "ns")
+    assert there.connections == 1
+
+
+@story
 async def test_a_redirect_is_not_followed() -> None:
     """A token goes to the server of the kubeconfig and nowhere else."""
     async with stub() as there, stub() as elsewhere, api_of(there, GivenToken(Secret(CANARY))) as api:

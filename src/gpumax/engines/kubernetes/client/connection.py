@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -28,6 +29,8 @@ ANSWER_S: Final = 60.0
 MOST_BYTES: Final = 1 << 30
 """The largest answer that is read: whoever stands in the API server's place must not fill our memory."""
 
+GOODBYE_S: Final = 1.0
+GOODBYE_LOOKS: Final = 100
 MOST_REFUSAL: Final = 1 << 20
 READ_SIZE: Final = 1 << 20
 
@@ -65,8 +68,9 @@ class Connection:
         self._tls = Tls(access)
         self._proxy = access.proxy or proxy_for(access.server)
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, socket_factory=_socket),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=self._socket),
             headers={"User-Agent": agent, "Accept": _JSON, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_SIZE,
@@ -78,8 +82,12 @@ class Connection:
             _log.warning("%s", note)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Those with TLS take leave of the other end first, for which nobody waits for long."""
         await self._session.close()
+        for _ in range(GOODBYE_LOOKS):
+            if all(each.fileno() < 0 for each in self._sockets):
+                break
+            await asyncio.sleep(GOODBYE_S / GOODBYE_LOOKS)
 
     async def ask(self, request: Request) -> bytes:
         """The body of the answer. ApiRefused, NoAnswer or, for what writes, OutcomeUnknown."""
@@ -106,10 +114,12 @@ class Connection:
             if answer.status == 401 and self.access.credential.refused(proof):
                 answer.release()
                 answer = await self._send(request, await self.access.credential.proof(), timeout)
-            async with answer:
+            try:
                 if answer.status >= 300:
                     raise await self._refusal(request, answer)
                 yield answer
+            finally:
+                _leave(answer)
         except _BROKEN as error:
             raise self._broken(request, error) from None  # its text may hold what was sent
 
@@ -140,6 +150,17 @@ class Connection:
             return refused
         # Behind a 5xx the write may have reached the store all the same, or may still do so.
         return OutcomeUnknown(f"{refused}; it may have been carried out all the same")
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """A socket that finds out within a minute that its other end is gone without a word."""
+        family, kind, protocol = address[:3]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._sockets.add(made)
+        return made
 
     def _broken(self, request: Request, error: Exception) -> NoAnswer | OutcomeUnknown:
         why = _reason(error)
@@ -184,12 +205,8 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that finds out within a minute that its other end is gone without a word."""
-    family, kind, protocol = address[:3]
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
+def _leave(answer: aiohttp.ClientResponse) -> None:
+    """Give the connection back. One over which more would come is of no more use, and no goodbye is said on it."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
+    answer.close()

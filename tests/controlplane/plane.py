@@ -1,0 +1,223 @@
+"""A control plane of Kubernetes on 127.0.0.1: etcd, kube-apiserver, kube-controller-manager; kube-scheduler and kwok on request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httpx
+import yaml
+
+from controlplane.build import KWOK, built
+from controlplane.certificates import Authority
+from controlplane.processes import Program, eventually, free_ports
+
+ADMIN: Final = "admin"
+HOST: Final = "127.0.0.1"
+
+AUDIT_POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "resources": [{"group": "", "resources": ["events"]}, {"group": "events.k8s.io"}]},
+        {
+            "level": "RequestResponse",
+            "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+            "resources": [
+                {"group": "", "resources": ["pods", "pods/binding", "pods/eviction", "pods/status", "nodes"]},
+                {"group": "gpumax.dev"},
+            ],
+        },
+        {"level": "Metadata"},
+    ],
+}
+"""What happened to pods and nodes is kept whole, so that a checker can go through it afterwards; of the rest, that it happened."""
+
+STAGES: Final = (
+    "node/fast/node-initialize.yaml",
+    "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+    "pod/fast/pod-ready.yaml",
+    "pod/fast/pod-complete.yaml",
+    "pod/fast/pod-delete.yaml",
+)
+
+
+class ControlPlane:
+    """One control plane, in a directory of its own. Its programs can be killed and started again one by one."""
+
+    def __init__(self, version: str, directory: Path, *api_flags: str) -> None:
+        self.version = version
+        self.directory = directory
+        self.bin = built(version)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.audit_log = directory / "audit.log"
+        self.authority = Authority(directory / "keys")
+        self._identities: dict[str, tuple[Path, Path]] = {}
+        etcd, peer, secure, controllers = free_ports(4)
+        self.url = f"https://{HOST}:{secure}"
+        self._etcd_url = f"http://{HOST}:{etcd}"
+        self.etcd = self._etcd(self._etcd_url, f"http://{HOST}:{peer}")
+        self.apiserver = self._apiserver(secure, api_flags)
+        self.controllers = self._controllers(controllers)
+        self._more: list[Program] = []
+        self.api = self.client(ADMIN, "system:masters")
+
+    def start(self) -> None:
+        """Start it, and wait until it serves and has made what every namespace has."""
+        self.etcd.start()
+        self.apiserver.start()
+        self.await_ready()
+        self.controllers.start()
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        eventually(
+            lambda: self.api.get(account).status_code == 200, "the first service account", self.controllers
+        )
+
+    def await_ready(self) -> None:
+        """Wait until the API server says that it is ready."""
+        eventually(self._ready, "the API server is ready", self.etcd, self.apiserver)
+
+    def stop(self) -> None:
+        """End all of it. Nothing of it is worth a clean end, and a clean one takes long."""
+        self.api.close()
+        for program in (*self._more, self.controllers, self.apiserver, self.etcd):
+            program.kill()
+
+    def kubeconfig(self, user: str = ADMIN, *groups: str) -> Path:
+        """A kubeconfig of this user in these groups, all it needs inside; the administrator's if none is named."""
+        path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
+        certificate, key = self._identity(user, *(groups or (("system:masters",) if user == ADMIN else ())))
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "test",
+                    "cluster": {
+                        "server": self.url,
+                        "certificate-authority-data": _packed(self.authority.certificate),
+                    },
+                }
+            ],
+            "users": [
+                {
+                    "name": user,
+                    "user": {
+                        "client-certificate-data": _packed(certificate),
+                        "client-key-data": _packed(key),
+                    },
+                }
+            ],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+            "current-context": "test",
+        }
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def client(self, user: str, *groups: str) -> httpx.Client:
+        """Plain HTTP as this user, which shares no code with what is tested."""
+        certificate, key = self._identity(user, *groups)
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        context.load_cert_chain(certificate, key)
+        return httpx.Client(base_url=self.url, verify=context, timeout=30, trust_env=False)
+
+    def start_scheduler(self, *flags: str) -> Program:
+        """Kubernetes' own scheduler, of the same version."""
+        (port,) = free_ports(1)
+        config = self.kubeconfig("system:kube-scheduler")
+        program = self._program(
+            "kube-scheduler", "--kubeconfig", config, "--authentication-kubeconfig", config,
+            "--authorization-kubeconfig", config, "--leader-elect=false", "--bind-address", HOST,
+            "--secure-port", port, "--kube-api-qps=1000", "--kube-api-burst=2000", *flags,
+        )  # fmt: skip
+        return self._also(program)
+
+    def start_kwok(self) -> Program:
+        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does."""
+        (port,) = free_ports(1)
+        home = built(KWOK)
+        stages = [word for stage in STAGES for word in ("--config", home / "stage" / stage)]
+        program = Program(
+            [
+                str(home / "kwok"), "--kubeconfig", str(self.kubeconfig()), "--manage-all-nodes=true",
+                "--server-address", f"{HOST}:{port}", *map(str, stages),
+            ],
+            self.directory / "kwok.log",
+        )  # fmt: skip
+        return self._also(program)
+
+    def compact(self, version: int) -> None:
+        """Have etcd forget all that happened before a version."""
+        body = {"revision": version, "physical": True}
+        httpx.post(f"{self._etcd_url}/v3/kv/compaction", json=body, trust_env=False).raise_for_status()
+
+    def audited(self) -> list[dict[str, Any]]:
+        """What the API server was asked to do and answered, in the order of its log."""
+        lines = self.audit_log.read_text().splitlines() if self.audit_log.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def _also(self, program: Program) -> Program:
+        program.start()
+        self._more.append(program)
+        return program
+
+    def _etcd(self, url: str, peer: str) -> Program:
+        return self._program(
+            "etcd", "--data-dir", self.directory / "etcd", "--name", "test",
+            "--listen-client-urls", url, "--advertise-client-urls", url,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"test={peer}",
+            "--unsafe-no-fsync", "--quota-backend-bytes", 8 << 30, "--log-level", "warn",
+        )  # fmt: skip
+
+    def _apiserver(self, port: int, flags: tuple[str, ...]) -> Program:
+        certificate, key = self.authority.server("kube-apiserver", HOST, "localhost")
+        public, private = self.authority.signing_pair("service-accounts")
+        policy = self.directory / "audit-policy.json"
+        policy.write_text(json.dumps(AUDIT_POLICY))
+        return self._program(
+            "kube-apiserver", "--etcd-servers", self._etcd_url, "--bind-address", HOST, "--secure-port", port,
+            "--tls-cert-file", certificate, "--tls-private-key-file", key, "--client-ca-file", self.authority.certificate,
+            "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
+            "--service-account-issuer", self.url, "--service-account-key-file", public,
+            "--service-account-signing-key-file", private, "--service-cluster-ip-range", "10.0.0.0/24",
+            "--endpoint-reconciler-type", "none", "--allow-privileged=true", "--profiling=false",
+            "--audit-policy-file", policy, "--audit-log-path", self.audit_log, *flags,
+        )  # fmt: skip
+
+    def _controllers(self, port: int) -> Program:
+        return self._program(
+            "kube-controller-manager", "--kubeconfig", self.kubeconfig(), "--bind-address", HOST, "--secure-port", port,
+            "--service-account-private-key-file", self.directory / "keys" / "service-accounts.key",
+            "--root-ca-file", self.authority.certificate, "--use-service-account-credentials", "--leader-elect=false",
+            "--allocate-node-cidrs=false",
+        )  # fmt: skip
+
+    def _program(self, name: str, *words: object) -> Program:
+        return Program([str(self.bin / name), *map(str, words)], self.directory / f"{name}.log")
+
+    def _identity(self, user: str, *groups: str) -> tuple[Path, Path]:
+        if user not in self._identities:
+            self._identities[user] = self.authority.client(user, *groups)
+        return self._identities[user]
+
+    def _ready(self) -> bool:
+        try:
+            return self.api.get("/readyz").text == "ok"
+        except httpx.TransportError:
+            return False
+
+
+class Cluster(NamedTuple):
+    """A cluster to test against. kubeconfig: files as the environment names them; own: None where it is somebody's."""
+
+    kubeconfig: str
+    own: ControlPlane | None
+
+
+def _packed(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
