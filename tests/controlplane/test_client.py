@@ -23,8 +23,8 @@ from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.client.kubeconfig import access_from, files_of
 from gpumax.engines.kubernetes.client.lists import listed
 from gpumax.engines.kubernetes.client.views import Thing
+from gpumax.engines.kubernetes.kinds import NODES, PODS, SPACES
 from gpumax.engines.kubernetes.views import Pod
-from gpumax.engines.kubernetes.watched import NAMESPACES, NODES, PODS
 
 BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", Thing)
 ACCOUNTS = Kind("", "v1", "serviceaccounts", "ServiceAccount", Thing)
@@ -59,7 +59,7 @@ def space(cluster: Cluster) -> Iterator[str]:
 
     async def make() -> None:
         async with client(cluster) as api:
-            await api.create(NAMESPACES, {"metadata": {"name": name}})
+            await api.create(SPACES, {"metadata": {"name": name}})
             # Pods are refused until the namespace has its service account, which the controller manager makes.
             accounts = Informer(api, ACCOUNTS, name)
             async with running(accounts):
@@ -71,7 +71,7 @@ def space(cluster: Cluster) -> Iterator[str]:
             for one in (await api.list(PODS, name)).items:
                 with suppress(ApiRefused):
                     await api.delete(PODS, one.metadata.name, name, grace_s=0)
-            await api.delete(NAMESPACES, name)
+            await api.delete(SPACES, name)
 
     asyncio.run(make())
     yield name

@@ -13,7 +13,7 @@ from gpumax.engines.kubernetes.client.credentials import GivenToken, TokenFile
 from gpumax.engines.kubernetes.client.decode import NotUnderstood
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown
 from gpumax.engines.kubernetes.client.secret import Secret
-from gpumax.engines.kubernetes.watched import PODS
+from gpumax.engines.kubernetes.kinds import PODS
 from gpumax.errors import Refused
 
 POD = "/api/v1/namespaces/ns/pods/a"

@@ -27,8 +27,8 @@ from gpumax.engines.kubernetes.client import watch
 from gpumax.engines.kubernetes.client.cache import Change
 from gpumax.engines.kubernetes.client.informer import Informer
 from gpumax.engines.kubernetes.client.informers import Informers
+from gpumax.engines.kubernetes.kinds import NODES, PODS
 from gpumax.engines.kubernetes.views import Pod
-from gpumax.engines.kubernetes.watched import NODES, PODS
 from gpumax.errors import Stale
 
 ALL = "/api/v1/pods"

@@ -19,7 +19,7 @@ from gpumax.engines.kubernetes.client.errors import NoAnswer
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.client.secret import Secret
 from gpumax.engines.kubernetes.client.tls import Tls
-from gpumax.engines.kubernetes.watched import PODS
+from gpumax.engines.kubernetes.kinds import PODS
 from gpumax.errors import Refused
 
 POD = "/api/v1/namespaces/ns/pods/a"

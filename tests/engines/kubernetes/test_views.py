@@ -8,8 +8,8 @@ import tracemalloc
 import msgspec
 
 from engines.kubernetes.stub import page, pod
+from gpumax.engines.kubernetes.kinds import PODS
 from gpumax.engines.kubernetes.views import Pod
-from gpumax.engines.kubernetes.watched import PODS
 
 TOLERATED = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
 CONTAINER = {
