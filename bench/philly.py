@@ -1,7 +1,8 @@
 """The Philly trace under several policies and sizes of the cluster: `python bench/philly.py --data DIR [RUN ...]`.
 
-DIR holds philly.csv and philly_vc.csv (where they come from: docs/how-to/studies.md). A RUN is POLICY:GPUS; those of the README
-unless given. Nodes have eight GPUs, the last one what is left; each queue's quota is its part of the published table, scaled to
+DIR holds philly.csv and philly_vc.csv (where they come from: docs/how-to/studies.md). A RUN is POLICY:GPUS or POLICY+QUEUES:GPUS; those
+of the README unless given. QUEUES changes what queues there are, for the product alone: `demote`, in which work loses a priority with each of
+STEPS GPU hours that it has held, and `fresh`, in which it counts in one queue for all before the first of them, too. Nodes have eight GPUs, the last one what is left; each queue's quota is its part of the published table, scaled to
 the cluster. Everything but the seconds comes out the same, digit by digit, for the same data and seed.
 """
 
@@ -18,15 +19,21 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from gpumax.model.amounts import Amounts
+from gpumax.model.queue import Queue
 from gpumax.model.study import Run, Scenario
 from gpumax.study.load import load_scenario
 from gpumax.study.replay import replay
+from gpumax.units import MILLI, UNLIMITED
 from measure import machine
 
 WHOLE: Final = 2816
 """GPUs of the published table of queues."""
 DAYS: Final = 61
+STEPS: Final = (10, 100, 1000)
+"""GPU hours."""
 RUNS: Final = (
     "static-backfill:2816", "static-backfill:1760", "static-fifo:704", "static-backfill:704", "hard-quota:704",
     "gpumax:704", "gpumax:626", "gpumax:587", "gpumax:536",
@@ -69,12 +76,25 @@ def philly(data: Path, gpus: int, days: int = DAYS) -> Scenario:
         return load_scenario(file, on_bad_row="skip")
 
 
+def demoting(scenario: Scenario, queues: str) -> Scenario:
+    """The same with work that loses its priority; fresh: and with a queue for fresh work that is served before all others."""
+    steps = tuple(step * MILLI for step in STEPS)
+    fresh = "fresh" if queues == "fresh" else None
+    rows = tuple(replace(queue, demote=steps, fresh=fresh) for queue in scenario.queues)
+    if fresh is not None:
+        rows += (Queue(fresh, priority=200, quota=Amounts(UNLIMITED, UNLIMITED, UNLIMITED)),)
+    return replace(scenario, queues=rows)
+
+
 def play(data: Path, row: str, seed: int, days: int) -> tuple[Run, float, int]:
     """One run, the CPU seconds that it took, and the most memory that it needed, in MiB."""
-    policy, _, gpus = row.partition(":")
+    named, _, gpus = row.partition(":")
+    policy, _, queues = named.partition("+")
     scenario = philly(data, int(gpus), days)
+    if queues:
+        scenario = demoting(scenario, queues)
     began = time.process_time()
-    run = replay(scenario, policy, seed)
+    run = replace(replay(scenario, policy, seed), policy=named)
     return run, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -99,7 +99,7 @@ def test_queue_is_made(cli: Cli, api: FakeApi) -> None:
             "gpu=16.5",
         ),
         *("--weight", "gpu=2", "--parent", "p", "--priority", "7", "--reclaim-min-runtime", "10m"),
-        *("--preempt-min-runtime", "5s"),
+        *("--preempt-min-runtime", "5s", "--demote", "1,10", "--fresh", "f"),
     )
     assert (result.code, result.err) == (0, "queue q: made\n")
     assert api.asked("PUT /queues/q")[0].document == {
@@ -110,6 +110,8 @@ def test_queue_is_made(cli: Cli, api: FakeApi) -> None:
         "priority": 7,
         "reclaim_min_runtime": "10m",
         "preempt_min_runtime": "5s",
+        "demote": ["1", "10"],
+        "fresh": "f",
     }
 
 

@@ -387,6 +387,20 @@ class TestQueues:
         assert [(q.name, q.parent) for q in store.queues()] == [("a", None), ("b", "a")]
         assert store.live().workloads == ()
 
+    def test_a_queue_for_fresh_work_is_there(self, store: Store) -> None:
+        """Before any queue names it, and for as long as one does."""
+        sender = replace(queue("a"), demote=(10_000,), fresh="new")
+        with pytest.raises(Conflict, match="fresh work 'new' does not exist"):
+            store.set_queue(sender, now_ms=5)
+        store.set_queue(queue("new"), now_ms=5)
+        store.set_queue(sender, now_ms=5)
+        with pytest.raises(Conflict, match="fresh work counts in it, of a"):
+            store.delete_queue("new", now_ms=6)
+        assert [(q.name, q.demote, q.fresh) for q in store.queues()] == [
+            ("a", (10_000,), "new"),
+            ("new", None, None),
+        ]
+
     def test_delete(self, store: Store) -> None:
         """A queue goes when nothing is below it and its work is finished; otherwise the message names what is there."""
         store.set_queue(queue("company"), now_ms=5)

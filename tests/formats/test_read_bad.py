@@ -65,6 +65,11 @@ def test_a_file_with_a_thousand_faults_names_the_first_and_counts_the_rest() -> 
     ("text", "told"),
     [
         ("queues: [{name: a, parent: a}]", "queues[0].parent: found a cycle: a > a; wanted a tree"),
+        ("queues: [{name: a, fresh: z}]", 'queues[0].fresh: found "z"; wanted a queue that exists'),
+        (
+            "queues: [{name: a, demote: [10, 1]}]",
+            "queues[0].demote: found \"10, 1\"; wanted numbers above 0, each larger than the one before",
+        ),
         ("queues: [{name: a, parent: z}]", 'queues[0].parent: found "z"; wanted a queue that exists'),
         ("queues: [{name: a}, {name: a}]", 'queues[1].name: found "a" twice, first at queues[0]'),
         ("workloads: [{name: a, queue: q, tasks: [{name: t}]}, {name: a, queue: q, tasks: [{name: u}]}]", 'workloads[1].name: found "a" twice'),

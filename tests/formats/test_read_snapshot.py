@@ -54,6 +54,8 @@ EVERYTHING = """
         preempt_min_runtime: 0s
         reclaim_min_runtime: 10m
         usage: {gpu: 0.31}
+        demote: [0.5, 10]
+        fresh: company
     workloads:
       - name: train-llm
         queue: research
@@ -106,6 +108,7 @@ def test_the_example_of_the_format_means_what_it_says() -> None:
             Queue(
                 "research", "company", 100, Amounts(8000, UNLIMITED, UNLIMITED), Amounts(16_000, UNLIMITED, UNLIMITED),
                 Amounts(2000, 1000, 1000), NOON_MS - 326 * 86_400_000 - 43_200_000, 0, 600_000, Amounts(310_000),
+                (500, 10_000), "company",
             ),
         ),
         workloads=(
@@ -276,6 +279,12 @@ def test_minimum_runtimes_are_inherited_where_unset() -> None:
     """Unset is not 0: a queue may take back what its parent grants."""
     read = snapshot("queues: [{name: a}, {name: b, preempt_min_runtime: 0s}]")
     assert [queue.preempt_min_runtime_ms for queue in read.queues] == [None, 0]
+
+
+def test_steps_are_inherited_where_unset() -> None:
+    """Unset is not none: a queue may leave its work alone where its parent's is demoted."""
+    read = snapshot("queues: [{name: a}, {name: b, demote: []}]")
+    assert [queue.demote for queue in read.queues] == [None, ()]
 
 
 def test_priority_classes_are_numbers_by_name() -> None:

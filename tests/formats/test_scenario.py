@@ -28,7 +28,8 @@ nodes:
 queues:
   - {name: company}
   - {name: research, parent: company, priority: 100, quota: {gpu: 8, cpu: unlimited, memory: unlimited}, limit: {gpu: 16},
-     weight: {gpu: 2}, created: '2026-01-01T00:00:00Z', preempt_min_runtime: 0s, reclaim_min_runtime: 10m, usage: {gpu: 0.31}}
+     weight: {gpu: 2}, created: '2026-01-01T00:00:00Z', preempt_min_runtime: 0s, reclaim_min_runtime: 10m, usage: {gpu: 0.31},
+     demote: [1, 10], fresh: company}
 arrivals:
   csv: jobs.csv.gz
   format: csv

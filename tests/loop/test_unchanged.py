@@ -59,7 +59,11 @@ def test_every_step_is_as_if_made_from_nothing(
     monkeypatch.setattr(cycle, "advance", compared)
     monkeypatch.setattr(cycle, "Assembler", Compared)
     chance = Random(seed)
-    queues = (queue("a", 4), queue("b", 4, reclaim_min_runtime_ms=MINUTE_MS))
+    demote, fresh = chance.choice(((None, None), ((20, 100), None), ((20, 100), "b")))
+    queues = (
+        queue("b", 4, reclaim_min_runtime_ms=MINUTE_MS),
+        queue("a", 4, demote=demote, fresh=fresh),
+    )
     rig = Rig(tmp_path, (machine("n1", 4), machine("n2", 4)), queues, stops=chance.random() < 0.5)
     _play(rig, chance)
     assert steps >= 120

@@ -100,6 +100,7 @@ def queues(draw: st.DrawFn, name: str, parent: str | None) -> Queue:
         preempt_min_runtime_ms=draw(st.sampled_from((None, None, None, 0, 20 * MINUTE_MS))),
         reclaim_min_runtime_ms=draw(st.sampled_from((None, None, None, 0, 20 * MINUTE_MS))),
         usage=Amounts(draw(st.sampled_from((0, 0, 300_000))), 0, 0),
+        demote=draw(st.sampled_from((None, None, (), (1, 2_500)))),
     )
 
 

@@ -42,6 +42,23 @@ def test_a_queue_is_made_changed_and_deleted(there: Served) -> None:
     assert there.ask("GET", "/queues/team").status == 404
 
 
+def test_work_that_has_held_much_is_told_so(there: Served) -> None:
+    """The queue shows its steps; `why` tells what was held, and what followed from that."""
+    there.submit([
+        {"kind": "queue", "name": "new"},
+        {"kind": "queue", "name": "team", "demote": [1.5, 10], "fresh": "new"},
+        {"name": "a", "project": "team", "run": "x", "resources": {"gpu": 1}},
+    ])  # fmt: skip
+    queue = there.get("/queues/team")
+    assert (queue["demote"], queue["fresh"]) == ([1.5, 10], "new")
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "running", "it runs")
+    fresh = "It has held 0 GPU hours, so it is fresh, and counts in queue new."
+    assert fresh in there.get("/workloads/a/why")["sentences"]
+    there.clock.advance(2 * 3_600_000)
+    told = "It has held 2 GPU hours, so its priority is 49 instead of 50."
+    there.eventually(lambda: told in there.get("/workloads/a/why")["sentences"], "it is told")
+
+
 def test_what_a_queue_holds_and_wants(there: Served) -> None:
     """Shares, allocated and demand of the last decision; workloads that wait and run."""
     there.submit([{"kind": "queue", "name": "team", "quota": {"gpu": 4}}])
@@ -57,6 +74,7 @@ def test_what_a_queue_holds_and_wants(there: Served) -> None:
     ("body", "path"),
     [
         ({"quota": {"gpu": -1}}, "quota.gpu"), ({"qouta": {}}, "qouta"), ({"parent": "nobody"}, "parent"), ({"parent": "team"}, "parent"),
+        ({"fresh": "nobody"}, "fresh"), ({"demote": [10, 1]}, "demote"),
         ([], ""), (b"a: [", ""), (b"", ""), ({"name": "other"}, ""), (b"quota: {}\n---\nquota: {}\n", ""),
     ],
 )  # fmt: skip

@@ -163,6 +163,7 @@ class TestQuestion:
         [
             ({"settings": ("queue.a.parent=b",)}, '--set queue.a.parent: found "b", to which work comes'),
             ({"settings": ("queue.b.parent=b",)}, "--set queue.b.parent: found a cycle"),
+            ({"settings": ("queue.b.fresh=x",)}, '--set queue.b.fresh: found "x"; wanted a queue that exists'),
             ({"settings": ("queue.b.parent=x",)}, '--set queue.b.parent: found "x"; wanted a queue that exists'),
             ({"settings": ("queue.a.quota.gpu=1", "queue.a.quota.gpu=2")}, "--set queue.a.quota.gpu: found a second value"),
             ({"settings": ("policy.max_evictions=1",), "policy": "static-fifo"}, "--set policy.max_evictions: found an option of gpumax"),

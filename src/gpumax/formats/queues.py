@@ -18,7 +18,7 @@ from gpumax.formats.scalars import (
     write_number,
     write_time,
 )
-from gpumax.formats.shape import ByType, Field, Object, Shape, Then, Wrongs, show
+from gpumax.formats.shape import ByType, Field, Object, Rows, Shape, Then, Wrongs, show, wrong
 from gpumax.model.amounts import BOUNDLESS, NONE, RESOURCES, Amounts
 from gpumax.model.queue import Queue
 from gpumax.model.workload import Document
@@ -31,6 +31,9 @@ PRIORITY: Final = Whole(-(1 << 31), (1 << 31) - 1)
 """A priority as a number."""
 
 MILLION: Final = 1_000_000
+
+MOST_STEPS: Final = 16
+"""The most steps by which one queue demotes work."""
 
 _QUOTA: Final = Object(
     "Quota",
@@ -81,6 +84,13 @@ _USAGE: Final = Object(
 )
 
 
+def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
+        found = ", ".join(str(write_number(step)) for step in steps)
+        raise wrong(found, "numbers above 0, each larger than the one before")
+    return steps
+
+
 def _default_weight(quota: Amounts) -> dict[str, int]:
     """The quota as a plain number: devices, cores, GiB. Thousandths."""
     plain = {
@@ -105,10 +115,13 @@ def _queue(
     preempt_min_runtime_ms: int | None = None,
     reclaim_min_runtime_ms: int | None = None,
     usage: Amounts = NONE,
+    demote: tuple[int, ...] | None = None,
+    fresh: str | None = None,
 ) -> Queue:
     weights = Amounts(**{**_default_weight(quota), **(weight or {})})
     return Queue(
-        name, parent, priority, quota, limit, weights, created_ms, preempt_min_runtime_ms, reclaim_min_runtime_ms, usage
+        name, parent, priority, quota, limit, weights, created_ms, preempt_min_runtime_ms, reclaim_min_runtime_ms, usage,
+        demote, fresh,
     )  # fmt: skip
 
 
@@ -127,6 +140,13 @@ QUEUE_FIELDS: Final[dict[str, Field]] = {
         Duration(), "Work younger than this is not reclaimed; unset: the parent's, or 0s.", to="reclaim_min_runtime_ms"
     ),
     "usage": Field(_USAGE, "Past use, for time-based fairness."),
+    "demote": Field(
+        Then(Rows(Decimal(MILLI), most=MOST_STEPS), _rising),
+        "GPU hours, rising: with each that work has held its priority falls by one; unset: the parent's.",
+    ),
+    "fresh": Field(
+        NAME, "A queue in which work that may be evicted counts until the first step of `demote`; unset: the parent's."
+    ),
 }  # fmt: skip
 
 make_queue = _queue
@@ -136,9 +156,11 @@ QUEUE: Final = Object(
 
 
 def check_tree(queues: Mapping[int, Queue], names: frozenset[str], wrongs: Wrongs, *outer: Key) -> None:
-    """Faults of the tree: missing parents, cycles, too deep. `queues`: by the key of their row; `names`: all that exist."""
+    """Faults of the tree: missing queues, cycles, too deep. `queues`: by the key of their row; `names`: all that exist."""
     parents = {queue.name: queue.parent for queue in queues.values()}
     for key, queue in queues.items():
+        if queue.fresh is not None and queue.fresh not in names:
+            wrongs.add((*outer, key, "fresh"), show(queue.fresh), "a queue that exists", queue.fresh, names)
         if queue.parent is None:
             continue
         if queue.parent not in names:
@@ -182,6 +204,10 @@ def dump_queue(queue: Queue) -> Document:
         document["reclaim_min_runtime"] = write_duration(queue.reclaim_min_runtime_ms)
     if queue.usage != NONE:
         document["usage"] = _numbers(queue.usage, MILLION)
+    if queue.demote is not None:
+        document["demote"] = [write_number(step) for step in queue.demote]
+    if queue.fresh is not None:
+        document["fresh"] = queue.fresh
     return document
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from gpumax.loop.attained import ladders, stands
 from gpumax.loop.lifecycle import may_start
 from gpumax.model.node import Device, Node
 from gpumax.model.records import FINISHED, Live, TaskRecord, WorkloadRecord
@@ -32,8 +33,15 @@ def assemble(
     their waiting tasks are gated. promised: names of tasks that the decision before had wait for others to leave. What tasks hold and the engine no longer has is there all the same: nodes that are
     not ready, devices that are not healthy.
     """
+    steps = ladders(live.queues)
     workloads = [
-        workload_of(record, tasks, checkpointed, promised, record.id in barred)
+        stands(
+            workload_of(record, tasks, checkpointed, promised, record.id in barred),
+            steps.get(record.spec.project),
+            record,
+            tasks,
+            now_ms,
+        )[0]
         for record, tasks in live.workloads
         if record.state not in FINISHED
     ]

@@ -190,7 +190,9 @@ class Loop:
         elif self._seen is not None:
             self._seen = Seen(replace(self._seen.snapshot, now_ms=now_ms), self._seen.decision, live)
         self._ground = Ground(live, observation.nodes, self._policy, saved, barred, owed)
-        moments = (due_ms, self._again_ms, self._backoff.next_ms(now_ms), self._objections.next_ms())
+        moments = (
+            due_ms, self._again_ms, self._backoff.next_ms(now_ms), self._objections.next_ms(), self._assembler.next_ms
+        )  # fmt: skip
         self._next_ms = min((moment for moment in moments if moment is not None), default=None)
         self._troubles.over("CycleFailed")
         self._numbers["cycles"] += 1

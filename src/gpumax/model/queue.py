@@ -12,7 +12,9 @@ class Queue(msgspec.Struct, frozen=True):
 
     weight: thousandths, one a resource; divides what is left when every quota is served.
     usage: decayed past use in millionths of the cluster.
-    A minimum runtime of None is the parent's.
+    A minimum runtime of None is the parent's, and so are demote and fresh.
+    demote: thousandths of a GPU hour, rising: with each that work has held its priority falls by one. fresh: the queue
+    in which it counts until the first of them.
     """
 
     name: str
@@ -25,3 +27,5 @@ class Queue(msgspec.Struct, frozen=True):
     preempt_min_runtime_ms: int | None = None
     reclaim_min_runtime_ms: int | None = None
     usage: Amounts = NONE
+    demote: tuple[int, ...] | None = None
+    fresh: str | None = None

@@ -102,6 +102,8 @@ def set_queues(
             events.append(Event(now_ms, "QueueSet", f"queue {queue.name} {done}"))
     for queue in wanted:
         _refuse_parents(tree, queue.name)
+        if queue.fresh is not None and queue.fresh not in tree:
+            raise Conflict(f"queue {queue.name}: its queue for fresh work {queue.fresh!r} does not exist")
     changed = tuple(queue for name, queue in tree.items() if queue != known.get(name))
     return changed, tuple(events)
 
@@ -117,12 +119,15 @@ def _refuse_parents(tree: Mapping[str, Queue], name: str) -> None:
 
 
 def refuse_queue_deletion(queues: Mapping[str, Queue], name: str, unfinished: Collection[str]) -> None:
-    """NotFound, or Conflict where the queue has children or unfinished work. unfinished: names of its workloads."""
+    """NotFound, or Conflict where others need the queue, or it has unfinished work. unfinished: names of its workloads."""
     if name not in queues:
         raise NotFound(f"no queue named {name!r}")
     children = sorted(queue.name for queue in queues.values() if queue.parent == name)
     if children:
         raise Conflict(f"queue {name}: has queues below it: {_some(children)}")
+    senders = sorted(queue.name for queue in queues.values() if queue.fresh == name)
+    if senders:
+        raise Conflict(f"queue {name}: fresh work counts in it, of {_some(senders)}")
     if unfinished:
         raise Conflict(f"queue {name}: has unfinished work: {_some(sorted(unfinished))}")
 

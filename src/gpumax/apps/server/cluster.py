@@ -122,6 +122,8 @@ def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> 
             preempt_min_runtime=_duration(queue.preempt_min_runtime_ms),
             reclaim_min_runtime=_duration(queue.reclaim_min_runtime_ms),
             usage=dump_queue(queue).get("usage"),
+            demote=dump_queue(queue).get("demote"),
+            fresh=queue.fresh,
             shares=[share(row) for row in by_queue.get(queue.name, ())],
             waiting=counts[queue.name, "pending"],
             running=counts[queue.name, "running"],

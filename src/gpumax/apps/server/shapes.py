@@ -281,6 +281,12 @@ class QueueOut(BaseModel):
     preempt_min_runtime: Amount | None = Field(description="null: the parent's.")
     reclaim_min_runtime: Amount | None = Field(description="null: the parent's.")
     usage: dict[str, Number] | None = Field(description="Past use as parts of the cluster; null: none.")
+    demote: list[Amount] | None = Field(
+        description="GPU hours: with each that work has held its priority falls by one; null: the parent's."
+    )
+    fresh: str | None = Field(
+        description="Where its work counts until the first of them; null: the parent's."
+    )
     shares: list[QueueShare]
     waiting: int = Field(description="Workloads in it that wait.")
     running: int = Field(description="Workloads in it that run.")

@@ -12,6 +12,7 @@ from gpumax.apps.server.views import hold, reason_of
 from gpumax.errors import NotFound
 from gpumax.formats.explanation import dump_facts
 from gpumax.formats.scalars import write_amount
+from gpumax.loop.attained import attained, place_in_line
 from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
@@ -38,7 +39,8 @@ def why(site: Site, name: str) -> Why:
     return Why(
         workload=name,
         state=explained.state if decided else record.state,
-        sentences=[*(explained.sentences if decided or runs else ()), *told] or [_NEXT],
+        sentences=[*(explained.sentences if decided or runs else ()), *_in_line(site, record, tasks), *told]
+        or [_NEXT],
         hold=hold(explained.hold or record.hold),
         queue=[share(row) for row in explained.queue],
         ahead=list(explained.ahead),
@@ -54,6 +56,15 @@ def _explained(site: Site, name: str) -> Explanation | None:
         seen = site.seen()
         explained = explain(seen.snapshot, seen.decision, name)
     return explained
+
+
+def _in_line(site: Site, record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:
+    """What it has held, where that makes it stand elsewhere in line."""
+    snapshot = site.seen().snapshot
+    row = next((row for row in snapshot.workloads if row.name == record.name), None)
+    had, _ = attained(record, tasks, snapshot.now_ms)
+    told = "" if row is None else place_in_line(row, record, had)
+    return (told,) if told else ()
 
 
 def _alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:

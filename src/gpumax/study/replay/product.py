@@ -139,11 +139,11 @@ class _NoJournal:
 
 
 def _parents_first(stage: Stage) -> list[Queue]:
-    """The queues, each behind its parent."""
+    """The queues, each behind its parent and the queue for its fresh work."""
     known: dict[str, Queue] = {}
     rows = list(stage.queues)
     while rows:
-        ready = [row for row in rows if row.parent is None or row.parent in known]
+        ready = [row for row in rows if {row.parent, row.fresh} <= {None, *known}]
         if not ready:
             break  # the store says what is wrong with the rest
         known.update((row.name, row) for row in ready)

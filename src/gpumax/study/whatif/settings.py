@@ -151,7 +151,10 @@ def _check_tree(scenario: Scenario, queues: Mapping[str, Queue], settings: Setti
     found = Wrongs()
     check_tree(dict(enumerate(queues.values())), frozenset(queues), found)
     names = list(queues)
-    faulty = {names[int(wrong.path[0])]: wrong for wrong in found.kept}
+    faulty = {names[int(wrong.path[0])]: wrong for wrong in found.kept if wrong.path[-1] == "parent"}
+    for wrong in found.kept:
+        if wrong.path[-1] == "fresh":
+            wrongs.add((f"--set queue.{names[int(wrong.path[0])]}.fresh",), *wrong[1:])
     for name in moved:
         parent = queues[name].parent
         if name in faulty:

@@ -146,6 +146,8 @@ def show(where: Where, name: str, output: str) -> None:
                 ("weight", _amounts(item.get("weight"), None)),
                 ("preempt", _runtime(item.get("preempt_min_runtime"))),
                 ("reclaim", _runtime(item.get("reclaim_min_runtime"))),
+                ("demote", ", ".join(f"{number(step)} GPU hours" for step in item.get("demote") or ())),
+                ("fresh", number(item.get("fresh"))),
                 *(("note", str(doubt)) for doubt in item.get("doubts") or ()),
                 ("workloads", f"{item.get('running', 0)} running, {item.get('waiting', 0)} waiting"),
             ]
@@ -188,6 +190,12 @@ def _runtime(time: object) -> str:
 @click.option(
     "--preempt-min-runtime", metavar="TIME", help="Younger work is not preempted, as 10m; '': the parent's."
 )
+@click.option(
+    "--demote",
+    metavar="HOURS",
+    help="GPU hours, as 10,100: with each that work has held its priority falls by one; '': as the parent has it.",
+)
+@click.option("--fresh", metavar="QUEUE", help="Where work counts before that; '': as the parent has it.")
 @output_option
 @quiet_option
 @server_options
@@ -232,6 +240,8 @@ SETTINGS = (
     "reclaim_min_runtime",
     "usage",
     "created",
+    "demote",
+    "fresh",
 )
 
 
@@ -252,6 +262,8 @@ def changed(before: Item, changes: Item) -> Item:
             body[field] = _merged(body.get(field), field, value)
         elif value == "":
             body.pop(field, None)
+        elif field == "demote":
+            body[field] = str(value).split(",")
         else:
             body[field] = value
     return {field: value for field, value in body.items() if value != {}}
