@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cli.conftest import Cli
@@ -185,6 +186,14 @@ def test_an_empty_name_is_no_directory(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_trace_is_no_scenario(cli: Cli, scenario: Path) -> None:
+    """Who names one where a scenario belongs is told how it gets into one."""
+    for command in (("simulate", "{}"), ("what-if", "--add-nodes", "1x4", "--from", "{}")):
+        result = cli(*(word.format(scenario.parent / "trace.csv") for word in command))
+        assert (result.code, result.out) == (2, "")
+        assert "wanted a scenario: nodes, and arrivals that name a trace, as {csv: trace.csv}" in result.err
+
+
 def test_bad_rows_are_told_and_counted(cli: Cli, scenario: Path) -> None:
     """Skipped with the first of them named, or the end of it."""
     trace = scenario.parent / "trace.csv"
@@ -283,7 +292,7 @@ def test_report_joins_results(cli: Cli, scenario: Path, tmp_path: Path) -> None:
 
 
 def test_rows_of_different_work_have_a_note(cli: Cli, tmp_path: Path) -> None:
-    """Who reads the table alone learns that its waits are not of the same work; of the same work, nothing is said."""
+    """Who reads the table alone learns that its waits are not of the same work, or not of all of it."""
     runs = [
         Run(policy, 1, 8, Arrived(12, 1.0, never), Use(0.5, 0.5))
         for policy, never in (("gpumax", 0), ("static-fifo", 3))
@@ -299,7 +308,16 @@ def test_rows_of_different_work_have_a_note(cli: Cli, tmp_path: Path) -> None:
         "3 workloads can never run under static-fifo; of the work that is counted: on the same 8 GPUs"
         in said.replace("\u00a0", " ")
     )
-    assert "note:" not in cli("report", str(tmp_path / "like.json")).err
+    alone = "note: 3 of 12 workloads can never run under static-fifo; no wait of theirs is counted\n"
+    assert alone in cli("report", str(tmp_path / "like.json")).err
+    both = (runs[1], msgspec.structs.replace(runs[1], policy="hard-quota"))
+    (tmp_path / "both.json").write_bytes(encode_result(Result("x", both)))
+    said = cli("report", str(tmp_path / "both.json")).err
+    assert (
+        "note: 3 of 12 workloads can never run, whatever the policy; no wait of theirs is counted\n" in said
+    )
+    (tmp_path / "all.json").write_bytes(encode_result(Result("x", (runs[0],))))
+    assert "note:" not in cli("report", str(tmp_path / "all.json")).err
 
 
 def test_a_table_says_what_was_done_again(cli: Cli, tmp_path: Path) -> None:

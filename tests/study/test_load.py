@@ -332,3 +332,11 @@ def test_a_window_that_is_not_the_time_of_the_work_is_told(tmp_path: Path) -> No
         "Use is measured over 1h from the first arrival on, though work came for 10h: what came later counts for waits alone."
     ]
     assert told("window: 365d")[0].endswith("though work came for 10h: the GPUs rest for a part of it.")
+
+
+def test_queues_that_inflate_knows_nothing_of_are_the_one_fault(tmp_path: Path) -> None:
+    """The rows of the trace are not blamed for them."""
+    with pytest.raises(BadFile) as caught:
+        scenario(tmp_path, "protocol: inflate\nqueues: [{name: z}]\n")
+    (fault,) = caught.value.faults
+    assert fault.found == "queues for inflate"

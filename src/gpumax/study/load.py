@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gpumax.errors import BadFile
 from gpumax.formats.lines import Key, quote
+from gpumax.formats.parsed import refuse
 from gpumax.formats.queues import check_tree, make_queue
 from gpumax.formats.scenario import OPENB_SIZES, POLICIES, SCENARIO
 from gpumax.formats.scenario_shapes import Table, Work
@@ -33,6 +34,9 @@ DEFAULT_QUEUE = "default"
 def load_scenario(path: Path, *, on_bad_row: OnBadRow | None = None) -> Scenario:
     """The scenario of a file, its tables read. on_bad_row: instead of what the file says. BadFile with every fault."""
     parsed = one_document(path)
+    if isinstance(parsed.document, str):
+        wanted = f"a scenario: nodes, and arrivals that name a trace, as {{csv: {path.name}}}"
+        raise refuse(parsed.source, 1, "text, as of a table", wanted)
     wrongs = Wrongs()
     try:
         fields: Mapping[str, Any] = SCENARIO.read(parsed.document)
@@ -133,7 +137,7 @@ class _Loader:
         if not isinstance(work, Work):
             return Trace()
         wish = Wish(
-            work.between, _leaves(queues), DEFAULT_QUEUE if queues is None else "", self._timed, _devices(nodes), self._timed,
+            work.between, _leaves(queues) if self._timed else None, DEFAULT_QUEUE if queues is None else "", self._timed, _devices(nodes), self._timed,
             on_bad_row or _on_bad_row(work.on_bad_row),
         )  # fmt: skip
         file = self._folder / work.file

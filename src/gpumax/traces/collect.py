@@ -18,6 +18,7 @@ from gpumax.traces import cells
 from gpumax.traces.cells import BadCell
 from gpumax.traces.names import legal
 from gpumax.units import MILLI
+from gpumax.words import plural
 
 OnBadRow = Literal["skip", "stop"]
 MOST_TOLD: Final = 50
@@ -201,7 +202,7 @@ class Collector:
         most = self.wish.devices
         if most is not None and devices > most:
             column = "devices" if row.get("devices") else "gpu"
-            raise BadCell(column, f"{devices:,} GPUs", f"at most the {most:,} of the cluster")
+            raise BadCell(column, plural(devices, "GPU"), f"at most the {most:,} of the cluster")
 
     def trace(self) -> Trace:
         """What was read. BadFile, with every bad row that is told, where the wish is to stop at them."""

@@ -45,11 +45,19 @@ def unlike(*found: Group) -> str:
 
 
 def notes(found: Sequence[Group]) -> Iterator[str]:
-    """The same beside a table, a line for each kind in which its rows differ."""
+    """The same beside a table, a line for each kind: who lacks what, and whether rows differ in it."""
     for lack, words, counted in _KINDS:
+        lacking = [group for group in found if lack(group)]
+        if not lacking:
+            continue
         if _differ(found, lack):
-            each = listed([f"{count(lack(group))} under {group.label}" for group in found if lack(group)])
+            each = listed([f"{count(lack(group))} under {group.label}" for group in lacking])
             yield f"not the same work: of the workloads, {each} {words}; {counted}"
+        else:
+            first = lacking[0]
+            of = f"{count(lack(first))} of {plural(first.mean.arrived.workloads, 'workload')}"
+            everywhere = f" under {first.label}" if len(found) == 1 else ", whatever the policy"
+            yield f"{of} {words}{everywhere}; {counted}"
 
 
 def _differ(found: Sequence[Group], lack: Callable[[Group], int]) -> bool:
