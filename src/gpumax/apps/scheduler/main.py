@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
+from gpumax.apps.scheduler.install import check, install
 from gpumax.engines.kubernetes.assembly import SCHEDULER
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.incluster import from_pod, is_inside
@@ -37,17 +39,27 @@ def access(context: str = "") -> Access:
 
 
 def steer(
-    data: Path, *, context: str = "", scheduler: str = SCHEDULER, lease: str = "", dry: bool = False
+    data: Path,
+    *,
+    context: str = "",
+    scheduler: str = SCHEDULER,
+    lease: str = "",
+    dry: bool = False,
+    add: bool = False,
 ) -> None:
     """Steer until SIGTERM or SIGINT; pods run on.
 
-    lease: NAMESPACE/NAME of the lease by which replicas agree who steers; empty: we steer alone. dry: decide, and write nothing to the cluster.
+    lease: NAMESPACE/NAME of the lease by which replicas agree who steers; empty: we steer alone. dry: decide, and write nothing to the cluster. add: our
+    kinds of objects first.
     """
     _log_to_stderr()
     found = access(context)
     space, _, name = lease.partition("/")
     if lease and not (space and name):
         raise Refused(f"found lease {lease!r}; wanted NAMESPACE/NAME")
+    for line in asyncio.run(install(found)) if add else ():
+        _log.info("%s", line)
+    asyncio.run(check(found))
     fence = Fence() if lease else Always()
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):

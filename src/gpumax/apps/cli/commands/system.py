@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,9 +41,39 @@ _PROGRESS_S: Final = 2.0
     "--listen", metavar="HOST:PORT", help="Listen on TCP, too; callers need the token in DATA/token."
 )
 @click.option("--name", metavar="NODE", help="Name of this node; unset: as before, at first the host's.")
+@click.option(
+    "--kubernetes",
+    is_flag=True,
+    help="Schedule pods of a cluster instead: those whose schedulerName is gpumax.",
+)
+@click.option("--context", metavar="NAME", help="With --kubernetes: the context; unset: the current one.")
+@click.option(
+    "--lease",
+    metavar="NAMESPACE/NAME",
+    help="With --kubernetes: the lease by which replicas agree who schedules.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="With --kubernetes: decide, keep a journal, and write nothing to the cluster.",
+)
+@click.option(
+    "--install", is_flag=True, help="With --kubernetes: add our kinds of objects to the cluster first."
+)
 @data_option
 @click.pass_obj
-def up(where: Where, devices: str | None, detach: bool, listen: str | None, name: str | None) -> None:
+def up(
+    where: Where,
+    devices: str | None,
+    detach: bool,
+    listen: str | None,
+    name: str | None,
+    kubernetes: bool,
+    context: str | None,
+    lease: str | None,
+    dry_run: bool,
+    install: bool,
+) -> None:
     """Start gpumax on this machine: server, scheduler and engine in one process.
 
     Tasks that run already, from an earlier server on this data directory, are adopted.
@@ -50,7 +81,14 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
     \b
       gpumax up                                the GPUs of this machine
       gpumax up --devices 8xH100:80Gi -d       eight made-up ones, in the background
+      gpumax up --kubernetes --dry-run         what it would do on the cluster of your current context
     """
+    if kubernetes:
+        local = {"--devices": devices, "--detach": detach, "--listen": listen, "--name": name}
+        _steer(where, local, context, lease, dry_run=dry_run, install=install)
+        return
+    if context or lease or dry_run or install:
+        raise click.UsageError("--context, --lease, --dry-run and --install go with --kubernetes")
     if detach:
         from gpumax.apps.server.starting import check_options
 
@@ -68,6 +106,26 @@ def up(where: Where, devices: str | None, detach: bool, listen: str | None, name
         serve(where.data, devices=devices, listen=listen, name=name)
     finally:
         over.set()
+
+
+def _steer(
+    where: Where,
+    local: Mapping[str, object],
+    context: str | None,
+    lease: str | None,
+    *,
+    dry_run: bool,
+    install: bool,
+) -> None:
+    """Schedule on a cluster, until Ctrl-C."""
+    given = [option for option, value in local.items() if value]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} and --kubernetes don't go together")
+    from gpumax.apps.scheduler.main import steer
+    from gpumax.apps.server import home
+
+    home.prepare(where.data)
+    steer(where.data, context=context or "", lease=lease or "", dry=dry_run, add=install)
 
 
 def _announce(where: Where, over: Event) -> None:

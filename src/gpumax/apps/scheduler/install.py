@@ -1,0 +1,85 @@
+"""What a cluster needs before it can be steered: our kinds of objects, and a first queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+from gpumax.engines.kubernetes import crds
+from gpumax.engines.kubernetes.client.access import Access
+from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.discovery import Discovery
+from gpumax.engines.kubernetes.kinds import QUEUES, Named
+from gpumax.errors import Refused, Unreachable
+
+CRDS: Final = Kind(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", Named, namespaced=False
+)  # fmt: skip
+MANAGER: Final = "gpumax"
+PATIENCE_S: Final = 30.0
+_PAUSE_S: Final = 0.2
+
+
+def kinds() -> Iterator[dict[str, Any]]:
+    """Our kinds of objects, as they are applied."""
+    for path in sorted(files(crds).iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".yaml"):
+            yield yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+async def install(access: Access) -> list[str]:
+    """Add our kinds, or bring them up to date; make the queue `default` where there is no queue. Returns what was done, as sentences."""
+    async with Api(access) as api:
+        done = []
+        for kind in kinds():
+            name = kind["metadata"]["name"]
+            await api.apply(CRDS, name, kind, manager=MANAGER)
+            done.append(f"kind {name} is there")
+        await _served(api)
+        listed = await api.list(QUEUES)
+        if not listed.items:
+            spec = {"quota": {"gpu": 0, "cpu": 0, "memory": 0}, "weight": {"gpu": 1, "cpu": 1, "memory": 1}}
+            body = {
+                "apiVersion": QUEUES.api_version,
+                "kind": QUEUES.name,
+                "metadata": {"name": "default"},
+                "spec": spec,
+            }
+            await api.create(QUEUES, body)
+            done.append("queue default is there, without a quota: it uses what others leave")
+        return done
+
+
+async def check(access: Access) -> None:
+    """Refused where the cluster lacks our kinds; Unreachable where it can't be asked."""
+    async with Api(access) as api:
+        if not await Discovery(api).serves(QUEUES):
+            raise Refused(
+                f"cluster {access.name} has no {QUEUES.plural}.{QUEUES.group}; `gpumax up --kubernetes --install` adds our kinds of "
+                "objects and a queue `default` (that takes the right to change CustomResourceDefinitions)"
+            )
+
+
+async def _served(api: Api) -> None:
+    """Wait until the queues that were just described are served."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    await api.list(QUEUES)
+                except ApiRefused as error:
+                    if error.code not in (404, 429):
+                        raise
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    return
+    except TimeoutError:
+        raise Unreachable(
+            f"{QUEUES.plural}.{QUEUES.group} are not served {PATIENCE_S:g} s after they were added"
+        ) from None
