@@ -22,10 +22,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+import manifests
 from gpumax.formats.scenario import SCENARIO
 from gpumax.formats.snapshot import load_snapshot
 from gpumax.formats.text import parse_text
@@ -155,7 +156,9 @@ def test_files_on_a_page_are_sound(path: Path) -> None:
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.kind == "yaml":
             parsed = parse_text(block.text.encode(), _id(path))
-            if isinstance(parsed[0].document, dict) and "arrivals" in parsed[0].document:
+            if isinstance(parsed[0].document, dict) and "apiVersion" in parsed[0].document:
+                _check_objects([one.document for one in parsed])
+            elif isinstance(parsed[0].document, dict) and "arrivals" in parsed[0].document:
                 SCENARIO.read(parsed[0].document)
             elif isinstance(parsed[0].document, dict) and _SNAPSHOT & parsed[0].document.keys():
                 load_snapshot(block.text, source=_id(path))
@@ -163,6 +166,24 @@ def test_files_on_a_page_are_sound(path: Path) -> None:
                 projects = sorted(set(re.findall(r"project: *([\w.-]+)", block.text)) | {"default"})
                 known = [Queue(name) for name in projects if f"name: {name}" not in block.text]
                 load_workloads(parsed, base="/", queues=known, default_project="default")
+
+
+def _check_objects(documents: list[Any]) -> None:
+    """Objects of a cluster: on one with room, every pod that they make is placed."""
+    made: list[Any] = [manifests.node("n1", 8)]
+    for document in documents:
+        meta = document["metadata"]
+        meta |= {"uid": meta["name"], "namespace": "default", "creationTimestamp": manifests.CREATED}
+        made.append(document)
+        if document["kind"] == "Job":
+            template = document["spec"]["template"]
+            for number in range(document["spec"]["parallelism"]):
+                one = manifests.pod(f"{meta['name']}-{number}", owner=document, namespace="default")
+                one["metadata"]["labels"] = template["metadata"]["labels"]
+                made.append({**one, "spec": template["spec"]})
+    decision = manifests.decided(*made)
+    assert len(decision.places) == sum(one["kind"] == "Pod" for one in made) > 0
+    assert manifests.assembled(*made).faults == {}
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=_id)
