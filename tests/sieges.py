@@ -66,8 +66,10 @@ def _wishes(chance: Random) -> Affinity | None:
     return chance.choice((None, None, near, apart, apart))
 
 
-def siege(number: int, *, tied: bool = False, racked: bool = False) -> Snapshot:
-    """tied: much of the work cares who is near it. racked: much of it stands together."""
+def siege(number: int, *, tied: bool = False, racked: bool = False, timed: bool = False) -> Snapshot:
+    """tied: much of the work cares who is near it. racked: much of it stands together. timed: it is known of much of it how
+    long it runs at most, and room is kept for those who have waited for long.
+    """
     chance = Random(number)
     nodes = _nodes(chance)
     room, work = _Free(nodes), list[Workload]()
@@ -87,6 +89,12 @@ def siege(number: int, *, tied: bool = False, racked: bool = False) -> Snapshot:
         work.append(_waits(chance, f"A{at}", racked=racked))
     if tied:
         work = [_tied(chance, row) for row in work]
+    if timed:
+        minutes = (None, 2, 4, 4, 8, 30)
+        work = [
+            replace(row, max_duration_ms=(most := chance.choice(minutes)) and most * MINUTE_MS)
+            for row in work
+        ]
     queues = [
         queue("a", chance.choice((2, 6, 10))), queue("b", chance.choice((1, 2, 4)), parent="t"),
         queue("c", chance.choice((0, 1, 3)), parent="t"), queue("d", chance.choice((0, 2)), limit=chance.choice((None, 6))),
@@ -95,7 +103,7 @@ def siege(number: int, *, tied: bool = False, racked: bool = False) -> Snapshot:
     strategy: Strategy = chance.choice(("pack", "pack", "pack", "spread"))
     return Snapshot(
         NOW_MS, nodes, tuple(queues), tuple(sorted(work, key=lambda row: row.name)),
-        Policy(placement=Placement(strategy, strategy), reserve_after_ms=1 << 50), (Topology("default", ("zone", "rack")),),
+        Policy(placement=Placement(strategy, strategy), reserve_after_ms=MINUTE_MS if timed else 1 << 50), (Topology("default", ("zone", "rack")),),
     )  # fmt: skip
 
 

@@ -344,6 +344,16 @@ def test_nobody_is_evicted_whom_another_needs_who_has_just_come() -> None:
     sound(sketch, decision)
 
 
+def test_two_who_need_each_other_are_not_enough_where_whom_they_came_to_goes() -> None:
+    """A-1 comes to be near b on n1; for A-2 the other b may not go, though A-2 would be near A-1 then."""
+    sketch = cluster("n1: bb\nn2: ..").run("b", "p", labels=DB, min=0)
+    sketch.wait("C", "q", labels=DB, submitted=-5).wait("A", "q", tasks=3, min=1, labels=DB)
+    first, *others = sketch.workloads["A"].tasks
+    rest = [replace(task, affinity=near(anyones(**DB))) for task in others]
+    decision = check(sketch.change("A", tasks=(first, *rest)), "n1: bA\nn2: CA", evicted=1)
+    sound(sketch, decision)
+
+
 def test_nobody_is_evicted_where_that_opens_nothing() -> None:
     """c on n2 could go, but n2 is not near b, and b itself is what is needed."""
     sketch = cluster("n1: b\nn2: c").run("b", "p", labels=DB).run("c", "p")

@@ -6,10 +6,12 @@ On every board b and c run, with half an hour behind them; G has waited for more
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from msgspec.structs import replace
 
-from board import MINUTE_MS, NOW_MS, Sketch, check, queue
+from board import MINUTE_MS, NOW_MS, Sketch, check, gpus, queue
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision, Hold
 from gpumax.model.node import Taint
@@ -257,6 +259,25 @@ def test_parts_of_devices_are_kept_as_well() -> None:
     )
     check(sketch.wait("x", "q", gpu=0.5), "n1: [b5.5].", held="Gx")
     check(sketch.change("x", max_duration_ms=MINUTE_MS), "n1: [b5x5].", held="G")
+
+
+@pytest.mark.parametrize("most_parts", [128, -1], ids=["exact", "bounded"])
+def test_extras_that_wait_with_their_minimum_are_counted_for_as_long_as_they_may_last(
+    most_parts: int,
+) -> None:
+    """A would be over before G starts; but its minimum waits for b, nobody knows how long, and so would an extra beside w."""
+    sketch = (
+        Sketch("n1: bb\nn2: ccc[w5.5]").with_queues(queue("q", 64), queue("r", 64)).run("b", "q", priority=20)
+    )
+    for letter in "cw":
+        sketch.run(letter, "q", preemptible=False, max_duration_ms=35 * MINUTE_MS)
+    sketch.wait("G", "r", gpu=4, submitted=LONG, preemptible=False)
+    sketch.wait("A", "q", tasks=3, min=2, priority=60, max_duration_ms=4 * MINUTE_MS)
+    first, second, third = sketch.workloads["A"].tasks
+    sketch.change("A", tasks=(first, second, replace(third, request=gpus(0.5))))
+    with patch("gpumax.policy.take.MOST_PARTS", most_parts):
+        decision = check(sketch, "n1: AA\nn2: ccc[w5.5]", held="G")
+    assert not verify(sketch.snapshot(), decision)
 
 
 def lent(quota: int, *, own: int = 0) -> Sketch:

@@ -186,6 +186,10 @@ class Crowd:
         """The columns that keep a task, which is not counted yet, off a node."""
         return [number for number in tied.shuns if self.at(self.most, number, row) > 0]
 
+    def meets(self, tied: Tied, row: int) -> bool:
+        """Whether a task that is not counted yet has on a node all whom it needs."""
+        return all(self.at(self.least, number, row) > 0 for number in tied.needs)
+
     def clashes(self, tied: Tied, row: int) -> bool:
         """Whether a task that is counted on a node is kept off it by another."""
         mine = dict(tied.brings)

@@ -98,6 +98,11 @@ class Gang:
             return bool(self._short) or any(want.task.name in self._joining for want in self._extras[:1])
         return not self.workload.preemptible
 
+    @property
+    def waits(self) -> bool:
+        """Whether its minimum was placed to start when others have left: so long its extras don't start either."""
+        return any(spot.after for spot in self.placed[: self.together])
+
     def advance(self, spots: list[Spot]) -> bool:
         """Take note of places for the chunk; returns whether more waits."""
         if self.fixed and self.workload.preemptible:

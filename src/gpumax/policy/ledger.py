@@ -405,8 +405,26 @@ class Ledger:
                     self.needy = (*self.needy, held)
 
     def kept(self) -> bool:
-        """Whether everyone who was placed has around them whom they need, once all have left and come."""
-        return not any(map(self.lonely, self.needy))
+        """Whether everyone who was placed has around them whom they need, once all have left, and come one after the other."""
+        return not any(map(self.lonely, self.needy)) and (not self.leaving or self._can_come())
+
+    def _can_come(self) -> bool:
+        """Whether those who need others could come one after the other: not that each has only those who need it in turn."""
+        crowd, left = self.later.crowd, self.needy
+        if crowd is None or len(left) < 2:
+            return True
+        crowd = crowd.copy()
+        crowd.count_all([(held.tied, held.row) for held in left if held.tied is not None], -1)
+        before = len(left) + 1
+        while left and len(left) < before:
+            before, rest = len(left), list[Held]()
+            for held in left:
+                if held.tied is not None and crowd.meets(held.tied, held.row):
+                    crowd.count(held.tied, held.row)
+                else:
+                    rest.append(held)
+            left = tuple(rest)
+        return not left
 
     def lonely(self, held: Held) -> bool:
         """Whether somebody who was placed has not around it whom it needs, once all have left and come."""

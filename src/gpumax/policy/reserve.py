@@ -79,7 +79,7 @@ class Reservations:
         others = [kept for kept in self.world.kept if kept.gang is not gang]
         end = end_ms(gang.workload, self.world.snapshot.now_ms)
         for_ever: tuple[tuple[Kept, ...], int | None] = (tuple(others), None)
-        if end is None:
+        if end is None or gang.waits:
             return [for_ever]
         at_once = (tuple(kept for kept in others if kept.outlived(end)), end)
         return [at_once] if self.world.ledger.later is self.world.ledger.now else [at_once, for_ever]
@@ -268,7 +268,8 @@ def delayed(
         return None
     gone = {task.name for part in moved for task in part.tasks}
     timeline = Timeline(world, gone, max(kept.moment for kept in world.kept))
-    end = None if any(spot.after for spot in spots) else end_ms(gang.workload, world.snapshot.now_ms)
+    waits = gang.waits or any(spot.after for spot in spots)
+    end = None if waits else end_ms(gang.workload, world.snapshot.now_ms)
     others = [kept for kept in world.kept if kept.gang is not gang and not gives_way(kept, gang)]
     for kept in others:
         room = timeline.room(ledger.later, kept.moment)
