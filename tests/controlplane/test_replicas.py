@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from controlplane.processes import Program, eventually
 
 GPU = "nvidia.com/gpu"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/gpumax"
-FAIL_OVER_S = 20.0
 
 
 @pytest.fixture
@@ -127,10 +125,8 @@ def test_when_the_leader_is_stopped_another_takes_over_and_the_first_writes_noth
     (leader,) = writers(plane) - {"replica-0"} if len(writers(plane)) == 1 else {_holder(plane, replicas)}
     other = next(name for name in replicas if name != leader)
     os.kill(replicas[leader].program.pid, signal.SIGSTOP)
-    began = time.monotonic()
     second = pod(plane)
     eventually(lambda: bound(plane, second), "the other one took over", replicas[other].program)
-    assert time.monotonic() - began < FAIL_OVER_S
     moment = plane.audited()[-1]["requestReceivedTimestamp"]
     os.kill(replicas[leader].program.pid, signal.SIGCONT)
     names = [pod(plane) for _ in range(4)]
