@@ -26,7 +26,7 @@ def headline(result: Result, found: Sequence[Group]) -> str:
         words = (
             f"{both.subject.policy} needs {plural(few, 'GPU')} where {both.other.policy} needs {count(many)}"
         )
-        return f"{words}: the same work, and waits no longer"
+        return f"{words}, for 99 % of the same work to wait at most {duration(both.wait_s)}"
     return _waits(subject, other)
 
 

@@ -14,6 +14,9 @@ _UNSAFE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u
 # Marks that turn the direction of text around would turn the words after a name, too.
 _TURNS: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_MARGIN: Final = 12.0
+"""Around a picture that stands alone, in points."""
+
 _BOLD: Final = 1.14
 _WIDTHS: Final = {
     **dict.fromkeys("ijl.,:;'|!", 4.6), **dict.fromkeys(" -()[]/\\tfr", 5.1), **dict.fromkeys("w", 9.9), **dict.fromkeys("m%", 11.8),
@@ -114,10 +117,12 @@ class Canvas:
 
     def alone(self, title: str, about: str, theme: Theme) -> str:
         """As a file."""
-        size = f'width="{_n(self.width)}" height="{_n(self.height)}" viewBox="0 0 {_n(self.width)} {_n(self.height)}"'
+        width, height = _n(self.width + 2 * _MARGIN), _n(self.height + 2 * _MARGIN)
+        corner = _n(-_MARGIN)
+        size = f'width="{width}" height="{height}" viewBox="{corner} {corner} {width} {height}"'
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n<title>{clean(title)}</title>\n<desc>{clean(about)}</desc>\n'
-            f'<style>{drawing(theme)}</style>\n<rect width="100%" height="100%" fill="{theme.card}"/>\n'
+            f'<style>{drawing(theme)}</style>\n<rect x="{corner}" y="{corner}" width="100%" height="100%" fill="{theme.card}"/>\n'
             + "\n".join(self._parts)
             + "\n</svg>\n"
         )
