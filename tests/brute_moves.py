@@ -44,17 +44,16 @@ def _sets(those: list[Unit]) -> Iterator[tuple[Unit, ...]]:
 
 
 def moves(snapshot: Snapshot, chosen: tuple[Unit, ...], stopped: Iterable[Unit] = ()) -> bool:
-    """Whether the asker fits once these have left, while they fit in what is free now and what the asker leaves of it.
+    """Whether the asker fits once these have left, and they fit in what it leaves.
 
     stopped: leave, too, and go nowhere.
     """
     (asker,) = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
-    now: Free = {node.name: [1000] * len(node.devices) for node in snapshot.nodes}
+    later: Free = {node.name: [1000] * len(node.devices) for node in snapshot.nodes}
     for workload in snapshot.workloads:
         for task in workload.tasks:
             for share in task.devices:
-                now[task.node or ""][share.index] -= share.milli
-    later = {name: list(free) for name, free in now.items()}
+                later[task.node or ""][share.index] -= share.milli
     movers = []
     for unit in chosen:
         for task in unit.tasks:
@@ -65,19 +64,19 @@ def moves(snapshot: Snapshot, chosen: tuple[Unit, ...], stopped: Iterable[Unit] 
         for share in task.devices:
             later[task.node or ""][share.index] += share.milli
     asks = [(ask.devices, ask.milli) for task in asker.tasks for ask in task.request.gpu]
-    return any(_all_fit(left, movers) for left in _laid(now, later, asks))
+    return any(_all_fit(left, movers) for left in _laid(later, asks))
 
 
-def _laid(now: Free, later: Free, asks: list[tuple[int, int]]) -> Iterator[Free]:
-    """What is left of the room that is free now, for every way to lay the asks out on the room that there will be."""
+def _laid(later: Free, asks: list[tuple[int, int]]) -> Iterator[Free]:
+    """What is left for every way to lay the asks out on the room that there will be."""
     if not asks:
-        yield {name: [min(a, b) for a, b in zip(now[name], later[name], strict=True)] for name in now}
+        yield later
         return
     (count, milli), rest = asks[0], asks[1:]
     for name, free in later.items():
         for picked in combinations([index for index, left in enumerate(free) if left >= milli], count):
             less = {**later, name: [left - milli * (index in picked) for index, left in enumerate(free)]}
-            yield from _laid(now, less, rest)
+            yield from _laid(less, rest)
 
 
 def _all_fit(free: Free, movers: list[tuple[int, int]]) -> bool:

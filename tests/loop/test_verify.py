@@ -212,6 +212,16 @@ def test_moved_work_needs_room_too() -> None:
     assert 1 in rules(snapshot, [on("w-0", "n1", 0, 1, after=["b-0", "b-1"])], evictions)
 
 
+def test_moved_work_may_take_the_room_of_those_who_leave() -> None:
+    """c goes where b was, once b has left; not where e stays, nor where w starts."""
+    sketch = two_queues("n1: bb\nn2: c.\nn3: e").run("b", "b").run("c", "b").run("e", "b")
+    snapshot = sketch.wait("w", "a", gpu=2).snapshot()
+    places, gone = [on("w-0", "n2", 0, 1, after=["c-0"])], [evict("b-0", "w"), evict("b-1", "w")]
+    assert 1 not in rules(snapshot, places, [*gone, evict("c-0", "w", "n1", 0)])
+    assert 1 in rules(snapshot, places, [*gone, evict("c-0", "w", "n3", 0)])
+    assert 1 in rules(snapshot, places, [*gone, evict("c-0", "w", "n2", 0)])
+
+
 # Rule 2
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from board import MINUTE_MS, Sketch, after, check, picture, queue
+from board import MINUTE_MS, Sketch, after, check, gpus, picture, queue
+from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Placement, Policy
-from gpumax.model.workload import Group
+from gpumax.model.workload import DeviceShare, Group, Task
 from gpumax.policy.decide import decide
 
 
@@ -120,6 +121,42 @@ def test_a_gang_moves_whole_with_all_its_tasks() -> None:
     assert not decision.evictions
     sketch = one_queue("n1: b.\nn2: xb\nn3: .x\nn4: .x").run("b", "q").wait("A", "q", gpu=2)
     check(sketch, "n1: AA\nn2: x.\nn3: bx\nn4: bx", evicted=2)
+
+
+def test_a_gang_closes_ranks_on_room_that_it_leaves_itself() -> None:
+    """Three GPUs are free, on two nodes: the gang restarts on one of them, where one of its tasks was before."""
+    sketch = one_queue("n1: bb.\nn2: b..").run("b", "q").wait("A", "q", gpu=3)
+    decision = check(sketch, "n1: AAA\nn2: bbb", evicted=3)
+    assert {row.cause for row in decision.evictions} == {"consolidate"}
+    assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_a_gang_closes_ranks_where_many_run() -> None:
+    """On more nodes than every set of moves is looked at for."""
+    sketch = one_queue("n1: bb.\nn2: b..\n" + "\n".join(f"m{number}: cccc" for number in range(40)))
+    sketch.run("b", "q").run("c", "q").wait("A", "q", gpu=3)
+    decision = decide(sketch.snapshot())
+    assert {row.task for row in decision.evictions} == {"b-0", "b-1", "b-2"}
+    assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_work_takes_the_place_of_work_that_moves_on() -> None:
+    """A needs a node of three: b needs two together, which are free on n3 when c has gone to n2."""
+    sketch = one_queue("n1: bb.\nn2: .\nn3: c.").run("b", "q").run("c", "q").wait("A", "q", gpu=3)
+    large = Task("b-0", "", "running", "n1", (DeviceShare(0, 1000), DeviceShare(1, 1000)), request=gpus(2))
+    sketch.change("b", tasks=(large,), groups=(Group("", 1),))
+    decision = decide(sketch.snapshot())
+    assert {row.task: row.restarts_on for row in decision.evictions} == {"b-0": "n3", "c-0": "n2"}
+    assert [(place.task, place.node, place.after) for place in decision.places] == [("A-0", "n1", ("b-0",))]
+    assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_room_that_is_free_now_comes_before_room_that_others_leave() -> None:
+    """c could take the place of b; there is a free one, too, where it need not wait."""
+    sketch = one_queue("n1: b...\nn2: ccc.\nn3: xxx.\nn4: dddd").run("b", "q").run("c", "q", min=1)
+    sketch.run("d", "q", preemptible=False).wait("A", "q", gpu=4)
+    decision = check(sketch, "n1: AAAA\nn2: cccb\nn3: xxx.\nn4: dddd", evicted=1)
+    assert {row.restarts_on for row in decision.evictions} == {"n2"}
 
 
 def test_groups_move_together() -> None:

@@ -409,7 +409,8 @@ def hold_of(sketch: Sketch) -> tuple[str, str, dict[str, int], dict[str, int]]:
 
 def test_the_fullest_rack_is_told_and_what_it_lacks() -> None:
     """As the format shows it."""
-    sketch = one_queue("n6: ....b\nn7: ..bbb\nn8: ....b", r1="n6 n7", r2="n8").run("b", "q")
+    sketch = one_queue("n6: ....b\nn7: ..bbb\nn8: ....b", r1="n6 n7", r2="n8")
+    sketch.run("b", "q", preemptible=False)
     code, message, nodes, short = hold_of(sketch.wait("A", "q", tasks=2, gpu=4, topology=RACK))
     assert code == "Topology"
     assert message.startswith(

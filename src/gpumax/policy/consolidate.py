@@ -26,7 +26,7 @@ def consolidate(world: World) -> None:
         return
     ground = Ground(world)
     gangs = [gang for gang in world.waiting if not gang.incomplete and ground.could_hold(gang.chunk())]
-    take(world, lambda gang, wants: [Peace(ground, gang, wants)], gangs)
+    take(world, lambda gang, wants: [Peace(ground, gang, wants), Shunting(ground, gang, wants)], gangs)
 
 
 class Peace(Rights):
@@ -46,7 +46,7 @@ class Peace(Rights):
         self._wants = wants
         runs = any(task.state in ACTIVE for task in gang.workload.tasks)
         self._own = gang.workload.name if runs else ""
-        self._problem = (self.key(), sign(wants), self._own)
+        self._problem = (type(self), self.key(), sign(wants), self._own)
 
     def eligible(self, gang: Gang) -> bool:
         """Whatever its limits, and where it is non-preemptible its quota, allow; not what was tried in vain for others."""
@@ -90,3 +90,21 @@ class Peace(Rights):
     def may_give(self, tally: Tally, account: Account) -> bool:
         """Always."""
         return True
+
+
+class Shunting(Peace):
+    """The same where whoever moves may find no room before others have moved on: looked for where few could move."""
+
+    shunts: ClassVar[bool] = True
+
+    def eligible(self, gang: Gang) -> bool:
+        """Where few run, of whom some could move and others could not."""
+        return self._ground.shuntable() and super().eligible(gang)
+
+    def key(self) -> object:
+        """Others may move than elsewhere."""
+        return ("in turn", super().key())
+
+    def only(self) -> Bools | None:
+        """Whoever stands on no node of a spread pool."""
+        return self._ground.loose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gpumax.policy.ask import Ask
@@ -12,6 +14,9 @@ from gpumax.policy.pool import pool_of
 from gpumax.policy.victims import Part
 from gpumax.policy.world import World
 from gpumax.units import MILLI
+
+FEW: Final = 16
+"""Parts up to which moves in turn are looked for."""
 
 
 class Ground:
@@ -53,6 +58,18 @@ class Ground:
             self._movable = np.array([self._can_move(part, homes, spread) for part in pool.parts], np.bool_)
         return self._movable
 
+    def shuntable(self) -> bool:
+        """Whether so few run that those may be looked at, too, who would find room elsewhere only once others have moved on."""
+        if len(pool_of(self.world).parts) > FEW:
+            return False
+        movable = self.movable()
+        return bool(movable.any()) and bool((self.loose() & ~movable).any())
+
+    def loose(self) -> Bools:
+        """The parts that stand on no node of a spread pool, whether or not they would find room elsewhere now."""
+        spread = self.world.scores.spread
+        return np.array([_is_loose(part, spread) for part in pool_of(self.world).parts], np.bool_)
+
     def _can_move(self, part: Part, homes: dict[Ask, bool], spread: Bools) -> bool:
         for task in part.tasks:
             ask = self.world.asks.of(part.workload, task)
@@ -60,12 +77,16 @@ class Ground:
                 homes[ask] = self._has_home(ask)
             if not homes[ask]:
                 return False
-        return not any(spread[held.row] for held in part.helds)
+        return _is_loose(part, spread)
 
     def _has_home(self, ask: Ask) -> bool:
         room, fits = self.world.ledger.now, self.world.fits
         # Who keeps it away may move, too.
         return any(fits.roomy(room, ask, at).any() for at in range(len(ask.gpu)))
+
+
+def _is_loose(part: Part, spread: Bools) -> bool:
+    return not any(spread[held.row] for held in part.helds)
 
 
 def _least_milli(ask: Ask) -> int:

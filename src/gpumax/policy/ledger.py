@@ -372,12 +372,13 @@ class Ledger:
         self.needy = tuple(other for other in self.needy if other is not held)
         self.firsts = tuple(other for other in self.firsts if other is not held)
 
-    def free(self, held: Held) -> None:
-        """Take back what `hold` gave."""
+    def free(self, held: Held, *, waited: bool = False) -> None:
+        """Take back what `hold` gave; waited: what `promise` gave, which leaves `now` with less than there may be."""
         if any(other is held for other in self.moving):
             self._miss(held, -1)
             self.moving = tuple(other for other in self.moving if other is not held)
-        self.now.take(held, sign=-1)
+        if not waited:
+            self.now.take(held, sign=-1)
         if self.later is not self.now:
             self.later.take(held, sign=-1)
         if held.tied is not None and self.fresh is not None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.place import Placer, settle, ways
+from gpumax.policy.place import Placer, ways
 from gpumax.policy.topology import scopes, wished
 from gpumax.policy.victims import Part, Trial
 from gpumax.policy.world import World
 
 
 def rehome(world: World, trial: Trial, part: Part) -> list[Spot]:
-    """New places, on room that is free now, for all tasks of a part that has to go; empty where they don't all fit."""
+    """New places for all tasks of a part that has to go; empty where they don't all fit.
+
+    On room that is free now, or, where the trial says so, also on what others leave.
+    """
     _hide(trial, part)
     spots = _together(world, trial, part) if wished(part.workload) else _anywhere(world, trial, part)
     _hide(trial, part, -1)
@@ -45,17 +48,15 @@ def _anywhere(world: World, trial: Trial, part: Part) -> list[Spot]:
     if not trial.homeless.isdisjoint(asks):
         return []
     ledger = trial.ledger if len(asks) == 1 else trial.ledger.copy()
+    placer = Placer(world.fits, world.scores)
     spots: list[Spot] = []
     for task, ask in zip(part.tasks, asks, strict=True):
-        for choice in range(len(ask.gpu)):
-            row = world.scores.best(ledger.now, ask, choice, world.fits.fitting(ledger.now, ask, choice))
-            if row is not None:
-                spots.append(settle(ledger, Want(task, ask, ()), choice, row))
-                break
-        else:
+        spot = placer.spot(ledger, Want(task, ask, ()), tuple(range(len(ask.gpu))), later=trial.in_turn)
+        if spot is None:
             if not spots and ask.filter.tied is None:
                 trial.homeless.add(ask)
             return []
+        spots.append(spot)
     trial.ledger = ledger
     return spots
 
@@ -75,7 +76,7 @@ def _together(world: World, trial: Trial, part: Part) -> list[Spot]:
     wants = [Want(task, world.asks.of(part.workload, task), (), within.get(task.name)) for task in part.tasks]
     placer = Placer(world.fits, world.scores)
     for choices in ways(wants):
-        found = placer.arrange(trial.ledger.copy(), wants, choices, later=False)
+        found = placer.arrange(trial.ledger.copy(), wants, choices, later=trial.in_turn)
         if found is not None:
             trial.ledger = found[0]
             return found[1]

@@ -21,12 +21,14 @@ class Rights(ABC):
 
     bounded: the queues in which room is made as well, where they have none; crowded: the lowest of them that has none;
     work below it has to make way. below: only work of a lower priority goes. weighs: whether it matters which queue gives.
-    moves: whether whoever goes finds a new place, unless it may stop.
+    moves: whether whoever goes finds a new place, unless it may stop. shunts: whether only those are looked for who move in
+    turn; among them work on nodes that are of no use to the asker.
     """
 
     cause: ClassVar[Cause]
     weighs: ClassVar[bool] = True
     moves: ClassVar[bool] = False
+    shunts: ClassVar[bool] = False
     below: float = inf
 
     def __init__(self, gang: Gang, wants: list[Want], bounded: tuple[Account, ...]) -> None:

@@ -296,6 +296,7 @@ def make_room(
     for choices in ways(wants):
         candidates.begin(rules)
         trial = Trial(world.ledger)
+        trial.in_turn = rules.moves and world.ties is None
         spots = place_all(placer, candidates, trial, wants, choices)
         if spots is not None and trial.ledger.kept():
             return trial, spots
@@ -377,7 +378,7 @@ def could_stay(ledger: Ledger, part: Part, moved: Iterable[Spot]) -> bool:
     for held in part.helds:
         other.stay(held)
     for spot in moved:
-        other.free(spot.held)
+        other.free(spot.held, waited=bool(spot.after))
     return other.kept()
 
 

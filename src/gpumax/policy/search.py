@@ -23,6 +23,9 @@ MOST_PARTS: Final = 128
 MOST_SETS: Final = 400
 """Beyond these the search gives up and leaves it to `room`."""
 
+MOST_SHUNTED: Final = 100
+"""The same where only those are looked for who move in turn."""
+
 Layout = Literal["asker first", "where they were", "movers first"]
 LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
 """Where those who go must find new places: after the asker has taken its own, if need be on the nodes that they leave, or before."""
@@ -77,29 +80,44 @@ class _Search:
         self._rules = rules
         self._parts = parts
         self._before = _before(parts)
+        # Nobody moves in turn where some keep others away.
+        self._untied = not any(held.tied is not None for part in parts for held in part.helds)
 
     def run(self, wants: list[Want], choices: Choices) -> Found:
         """The first set in the order of cost that makes room."""
         frontier: list[tuple[Cost, tuple[int, ...], tuple[int, ...]]] = []
         seen: set[frozenset[int]] = set()
-        # Who has to be near others can't count on those who move: they are nowhere when it starts.
-        layouts = LAYOUTS[:2] if needy(wants) else LAYOUTS
+        layouts = self._layouts(wants)
+        most = MOST_SHUNTED if self._rules.shunts else MOST_SETS
         self._grow((), frontier, seen)
-        for looked in range(MOST_SETS):
+        for looked in range(most):
             if not frontier:
                 return Found(sure=True, looked=looked)
             _, _, chosen = heappop(frontier)
+            in_turn = None
             for layout in layouts if self._rules.moves and chosen else LAYOUTS[:1]:
                 trial = Trial(self._world.ledger)
+                trial.in_turn = self._untied and layout == "asker first"
                 for number in chosen:
                     trial.evict(self._parts[number])
                 spots = self._spots(trial, wants, choices, layout)
                 if spots:
-                    return Found(True, looked, trial, spots)
+                    found = Found(True, looked, trial, spots)
+                    if not trial.waits():
+                        return found
+                    in_turn = found  # unless they find room that is free now
                 if spots is None and layout == "asker first":
                     break
+            if in_turn is not None:
+                return in_turn
             self._grow(chosen, frontier, seen)
-        return Found(sure=False, looked=MOST_SETS)
+        return Found(sure=False, looked=most)
+
+    def _layouts(self, wants: list[Want]) -> tuple[Layout, ...]:
+        if self._rules.shunts:
+            return LAYOUTS[:1]
+        # Who has to be near others can't count on those who move: they are nowhere when it starts.
+        return LAYOUTS[:2] if needy(wants) else LAYOUTS
 
     def _spots(
         self, trial: Trial, wants: list[Want], choices: Choices, layout: Layout

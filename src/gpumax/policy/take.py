@@ -113,7 +113,7 @@ class _Taking:
             for held in part.helds:
                 world.ledger.stay(held)
             for spot in moved:
-                world.ledger.free(spot.held)
+                world.ledger.free(spot.held, waited=bool(spot.after))
             if not moved:
                 world.tree.add(part.account, part.amounts)
                 self._leaning.update(part.account.path)
@@ -243,7 +243,7 @@ class _Taking:
         asked = [pool.parts[rank] for rank in np.flatnonzero(pool.present(givers)).tolist()]
         able = set(asked)
         here = [part for part in asked if all(extra.gone or extra in able for extra in part.rest)]
-        if rights.crowded is not None:
+        if rights.crowded is not None or rights.shunts:
             return here
         masks = [
             self.world.fits.possible(ask, at)

@@ -144,12 +144,14 @@ class Trial:
         self.moved: dict[
             Part, list[Spot]
         ] = {}  # new places of those who go, where the pass wants them at once
+        # Whether whoever moves may take room that others have yet to leave: a gang closes ranks, one takes another's place.
+        self.in_turn = False
 
     def fork(self) -> Trial:
         """A what-if of its own that starts like this one."""
         other = Trial(self.ledger)
         other.gone, other.homeless, other.tally = dict(self.gone), set(self.homeless), self.tally.copy()
-        other.moved = dict(self.moved)
+        other.moved, other.in_turn = dict(self.moved), self.in_turn
         return other
 
     def evict(self, part: Part) -> None:
@@ -166,9 +168,13 @@ class Trial:
         del self.gone[part]
         moved = self.moved.pop(part, None)
         for spot in moved or ():
-            self.ledger.free(spot.held)
+            self.ledger.free(spot.held, waited=bool(spot.after))
         if not moved:
             self.tally.count(part, -1)
+
+    def waits(self) -> bool:
+        """Whether somebody moves to room that others have yet to leave."""
+        return any(spot.after for spots in self.moved.values() for spot in spots)
 
     def become(self, other: Trial) -> None:
         """Go on from where a fork was, which is not used again."""
@@ -182,6 +188,11 @@ class Rules(Protocol):
     @property
     def moves(self) -> bool:
         """Whether whoever goes finds a new place, unless it may stop."""
+        ...
+
+    @property
+    def shunts(self) -> bool:
+        """Whether only those are looked for who move in turn."""
         ...
 
     def may_go(self, tally: Tally, part: Part) -> bool:

@@ -98,13 +98,30 @@ def check_room(facts: Facts) -> Iterator[Violation]:
     }
     for name, newcomers in by_node.items():
         afters = [_names(sets, new.after) for new in newcomers]
-        told: set[str] = set()
-        for gone in _moments(afters, leaving):
-            started = [new for new, after in zip(newcomers, afters, strict=True) if after <= gone]
-            for violation in _fill(facts, name, holders[name], gone, started):
-                if violation.task not in told:
-                    told.add(violation.task)
-                    yield violation
+        too_much = _at(facts, name, holders[name], newcomers, afters, leaving)
+        if too_much and any(new.moved for new in newcomers):
+            # Whoever moves there may have to wait until all who leave it have left.
+            here = leaving & {task.name for task in holders[name]}
+            afters = [here if new.moved else after for new, after in zip(newcomers, afters, strict=True)]
+            too_much = _at(facts, name, holders[name], newcomers, afters, leaving)
+        yield from too_much
+
+
+def _at(
+    facts: Facts,
+    name: str,
+    holders: list[Task],
+    newcomers: list[Newcomer],
+    afters: list[Names],
+    leaving: Names,
+) -> list[Violation]:
+    """What is too much for one node, once a newcomer. afters: for whom each of these waits; leaving: all who leave some node."""
+    found: dict[str, Violation] = {}
+    for gone in _moments(afters, leaving):
+        started = [new for new, after in zip(newcomers, afters, strict=True) if after <= gone]
+        for violation in _fill(facts, name, holders, gone, started):
+            found.setdefault(violation.task, violation)
+    return list(found.values())
 
 
 def _names(sets: dict[int, Names], after: tuple[str, ...]) -> Names:
