@@ -54,6 +54,29 @@ workloads:
     ]
 
 
+def test_a_fault_of_a_workload_hides_no_node_that_is_not_there() -> None:
+    """Both are told at once; where a task holds nothing, its node says nothing."""
+    text = """\
+nodes: [{name: n1}]
+workloads:
+  - name: w
+    queue: q
+    request: {gpu: 1.5}
+    tasks:
+      - {name: s, state: running, node: n1}
+      - {name: t, state: running, node: n9}
+      - {name: u, node: n9}
+      - 7
+  - [w]
+"""
+    assert [line.partition(";")[0] for line in _told(text).splitlines()] == [
+        "line 5: workloads[0].request.gpu: found 1.5",
+        'line 8: workloads[0].tasks[1].node: found "n9"',
+        "line 10: workloads[0].tasks[3]: found 7",
+        "line 11: workloads[1]: found a list of 1",
+    ]
+
+
 def test_a_file_with_a_thousand_faults_names_the_first_and_counts_the_rest() -> None:
     """Nobody reads a thousand lines."""
     faults = faults_of(snapshot, "queues: [" + "{name: 1}, " * 1000 + "]")

@@ -13,7 +13,13 @@ from gpumax.formats.queues import QUEUE, check_tree, dump_queue
 from gpumax.formats.scalars import Choice, Time, write_time
 from gpumax.formats.shape import Bad, Field, Object, Rows, Wrongs, bad_file, show
 from gpumax.formats.snapshot_shapes import CLASSES, PRIORITIES, WORKLOAD, Row
-from gpumax.formats.snapshot_workloads import Context, build_workload, check_devices, dump_workload
+from gpumax.formats.snapshot_workloads import (
+    Context,
+    build_workload,
+    check_devices,
+    check_places,
+    dump_workload,
+)
 from gpumax.formats.text import one_document
 from gpumax.formats.topology import TOPOLOGIES, dump_topology
 from gpumax.model.node import Node
@@ -81,6 +87,10 @@ def _read(document: object, wrongs: Wrongs) -> Snapshot:
         workload = build_workload(row, context, wrongs, index)
         if workload is not None:
             workloads[index] = workload
+    written = parts.get("workloads")
+    for index, row in enumerate(written if isinstance(written, list | tuple) else ()):
+        if index not in rows:
+            check_places(row, context, wrongs, index)
     check_devices(workloads, known, wrongs)
     return Snapshot(
         rest.get("now", 0), _sorted(nodes), _sorted(queues), _sorted(workloads), rest.get("policy", Policy()),

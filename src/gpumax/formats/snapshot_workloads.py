@@ -87,6 +87,22 @@ def _priority(written: int | str, context: Context, wrongs: Wrongs) -> int:
     return known
 
 
+def check_places(written: object, context: Context, wrongs: Wrongs, index: int) -> None:
+    """The nodes of a workload that can't be read for other faults: its tasks as they were written."""
+    tasks = written.get("tasks") if isinstance(written, dict) else None
+    for position, task in enumerate(tasks if isinstance(tasks, list | tuple) else ()):
+        state, node = (task.get("state"), task.get("node")) if isinstance(task, dict) else (None, None)
+        if isinstance(state, str) and state in HOLDING and isinstance(node, str):
+            _check_node(node, context, wrongs, ("workloads", index, "tasks", position, "node"))
+
+
+def _check_node(node: str, context: Context, wrongs: Wrongs, path: tuple[Key, ...]) -> bool:
+    if node in context.nodes:
+        return True
+    wrongs.add(path, show(node), "a node that exists", node, context.nodes)
+    return False
+
+
 def _task(row: Row, request: Request, only: str | None, context: Context, wrongs: Wrongs, index: int) -> Task:
     if "request" not in row:
         row["request"] = request
@@ -102,9 +118,7 @@ def _task(row: Row, request: Request, only: str | None, context: Context, wrongs
     node = row.get("node")
     if node is None:
         wrongs.add(("tasks", index, "node"), "nothing", f"the node of a task that is {row['state']}")
-    elif node not in context.nodes:
-        wrongs.add(("tasks", index, "node"), show(node), "a node that exists", node, context.nodes)
-    elif "devices" in row:
+    elif _check_node(node, context, wrongs, ("tasks", index, "node")) and "devices" in row:
         known = context.devices(node)
         for position, share in enumerate(row["devices"] if known is not None else ()):
             _check_share(share, node, known or {}, wrongs, ("tasks", index, "devices", position))
