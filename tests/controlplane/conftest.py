@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from audit import check
 from controlplane.build import VERSIONS, NoGo
 from controlplane.plane import Cluster, ControlPlane
+from controlplane.processes import eventually
+from controlplane.stage import CRDS, QUEUES, Stage
+from gpumax.apps.scheduler.install import kinds
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,29 @@ def plane(cluster: Cluster) -> ControlPlane:
     if cluster.own is None:
         pytest.skip("needs a control plane of its own, not somebody's cluster")
     return cluster.own
+
+
+@pytest.fixture(scope="module")
+def prepared(cluster: Cluster) -> Iterator[ControlPlane]:
+    """The control plane with our kinds of objects, and kubelets that are played; pods run until they are told to go."""
+    plane = cluster.own
+    if plane is None:
+        pytest.skip("needs a control plane of its own, not somebody's cluster")
+    kwok = plane.start_kwok()
+    for body in kinds():
+        answer = plane.api.post(CRDS, json=body)
+        assert answer.status_code in (201, 409), answer.text
+    eventually(lambda: plane.api.get(QUEUES).status_code == 200, "queues are served")
+    yield plane
+    kwok.stop()
+
+
+@pytest.fixture
+def stage(prepared: ControlPlane) -> Iterator[Stage]:
+    """A namespace of the test's own."""
+    made = Stage(prepared)
+    try:
+        yield made
+    finally:
+        made.close()
+        assert check(prepared.audited(), limits={}) == []

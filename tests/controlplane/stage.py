@@ -1,0 +1,166 @@
+"""A test's own corner of a real cluster: a namespace, nodes that kwok plays, queues, and who steers it."""
+
+from __future__ import annotations
+
+import uuid
+from threading import Thread
+from typing import Any, Final
+
+from controlplane.plane import ControlPlane
+from controlplane.processes import eventually
+from gpumax.engines.kubernetes.client.kubeconfig import access_from
+from gpumax.engines.kubernetes.cluster import KubernetesCluster
+from gpumax.loop.steer import Steering
+from gpumax.ports.clock import SystemClock
+from gpumax.ports.journal import MemoryJournal
+
+GPU: Final = "nvidia.com/gpu"
+QUEUES: Final = "/apis/gpumax.dev/v1alpha1/queues"
+CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+Document = dict[str, Any]
+
+
+class Stage:
+    """A namespace of a test's own in a real cluster, with nodes and queues, and who steers it."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.api = plane.api
+        self.name = f"t{uuid.uuid4().hex[:8]}"
+        self.pods_path = f"/api/v1/namespaces/{self.name}/pods"
+        self._made: list[str] = []
+        self._loops: list[Steering] = []
+        self.post(
+            "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}}
+        )
+        self.cluster = KubernetesCluster(
+            access_from((plane.kubeconfig(),)),
+            lambda: [loop.wake() for loop in self._loops],
+            scheduler=self.name,
+        )
+        self.steering = Steering(self.cluster, MemoryJournal(), SystemClock())
+        self._thread = Thread(target=self.steering.run, daemon=True)
+
+    def steer(self) -> None:
+        """Look at what is there, and steer from then on."""
+        self.cluster.start()
+        self.begin()
+
+    def begin(self) -> None:
+        """Steer from now on."""
+        self._loops.append(self.steering)
+        self._thread.start()
+
+    def now_ms(self) -> int:
+        """The time."""
+        return SystemClock().now_ms()
+
+    def node(self, name: str, gpus: int) -> None:
+        """A node that kwok plays, for this test alone."""
+        room = {"cpu": "64", "memory": "512Gi", "pods": "110", GPU: str(gpus)}
+        full = f"{self.name}-{name}"
+        self.post(
+            "/api/v1/nodes",
+            {
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": full, "labels": {"stage": self.name}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+                "status": {"allocatable": room, "capacity": room},
+            },
+        )  # fmt: skip
+        eventually(lambda: _ready(self.api.get(f"/api/v1/nodes/{full}").json()), f"node {full} is ready")
+
+    def queue(self, name: str, gpus: int, **spec: Any) -> str:
+        """A queue of this test's own."""
+        full = f"{self.name}-{name}"
+        quota = {"gpu": gpus, "cpu": "unlimited", "memory": "unlimited"}
+        self.post(
+            QUEUES,
+            {
+                "apiVersion": "gpumax.dev/v1alpha1",
+                "kind": "Queue",
+                "metadata": {"name": full},
+                "spec": {"quota": quota, **spec},
+            },
+        )
+        return full
+
+    def pod(self, name: str, queue: str, gpus: int = 1, **meta: Any) -> None:
+        """A pod that asks for us."""
+        self.post(
+            self.pods_path,
+            {"apiVersion": "v1", "kind": "Pod", **self.template(queue, gpus, name=name, **meta)},
+        )
+
+    def gang(self, name: str, queue: str, size: int, gpus: int = 1) -> None:
+        """An indexed Job all of whose pods run at once."""
+        self.post(
+            f"/apis/batch/v1/namespaces/{self.name}/jobs",
+            {
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+                "spec": {
+                    "completionMode": "Indexed", "completions": size, "parallelism": size,
+                    "template": self.template(queue, gpus),
+                },
+            },
+        )  # fmt: skip
+
+    def pods(self) -> dict[str, Document]:
+        """All pods, by name."""
+        return {row["metadata"]["name"]: row for row in self.api.get(self.pods_path).json()["items"]}
+
+    def where(self, start: str = "") -> list[str]:
+        """Nodes of the pods whose names start so; an empty text for each that has none."""
+        return [
+            row["spec"].get("nodeName", "").removeprefix(f"{self.name}-")
+            for name, row in sorted(self.pods().items())
+            if name.startswith(start)
+        ]
+
+    def told(self, name: str) -> Document:
+        """What the pod is told of its scheduling; empty where nothing is."""
+        conditions = self.pods()[name]["status"].get("conditions", [])
+        return next((row for row in conditions if row["type"] == "PodScheduled"), {})
+
+    def events(self) -> set[tuple[str, str]]:
+        """Reasons of our events, with the pods that they are of."""
+        rows = self.api.get(f"/apis/events.k8s.io/v1/namespaces/{self.name}/events").json()["items"]
+        return {
+            (row["reason"], row["regarding"]["name"])
+            for row in rows
+            if row.get("reportingController", "").startswith("gpumax.dev/")
+        }
+
+    def close(self) -> None:
+        """Nothing of it stays."""
+        self.steering.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.cluster.close()
+        self.api.delete(
+            f"/apis/batch/v1/namespaces/{self.name}/jobs", params={"propagationPolicy": "Background"}
+        )
+        self.api.delete(self.pods_path)
+        for path in reversed(self._made):
+            self.api.delete(path)
+
+    def template(self, queue: str, gpus: int, **meta: Any) -> Document:
+        """A pod that asks for us, without its kind."""
+        labels = {"gpumax.dev/queue": queue, **meta.pop("labels", {})}
+        return {
+            "metadata": {"labels": labels, **meta},
+            "spec": {
+                "schedulerName": self.name, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+                "nodeSelector": {"stage": self.name},
+                "containers": [{"name": "main", "image": "none", "resources": {"limits": {GPU: str(gpus)}}}],
+            },
+        }  # fmt: skip
+
+    def post(self, path: str, body: Document) -> None:
+        answer = self.api.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        self._made.append(f"{path}/{body['metadata']['name']}")
+
+
+def _ready(node: Document) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(row["type"] == "Ready" and row["status"] == "True" for row in conditions)
