@@ -185,6 +185,16 @@ def test_both_sides_at_once_find_the_same(cli: Cli, scenario: str) -> None:
     assert "--jobs is for comparing" in search.err
 
 
+def test_where_nothing_is_smaller_nothing_is_said_of_it(cli: Cli, scenario: str) -> None:
+    """One node is the smallest cluster there is; a row that was left out is one."""
+    trace = Path(scenario).parent / "trace.csv"
+    trace.write_text(TRACE + "bad,1,-1,1,a\n")
+    result = cli("what-if", "--from", scenario, "--find", "smallest cluster with max completion < 30 d")
+    assert "has 1 node (4 GPUs)" in result.out
+    assert "bisection" not in result.out
+    assert "1 row was left out of the work, because something in it can't be used\n" in result.err
+
+
 def test_it_says_which_time_its_figures_are_of(cli: Cli, scenario: str) -> None:
     """GPU hours and use are measured over a window, waits are not."""
     result = cli("what-if", "--from", scenario, "--set", "queue.b.quota.gpu=6")

@@ -333,6 +333,14 @@ def test_who_names_one_column_need_not_name_all(
     assert next(one.name for one in trace.arrivals) == ("row-0000002" if "name" in columns else "j1")
 
 
+def test_what_work_is_called_is_no_name_of_its_own(tmp_path: Path) -> None:
+    """Jobs of one name come again and again; only what is called an id is taken for one where nobody says it."""
+    text = "job,submitted,duration,gpu\ntrain,0,60,1\ntrain,5,60,1\n"
+    (tmp_path / "jobs.csv").write_text(text)
+    assert len(read_trace(tmp_path / "jobs.csv").arrivals) == 2
+    assert read_trace(tmp_path / "jobs.csv", "", {"name": "job"}).bad_rows == 1
+
+
 def test_what_somebody_has_settled_is_not_guessed_beside_it(tmp_path: Path) -> None:
     """A duration that is named is no end that is guessed; so with GPUs that are said in two ways."""
     text = "submitted,seconds,ended,start,gpu,devices,n\n100,60,7,300,0.5,3,2\n"

@@ -83,5 +83,7 @@ def _inflate() -> Iterator[str]:
 
 def _left_out(scenario: Scenario) -> Iterator[str]:
     if count := scenario.bad_rows:
-        rows = "1 row of the trace was" if count == 1 else f"{count:,} rows of the trace were"
-        yield f"{rows} left out, because something in them can't be used."
+        rows, them = (
+            ("1 row of the trace was", "it") if count == 1 else (f"{count:,} rows of the trace were", "them")
+        )
+        yield f"{rows} left out, because something in {them} can't be used."

@@ -28,7 +28,7 @@ OUTSIDE: Final = "lay outside of the chosen time"
 UNSORTED: Final = "came earlier than the row before (sorted here)"
 STILL_RUNNING: Final = "still ran when the trace ended (counted up to there)"
 AGAIN: Final = "read like another of the same moment in every column (none names the work, so each counts)"
-OTHER_LETTERS: Final = "named their work in other letters than ours (these became numbers, as in a_x20_b)"
+OTHER_LETTERS: Final = "had a name in other letters than ours (these became numbers, as in a_x20_b)"
 NEVER_RAN: Final = "never ran"
 
 

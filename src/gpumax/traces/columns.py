@@ -13,7 +13,7 @@ from gpumax.traces.source import Source
 from gpumax.traces.table import header, picked, unknown
 
 _OFTEN: Final[dict[str, tuple[str, ...]]] = {
-    "name": ("job_id", "jobid", "job"),
+    "name": ("job_id", "jobid"),
     "submitted": ("submit_time", "submitted_time", "submit", "timestamp", "arrival_time"),
     "started": ("start_time", "start"),
     "ended": ("end_time", "end"),

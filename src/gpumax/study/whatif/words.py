@@ -111,7 +111,7 @@ def found_in_words(found: Found, figure: str, *, hopeless: bool) -> Iterator[str
     if worse:
         names = listed([count(row.nodes) for row in worse])
         yield f"Larger is not always better here: {names} nodes don't meet the goal, so smaller clusters that were not tried may."
-    else:
+    elif found.nodes > 1:
         played = sum(row.nodes < found.nodes for row in found.tries)
         yield (
             "Found by bisection, which holds where a larger cluster does no worse; "

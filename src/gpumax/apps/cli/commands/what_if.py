@@ -134,8 +134,8 @@ def what_if(
 
 def _tell_bad(question: Question) -> None:
     if count := question.before.bad_rows:
-        rows = "1 row was" if count == 1 else f"{count:,} rows were"
-        say(f"{rows} left out of the work, because something in them can't be used")
+        rows, them = ("1 row was", "it") if count == 1 else (f"{count:,} rows were", "them")
+        say(f"{rows} left out of the work, because something in {them} can't be used")
 
 
 def _stopped(tries: Sequence[Try], *, searching: bool) -> str:
