@@ -281,6 +281,13 @@ def test_minimum_runtimes_are_inherited_where_unset() -> None:
     assert [queue.preempt_min_runtime_ms for queue in read.queues] == [None, 0]
 
 
+def test_a_duration_may_be_nothing() -> None:
+    """Whatever is a length of time."""
+    assert workload("max_duration: 0s").max_duration_ms == 0
+    policy = snapshot("policy: {reserve_after: 0, stale_grace: 0s}").policy
+    assert (policy.reserve_after_ms, policy.stale_grace_ms) == (0, 0)
+
+
 def test_steps_are_inherited_where_unset() -> None:
     """Unset is not none: a queue may leave its work alone where its parent's is demoted."""
     read = snapshot("queues: [{name: a}, {name: b, demote: []}]")

@@ -62,6 +62,14 @@ def test_who_is_gone_by_then_goes_first() -> None:
     check(sketch.wait("y", "q", max_duration_ms=30 * MINUTE_MS + 1), "n1: bbx.", held="Gy")
 
 
+def test_what_ends_at_once_goes_first_and_what_should_have_ended_is_waited_for_by_nobody() -> None:
+    """A max_duration of 0: of x, which waits, and of b, which started half an hour ago."""
+    check(starving().wait("x", "q", max_duration_ms=0), "n1: bbx.", held="G")
+    check(starving().change("b", max_duration_ms=0).wait("x", "q"), "n1: bbx.", held="G")
+    decision = check(starving().change("b", max_duration_ms=0, started_ms=NOW_MS), "n1: bb..", held="G")
+    assert in_minutes(decision, "G") == 0
+
+
 def test_room_that_it_does_not_need_is_for_everybody() -> None:
     check(starving("n1: bb..\nn2: ..").wait("x", "q", tasks=3, min=1), "n1: bb..\nn2: xx", held="G")
 

@@ -137,7 +137,7 @@ WORKLOAD: Final[Object[Row]] = Object(
             "When it fell below its minimum; unset on a gang that is below it: now.",
             to="stale_since_ms",
         ),
-        "max_duration": Field(Duration(least_ms=1), "After which it ends.", to="max_duration_ms"),
+        "max_duration": Field(Duration(), "After which it ends.", to="max_duration_ms"),
         "pool": Field(NAME, "Only nodes of this pool; unset: any."),
         "labels": Field(LABELS, "What affinity between tasks selects."),
         "groups": Field(Rows(_GROUP, most=MOST_GROUPS), "Roles; unset: one group of all tasks."),
