@@ -36,7 +36,7 @@ STEPS: Final = (10, 100, 1000)
 """GPU hours."""
 RUNS: Final = (
     "static-backfill:2816", "static-backfill:1760", "static-fifo:704", "static-backfill:704", "hard-quota:704",
-    "gpumax:704", "gpumax:626", "gpumax:587", "gpumax:536",
+    "gpumax:704", "gpumax:626", "gpumax:587", "gpumax:536", "gpumax+demote:626", "gpumax+fresh:626", "gpumax+fresh:587",
 )  # fmt: skip
 HEAD: Final = (
     "policy", "GPUs", "use", "wait mean h", "p99", "completion mean h", "p99", "makespan d", "evictions", "moves", "lost",

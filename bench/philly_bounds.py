@@ -3,8 +3,8 @@
 - Jain, all served: the index over served / min(demand, quota) if every workload ran from the moment at which it came. Queues that want
   more than their quota and get it pull it below 1; a schedule that gets more has served less.
 - pool: one pool for all in the order of arrival, whoever has room passing those who have none; nobody is ever stopped.
-- oracle: knows every duration; at each moment those with the least work left run, stopped and started again for nothing, on GPUs
-  anywhere. No scheduler that learns of durations when they have passed can be expected to reach it.
+- oracle: knows every duration; at each moment those with the fewest GPU hours left run, stopped and started again for nothing, on GPUs
+  anywhere. The best to be expected of any scheduler.
 - oracle within shares: the same inside each queue, which holds its share first; so the best that any order inside queues can be expected
   to do while shares are kept.
 - steps: knows no duration and no queues; those who have held the fewest of 10, 100 and 1,000 GPU hours run, then the oldest; stopped and
@@ -50,9 +50,9 @@ Rank = Callable[[int, int, Arrival], int]
 """Who is next, the smallest first, by what is left of it and what it has held, both in milliseconds."""
 
 
-def remaining(left_ms: int, _had_ms: int, _row: Arrival) -> int:
-    """Nobody knows that but an oracle."""
-    return left_ms
+def remaining(left_ms: int, _had_ms: int, row: Arrival) -> int:
+    """The GPU time that is left of it: nobody knows that but an oracle."""
+    return left_ms * row.devices
 
 
 def attained(_left_ms: int, had_ms: int, row: Arrival) -> int:
