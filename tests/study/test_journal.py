@@ -104,6 +104,15 @@ def test_work_of_a_queue_that_is_gone_is_played_without_quota(tmp_path: Path) ->
     assert "no queue a any more" in " ".join(found.assumed)
 
 
+def test_what_a_journal_hides_of_demoted_work_is_told(tmp_path: Path) -> None:
+    """It knows the queue and the priority that work had, not those with which it came."""
+    for steps, told in (("[]", False), ("[1]", True)):
+        queues = f"[{{name: a, demote: {steps}}}]"
+        entries = _entries(tmp_path / steps, _entry(1, "running", queues=queues, more=""))
+        found = " ".join(load_source(entries).assumed)
+        assert ("with which the journal saw it last" in found) is told
+
+
 def test_a_journal_of_no_use_is_refused_in_words(tmp_path: Path) -> None:
     """Nothing ran, and no GPU is there: both are told."""
     entries = _entries(tmp_path / "journal", _entry(1, "pending", nodes="[{name: n1}]"))

@@ -166,6 +166,22 @@ def test_gpumax_gives_back_what_it_lent_and_loses_what_was_not_saved() -> None:
     assert run.violations == 0
 
 
+def test_short_work_waits_for_less_where_much_held_work_makes_way() -> None:
+    """Two long ones hold all; short ones come every ten minutes. No rule is broken, and all of it ends."""
+    saving = Saving(10 * MINUTE_MS, MINUTE_MS)
+    long = [work(f"long-{name}", 0, 600, 8, name) for name in "ab"]
+    short = [work(f"short-{number:02}", 10 * number + 5, 5, 2, "ab"[number % 2]) for number in range(40)]
+    plain = play("gpumax", *long, *short, checkpoint=saving)
+    steps = {"demote": (1_000, 20_000), "fresh": "f"}
+    queues = (queue("a", 8, **steps), queue("b", 8, **steps), queue("f", 8, priority=200))
+    found = play("gpumax", *long, *short, queues=queues, checkpoint=saving)
+    assert plain.evictions.reclaim + plain.evictions.preempt == 0
+    assert found.evictions.reclaim + found.evictions.preempt > 0
+    assert found.wait_s.p50 < plain.wait_s.p50 / 10
+    assert found.completion_s.mean < plain.completion_s.mean
+    assert (found.rule_breaks, found.stuck) == (0, 0)
+
+
 def test_grace_keeps_the_owner_waiting_and_no_longer() -> None:
     """Room is free when the grace of an eviction is over; that is no breach of the guarantee."""
     run = play("gpumax", work("lent", 0, 100, 16, "b"), work("owner", 40, 20, 8, "a"), grace_ms=90_000)

@@ -93,6 +93,11 @@ def _assumed(trace: Trace, last: Snapshot, closed: int, gone: list[str]) -> Iter
         yield f"{closed} of {plural(len(last.nodes), 'node')} took no new work in the last entry, and are left out."
     if gone:
         yield f"The last entry has no queue {', '.join(gone)} any more: its work is played in one without quota."
+    if any(queue.demote for queue in last.queues):
+        yield (
+            "Queues demote work that has held much: each workload is played from its beginning in the queue and with the priority with "
+            "which the journal saw it last."
+        )
     yield (
         "The journal doesn't say who saves how often, nor how long tasks take to leave. Pools, selectors, affinity and topology of workloads are "
         "not played, and priority alone says what may be evicted."
