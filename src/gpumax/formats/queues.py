@@ -131,7 +131,7 @@ QUEUE_FIELDS: Final[dict[str, Field]] = {
     "priority": Field(PRIORITY, "Higher is served first; unset: 100."),
     "quota": Field(_QUOTA, "What it is guaranteed."),
     "limit": Field(_LIMIT, "What it never exceeds."),
-    "weight": Field(_WEIGHT, "Its part of what is left when every quota is served; 0 forbids over-quota use."),
+    "weight": Field(_WEIGHT, "Its part of what is left when every quota is served; 0: no share beyond the quota, only what others leave."),
     "created": Field(Time(), "The older queue comes first where all else is equal.", to="created_ms"),
     "preempt_min_runtime": Field(
         Duration(), "Work younger than this is not preempted; unset: the parent's, or 0s.", to="preempt_min_runtime_ms"
