@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from gpumax.formats.snapshot import dump_snapshot, load_snapshot
 from gpumax.loop.assemble import assemble
-from gpumax.loop.bind import Binding, bind, merge, unbind
+from gpumax.loop.bind import Binding, bind, unbind
 from gpumax.loop.launch import Master
+from gpumax.loop.roster import Roster
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.records import Live, TaskRecord, WorkloadRecord
@@ -35,10 +36,10 @@ def do(state: Live, decision: Decision) -> tuple[Live, Binding]:
     """Bind a decision; the attempts are a1, a2, ..."""
     ids = count(1)
     binding = bind(
-        state, decision, NOW_MS,
+        Roster(state), decision, NOW_MS,
         data=Path("/data"), new_id=lambda: f"a{next(ids)}", meet=lambda *_: Master("127.0.0.1", 4000),
     )  # fmt: skip
-    return merge(state, binding.changes), binding
+    return Roster(state).merge(binding.changes), binding
 
 
 def at(task: str, index: int, after: tuple[str, ...] = ()) -> Place:
@@ -113,8 +114,8 @@ def test_equal_decisions_bind_equally() -> None:
 def test_a_refused_start_is_given_back() -> None:
     """As if it had never been tried, but for the reason."""
     state, _ = do(live(spec("w", "q")), Decision((at("w-0", 0),)))
-    binding = unbind(state, (Refusal("a1", "no such directory"),), NOW_MS)
-    record, tasks = rows(merge(state, binding.changes), "w")
+    binding = unbind(Roster(state), (Refusal("a1", "no such directory"),), NOW_MS)
+    record, tasks = rows(Roster(state).merge(binding.changes), "w")
     assert (record.state, record.runs, record.started_ms) == ("pending", 0, None)
     assert "no such directory" in record.reason
     assert (tasks[0].state, tasks[0].attempt, tasks[0].devices) == ("pending", None, ())
@@ -124,8 +125,8 @@ def test_a_gang_with_a_refused_task_is_stopped_and_an_elastic_one_runs_on() -> N
     """Below its minimum it can't go on; above it, it can."""
     for least, others in ((2, "releasing"), (1, "bound")):
         state, _ = do(live(spec("w", "q", 1, 2, least=least)), Decision((at("w-0", 0), at("w-1", 1))))
-        binding = unbind(state, (Refusal("a2", "no"),), NOW_MS)
-        _, tasks = rows(merge(state, binding.changes), "w")
+        binding = unbind(Roster(state), (Refusal("a2", "no"),), NOW_MS)
+        _, tasks = rows(Roster(state).merge(binding.changes), "w")
         assert [task.state for task in tasks] == [others, "pending"]
         assert bool(binding.orders) is (others == "releasing")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gpumax.loop.bind import merge
 from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.roster import Roster
 from gpumax.model.records import Live, TaskRecord, Wish, WorkloadRecord
 from gpumax.model.workload import DeviceShare, TaskState
 from gpumax.ports.engine import AttemptSeen, Forget, Observation, Stop
@@ -42,7 +42,7 @@ def evicted(live: Live) -> Live:
 def see(live: Live, *attempts: AttemptSeen, now_ms: int = NOW_MS) -> tuple[Step, WorkloadRecord, list[str]]:
     """One step: what came of it, the record and the states afterwards."""
     step = advance(live, Observation((), attempts), now_ms)
-    after = merge(live, step.changes)
+    after = Roster(live).merge(step.changes)
     assert after.workloads or step.changes.deleted
     if not after.workloads:
         return step, live.workloads[0][0], []
@@ -247,7 +247,7 @@ def test_suspended_work_keeps_its_place_in_line_and_nothing_else() -> None:
     step, record, states = see(workload("running", wish="suspend"), running(0))
     assert (states, record.reason) == (["releasing"], "suspending")
     assert [event.kind for event in step.changes.events] == ["Suspending"]
-    assert see(merge(workload("running", wish="suspend"), step.changes), stopping(0))[0] == Step()
+    assert see(Roster(workload("running", wish="suspend")).merge(step.changes), stopping(0))[0] == Step()
     _, record, states = see(workload("releasing", wish="suspend"), exited(0, 143))
     assert (states, record.state, record.failures) == (["gated"], "suspended", 0)
     ((record, tasks),) = workload("gated").workloads
@@ -263,7 +263,7 @@ def test_a_suspend_may_be_taken_back_while_tasks_are_leaving() -> None:
     step, record, states = see(live, stopping(0))
     assert [event.kind for event in step.changes.events] == ["Resumed"]
     assert record.reason.startswith("resumed")
-    _, record, states = see(merge(live, step.changes), exited(0, 143, told=True))
+    _, record, states = see(Roster(live).merge(step.changes), exited(0, 143, told=True))
     assert (states, record.state, record.reason) == (["pending"], "pending", "")
 
 
@@ -297,7 +297,7 @@ def test_a_run_ends_at_its_max_duration_and_is_not_retried() -> None:
     assert step.next_ms == NOW_MS
     step, record, states = see(workload("running", **limit), running(0))
     assert states == ["releasing"]
-    live = merge(workload("running", **limit), step.changes)
+    live = Roster(workload("running", **limit)).merge(step.changes)
     _, record, _ = see(live, exited(0, 143))
     assert (record.state, record.failures) == ("failed", 0)
     assert record.reason == "max_duration of 10m reached"

@@ -10,11 +10,13 @@ import pytest
 from gpumax.loop import cycle
 from gpumax.loop.assemble import assemble
 from gpumax.loop.assembler import Assembler
-from gpumax.loop.lifecycle import Memory, Step, advance
+from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.memory import Memory
+from gpumax.loop.roster import Roster
 from gpumax.model.node import Node
-from gpumax.model.records import Live
+from gpumax.model.records import Changes, Live
 from gpumax.model.snapshot import Policy, Snapshot
-from gpumax.ports.engine import Observation
+from gpumax.ports.engine import AttemptSeen, Observation
 from loop.kit import MINUTE_MS, Rig, machine, queue, spec
 
 
@@ -29,17 +31,43 @@ class Compared(Assembler):
         self,
         live: Live,
         nodes: tuple[Node, ...],
+        attempts: tuple[AttemptSeen, ...],
         now_ms: int,
         policy: Policy,
-        checkpointed: dict[str, int],  # type: ignore[override]
         barred: frozenset[str],
         promised: frozenset[str],
     ) -> Snapshot:
         """As the real one."""
-        made = super().assemble(live, nodes, now_ms, policy, checkpointed, barred, promised)
+        made = super().assemble(live, nodes, attempts, now_ms, policy, barred, promised)
+        checkpointed = {
+            seen.attempt: seen.checkpointed_ms for seen in attempts if seen.checkpointed_ms is not None
+        }
+        assert self.checkpointed == checkpointed
         assert made == assemble(live, nodes, now_ms, policy, checkpointed, barred, promised)
         self.compared += 1
         return made
+
+
+class Listed(Roster):
+    """A roster that is compared with one made from nothing, whatever it followed."""
+
+    def follow(self, live: Live) -> Live:
+        """As the real one."""
+        assert super().follow(live) == live
+        self._compare()
+        return self.live
+
+    def merge(self, changes: Changes) -> Live:
+        """As the real one."""
+        super().merge(changes)
+        self._compare()
+        return self.live
+
+    def _compare(self) -> None:
+        again = Roster()
+        again.follow(self.live)
+        assert [*self.pairs.items()] == [*again.pairs.items()]
+        assert (self.ids, self.owners, self.put_off) == (again.ids, again.owners, again.put_off)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -58,6 +86,7 @@ def test_every_step_is_as_if_made_from_nothing(
 
     monkeypatch.setattr(cycle, "advance", compared)
     monkeypatch.setattr(cycle, "Assembler", Compared)
+    monkeypatch.setattr(cycle, "Roster", Listed)
     chance = Random(seed)
     demote, fresh = chance.choice(((None, None), ((20, 100), None), ((20, 100), "b")))
     queues = (

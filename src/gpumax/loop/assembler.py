@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -10,96 +11,184 @@ from gpumax.loop.assemble import whole, workload_of
 from gpumax.loop.attained import Ladder, ladders, stands
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
-from gpumax.model.records import FINISHED, Live, TaskRecord, WorkloadRecord
+from gpumax.model.records import FINISHED, Live, Pair
+from gpumax.model.rows import difference
 from gpumax.model.snapshot import Policy, Snapshot
-from gpumax.model.workload import Workload
+from gpumax.model.workload import HOLDING, Workload
+from gpumax.ports.engine import AttemptSeen
 
 _NAME: Final = attrgetter("name")
 
 
-class _Row(NamedTuple):
-    """A workload as it was made last, and of what. until_ms: when time alone makes it another; None for never."""
-
-    record: WorkloadRecord
-    tasks: tuple[TaskRecord, ...]
-    barred: bool
-    workload: Workload
-    until_ms: int | None
-
-
 class Assembler:
-    """Gives what `assemble` gives; only rows that have changed are made anew."""
+    """Gives what `assemble` gives; only rows that have changed are made anew.
+
+    checkpointed: by attempt, when its checkpoint last changed; another object whenever one has.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}
-        self._checkpointed: Mapping[str, int] = {}
+        self.checkpointed: Mapping[str, int] = {}
+        self._pairs: tuple[Pair, ...] = ()
+        self._by_id: dict[str, Pair] = {}  # that are not finished
+        self._owners: dict[str, str] = {}  # ids by task and by attempt
+        self._attempts: tuple[AttemptSeen, ...] = ()
+        self._barred: frozenset[str] = frozenset()
         self._promised: frozenset[str] = frozenset()
-        self._nodes: tuple[Node, ...] | None = None  # that had all that the last rows hold
+        self._ground = _Ground((), {})
         self._queues: tuple[Queue, ...] = ()
         self._sorted: tuple[Queue, ...] = ()
         self._ladders: dict[str, Ladder] = {}
+        self._until: dict[str, int] = {}  # by id: when time alone makes a row another
+        self._rows = _Rows()
 
     def assemble(
         self,
         live: Live,
         nodes: tuple[Node, ...],
+        attempts: tuple[AttemptSeen, ...],
         now_ms: int,
         policy: Policy,
-        checkpointed: Mapping[str, int],
         barred: frozenset[str],
         promised: frozenset[str],
     ) -> Snapshot:
-        """The snapshot of a moment; see `assemble`."""
-        # Attempts that saved their work since, tasks that were promised something or aren't any more.
-        stirred = {attempt for attempt, _ in checkpointed.items() ^ self._checkpointed.items()}
-        stirred |= promised ^ self._promised
-        self._look_at(live.queues)
-        rows: dict[str, _Row] = {}
-        made = []
-        for record, tasks in live.workloads:
-            if record.state in FINISHED:
-                continue
-            row = self._rows.get(record.id)
-            if (
-                row is None
-                or (row.until_ms is not None and row.until_ms <= now_ms)
-                or row.record is not record
-                or row.tasks is not tasks
-                or row.barred is not (record.id in barred)
-                or (stirred and any(task.attempt in stirred or task.name in stirred for task in tasks))
-            ):
-                workload = workload_of(record, tasks, checkpointed, promised, record.id in barred)
-                ladder = self._ladders.get(record.spec.project)
-                workload, until_ms = stands(workload, ladder, record, tasks, now_ms)
-                row = _Row(record, tasks, record.id in barred, workload, until_ms)
-                made.append((record, tasks))
-            rows[record.id] = row
-        # Rows that were taken over hold nothing that these nodes lack.
-        held = live if nodes is not self._nodes else Live(live.queues, tuple(made))
-        there = whole(nodes, held)
-        self._nodes = nodes if there == nodes else None
-        self._rows, self._checkpointed, self._promised = rows, checkpointed, promised
+        """The snapshot of a moment; see `assemble`. attempts: as the engine sees them."""
+        changed = self._read(live.workloads)
+        if self._look_at(live.queues):
+            changed = set(self._by_id)
+        stirred = self._see(attempts) | (promised ^ self._promised)
+        changed |= {self._owners[name] for name in stirred if name in self._owners}
+        changed |= {id_ for id_ in barred ^ self._barred if id_ in self._by_id}
+        changed |= {id_ for id_, until_ms in self._until.items() if until_ms <= now_ms}
+        self._barred, self._promised = barred, promised
+        made = [self._by_id[id_] for id_ in changed]
+        for record, tasks in made:
+            row = workload_of(record, tasks, self.checkpointed, promised, record.id in barred)
+            row, until_ms = stands(row, self._ladders.get(record.spec.project), record, tasks, now_ms)
+            self._rows.put(row)
+            self._until.pop(record.id, None)
+            if until_ms is not None:
+                self._until[record.id] = until_ms
         return Snapshot(
             now_ms=now_ms,
-            nodes=nodes if self._nodes is nodes else there,
+            nodes=self._there(nodes, live, made),
             queues=self._sorted,
-            workloads=tuple(sorted([row.workload for row in rows.values()], key=_NAME)),
+            workloads=self._rows.all(),
             policy=policy,
         )
 
     @property
     def next_ms(self) -> int | None:
         """When time alone makes a row another, as the last snapshot has them; None for never."""
-        if not self._ladders:
-            return None
-        moments = (row.until_ms for row in self._rows.values() if row.until_ms is not None)
-        return min(moments, default=None)
+        return min(self._until.values(), default=None)
 
-    def _look_at(self, queues: tuple[Queue, ...]) -> None:
-        """Whatever was made of other queues may stand otherwise with these."""
-        if queues is self._queues:
-            return
+    def _look_at(self, queues: tuple[Queue, ...]) -> bool:
+        """Whether whatever was made of other queues may stand otherwise with these."""
+        if queues == self._queues:
+            return False
         self._queues, self._sorted = queues, tuple(sorted(queues, key=_NAME))
-        steps = ladders(queues)
-        if steps != self._ladders:
-            self._ladders, self._rows = steps, {}
+        before, self._ladders = self._ladders, ladders(queues)
+        return self._ladders != before
+
+    def _read(self, pairs: tuple[Pair, ...]) -> set[str]:
+        """Ids of the workloads that are others than they were. Those that have gone go."""
+        gone, come = difference(self._pairs, pairs)
+        self._pairs = pairs
+        for record, tasks in gone:
+            for task in tasks:
+                self._owners.pop(task.name, None)
+                self._owners.pop(task.attempt or "", None)
+            self._by_id.pop(record.id, None)
+        changed = set()
+        for record, tasks in come:
+            if record.state in FINISHED:
+                continue
+            changed.add(record.id)
+            self._by_id[record.id] = (record, tasks)
+            for task in tasks:
+                self._owners[task.name] = record.id
+                if task.attempt is not None:
+                    self._owners[task.attempt] = record.id
+        for record, _ in gone:
+            if record.id not in self._by_id:
+                self._rows.drop(record.name)
+                self._until.pop(record.id, None)
+        return changed
+
+    def _see(self, attempts: tuple[AttemptSeen, ...]) -> set[str]:
+        """Attempts that have saved their work since."""
+        gone, come = difference(self._attempts, attempts)
+        self._attempts = attempts
+        before = {attempt.attempt: attempt.checkpointed_ms for attempt in gone}
+        now = {attempt.attempt: attempt.checkpointed_ms for attempt in come}
+        saved = {id_ for id_ in before.keys() | now.keys() if before.get(id_) != now.get(id_)}
+        if saved:
+            # What others were given stays as it was.
+            table = dict(self.checkpointed)
+            for id_ in saved:
+                table.pop(id_, None)
+                saved_ms = now.get(id_)
+                if saved_ms is not None:
+                    table[id_] = saved_ms
+            self.checkpointed = table
+        return saved
+
+    def _there(self, nodes: tuple[Node, ...], live: Live, made: Collection[Pair]) -> tuple[Node, ...]:
+        """The nodes with all that tasks hold, as `whole` has them; rows that were taken over hold nothing that these nodes lack."""
+        if nodes is not self._ground.nodes:
+            found = whole(nodes, live)
+            if found != nodes:
+                return found
+            devices = {node.name: frozenset(device.index for device in node.devices) for node in nodes}
+            self._ground = _Ground(nodes, devices)
+        elif not all(map(self._ground.holds, made)):
+            self._ground = _Ground((), {})
+            return whole(nodes, live)
+        return nodes
+
+
+class _Ground(NamedTuple):
+    """Nodes that have all that the last rows hold, and the indexes of their devices."""
+
+    nodes: tuple[Node, ...]
+    devices: Mapping[str, frozenset[int]]
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether all is there that the tasks of a workload hold."""
+        for task in pair[1]:
+            if task.state in HOLDING and task.node is not None:
+                there = self.devices.get(task.node)
+                if there is None or not there.issuperset([share.index for share in task.devices]):
+                    return False
+        return True
+
+
+class _Rows:
+    """Workloads by name, in its order."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._rows: list[Workload] = []
+        self._all: tuple[Workload, ...] | None = ()
+
+    def put(self, row: Workload) -> None:
+        """Take one in, in the place of the one of its name."""
+        at = bisect_left(self._names, row.name)
+        if at < len(self._names) and self._names[at] == row.name:
+            self._rows[at] = row
+        else:
+            self._names.insert(at, row.name)
+            self._rows.insert(at, row)
+        self._all = None
+
+    def drop(self, name: str) -> None:
+        """Let one go, if it is there."""
+        at = bisect_left(self._names, name)
+        if at < len(self._names) and self._names[at] == name:
+            del self._names[at], self._rows[at]
+            self._all = None
+
+    def all(self) -> tuple[Workload, ...]:
+        """All of them; the same object until something changes."""
+        if self._all is None:
+            self._all = tuple(self._rows)
+        return self._all

@@ -45,7 +45,7 @@ class Backoff:
 
     def keep_only(self, workload_ids: Collection[str]) -> None:
         """Forget all others."""
-        for workload_id in self._refused.keys() - workload_ids:
+        for workload_id in [known for known in self._refused if known not in workload_ids]:
             del self._refused[workload_id]
 
     def barred(self, now_ms: int) -> frozenset[str]:

@@ -15,12 +15,14 @@ from gpumax.errors import Stale
 from gpumax.loop.assemble import gate
 from gpumax.loop.assembler import Assembler
 from gpumax.loop.backoff import Backoff
-from gpumax.loop.bind import bind, merge, unbind
+from gpumax.loop.bind import bind, unbind
 from gpumax.loop.gangs import Gangs, Meetings
-from gpumax.loop.lifecycle import Memory, Step, advance
+from gpumax.loop.lifecycle import Step, advance
+from gpumax.loop.memory import Memory
 from gpumax.loop.objections import Objections, objection
 from gpumax.loop.promised import promised
 from gpumax.loop.pulse import Pulse
+from gpumax.loop.roster import Roster
 from gpumax.loop.sweep import Sweep
 from gpumax.loop.troubles import Troubles
 from gpumax.loop.upcoming import next_decision_ms
@@ -85,10 +87,7 @@ class Loop:
         self._gangs = Gangs(self._data) if meetings is None else meetings
         self._think = think
         self._backoff = Backoff()
-        self._assembler = Assembler()
-        self._memory = Memory()
-        self._known = Known()
-        self._objections = Objections(engine, self._data)
+        self._begin_anew()
         self._sweep = Sweep(self._data)
         self._swept = False
         self._seen: Seen | None = None
@@ -101,6 +100,14 @@ class Loop:
             ("cycles", "decisions", "failures", "rule_breaks", "last_cycle_ms", "decide_ms", "verify_ms"), 0
         )
         self._troubles = Troubles(store, clock)
+
+    def _begin_anew(self) -> None:
+        """Forget what earlier cycles found out: each follows what has changed since the one before."""
+        self._roster = Roster()
+        self._memory = Memory()
+        self._objections = Objections(self._engine, self._data)
+        self._assembler = Assembler()
+        self._known = Known()
 
     # What others ask of it
 
@@ -159,6 +166,7 @@ class Loop:
                 self.cycle()
             except Exception as error:
                 self._numbers["failures"] += 1
+                self._begin_anew()  # it may have ended half way
                 self._troubles.tell("CycleFailed", error)
                 # Not ended by a wake: a busy engine must not make a broken loop spin.
                 self._pulse.pause(pause_s)
@@ -172,24 +180,22 @@ class Loop:
         stamp, began = self._pulse.begin(), perf_counter()
         now_ms = self._clock.now_ms()
         observation = self._engine.observe()
-        live, due_ms = self._fold(observation, now_ms)
-        saved = {
-            attempt.attempt: attempt.checkpointed_ms
-            for attempt in observation.attempts
-            if attempt.checkpointed_ms is not None
-        }
+        due_ms = self._fold(observation, now_ms)
+        live = self._roster.live
         decided = None if self._seen is None else self._seen.decision
-        barred = self._backoff.barred(now_ms) | _put_off(live)
-        timid = _names(live, self._backoff.timid(now_ms))
+        barred = self._backoff.barred(now_ms) | self._roster.put_off
+        timid = self._names(self._backoff.timid(now_ms))
         owed = promised(live, decided)
         snapshot = self._assembler.assemble(
-            live, observation.nodes, now_ms, self._policy, saved, barred, owed
+            live, observation.nodes, observation.attempts, now_ms, self._policy, barred, owed
         )
         if self._says_something_new(snapshot, timid):
-            live = self._answer(snapshot, live, timid)
+            self._answer(snapshot, timid)
         elif self._seen is not None:
             self._seen = Seen(replace(self._seen.snapshot, now_ms=now_ms), self._seen.decision, live)
-        self._ground = Ground(live, observation.nodes, self._policy, saved, barred, owed)
+        self._ground = Ground(
+            self._roster.live, observation.nodes, self._policy, self._assembler.checkpointed, barred, owed
+        )
         moments = (
             due_ms, self._again_ms, self._backoff.next_ms(now_ms), self._objections.next_ms(), self._assembler.next_ms
         )  # fmt: skip
@@ -199,24 +205,25 @@ class Loop:
         self._numbers["last_cycle_ms"] = _ms_since(began)
         self._pulse.finish(stamp)
 
-    def _fold(self, observation: Observation, now_ms: int) -> tuple[Live, int | None]:
-        """The records with what the engine saw, and when a run's max_duration ends it."""
-        live = self._store.live()
+    def _fold(self, observation: Observation, now_ms: int) -> int | None:
+        """Fold what the engine saw into the records; when a run's max_duration ends it."""
+        live = self._roster.follow(self._store.live())
         step: Step = advance(live, observation, now_ms, self._memory)
         self._commit(step.changes)
         if step.orders:
             self._engine.apply(step.orders)
         self._backoff.forgive({task.workload_id for task in step.changes.tasks if task.state == "running"})
-        self._backoff.keep_only({record.id for record, _ in live.workloads})
+        self._backoff.keep_only(self._roster.pairs)
         if step.changes.deleted:
             self._sweep.forget(step.changes.deleted)
         if not self._swept:
             self._sweep.strays(self._store)
             self._swept = True
-        live = merge(live, step.changes)
-        objected = self._objections.ask(live, now_ms)
+        self._roster.merge(step.changes)
+        objected = self._objections.ask(self._roster.live, now_ms)
         self._commit(objected)
-        return merge(live, objected), step.next_ms
+        self._roster.merge(objected)
+        return step.next_ms
 
     def _says_something_new(self, snapshot: Snapshot, timid: frozenset[str]) -> bool:
         """Whether the decision could differ from the last one, or that one has not been carried out."""
@@ -227,9 +234,9 @@ class Loop:
         asked, were_timid = self._asked
         return timid != were_timid or replace(snapshot, now_ms=asked.now_ms) != asked
 
-    def _answer(self, snapshot: Snapshot, live: Live, timid: frozenset[str]) -> Live:
-        """Decide, check, record, carry out and write down. Returns the records as they are then."""
-        began = perf_counter()
+    def _answer(self, snapshot: Snapshot, timid: frozenset[str]) -> None:
+        """Decide, check, record, carry out and write down."""
+        live, began = self._roster.live, perf_counter()
         asked = (snapshot, timid)
         snapshot, decision = _decide(snapshot, timid, self._think or decide)
         self._numbers["decide_ms"] = _ms_since(began)
@@ -242,38 +249,42 @@ class Loop:
         told = self._troubles.broken(violations, snapshot.now_ms)
         told += self._troubles.warned(decision.warnings, snapshot.now_ms)
         try:
-            after = self._bind(live, kept, told, snapshot.now_ms)
+            self._bind(kept, told, snapshot.now_ms)
         finally:
             self._write_down(snapshot, decision)
         self._again_ms = next_decision_ms(snapshot)
         self._quiet = not kept.evictions and all(place.after for place in kept.places)
         self._seen, self._asked = Seen(snapshot, kept, live), asked
-        return after
 
-    def _bind(self, live: Live, decision: Decision, events: tuple[Event, ...], now_ms: int) -> Live:
+    def _bind(self, decision: Decision, events: tuple[Event, ...], now_ms: int) -> None:
         """Record first, then carry out, then take back what the engine refused."""
-        binding = bind(live, decision, now_ms, data=self._data, new_id=self._new_id, meet=self._gangs.meet)
+        binding = bind(
+            self._roster, decision, now_ms, data=self._data, new_id=self._new_id, meet=self._gangs.meet
+        )
         changes = binding.changes
         self._commit(replace(changes, events=(*events, *changes.events)))
-        live = merge(live, changes)
         # Before the starts: an elastic program reads its gang's file first of all.
-        self._gangs.sync(live)
+        self._gangs.sync(self._roster.merge(changes))
         refusals = self._engine.apply(binding.orders) if binding.orders else ()
-        return self._take_back(live, refusals, now_ms) if refusals else live
+        if refusals:
+            self._take_back(refusals, now_ms)
 
-    def _take_back(self, live: Live, refusals: tuple[Refusal, ...], now_ms: int) -> Live:
+    def _take_back(self, refusals: tuple[Refusal, ...], now_ms: int) -> None:
         """Give refused starts back, and have their workloads wait before they are tried again."""
         refused = {refusal.attempt for refusal in refusals}
-        for record, tasks in live.workloads:
+        for record, tasks in self._roster.live.workloads:
             if any(task.state == "bound" and task.attempt in refused for task in tasks):
                 self._backoff.refuse(record.id, now_ms)
-        binding = unbind(live, refusals, now_ms)
+        binding = unbind(self._roster, refusals, now_ms)
         self._commit(binding.changes)
         if binding.orders:
             self._engine.apply(binding.orders)
+        self._roster.merge(binding.changes)
         # Others may have the room that was given back.
         self._pulse.wake()
-        return merge(live, binding.changes)
+
+    def _names(self, ids: Collection[str]) -> frozenset[str]:
+        return frozenset(self._roster.pairs[id_][0].name for id_ in ids if id_ in self._roster.pairs)
 
     def _commit(self, changes: Changes) -> None:
         if changes != NOTHING:
@@ -305,17 +316,6 @@ def _decide(snapshot: Snapshot, timid: Collection[str], think: Think) -> tuple[S
         if not in_vain:
             return snapshot, decision
         snapshot = gate(snapshot, in_vain)
-
-
-def _put_off(live: Live) -> frozenset[str]:
-    """Those who wait for something else than room: a pause after a failure, or what the engine objects to."""
-    return frozenset(
-        record.id for record, _ in live.workloads if record.objection or record.retry_ms is not None
-    )
-
-
-def _names(live: Live, ids: Collection[str]) -> frozenset[str]:
-    return frozenset(record.name for record, _ in live.workloads if record.id in ids)
 
 
 def _ms_since(began: float) -> float:

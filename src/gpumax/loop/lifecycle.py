@@ -12,13 +12,14 @@ never forgets an end that isn't on record.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from gpumax.loop.ends import how, outcome, pause_ms, quick_failures
+from gpumax.loop.memory import Memory
 from gpumax.model.records import (
     FINISHED,
     Changes,
@@ -53,31 +54,6 @@ class Step(msgspec.Struct, frozen=True):
     next_ms: int | None = None
 
 
-class Still(NamedTuple):
-    """A life in which there was nothing to do, and what that was found of. due_ms: as _Run's."""
-
-    record: WorkloadRecord
-    tasks: tuple[TaskRecord, ...]
-    due_ms: int
-
-
-class Memory:
-    """What the last step found, for the next one."""
-
-    def __init__(self) -> None:
-        self.still: dict[str, Still] = {}  # by id
-        self._attempts: tuple[AttemptSeen, ...] = ()
-
-    def stirred(self, attempts: tuple[AttemptSeen, ...], seen: dict[str, AttemptSeen]) -> set[str]:
-        """Attempts of which the engine says something else than last time, or nothing any more."""
-        before = {id(attempt) for attempt in self._attempts}
-        # The old ones are held until here, so that no new one has the place of an old one.
-        found = {attempt.attempt for attempt in attempts if id(attempt) not in before}
-        found.update(attempt.attempt for attempt in self._attempts if attempt.attempt not in seen)
-        self._attempts = attempts
-        return found
-
-
 def advance(live: Live, observation: Observation, now_ms: int, memory: Memory | None = None) -> Step:
     """Fold what the engine saw into the records.
 
@@ -85,25 +61,12 @@ def advance(live: Live, observation: Observation, now_ms: int, memory: Memory | 
     brought up to date.
     """
     memory = Memory() if memory is None else memory
-    seen = {attempt.attempt: attempt for attempt in observation.attempts}
-    stirred = memory.stirred(observation.attempts, seen)
-    runs = [
-        _Run(record, tasks, seen, now_ms) for record, tasks in _moving(live, memory.still, stirred, now_ms)
-    ]
+    moving = memory.moving(live, observation.attempts, now_ms)
+    runs = [_Run(record, tasks, memory.seen, now_ms) for record, tasks in moving]
     for run in runs:
         run.fold()
-        if run.still:
-            memory.still[run.record.id] = Still(run.was, run.were, run.due_ms)
-        else:
-            memory.still.pop(run.record.id, None)
-    if len(memory.still) > len(live.workloads):
-        here = {record.id for record, _ in live.workloads}
-        memory.still = {id_: row for id_, row in memory.still.items() if id_ in here}
-    due = [run.due_ms for run in runs if run.due_ms] + [
-        row.due_ms for row in memory.still.values() if row.due_ms
-    ]
-    claimed = {task.attempt for _, tasks in live.workloads for task in tasks if task.state in HOLDING}
-    strays = [attempt for attempt in observation.attempts if attempt.attempt not in claimed]
+        memory.note(run.was.id, run.due_ms, still=run.still)
+    due = [run.due_ms for run in runs if run.due_ms and not run.still]
     gone = {run.record.id for run in runs if run.deleted}
     changes = Changes(
         workloads=tuple(r.record for r in runs if r.record != r.was and r.record.id not in gone),
@@ -118,25 +81,9 @@ def advance(live: Live, observation: Observation, now_ms: int, memory: Memory | 
         deleted=tuple(run.record.id for run in runs if run.deleted),
     )
     orders = [order for run in runs for order in run.orders]
+    strays = [memory.seen[id_] for id_ in sorted(memory.strays)]
     orders += [_leave(attempt) for attempt in strays if attempt.state != "stopping"]
-    return Step(changes, tuple(orders), min(due, default=None))
-
-
-def _moving(
-    live: Live, still: dict[str, Still], stirred: set[str], now_ms: int
-) -> Iterator[tuple[WorkloadRecord, tuple[TaskRecord, ...]]]:
-    """The lives in which there may be something to do."""
-    for pair in live.workloads:
-        record, tasks = pair
-        known = still.get(record.id)
-        if (
-            known is None
-            or known.record is not record
-            or known.tasks is not tasks
-            or 0 < known.due_ms <= now_ms
-            or (stirred and any(task.attempt in stirred for task in tasks))
-        ):
-            yield pair
+    return Step(changes, tuple(orders), min((*due, *memory.due.values()), default=None))
 
 
 def overdue_reason(record: WorkloadRecord) -> str:

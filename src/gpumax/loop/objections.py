@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from gpumax.loop.launch import NOWHERE, launch
 from gpumax.loop.lifecycle import may_start
-from gpumax.model.records import Changes, Event, Live, TaskRecord, WorkloadRecord
+from gpumax.model.records import Changes, Event, Live, Pair, TaskRecord, WorkloadRecord
+from gpumax.model.rows import difference
 from gpumax.ports.engine import Engine
 
 AGAIN_MS: Final = 10_000
@@ -45,17 +46,13 @@ class Objections:
         self._engine = engine
         self._data = data
         self._answers: dict[str, _Answer] = {}
-        self._settled: dict[
-            str, tuple[TaskRecord, ...]
-        ] = {}  # rows of which nobody waits, and nothing is objected to
+        self._pairs: tuple[Pair, ...] = ()
+        self._open: dict[str, Pair] = {}  # of which somebody waits, or something is objected to
 
     def ask(self, live: Live, now_ms: int) -> Changes:
         """Records whose objection is another one now."""
-        answers, settled, changed, events = {}, {}, [], []
-        for record, tasks in live.workloads:
-            if not record.objection and self._settled.get(record.id) is tasks:
-                settled[record.id] = tasks
-                continue
+        answers, changed, events = {}, [], []
+        for record, tasks in self._looked_at(live.workloads):
             if _waits(record, tasks):
                 answer = self._answers.get(record.id)
                 if answer is None or now_ms >= answer.until_ms:
@@ -70,10 +67,19 @@ class Objections:
                 changed.append(replace(record, objection=answer.words, hold=hold))
                 if answer.words:
                     events.append(Event(now_ms, "Refused", answer.words, record.name))
-            elif not answer.words and not any(task.state == "pending" for task in tasks):
-                settled[record.id] = tasks
-        self._answers, self._settled = answers, settled
+        self._answers = answers
         return Changes(workloads=tuple(changed), events=tuple(events))
+
+    def _looked_at(self, pairs: tuple[Pair, ...]) -> list[Pair]:
+        """Those to whom something may be objected, or was."""
+        gone, come = difference(self._pairs, pairs)
+        self._pairs = pairs
+        for record, _ in gone:
+            self._open.pop(record.id, None)
+        for record, tasks in come:
+            if record.objection or any(task.state == "pending" for task in tasks):
+                self._open[record.id] = (record, tasks)
+        return list(self._open.values())
 
     def next_ms(self) -> int | None:
         """When the next workload that is objected to is looked at again."""

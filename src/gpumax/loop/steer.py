@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from gpumax.errors import GpumaxError
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.upcoming import next_decision_ms
-from gpumax.loop.verify import Violation, sound, verify
+from gpumax.loop.verify import Known, Violation, sound, verify
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import ACTIVE, Workload
@@ -76,6 +76,7 @@ class Steering:
         self._below: dict[str, int] = {}  # workloads below their minimum, since when
         self._promised: frozenset[str] = frozenset()
         self._remembered: _Remembered | None = None
+        self._known = Known()
         self._asked: Snapshot | None = None
         self._quiet = False  # whether the same snapshot would change nothing
         self._again_ms: int | None = None  # when time alone may change the decision
@@ -184,7 +185,7 @@ class Steering:
         decision = self._think(snapshot)
         self._numbers["decide_ms"] = _ms_since(began)
         began = perf_counter()
-        violations = verify(snapshot, decision)
+        violations = verify(snapshot, decision, self._known)
         kept = sound(snapshot, decision, violations)
         self._numbers["verify_ms"] = _ms_since(began)
         self._numbers["decisions"] += 1

@@ -80,6 +80,10 @@ class WorkloadRecord(msgspec.Struct, frozen=True):
         return self.spec.name
 
 
+Pair = tuple[WorkloadRecord, tuple[TaskRecord, ...]]
+"""A workload with its tasks in rank order."""
+
+
 class Event(msgspec.Struct, frozen=True):
     """Something that happened. seq: given by the store, rising; 0 before that."""
 
@@ -95,7 +99,7 @@ class Live(msgspec.Struct, frozen=True):
     """All that the loop works on: every queue, and every workload that isn't finished with its tasks in rank order."""
 
     queues: tuple[Queue, ...] = ()
-    workloads: tuple[tuple[WorkloadRecord, tuple[TaskRecord, ...]], ...] = ()
+    workloads: tuple[Pair, ...] = ()
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -66,6 +66,8 @@ def refuse_key(key: str) -> Conflict:
 
 def kept(old: WorkloadRecord, new: WorkloadRecord) -> WorkloadRecord:
     """What a commit makes of a record: what was submitted stays, and so does the wish, which may be newer than the commit's view."""
+    if new.spec is old.spec and new.submitted_ms == old.submitted_ms and new.wish == old.wish:
+        return new
     return replace(new, spec=old.spec, submitted_ms=old.submitted_ms, wish=old.wish)
 
 

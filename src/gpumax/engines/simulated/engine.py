@@ -20,22 +20,26 @@ class SimulatedEngine:
         self.world.changed = wake
         self._clock = clock
         self._seen: dict[str, AttemptSeen] = {}  # as it was told last
+        self._told: tuple[AttemptSeen, ...] = ()
         self._nodes: tuple[Node, ...] = ()
 
     def observe(self) -> Observation:
         """The world at the clock's moment. What hasn't changed is the same object as before."""
         now_ms = self._clock.now_ms()
         attempts = self.world.attempts
-        for id_ in self.world.stirred(now_ms):
+        stirred = self.world.stirred(now_ms)
+        for id_ in stirred:
             attempt = attempts.get(id_)
             if attempt is None:
                 self._seen.pop(id_, None)
             else:
                 self._seen[id_] = _seen(attempt, self._seen.get(id_), now_ms)
+        if stirred:
+            self._told = tuple(map(self._seen.__getitem__, sorted(self._seen)))
         nodes = tuple(self.world.nodes.values())
         if nodes != self._nodes:
             self._nodes = nodes
-        return Observation(self._nodes, tuple([self._seen[id_] for id_ in sorted(self._seen)]))
+        return Observation(self._nodes, self._told)
 
     def apply(self, orders: Sequence[Order]) -> tuple[Refusal, ...]:
         """Carry the orders out; starts become true when the world's tasks have begun."""
