@@ -51,11 +51,35 @@ def _alone(row: Workload) -> list[Workload]:
     return [_each(row, lambda task: replace(task, affinity=away))]
 
 
+def _stale(row: Workload) -> list[Workload]:
+    """A task of it that waits keeps it below its minimum, for too long."""
+    lost = replace(row.tasks[0], name=f"{row.name}-lost", state="pending", node=None, devices=())
+    groups = tuple(replace(group, min=2) for group in row.groups)
+    return [replace(row, tasks=(*row.tasks, lost), groups=groups, stale_since_ms=1)]
+
+
+def _timed(row: Workload) -> list[Workload]:
+    return [replace(row, max_duration_ms=600_000)]
+
+
 def _each(row: Workload, change: Callable[[Task], Task]) -> Workload:
     return replace(row, tasks=tuple(map(change, row.tasks)))
 
 
-CHANGES: Final = (_ends, _ends, _leaves, _leaves, _waits, _unnamed, _fixed, _semi, _given, _alone)
+CHANGES: Final = (
+    _ends,
+    _ends,
+    _leaves,
+    _leaves,
+    _waits,
+    _unnamed,
+    _fixed,
+    _semi,
+    _given,
+    _alone,
+    _stale,
+    _timed,
+)
 
 
 def _changed(snapshot: Snapshot, first: Snapshot, chance: random.Random) -> Snapshot:

@@ -13,6 +13,7 @@ from board import NOW_MS, Sketch, check, gpus, queue
 from gpumax.model.node import Device, Node
 from gpumax.model.snapshot import Placement, Policy, Snapshot
 from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, Workload
+from gpumax.policy.census import census_of
 from gpumax.policy.decide import decide
 from gpumax.policy.fragments import typical
 
@@ -105,7 +106,7 @@ def test_equal_requests_are_one_kind_however_they_are_written() -> None:
         .wait("C", "q", gpu=0.5)
         .wait("D", "q", gpu=0)
     )
-    kinds = typical(sketch.snapshot())
+    kinds = typical(census_of(sketch.snapshot()))
     assert [(kind.gpu, kind.tasks) for kind in kinds] == [
         ((DeviceAsk(1, 1000),), 3), ((DeviceAsk(1, 500),), 1),
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gpumax.model.records import Live, Pair
 from gpumax.model.rows import difference
 from gpumax.model.workload import HOLDING
@@ -55,8 +57,14 @@ class Memory:
             self.seen[attempt.attempt] = attempt
             if attempt.attempt not in self._claims:
                 self.strays.add(attempt.attempt)
-        ids = {attempt.attempt for attempt in (*gone, *come)}
-        return {self._claims[id_] for id_ in ids if id_ in self._claims}
+        changed = {attempt.attempt: attempt for attempt in gone}
+        for attempt in come:
+            old = changed.get(attempt.attempt)
+            if old is not None and replace(old, checkpointed_ms=attempt.checkpointed_ms) == attempt:
+                del changed[attempt.attempt]  # that it has saved its work changes no life
+            else:
+                changed[attempt.attempt] = attempt
+        return {self._claims[id_] for id_ in changed if id_ in self._claims}
 
     def _read(self, pairs: tuple[Pair, ...]) -> set[str]:
         """Ids of the lives whose records are not those of last time."""

@@ -26,12 +26,12 @@ def _grace_ends_ms(snapshot: Snapshot) -> int | None:
 
 def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
     """When running work ends a minimum runtime, where work waits that might take its room."""
-    states = {task.state for workload in snapshot.workloads for task in workload.tasks}
-    if "pending" not in states:
-        return None
     queues = {queue.name: queue for queue in snapshot.queues}
     runtimes = {name: _runtimes(queues, name) for name in queues}
     if not any(runtimes.values()):
+        return None
+    states = {task.state for workload in snapshot.workloads for task in workload.tasks}
+    if "pending" not in states:
         return None
     moments = []
     for workload in snapshot.workloads:

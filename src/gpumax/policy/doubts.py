@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpumax.model.workload import Workload
-from gpumax.policy.gang import PRESENT, present
 from gpumax.policy.words import amounts, some
 from gpumax.policy.world import World
 
@@ -26,8 +24,10 @@ def below_minimum(world: World) -> Iterator[str]:
     """A sentence about the gangs that run with less than their minimum when the decision is carried out."""
     names = [
         workload.name
-        for workload in world.snapshot.workloads
-        if len(workload.tasks) > 1 and workload.name not in world.placed and _short(world, workload)
+        for workload in world.census.below()
+        # Who goes in this decision is no concern of the next.
+        if workload.name not in world.placed
+        and not any(task.name in world.evicted for task in workload.tasks)
     ]
     if names:
         one = len(names) == 1
@@ -35,18 +35,3 @@ def below_minimum(world: World) -> Iterator[str]:
             f"{some(names)} run{'s' * one} below {'its' if one else 'their'} minimum: what is left of a gang holds its room "
             "until it is whole again or its grace has passed"
         )
-
-
-def _short(world: World, workload: Workload) -> bool:
-    states = {task.state for task in workload.tasks}
-    if states.isdisjoint(PRESENT):
-        return False
-    if states <= PRESENT and len(workload.groups) == 1:
-        whole = len(workload.tasks) >= workload.groups[0].min
-    else:
-        here = present(workload)
-        whole = all(here.get(group.name, 0) >= group.min for group in workload.groups)
-    if whole:
-        return False
-    # What has come to an end doesn't come back, and who goes in this decision is no concern of the next.
-    return not any(task.state == "succeeded" or task.name in world.evicted for task in workload.tasks)

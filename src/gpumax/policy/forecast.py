@@ -65,7 +65,7 @@ def forecasts(
     """
     names = {gang.workload.name for gang in world.waiting if not gang.placed}
     starts: dict[str, int] = {}
-    if effort == NONE or not names or not (world.timed() or protects(world.snapshot)):
+    if effort == NONE or not names or not (world.census.timed() or protects(world.snapshot)):
         return starts
     world = _decided(world, names, again, effort.tasks, starts)
     ends = _ends(world)

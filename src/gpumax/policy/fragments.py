@@ -9,14 +9,13 @@ scattered over nodes that are alike, which costs more than the measure gains.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask
+from gpumax.policy.census import Census
 from gpumax.policy.ledger import Room
 from gpumax.policy.nodes import Ints, Nodes
 
@@ -39,16 +38,9 @@ class Kind(NamedTuple):
     tasks: int
 
 
-def typical(snapshot: Snapshot) -> list[Kind]:
+def typical(census: Census) -> list[Kind]:
     """The kinds of work with GPUs, most frequent first. What asks for none finds all GPUs of all nodes of no use."""
-    requests = [task.request for workload in snapshot.workloads for task in workload.tasks]
-    # By identity first: thousands of tasks share a few requests.
-    numbers = Counter(map(id, requests))
-    counts: Counter[tuple[tuple[DeviceAsk, ...], int, int]] = Counter()
-    for key, request in dict(zip(map(id, requests), requests, strict=True)).items():
-        if request.gpu:
-            counts[request.gpu, request.cpu_milli, request.memory_mib] += numbers[key]
-    kinds = [Kind(*ask, number) for ask, number in counts.items()]
+    kinds = [Kind(*ask, number) for ask, number in census.asked().items() if number]
     kinds.sort(key=lambda kind: (-kind.tasks, kind.cpu, kind.memory, list(map(_plain, kind.gpu))))
     return kinds[:MOST_KINDS]
 
@@ -60,8 +52,8 @@ def _plain(gpu: DeviceAsk) -> tuple[int, int, int, str]:
 class Fragments:
     """The measure for the nodes of one decision, remembered for each state in which a node is found."""
 
-    def __init__(self, snapshot: Snapshot, nodes: Nodes) -> None:
-        self._snapshot = snapshot
+    def __init__(self, census: Census, nodes: Nodes) -> None:
+        self._census = census
         self._nodes = nodes
         self._kinds: list[Kind] | None = None  # looked up when nodes differ
         self._more: dict[tuple[Ask, int], dict[int, int]] = {}
@@ -127,7 +119,7 @@ class Fragments:
     def _of(self, row: int, cpu: int, memory: int, free: list[int]) -> int:
         """The fragments of a node with this much free: milli-devices that a kind of work can't use, times its tasks."""
         if self._kinds is None:
-            self._kinds = typical(self._snapshot)
+            self._kinds = typical(self._census)
         idle, lost = sum(free), 0
         for kind in self._kinds:
             usable = 0

@@ -298,9 +298,10 @@ class Ledger:
     and those that would, but were the first of their kind.
     """
 
-    def __init__(self, nodes: Nodes, ties: Ties | None = None) -> None:
+    def __init__(self, nodes: Nodes, ties: Ties | None = None, room: Room | None = None) -> None:
+        """room: what is free, where it is known; all of the nodes unless it is given."""
         self.nodes = nodes
-        self.now = Room(nodes, ties)
+        self.now = Room(nodes, ties) if room is None else room
         self.later = self.now
         self.leaving: dict[int, tuple[Held, ...]] = {}
         self.fresh = None if ties is None else Crowd(ties)
@@ -336,12 +337,6 @@ class Ledger:
         self.now.take_all(helds)
         if self.later is not self.now:
             self.later.take_all(helds)
-        for held in leaving:
-            self.leave(held)
-
-    def resume(self, room: Room, leaving: list[Held]) -> None:
-        """The same where the room is known that all of them leave free."""
-        self.now = self.later = room
         for held in leaving:
             self.leave(held)
 

@@ -46,7 +46,7 @@ class Reservations:
         if snapshot.now_ms - gang.workload.submitted_ms <= snapshot.policy.reserve_after_ms:
             self._closed.add(gang.account)
             return
-        if len(self.world.kept) >= MOST_KEPT or self._sought >= MOST_SOUGHT or not self.world.timed():
+        if len(self.world.kept) >= MOST_KEPT or self._sought >= MOST_SOUGHT or not self.world.census.timed():
             return
         self._sought += 1
         found = _earliest(self.world, gang)

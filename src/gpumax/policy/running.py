@@ -11,13 +11,15 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from gpumax.model.node import Node
-from gpumax.model.rows import difference
 from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, DeviceShare, Task, Workload
+from gpumax.policy.census import Census
 from gpumax.policy.ledger import Held, Ledger, Room, summed
 from gpumax.policy.minimum import NOBODY, fixed
+from gpumax.policy.nodes import Nodes
 from gpumax.policy.slices import costs, lowest
+from gpumax.policy.ties import Ties
 from gpumax.policy.tree import NOTHING, Tree, Vector
 
 _Key = tuple[str, bool]
@@ -53,31 +55,35 @@ class _Memory:
 _MEMORY: Final = _Memory()
 
 
-def settle(snapshot: Snapshot, ledger: Ledger, tree: Tree) -> dict[str, Held]:
-    """Count it in the ledger and, but for what is leaving, in its queues; what each task holds, by its name.
+def settle(
+    snapshot: Snapshot, census: Census, nodes: Nodes, ties: Ties | None, tree: Tree
+) -> tuple[Ledger, dict[str, Held]]:
+    """A ledger on which it is counted, and what each task holds, by its name. It is counted in its queues, too, but for what is leaving.
 
     Devices that a file leaves out are the lowest that fit, in task order.
     """
     before = _MEMORY.last
-    standing = None
-    if before is not None and before.nodes is snapshot.nodes and ledger.now.crowd is None:
-        standing = _followed(before, snapshot, ledger)
-    if standing is None:
-        standing, lasting = _anew(snapshot, ledger)
-        _MEMORY.last = standing if lasting else None
-    else:
-        _MEMORY.last = standing
+    found = None
+    if before is not None and before.nodes is snapshot.nodes and ties is None:
+        found = _followed(before, snapshot, census, nodes)
+    ledger, standing, lasting = found or _anew(snapshot, nodes, ties)
+    _MEMORY.last = standing if lasting else None
     for (queue, never), amounts in standing.sums.items():
         account = tree.accounts.get(queue)
         if account is not None:
             tree.add(account, amounts, fixed=amounts if never else NOTHING)
             tree.want(account, amounts)
-    return standing.helds
+    return ledger, standing.helds
 
 
-def _anew(snapshot: Snapshot, ledger: Ledger) -> tuple[_Standing, bool]:
-    """All of it read, and whether the next decision may start from there."""
-    holder = _Holder(ledger)
+_Settled = tuple[Ledger, _Standing, bool]
+"""The ledger, what stands, and whether the next decision may start from there."""
+
+
+def _anew(snapshot: Snapshot, nodes: Nodes, ties: Ties | None) -> _Settled:
+    """All of it read."""
+    ledger = Ledger(nodes, ties)
+    holder = _Holder(ledger.now)
     read = _read(snapshot.workloads, holder)
     helds = read.helds
     ledger.settle(list(helds.values()), list(chain.from_iterable(read.leaving.values())))
@@ -86,27 +92,30 @@ def _anew(snapshot: Snapshot, ledger: Ledger) -> tuple[_Standing, bool]:
         into.append(held)
         ledger.settle([held], [held] if task.state == "releasing" else [])
     sums: dict[_Key, Vector] = {key: summed(counted) for key, counted in read.counted.items() if counted}
-    room = ledger.now.handed(ledger.nodes.anew())
+    room = ledger.now.handed(nodes.anew())
     standing = _Standing(snapshot.nodes, snapshot.workloads, helds, sums, read.leaving, room)
-    return standing, not read.guessed and room.crowd is None
+    return ledger, standing, not read.guessed and room.crowd is None
 
 
-def _followed(before: _Standing, snapshot: Snapshot, ledger: Ledger) -> _Standing | None:
+def _followed(before: _Standing, snapshot: Snapshot, census: Census, nodes: Nodes) -> _Settled | None:
     """The same, of a snapshot most rows of which stood in the one before; None where too few did."""
-    gone, come = difference(before.workloads, snapshot.workloads)
+    gone, come = census.since(before.workloads)
     if 2 * (len(gone) + len(come)) > len(snapshot.workloads):
         return None
-    holder = _Holder(ledger)
+    room = before.room.handed(nodes.anew())
+    holder = _Holder(room)
     less, more = _read(gone, holder), _read(come, holder)
     if more.guessed:
         return None
-    helds, sums, room = before.helds.copy(), before.sums.copy(), before.room.handed(ledger.nodes.anew())
+    helds, sums = before.helds.copy(), before.sums.copy()
     for name in less.helds:
         del helds[name]
     helds.update(more.helds)
-    for read, sign in ((less, -1), (more, 1)):
-        if read.helds:
-            room.take_all(list(read.helds.values()), sign)
+    for read, other, sign in ((less, more, -1), (more, less, 1)):
+        # Of many rows something else has changed than what they hold.
+        taken = [held for name, held in read.helds.items() if other.helds.get(name) != held]
+        if taken:
+            room.take_all(taken, sign)
         for key, counted in read.counted.items():
             was, now = sums.get(key, NOTHING), summed(counted)
             sums[key] = tuple([held + sign * amount for held, amount in zip(was, now, strict=True)])
@@ -114,8 +123,10 @@ def _followed(before: _Standing, snapshot: Snapshot, ledger: Ledger) -> _Standin
     if less.leaving or more.leaving:
         stay = [(name, row) for name, row in leaving.items() if name not in less.leaving]
         leaving = dict(sorted([*stay, *more.leaving.items()]))
-    ledger.resume(room.handed(ledger.nodes), list(chain.from_iterable(leaving.values())))
-    return _Standing(snapshot.nodes, snapshot.workloads, helds, sums, leaving, room)
+    ledger = Ledger(nodes, room=room.handed(nodes))
+    for held in chain.from_iterable(leaving.values()):
+        ledger.leave(held)
+    return ledger, _Standing(snapshot.nodes, snapshot.workloads, helds, sums, leaving, room), True
 
 
 def _read(workloads: Iterable[Workload], holder: _Holder) -> _Read:
@@ -150,12 +161,12 @@ def _read(workloads: Iterable[Workload], holder: _Holder) -> _Read:
 class _Holder:
     """Reads from tasks what they hold."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._nodes = ledger.nodes
-        self._row_of = ledger.nodes.row_of
-        self._sliced = bool(ledger.nodes.sliced.by_row)
-        self._ties = None if ledger.now.crowd is None else ledger.now.crowd.ties
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._nodes = room.nodes
+        self._row_of = room.nodes.row_of
+        self._sliced = bool(room.nodes.sliced.by_row)
+        self._ties = None if room.crowd is None else room.crowd.ties
         self._known: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
         self._plain = not self._sliced and self._ties is None
 
@@ -194,7 +205,7 @@ class _Holder:
     def _guess(self, task: Task, row: int) -> tuple[tuple[int, int], ...]:
         gpu = task.request.gpu[0]
         usable, need = self._nodes.usable(gpu)
-        free = self._ledger.now.devices[row]
+        free = self._room.devices[row]
         columns = [
             column for column in range(free.size) if usable[row, column] and free[column] >= need[row, column]
         ]
@@ -205,7 +216,7 @@ class _Holder:
         if not task.devices:
             devices = self._nodes.sliced.by_row.get(row, ())
             asked = tuple(sorted(task.request.slices.items()))
-            return lowest(devices, self._ledger.now.slices.get(row, ()), asked)
+            return lowest(devices, self._room.slices.get(row, ()), asked)
         column_of = self._nodes.column_of[row]
         return tuple(
             (column_of[share.index], profile, count)

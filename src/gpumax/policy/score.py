@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.ask import Ask
+from gpumax.policy.census import Census
 from gpumax.policy.dense import Dense
 from gpumax.policy.fit import SOFT_TAINT, Fits
 from gpumax.policy.fragments import Fragments
@@ -28,9 +29,9 @@ NOWHERE: Final = np.iinfo(np.int64).max
 class Scores:
     """The order of nodes under the placement strategies of their pools."""
 
-    def __init__(self, fits: Fits, snapshot: Snapshot) -> None:
+    def __init__(self, fits: Fits, snapshot: Snapshot, census: Census) -> None:
         self._fits = fits
-        self._fragments = Fragments(snapshot, fits.nodes)
+        self._fragments = Fragments(census, fits.nodes)
         nodes, policy = fits.nodes.nodes, snapshot.policy
         placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
         self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)

@@ -14,12 +14,10 @@ def stale(world: World) -> None:
 
     Judged after all other passes: who has just been placed counts. What it frees, a later decision gives out.
     """
-    snapshot, grace_ms = world.snapshot, world.snapshot.policy.stale_grace_ms
-    overdue = [
-        workload
-        for workload in snapshot.workloads
-        if (workload.stale_since_ms is not None or not grace_ms) and _overdue(world, workload)
-    ]
+    snapshot = world.snapshot
+    # Without a grace also those who have only now come to be below it.
+    some = world.census.stale() if snapshot.policy.stale_grace_ms > 0 else snapshot.workloads
+    overdue = [workload for workload in some if _overdue(world, workload)]
     # The longest below its minimum goes first, where max_evictions doesn't let all of them go.
     overdue.sort(key=lambda workload: (workload.stale_since_ms or 0, workload.name))
     for workload in overdue:

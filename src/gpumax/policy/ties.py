@@ -13,7 +13,17 @@ import numpy as np
 
 from gpumax.model.node import Node
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import HOLDING, QUEUE_NAME, Affinity, Company, Expression, Task, TaskTerm, Workload
+from gpumax.model.workload import (
+    HOLDING,
+    QUEUE_NAME,
+    Affinity,
+    Company,
+    Expression,
+    Task,
+    TaskState,
+    TaskTerm,
+    Workload,
+)
 from gpumax.policy.labels import holds
 
 NOBODY: Final = Company()
@@ -204,21 +214,17 @@ class Ties:
         return known
 
 
-def ties_of(snapshot: Snapshot) -> Ties | None:
-    """The ties of a snapshot; None where no task asks for any."""
-    # A quick look first: in most snapshots there are none.
-    if not [task for workload in snapshot.workloads for task in workload.tasks if task.affinity is not None]:
-        return None
-    return Ties(snapshot) if next(_carriers(snapshot), None) is not None else None
+def carries(affinity: Affinity, state: TaskState) -> bool:
+    """Whether a task with this affinity is tied to others by it."""
+    if affinity.near == NOBODY and affinity.apart == NOBODY:
+        return False
+    return state == "pending" or state in HOLDING
 
 
 def _carriers(snapshot: Snapshot) -> Iterator[tuple[Workload, Task]]:
     for workload in snapshot.workloads:
         for task in workload.tasks:
-            affinity = task.affinity
-            if affinity is None or (affinity.near == NOBODY and affinity.apart == NOBODY):
-                continue
-            if task.state == "pending" or task.state in HOLDING:
+            if task.affinity is not None and carries(task.affinity, task.state):
                 yield workload, task
 
 

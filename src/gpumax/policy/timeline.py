@@ -74,7 +74,7 @@ def ends_of(world: World) -> list[End]:
     if world.ends is None:
         now_ms, accounts = world.snapshot.now_ms, world.tree.accounts
         found = []
-        for workload in world.timed():
+        for workload in world.census.timed():
             moment = end_ms(workload, now_ms)
             if moment is not None:
                 helds = [

@@ -11,14 +11,14 @@ from gpumax.model.slices import milli
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask, Asks
+from gpumax.policy.census import census_of
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger
 from gpumax.policy.nodes import nodes_of
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
-from gpumax.policy.ties import ties_of
+from gpumax.policy.ties import Ties
 from gpumax.policy.topology import Domains, scopes
 from gpumax.policy.tree import NOTHING, Account, Tree, Vector
 from gpumax.units import MILLI
@@ -33,18 +33,19 @@ class World:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self.census = census_of(snapshot)
         self.nodes = nodes_of(snapshot.nodes)
-        self.ties = ties_of(snapshot)
-        self.ledger = Ledger(self.nodes, self.ties)
+        self.ties = Ties(snapshot) if self.census.tied else None
         self.fits = Fits(self.nodes)
-        self.scores = Scores(self.fits, snapshot)
+        self.scores = Scores(self.fits, snapshot, self.census)
         self.asks = Asks(self.ties)
         self.domains = Domains(snapshot.nodes, snapshot.topologies)
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
         self.refused: list[Hold] = []  # never gets as far as a pass
         self.promises = False  # whether anybody who waits was promised what others leave
-        self.held = settle(snapshot, self.ledger, self.tree)  # by task, what each holds
+        # What each task holds, by its name.
+        self.ledger, self.held = settle(snapshot, self.census, self.nodes, self.ties, self.tree)
         self.placed: dict[str, Gang] = {}
         self.evictions: list[Eviction] = []
         self.evicted: set[str] = set()
@@ -58,7 +59,6 @@ class World:
         self.reserved: dict[str, Kept] = {}  # who waits because of one, by workload
         self.released = False  # whether one turned out not to be needed
         self.ends: list[End] | None = None  # of what runs; made when somebody asks when room comes
-        self._timed: list[Workload] | None = None
         self._smallest: dict[tuple[str, DeviceAsk], int] = {}
         self._amounts: dict[Ask, Vector] = {}  # what a task of an ask counts until it is placed
         self._read_waiting()
@@ -75,10 +75,7 @@ class World:
 
     def _read_waiting(self) -> None:
         wanted: dict[Account, list[Want]] = {}
-        for workload in self.snapshot.workloads:
-            pending = [task for task in workload.tasks if task.state == "pending"]
-            if not pending:
-                continue
+        for workload, pending in self.census.waiting():
             account = self.tree.accounts.get(workload.queue)
             if account is None:
                 self.refused.append(
@@ -154,12 +151,6 @@ class World:
 
     def _counted(self, want: Want, ask: Ask, milli: int) -> Want:
         return replace(want, ask=ask, amounts=(milli, ask.cpu, ask.memory))
-
-    def timed(self) -> list[Workload]:
-        """The work of which it is known how long it runs at most."""
-        if self._timed is None:
-            self._timed = [work for work in self.snapshot.workloads if work.max_duration_ms is not None]
-        return self._timed
 
     def place(self, gang: Gang, spots: list[Spot]) -> bool:
         """Record places that are already in the ledger; returns whether the gang has more to place."""
