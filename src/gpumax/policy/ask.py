@@ -58,24 +58,29 @@ _Key = tuple[int, int, tuple[tuple[str, int], ...], tuple[DeviceAsk | None, ...]
 
 
 class Asks:
-    """Hands out one Ask object for all equal asks."""
+    """Hands out one Ask object for all equal asks; with ties, for those of one decision, which tie tasks alike."""
 
     def __init__(self, ties: Ties | None = None) -> None:
         self._ties = ties
         self._interned: dict[object, Ask] = {}
-        self._plain: dict[tuple[int, str], Ask] = {}
+        # By a request's identity and a pool; with the request, so that no other has its place.
+        self._plain: dict[tuple[int, str], tuple[Request, Ask]] = {}
+
+    def __len__(self) -> int:
+        """How many there are, by what they were asked in."""
+        return len(self._interned) + len(self._plain)
 
     def of(self, workload: Workload, task: Task) -> Ask:
         """The ask of a task."""
         tied = None if self._ties is None else self._ties.of(workload, task)
         if task.selector or task.affinity is not None or task.tolerations or tied is not None:
             return self._intern(task.request, _filter(workload, task, tied))
-        # The key is an object's identity: the snapshot that is being decided keeps every request alive.
         key = (id(task.request), workload.pool)
         known = self._plain.get(key)
         if known is None:
-            known = self._plain[key] = self._intern(task.request, Filter(workload.pool, (), None, ()))
-        return known
+            ask = self._intern(task.request, Filter(workload.pool, (), None, ()))
+            known = self._plain[key] = (task.request, ask)
+        return known[1]
 
     def narrowed(self, ask: Ask, choice: int) -> Ask:
         """The ask with one of its device alternatives, or its last one where it has fewer."""
@@ -101,7 +106,8 @@ class Asks:
         if known is None:
             wanted = key[-1]
             plain = None if wanted.tied is None else self._keep((*key[:-1], wanted._replace(tied=None)))
-            known = self._interned[key] = Ask(*key, plain)
+            # Several decisions may be made at once: who comes second takes what the first put there.
+            known = self._interned.setdefault(key, Ask(*key, plain))
         return known
 
 

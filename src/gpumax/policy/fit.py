@@ -27,7 +27,7 @@ MANY: Final = 8
 
 
 class Fits:
-    """Masks over the nodes, one a filter and one an ask, remembered for the length of a decision."""
+    """Masks over the nodes, one a filter and one an ask: what depends on the nodes alone is remembered."""
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
@@ -109,7 +109,7 @@ class Fits:
             mask[at] = self._look(room, ask, choice, at)
         else:
             mask = self._look(room, ask, choice, slice(None))
-        room.masks[ask, choice] = (changes, mask)
+        room.keep((ask, choice), mask)
         return mask
 
     def _look(self, room: Room, ask: Ask, choice: int, at: Ints | slice) -> Bools:

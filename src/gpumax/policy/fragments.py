@@ -9,6 +9,7 @@ scattered over nodes that are alike, which costs more than the measure gains.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -58,18 +59,23 @@ class Fragments:
         self._kinds: list[Kind] | None = None  # looked up when nodes differ
         self._more: dict[tuple[Ask, int], dict[int, int]] = {}
         self._parts: dict[tuple[DeviceAsk, int], tuple[list[bool], list[int]]] = {}
-        self._unknown: Ints = np.full(len(nodes.nodes), UNKNOWN, np.int64)
+
+    @cached_property
+    def _unknown(self) -> Ints:
+        return np.full(len(self._nodes.nodes), UNKNOWN, np.int64)
+
+    @cached_property
+    def _weights(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Of what is left of devices, cores and memory; and what stands for the make of each node's devices."""
         # States are told apart by a sum that wraps around: that two are taken for one costs a tie-break at worst.
-        width = nodes.healthy.shape[1]
+        nodes, width = self._nodes, self._nodes.healthy.shape[1]
         weights = np.cumprod(np.full(3 * width + 2, MIXER, np.int64))
-        self._device, self._cpu, self._memory = weights[:width], weights[-1], weights[-2]
-        self._make: Ints = (
-            nodes.model @ weights[width : 2 * width] + nodes.device_mib @ weights[2 * width : -2]
-        )
+        make = nodes.model @ weights[width : 2 * width] + nodes.device_mib @ weights[2 * width : -2]
+        return weights[:width], weights[-1], weights[-2], make
 
     def fewest(self, room: Room, ask: Ask, choice: int, rows: Ints) -> int:
         """The first of these nodes on which the fewest fragments come to be; only nodes that changed are measured again."""
-        seen, losses = room.losses.get((ask, choice), (0, self._unknown))
+        seen, losses = room.losses.get((ask, choice), (len(room.touched), self._unknown))
         fresh = room.touched[seen:]
         if fresh:
             losses = losses.copy()
@@ -90,9 +96,10 @@ class Fragments:
 
     def _states(self, room: Room, rows: Ints) -> Ints:
         """Equal for nodes of which the same is left."""
-        states: Ints = room.devices.take(rows, axis=0) @ self._device + self._make.take(rows)
-        states += room.cpu.take(rows) * self._cpu
-        states += room.memory.take(rows) * self._memory
+        device, cpu, memory, make = self._weights
+        states: Ints = room.devices.take(rows, axis=0) @ device + make.take(rows)
+        states += room.cpu.take(rows) * cpu
+        states += room.memory.take(rows) * memory
         return states
 
     def _measured(self, room: Room, ask: Ask, choice: int, rows: Ints, states: Ints) -> list[int]:

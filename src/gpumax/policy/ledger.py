@@ -25,6 +25,9 @@ NOTHING_SHARED: Final = 1 << 30
 """What `View.fullest` holds for a node without a shared device that fits; more than any device has free."""
 
 
+MOST_TOUCHED: Final = 512
+"""Changes that are remembered from one decision to the next; after more of them all is looked up anew."""
+
 FEW: Final = 6
 """Rows up to which one look a row is faster than one at all of them."""
 
@@ -104,6 +107,7 @@ class Room:
         self.touched: list[int] = []  # rows whose room changed, in that order
         self.masks: dict[tuple[object, int], tuple[int, Bools]] = {}  # `Fits.fitting`, as of so many changes
         self.losses: dict[tuple[object, int], tuple[int, Ints]] = {}  # the same of `Fragments.fewest`
+        self._origin: Room | None = None  # see `begin`
 
     def copy(self) -> Room:
         """A room of its own that starts like this one."""
@@ -116,15 +120,30 @@ class Room:
         other.crowd = None if self.crowd is None else self.crowd.copy()
         other._views, other.touched = dict(self._views), self.touched.copy()
         other._own, other.masks, other.losses = set(), dict(self.masks), dict(self.losses)
+        other._origin = None
         self._own.clear()
         return other
 
     def handed(self, nodes: Nodes) -> Room:
-        """The same at the beginning of another decision, which knows these nodes by another object."""
+        """The same at the beginning of another decision. Where that knows the nodes by the same object, it knows what was looked up."""
         other = self.copy()
-        other.nodes = nodes
-        other._views, other.touched, other.masks, other.losses = {}, [], {}, {}
+        other.losses = {}  # they hang on what else is asked for
+        if nodes is not self.nodes or len(self.touched) > MOST_TOUCHED:
+            other.nodes = nodes
+            other._views, other.touched, other.masks = {}, [], {}
         return other
+
+    def begin(self) -> Room:
+        """A room of its own that starts like this one. What is looked up in it before it changes is known here, too."""
+        other = self.copy()
+        other._origin = self
+        return other
+
+    def keep(self, key: tuple[object, int], mask: Bools) -> None:
+        """Remember where there is room for an ask as things are now."""
+        self.masks[key] = (len(self.touched), mask)
+        if self._origin is not None and len(self._origin.touched) == len(self.touched):
+            self._origin.masks[key] = self.masks[key]
 
     def view(self, ask: DeviceAsk) -> View:
         """Where devices fit the ask; only rows that changed since the last look are looked at again."""
@@ -147,6 +166,9 @@ class Room:
                 view.fitting[rows], view.fullest[rows] = part.fitting, part.fullest
         self._own.add(ask)
         self._views[ask] = (len(self.touched), view)
+        if self._origin is not None and len(self._origin.touched) == len(self.touched):
+            self._own.remove(ask)
+            self._origin._views[ask] = self._views[ask]
         return view
 
     def take(self, held: Held, sign: int = 1) -> None:
@@ -179,6 +201,7 @@ class Room:
 
     def take_all(self, helds: list[Held], sign: int = 1) -> None:
         """`take` for many tasks at once."""
+        self._origin = None
         rows = np.array([held.row for held in helds], np.int64)
         cpu = np.array([held.cpu for held in helds], np.int64)
         memory = np.array([held.memory for held in helds], np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +67,7 @@ class Nodes:
         self.model: Ints = model[number]
 
     def anew(self) -> Nodes:
-        """The same for another decision: what was looked up for the asks of this one is forgotten."""
+        """The same, and what was looked up for asks is forgotten."""
         other = copy(self)
         other.sliced = self.sliced.anew()
         other._usable = {}
@@ -90,20 +89,3 @@ class Nodes:
                 need = np.full(self.healthy.shape, ask.milli, np.int64)
             known = self._usable[ask] = (usable, need)
         return known
-
-
-class _Memory:
-    """The nodes that were read last. They are known again by identity: nobody changes what is frozen."""
-
-    last: Nodes | None = None
-
-
-_MEMORY: Final = _Memory()
-
-
-def nodes_of(nodes: tuple[Node, ...]) -> Nodes:
-    """What doesn't change of these nodes. Of the very nodes of the decision before it is known already."""
-    known = _MEMORY.last
-    if known is None or known.nodes is not nodes:
-        known = _MEMORY.last = Nodes(nodes)
-    return known.anew()

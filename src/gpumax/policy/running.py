@@ -92,7 +92,7 @@ def _anew(snapshot: Snapshot, nodes: Nodes, ties: Ties | None) -> _Settled:
         into.append(held)
         ledger.settle([held], [held] if task.state == "releasing" else [])
     sums: dict[_Key, Vector] = {key: summed(counted) for key, counted in read.counted.items() if counted}
-    room = ledger.now.handed(nodes.anew())
+    room = ledger.now.handed(nodes)
     standing = _Standing(snapshot.nodes, snapshot.workloads, helds, sums, read.leaving, room)
     return ledger, standing, not read.guessed and room.crowd is None
 
@@ -102,7 +102,7 @@ def _followed(before: _Standing, snapshot: Snapshot, census: Census, nodes: Node
     gone, come = census.since(before.workloads)
     if 2 * (len(gone) + len(come)) > len(snapshot.workloads):
         return None
-    room = before.room.handed(nodes.anew())
+    room = before.room.handed(nodes)
     holder = _Holder(room)
     less, more = _read(gone, holder), _read(come, holder)
     if more.guessed:
@@ -123,7 +123,7 @@ def _followed(before: _Standing, snapshot: Snapshot, census: Census, nodes: Node
     if less.leaving or more.leaving:
         stay = [(name, row) for name, row in leaving.items() if name not in less.leaving]
         leaving = dict(sorted([*stay, *more.leaving.items()]))
-    ledger = Ledger(nodes, room=room.handed(nodes))
+    ledger = Ledger(nodes, room=room.begin())
     for held in chain.from_iterable(leaving.values()):
         ledger.leave(held)
     return ledger, _Standing(snapshot.nodes, snapshot.workloads, helds, sums, leaving, room), True

@@ -33,7 +33,9 @@ class Scores:
         self._fits = fits
         self._fragments = Fragments(census, fits.nodes)
         nodes, policy = fits.nodes.nodes, snapshot.policy
-        placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
+        placements = [policy.placement] * len(nodes)
+        if policy.pools:
+            placements = [policy.pools.get(node.pool, policy.placement) for node in nodes]
         self._spreads_gpu: Bools = np.array([placement.gpu == "spread" for placement in placements], np.bool_)
         self._spreads_cpu: Bools = np.array([placement.cpu == "spread" for placement in placements], np.bool_)
         self.spread: Bools = self._spreads_gpu | self._spreads_cpu
@@ -43,7 +45,8 @@ class Scores:
             self._dense_gpu: Bools = np.array([each.gpu == "dense" for each in placements], np.bool_)
             self._dense_cpu: Bools = np.array([each.cpu == "dense" for each in placements], np.bool_)
         self._packs = not (self._spreads_gpu.any() or self._spreads_cpu.any())
-        self._mixed = len(set(fits.nodes.has_gpus.tolist())) > 1  # nodes with GPUs and nodes without
+        gpus = fits.nodes.has_gpus
+        self._mixed = bool(gpus.any() and not gpus.all())  # nodes with GPUs and nodes without
 
     def best(self, room: Room, ask: Ask, choice: int, fitting: Bools) -> int | None:
         """The row of the best node among the fitting ones; None where there is none."""

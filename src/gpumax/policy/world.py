@@ -10,14 +10,13 @@ from gpumax.model.decision import Eviction, Hold
 from gpumax.model.slices import milli
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk, Task, Workload
-from gpumax.policy.ask import Ask, Asks
+from gpumax.policy.ask import Ask
 from gpumax.policy.census import census_of
-from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Gang, Spot, Want, total
 from gpumax.policy.kept import Kept
-from gpumax.policy.nodes import nodes_of
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
+from gpumax.policy.terms import terms_of
 from gpumax.policy.ties import Ties
 from gpumax.policy.topology import Domains, scopes
 from gpumax.policy.tree import NOTHING, Account, Tree, Vector
@@ -34,11 +33,9 @@ class World:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.census = census_of(snapshot)
-        self.nodes = nodes_of(snapshot.nodes)
         self.ties = Ties(snapshot) if self.census.tied else None
-        self.fits = Fits(self.nodes)
+        self.nodes, self.fits, self.asks = terms_of(snapshot.nodes, self.ties)
         self.scores = Scores(self.fits, snapshot, self.census)
-        self.asks = Asks(self.ties)
         self.domains = Domains(snapshot.nodes, snapshot.topologies)
         self.tree = Tree(snapshot.queues)
         self.waiting: list[Gang] = []  # not yet placed, or with more to place
