@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +16,7 @@ import yaml
 from controlplane.build import KWOK, built
 from controlplane.certificates import Authority
 from controlplane.processes import Program, eventually, free_ports
+from controlplane.wire import Wire
 
 ADMIN: Final = "admin"
 HOST: Final = "127.0.0.1"
@@ -118,6 +121,22 @@ class ControlPlane:
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(content))
         return path
+
+    def kubeconfig_over(self, wire: Wire) -> Path:
+        """The administrator's kubeconfig, for the way over a wire."""
+        path = self.directory / f"over-{wire.port}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(self.kubeconfig().read_text().replace(self.url, f"https://{HOST}:{wire.port}"))
+        return path
+
+    @contextmanager
+    def wire(self) -> Iterator[Wire]:
+        """A wire to the API server that can be cut and held up."""
+        wire = Wire(HOST, int(self.url.rsplit(":", 1)[1]))
+        try:
+            yield wire
+        finally:
+            wire.close()
 
     def client(self, user: str, *groups: str) -> httpx.Client:
         """Plain HTTP as this user, which shares no code with what is tested."""
