@@ -75,14 +75,18 @@ class ControlPlane:
         self.apiserver.start()
         self.await_ready()
         self.controllers.start()
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
-        eventually(
-            lambda: self.api.get(account).status_code == 200, "the first service account", self.controllers
-        )
+        self.await_account("default")
 
     def await_ready(self) -> None:
         """Wait until the API server says that it is ready."""
         eventually(self._ready, "the API server is ready", self.etcd, self.apiserver)
+
+    def await_account(self, namespace: str) -> None:
+        """Wait until a namespace has its service account; until then every pod is refused there."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+        eventually(
+            lambda: self.api.get(path).status_code == 200, f"{namespace} has its account", self.controllers
+        )
 
     def stop(self) -> None:
         """End all of it. Nothing of it is worth a clean end, and a clean one takes long."""

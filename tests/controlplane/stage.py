@@ -33,6 +33,7 @@ class Stage:
         self.post(
             "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}}
         )
+        plane.await_account(self.name)
         self.cluster = KubernetesCluster(
             access_from((plane.kubeconfig(),)),
             lambda: [loop.wake() for loop in self._loops],
@@ -162,5 +163,8 @@ class Stage:
 
 
 def _ready(node: Document) -> bool:
+    """Whether it says so, and is no longer kept free for not having said so."""
+    if node["spec"].get("taints"):
+        return False
     conditions = (node.get("status") or {}).get("conditions") or []
     return any(row["type"] == "Ready" and row["status"] == "True" for row in conditions)

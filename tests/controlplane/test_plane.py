@@ -77,12 +77,8 @@ def test_a_pod_is_bound_and_runs_though_no_kubelet_is_there(plane: ControlPlane)
         return bool(seen["spec"].get("nodeName") == "played" and seen["status"]["phase"] == "Running")
 
     eventually(runs, "the pod runs on the node", scheduler, kwok)
-    (bind,) = (
-        entry
-        for entry in plane.audited()
-        if entry.get("objectRef", {}).get("subresource") == "binding"
-        and entry["objectRef"]["name"] == "first"
-    )
+    wanted = {"subresource": "binding", "namespace": "default", "name": "first"}
+    (bind,) = (entry for entry in plane.audited() if wanted.items() <= entry.get("objectRef", {}).items())
     assert bind["user"]["username"] == "system:kube-scheduler"
     assert bind["requestObject"]["target"]["name"] == "played"
     plane.api.delete(f"{pods}/first")
