@@ -13,7 +13,9 @@ def places(world: World) -> Iterable[Place]:
     """Places gang by gang. A gang starts whole: if one place of its minimum waits, all wait for the same tasks."""
     anew = _anew(world) if world.ledger.stirred else {}
     for gang in world.placed.values():
-        afters = [anew.get(spot.want.task.name, spot.after) for spot in gang.placed]
+        afters = [spot.after for spot in gang.placed]
+        if anew:
+            afters = [anew.get(spot.want.task.name, spot.after) for spot in gang.placed]
         everyone = tuple(sorted(set().union(*afters))) if any(afters[: gang.together]) else ()
         for spot, after in zip(gang.placed, afters, strict=True):
             held = spot.held

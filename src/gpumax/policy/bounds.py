@@ -8,7 +8,7 @@ import numpy as np
 
 from gpumax.policy.ask import Ask
 from gpumax.policy.ledger import Room
-from gpumax.policy.nodes import Bools, Ints
+from gpumax.policy.nodes import Bools, Ints, least
 from gpumax.policy.pool import Floats, Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.victims import Cost, Tally
@@ -68,10 +68,10 @@ def bounds(pool: Pool, mask: Bools, rights: Rights, room: Room, ask: Ask, choice
     here = mask[rank] & (row >= 0)
     rank, row = rank[here], row[here]
     prices = (pool.ends(rights, Tally()), *pool.prices)
-    least = [_least(size, row, price[rank]) for price in prices]
+    lowest = [_lowest(size, row, price[rank]) for price in prices]
     gpu = ask.gpu[choice]
     if gpu is None:
-        return Bounds(rows, np.full(size, MIXED, np.int64), least[0], least)
+        return Bounds(rows, np.full(size, MIXED, np.int64), lowest[0], lowest)
     usable, need = room.nodes.usable(gpu)
     whole = not gpu.memory_mib and gpu.milli == MILLI
     lack = gpu.devices - room.view(gpu).fitting[rows]
@@ -80,7 +80,7 @@ def bounds(pool: Pool, mask: Bools, rights: Rights, room: Room, ask: Ask, choice
     devices = pool.devices[:, here]
     devices[1] = place[devices[1]]
     given, found = short.opened(devices, prices)
-    cost = [np.where(lack > 0, value, base) for value, base in zip(found, least, strict=True)]
+    cost = [np.where(lack > 0, value, base) for value, base in zip(found, lowest, strict=True)]
     together = Bounds(rows, np.full(size, MIXED, np.int64), given, cost)
     if not rights.weighs or rights.resources[0] != 0:
         return together
@@ -94,7 +94,7 @@ def _by_owner(
     size, queues = len(together.rows), len(pool.accounts)
     pairs, pair = np.unique(devices[1] * queues + pool.account[devices[0]], return_inverse=True)
     at, owner = np.divmod(pairs, queues)
-    ends = _least(len(pairs), pair, prices[0][devices[0]])
+    ends = _lowest(len(pairs), pair, prices[0][devices[0]])
     devices = devices.copy()
     devices[1] = pair
     given, cost = short.rows(at).opened(devices, prices)
@@ -102,8 +102,8 @@ def _by_owner(
     # Where several give, the one that ends lower does not end higher than the second that could end highest.
     second = np.maximum(_second(size, at, ends), together.cost[0])
     rest = [
-        np.where(lacking & np.isfinite(known), least, known)
-        for least, known in zip(TOGETHER, together.cost[1:], strict=True)
+        np.where(lacking & np.isfinite(known), nothing, known)
+        for nothing, known in zip(TOGETHER, together.cost[1:], strict=True)
     ]
     mixed = together._replace(cost=[np.where(lacking, second, together.cost[0]), *rest])
     alone = Bounds(together.rows[at], owner, given, cost)
@@ -162,10 +162,10 @@ def _second(size: int, at: Ints, values: Floats) -> Floats:
     return second
 
 
-def _least(size: int, at: Ints, values: Floats) -> Floats:
-    least = np.full(size, NEVER)
-    np.minimum.at(least, at, values)
-    return least
+def _lowest(size: int, at: Ints, values: Floats) -> Floats:
+    lowest = np.full(size, NEVER)
+    np.minimum.at(lowest, at, values)
+    return lowest
 
 
 def _total(shape: tuple[int, ...], cell: Ints, values: Floats) -> Floats:
@@ -183,8 +183,7 @@ def _spread(shape: tuple[int, ...], cell: Ints, values: Floats, *, largest: bool
 def _nth(values: Floats, count: Ints, *, together: bool) -> Floats:
     """Of each row the `count`-th smallest value, or the sum of so many smallest."""
     if count.size and count.max() <= 1 <= values.shape[1]:
-        least: Floats = values.min(axis=1)
-        return least
+        return least(values)
     ordered = np.sort(values, axis=1)
     if together:
         ordered = np.cumsum(ordered, axis=1)

@@ -14,7 +14,7 @@ from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.crowd import NO_COLUMNS, Crowd
 from gpumax.policy.labels import holds
 from gpumax.policy.ledger import FEW, Room
-from gpumax.policy.nodes import Bools, Ints, Nodes
+from gpumax.policy.nodes import Bools, Ints, Nodes, how_many
 from gpumax.policy.slices import Asked, State
 from gpumax.policy.ties import Tied
 from gpumax.units import MILLI
@@ -68,7 +68,7 @@ class Fits:
                 mask &= _with_slices(self.nodes, self.nodes.sliced.empty(), ask.slices)
             gpu = ask.gpu[choice]
             if gpu is not None:
-                mask &= self.nodes.usable(gpu)[0].sum(axis=1) >= gpu.devices
+                mask &= how_many(self.nodes.usable(gpu)[0]) >= gpu.devices
             known = self._open[ask, choice] = mask
         return known
 
@@ -164,7 +164,7 @@ class Fits:
         for gpu in ask.gpu:
             if gpu is not None:
                 missing = missing & (room.view(gpu).fitting < gpu.devices)
-                other_model = self.nodes.usable(gpu)[0].sum(axis=1) < gpu.devices
+                other_model = how_many(self.nodes.usable(gpu)[0]) < gpu.devices
                 fits_by_count |= (
                     other_model & (self.nodes.gpus >= gpu.devices * MILLI) if gpu.model else False
                 )

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gpumax.model.workload import DeviceAsk, DeviceShare
 from gpumax.policy.crowd import Crowd
-from gpumax.policy.nodes import Bools, Ints, Nodes
+from gpumax.policy.nodes import Bools, Ints, Nodes, distinct, how_many, least
 from gpumax.policy.slices import Asked, Layout, State, added, all_fit
 from gpumax.policy.ties import Tied, Ties
 from gpumax.units import MILLI
@@ -222,19 +222,19 @@ class Room:
         device_rows, columns, millis = np.array(flat, np.int64).reshape(-1, 3).T
         self._give_devices(device_rows, columns, -sign * millis)
         if self._views or self.masks or self.losses:
-            self.touched += np.unique(rows).tolist()
+            self.touched += distinct(rows)
 
     def give(self, rows: Ints, cpu: Ints, memory: Ints) -> None:
         """Count many tasks as left: where, and what they held besides devices and extended resources."""
         np.add.at(self.cpu, rows, cpu)
         np.add.at(self.memory, rows, memory)
         np.add.at(self.tasks, rows, 1)
-        self.touched += np.unique(rows).tolist()
+        self.touched += distinct(rows)
 
     def give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
         """Count many parts of devices as left."""
         self._give_devices(rows, columns, millis)
-        self.touched += np.unique(rows).tolist()
+        self.touched += distinct(rows)
 
     def _give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
         millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
@@ -300,7 +300,7 @@ def _fuller(some: tuple[State, ...], others: tuple[State, ...]) -> tuple[State, 
 def _look(devices: Ints, usable: Bools, need: Ints) -> View:
     fits = usable & (devices >= need)
     shared = np.where(fits & (devices < MILLI), devices, NOTHING_SHARED)
-    return View(fits.sum(axis=1), shared.min(axis=1))
+    return View(how_many(fits), least(shared))
 
 
 def _look_at(devices: Ints, usable: Bools, need: Ints) -> tuple[int, int]:

@@ -65,6 +65,7 @@ class Candidates:
         self._asked: list[bool] = givers.tolist()
         self.world = world
         self._touched = touched
+        self._near: dict[int, list[Part]] = {}  # by node, those who may be asked, gone or not
         self._needed = Needed()
         self._openings: dict[tuple[Ask, int, int, int], tuple[int, list[Part]]] = {}
         self._heaps: dict[tuple[Ask, int], tuple[int, Heaps]] = {}
@@ -165,15 +166,20 @@ class Candidates:
 
     def _second(self, trial: Trial, row: int) -> float:
         """At least how bad it is if a second queue gives something on a node, too; infinite where there is none."""
-        least: dict[int, float] = {}
-        here = self._here(trial, row)
+        rules, tally, here = self.rules, trial.tally, self._here(trial, row)
         self.looked += len(here)
+        resource = rules.resources[0]
+        smallest: dict[Account, int] = {}
         for part in here:
-            if not self.rules.may_give(trial.tally, part.account):
-                continue
-            ends = -self.rules.ends(trial.tally, part.account, part.amounts)
-            least[part.account.index] = min(ends, least.get(part.account.index, inf))
-        return sorted(least.values())[1] if len(least) > 1 else inf
+            amount = part.amounts[resource]
+            if amount < smallest.get(part.account, inf):
+                smallest[part.account] = amount
+        ends = [
+            -rules.height(tally, account, amount)
+            for account, amount in smallest.items()
+            if rules.may_give(tally, account)
+        ]
+        return sorted(ends)[1] if len(ends) > 1 else inf
 
     def _heaps_of(self, trial: Trial, ask: Ask, choice: int) -> Heaps:
         """Nodes with what room there costs at least."""
@@ -243,12 +249,11 @@ class Candidates:
 
     def _here(self, trial: Trial, row: int) -> list[Part]:
         """Those on a node who may go and have not gone, the least bad to lose first."""
-        asked = self._asked
-        return [
-            part
-            for part in self.pool.on(row)
-            if asked[part.rank] and not part.gone and part not in trial.gone
-        ]
+        asked = self._near.get(row)
+        if asked is None:
+            asked = self._near[row] = [part for part in self.pool.on(row) if self._asked[part.rank]]
+        gone = trial.gone
+        return [part for part in asked if not part.gone and part not in gone]
 
     def _keeping_away(self, trial: Trial, ask: Ask, row: int) -> list[Part] | None:
         """Those who keep an ask off a node, wherever they stand, the least bad to lose first; None where not all of them may go, or whom it needs is not there."""
