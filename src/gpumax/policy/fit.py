@@ -13,7 +13,7 @@ from gpumax.model.workload import Affinity, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.crowd import NO_COLUMNS, Crowd
 from gpumax.policy.labels import holds
-from gpumax.policy.ledger import FEW, Room
+from gpumax.policy.ledger import FEW, MANY, Room
 from gpumax.policy.nodes import Bools, Ints, Nodes, how_many
 from gpumax.policy.slices import Asked, State
 from gpumax.policy.ties import Tied
@@ -21,9 +21,6 @@ from gpumax.units import MILLI
 
 SOFT_TAINT: Final = 1 << 20
 """How much one PreferNoSchedule taint that isn't tolerated weighs; more than preferred affinity terms together."""
-
-MANY: Final = 8
-"""All nodes are looked at again where more than one of so many changed."""
 
 
 class Fits:

@@ -31,6 +31,9 @@ MOST_TOUCHED: Final = 512
 FEW: Final = 6
 """Rows up to which one look a row is faster than one at all of them."""
 
+MANY: Final = 8
+"""All nodes are looked at again where more than one of so many changed."""
+
 
 class Held(Struct, frozen=True, gc=False):
     """What one task holds of a node. devices: (column, milli) pairs; gpu: their milli-devices together.
@@ -161,9 +164,12 @@ class Room:
             if len(rows) <= FEW:
                 for row in rows:
                     view.fitting[row], view.fullest[row] = _look_at(self.devices[row], usable[row], need[row])
+            elif MANY * len(rows) < self.cpu.size:
+                at = np.array(rows, np.int64)
+                part = _look(self.devices[at], usable[at], need[at])
+                view.fitting[at], view.fullest[at] = part.fitting, part.fullest
             else:
-                part = _look(self.devices[rows], usable[rows], need[rows])
-                view.fitting[rows], view.fullest[rows] = part.fitting, part.fullest
+                view = _look(self.devices, usable, need)
         self._own.add(ask)
         self._views[ask] = (len(self.touched), view)
         if self._origin is not None and len(self._origin.touched) == len(self.touched):
@@ -220,7 +226,7 @@ class Room:
             number for held in helds for column, milli in held.devices for number in (held.row, column, milli)
         ]
         device_rows, columns, millis = np.array(flat, np.int64).reshape(-1, 3).T
-        self._give_devices(device_rows, columns, -sign * millis)
+        self.give_devices(device_rows, columns, -sign * millis)
         if self._views or self.masks or self.losses:
             self.touched += distinct(rows)
 
@@ -232,11 +238,7 @@ class Room:
         self.touched += distinct(rows)
 
     def give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
-        """Count many parts of devices as left."""
-        self._give_devices(rows, columns, millis)
-        self.touched += distinct(rows)
-
-    def _give_devices(self, rows: Ints, columns: Ints, millis: Ints) -> None:
+        """Count many parts of devices as left, of tasks that `give` counts."""
         millis = np.where(self.nodes.healthy[rows, columns], millis, 0)
         # A flat view: with one index it is many times faster than with two.
         np.add.at(self.devices.reshape(-1), rows * self.devices.shape[1] + columns, millis)

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from gpumax.model.names import natural
-from gpumax.model.workload import Task, Workload
+from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.ledger import Ledger, summed
@@ -81,6 +81,8 @@ def parts(world: World) -> list[Part]:
 
 
 def _parts(world: World, workload: Workload, account: Account) -> list[Part]:
+    if len(workload.tasks) == 1 and workload.tasks[0].state not in ACTIVE:
+        return []  # so are most of those who wait
     core, extras = split(workload)
     if not extras:
         return (
