@@ -63,23 +63,23 @@ class Asks:
     def __init__(self, ties: Ties | None = None) -> None:
         self._ties = ties
         self._interned: dict[object, Ask] = {}
-        # By a request's identity and a pool; with the request, so that no other has its place.
-        self._plain: dict[tuple[int, str], tuple[Request, Ask]] = {}
+        # By a request's identity, a pool and what ties a task; with the request, so that no other has its place.
+        self._usual: dict[tuple[int, str, Tied | None], tuple[Request, Ask]] = {}
 
     def __len__(self) -> int:
         """How many there are, by what they were asked in."""
-        return len(self._interned) + len(self._plain)
+        return len(self._interned) + len(self._usual)
 
     def of(self, workload: Workload, task: Task) -> Ask:
         """The ask of a task."""
         tied = None if self._ties is None else self._ties.of(workload, task)
-        if task.selector or task.affinity is not None or task.tolerations or tied is not None:
+        if task.selector or task.tolerations or _chooses_nodes(task, tied):
             return self._intern(task.request, _filter(workload, task, tied))
-        key = (id(task.request), workload.pool)
-        known = self._plain.get(key)
+        key = (id(task.request), workload.pool, tied)
+        known = self._usual.get(key)
         if known is None:
-            ask = self._intern(task.request, Filter(workload.pool, (), None, ()))
-            known = self._plain[key] = (task.request, ask)
+            ask = self._intern(task.request, Filter(workload.pool, (), None, (), tied))
+            known = self._usual[key] = (task.request, ask)
         return known[1]
 
     def narrowed(self, ask: Ask, choice: int) -> Ask:
@@ -109,6 +109,14 @@ class Asks:
             # Several decisions may be made at once: who comes second takes what the first put there.
             known = self._interned.setdefault(key, Ask(*key, plain))
         return known
+
+
+def _chooses_nodes(task: Task, tied: Tied | None) -> bool:
+    """Whether its affinity says more than what stands in `tied`."""
+    affinity = task.affinity
+    return affinity is not None and (
+        tied is None or affinity.required is not None or bool(affinity.preferred)
+    )
 
 
 def _filter(workload: Workload, task: Task, tied: Tied | None) -> Filter:

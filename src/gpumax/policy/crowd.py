@@ -141,11 +141,14 @@ class Crowd:
             mine.discard(number)
 
     def welcomes(self, tied: Tied, coming: frozenset[int] = NO_COLUMNS) -> Bools:
-        """The nodes on which a task may stand. coming: columns that those bring who are to be placed with it."""
+        """The nodes on which a task may stand. coming: columns that those bring who are to be placed with it.
+
+        Not to be written on.
+        """
         return self.open(tied) & self.near(tied, coming) if tied.needs else self.open(tied)
 
     def open(self, tied: Tied) -> Bools:
-        """The nodes where nobody keeps a task away, whomever it needs."""
+        """The nodes where nobody keeps a task away, whomever it needs. Not to be written on."""
         return self.empty(tied.shuns)
 
     def near(self, tied: Tied, coming: frozenset[int] = NO_COLUMNS) -> Bools:
@@ -164,12 +167,12 @@ class Crowd:
         return mask
 
     def empty(self, numbers: Iterable[int]) -> Bools:
-        """The nodes in whose domains there is nobody of these columns."""
-        mask = np.ones(self.ties.size, np.bool_)
+        """The nodes in whose domains there is nobody of these columns. Not to be written on."""
+        mask = self.ties.everywhere
         for number in numbers:
             there = self.most.get(number)
             if there is not None:
-                mask &= ~there.somewhere(self.ties.domains[number])
+                mask = mask & ~there.somewhere(self.ties.domains[number])
         return mask
 
     def likes(self, tied: Tied) -> Ints | None:
@@ -192,15 +195,16 @@ class Crowd:
 
     def clashes(self, tied: Tied, row: int) -> bool:
         """Whether a task that is counted on a node is kept off it by another."""
-        mine = dict(tied.brings)
+        mine = tied.amounts
         return any(self.at(self.most, number, row) > mine.get(number, 0) for number in tied.shuns)
 
     def lonely(self, tied: Tied, row: int) -> bool:
         """Whether a task that is counted on a node lacks whom it needs there."""
-        mine = dict(tied.brings)  # it stands where there are domains for all that it needs
-        if all(self.at(self.least, number, row) > mine.get(number, 0) for number in tied.needs):
-            return False
-        return not self.first(tied, row)
+        mine = tied.amounts  # it stands where there are domains for all that it needs
+        for number in tied.needs:
+            if self.at(self.least, number, row) <= mine.get(number, 0):
+                return not self.first(tied, row)
+        return False
 
     def first(self, tied: Tied, row: int) -> bool:
         """Whether a task that is counted on a node is alone of its kind, and so needs nobody."""

@@ -95,7 +95,7 @@ class Scores:
         drawn = None if tied is None or room.crowd is None else room.crowd.likes(tied)
         if drawn is None:
             return likes
-        drawn = np.clip(drawn, -MOST_DRAWN, MOST_DRAWN)
+        drawn = np.minimum(np.maximum(drawn, -MOST_DRAWN), MOST_DRAWN)
         return drawn if likes is None else likes + drawn
 
     def _slices_left(self, room: Room, rows: Ints) -> tuple[Ints, Ints, Bools]:

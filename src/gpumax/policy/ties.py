@@ -69,7 +69,7 @@ class Tied:
     it is the first of its kind; shuns: those that must be empty there; likes: what each counts for it.
     """
 
-    __slots__ = ("adds", "brings", "likes", "needs", "own", "shuns")
+    __slots__ = ("adds", "amounts", "brings", "likes", "needs", "own", "shuns")
 
     def __init__(
         self,
@@ -79,9 +79,10 @@ class Tied:
         likes: tuple[tuple[int, int], ...],
     ) -> None:
         self.brings = brings
+        self.amounts = dict(brings)  # the same by column
         self.adds: dict[int, tuple[tuple[int, int, int], ...]] = {}  # by row, as `Ties.adds` found it
         self.needs = needs
-        self.own = {column for column, _ in brings}.issuperset(needs)
+        self.own = self.amounts.keys() >= set(needs)
         self.shuns = shuns
         self.likes = likes
 
@@ -112,12 +113,13 @@ class Ties:
         self.columns: list[Column] = []
         self.domains: list[Domains] = []  # by column
         self.size = len(snapshot.nodes)
+        self.everywhere = np.ones(self.size, np.bool_)
         self._nodes = snapshot.nodes
         self._number: dict[Column, int] = {}
         self._by_key: dict[str, Domains] = {}
         self._hooks: dict[_Hook, list[int]] = {}  # columns by what whoever is meant has at least one of
         self._known: dict[_Key, Tied | None] = {}
-        self._same: dict[tuple[int, int, int], Tied | None] = {}
+        self._same: dict[tuple[int | str, int, int], Tied | None] = {}
         self._interned: dict[object, Tied] = {}
         for key in dict.fromkeys(_key(workload, task) for workload, task in _carriers(snapshot)):
             queue, items, near, apart = key
@@ -127,7 +129,8 @@ class Ties:
     def of(self, workload: Workload, task: Task) -> Tied | None:
         """What ties a task; None where nothing does."""
         # As for requests, the snapshot that is being decided keeps these objects alive.
-        same = (id(workload), id(task.affinity), id(task.labels) if task.labels else 0)
+        carrier = id(workload) if workload.labels else workload.queue
+        same = (carrier, id(task.affinity), id(task.labels) if task.labels else 0)
         if same not in self._same:
             key = _key(workload, task)
             if key not in self._known:
