@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -11,14 +12,17 @@ from msgspec.structs import replace
 from crowds import crowd
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Affinity, Company, TaskTerm, Workload
+from gpumax.policy.ask import Ask
 from gpumax.policy.crowd import Columns, Crowd
 from gpumax.policy.fit import Fits
 from gpumax.policy.gang import Want
 from gpumax.policy.ledger import Held, Ledger, Room
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.place import promise, settle
+from gpumax.policy.score import Scores
 from gpumax.policy.world import World
 from neighbours import anyones, term
+from steps import steps
 
 APPS: tuple[dict[str, str], ...] = ({}, {"app": "x"}, {"app": "y"})
 
@@ -355,3 +359,22 @@ def _frees(books: Books, want: Want, held: Held) -> bool:
             mine = [column for column, _ in held.devices if usable[row, column]]
             lacking += [(need[row, column] - free[column], 1) for column in mine]
     return any(lack > 0 and holds > 0 for lack, holds in lacking)
+
+
+def test_what_is_known_is_not_looked_up_again() -> None:
+    """Asked twice, no node is looked at and no fragment measured a second time."""
+    for number in range(40):
+        books = Books(drawn(number, tied=False), Random(number))
+        fits, scores = books.world.fits, books.world.scores
+        for _ in range(10):
+            books.step()
+            room, ask = books.ledger.now, books.chance.choice(books.wants).ask
+            scores.best(room, ask, 0, fits.fitting(room, ask, 0))
+            again = steps(partial(_look, fits, scores, room, ask))
+            assert (
+                not {"Fits._look", "_fits_on", "_look", "_look_at", "Fragments._measured"} & again.keys()
+            ), number
+
+
+def _look(fits: Fits, scores: Scores, room: Room, ask: Ask) -> None:
+    scores.best(room, ask, 0, fits.fitting(room, ask, 0))

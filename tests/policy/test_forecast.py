@@ -17,6 +17,7 @@ from gpumax.model.workload import TopologyWish
 from gpumax.policy.decide import PASSES, decide
 from gpumax.policy.explain import explain
 from gpumax.policy.forecast import NONE, QUICK, Effort
+from steps import steps
 
 HOUR_MS = 60 * MINUTE_MS
 LONG = -MINUTE_MS  # submitted so much before one hour ago
@@ -57,6 +58,15 @@ def test_a_gang_that_is_not_whole_is_told_no_moment_and_is_ahead_of_nobody(effor
     found = explain(sketch.snapshot(), decide(sketch.snapshot()), "y")
     assert found is not None
     assert found.ahead == ()
+
+
+def test_who_was_told_a_moment_is_explained_without_looking_ahead_once_more() -> None:
+    """Only where the decision told none."""
+    sketch = one_queue("n1: bb").run("b", "q", max_duration_ms=HOUR_MS).wait("x", "q", gpu=2)
+    snapshot = sketch.snapshot()
+    for effort, looks in ((QUICK, 0), (NONE, 1)):
+        decision = decide(snapshot, effort=effort)
+        assert steps(lambda decision=decision: explain(snapshot, decision, "x"))["_forecast"] == looks  # type: ignore[misc]
 
 
 @both

@@ -336,3 +336,16 @@ def test_who_stays_for_what_others_freed_later_breaks_no_rule() -> None:
     sketch.wait("A", "a", tasks=2).wait("X", "b", priority=75)
     decision = check(sketch, "n1: ww...AAX..", evicted=3)
     assert verify(sketch.snapshot(), decision) == ()
+
+
+def test_when_a_minimum_stays_after_all_so_may_its_extras() -> None:
+    """All of w goes for A, as g is protected; g goes for X and leaves two within p's limit: w's minimum and an extra."""
+    sketch = Sketch("n1: wwwggg......").with_queues(
+        queue("p", 0, limit=6, weight=1),
+        queue("a", 4, parent="p"),
+        queue("b", 0, parent="p", weight=1, min_runtime_ms=40 * MINUTE_MS),
+    )
+    sketch.run("w", "b", min=1, priority=75).run("g", "b", min=3, priority=50)
+    sketch.change("w", started_ms=NOW_MS - 60 * MINUTE_MS).wait("A", "a", tasks=3).wait("X", "b", priority=75)
+    decision = check(sketch, "n1: ww....AAAX..", evicted=4)
+    assert verify(sketch.snapshot(), decision) == ()

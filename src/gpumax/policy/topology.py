@@ -111,8 +111,7 @@ class Scope:
 
     def fixed(self) -> list[int]:
         """The domains of the required level in which it stands."""
-        if self.required is None:
-            return []
+        assert self.required is not None
         return sorted({int(self.required.domain[row]) for row in self.rows})
 
     def sign(self) -> tuple[object, ...]:
