@@ -49,6 +49,18 @@ def test_a_hole_of_eight_gpus_stays_though_a_larger_node_is_as_empty() -> None:
     check(sketch, "n1: bbbbbbbbDDDDDDDD\nn2: ccccA...")
 
 
+def test_of_many_kinds_of_work_those_count_that_most_tasks_ask() -> None:
+    """Twenty kinds, the rarest first in the file; sixteen count."""
+    sketch = one_queue("n1: .")
+    for at in range(20):
+        sketch.wait(f"w{at:02}", "q", tasks=1 + at // 2)
+        besides(sketch, f"w{at:02}", cpu_milli=1_000 + at)
+    found = typical(sketch.snapshot())
+    assert [(kind.tasks, kind.cpu) for kind in found] == [
+        (1 + at // 2, 1_000 + at) for half in range(9, 1, -1) for at in (2 * half, 2 * half + 1)
+    ]
+
+
 @pytest.mark.parametrize(("h100", "l4", "after"), [(3, 1, "n1: .\nn2: A"), (1, 3, "n1: A\nn2: .")])
 def test_what_most_tasks_ask_counts_most(h100: int, l4: int, after: str) -> None:
     """Work of two models comes, more of the one than of the other; A takes any."""

@@ -82,6 +82,7 @@ def test_a_share_is_told_for_each_resource_that_is_short() -> None:
         ("memory", "weight", 32 * GIB, 16 * GIB, 40 * GIB, 64 * GIB, 16 * GIB, 32 * GIB),
     ]  # fmt: skip
     assert tried(found) == [("reclaim", "over_share", "a", Amounts(), None)]
+    assert {row.queue for row in found.queue} == {"a"}
 
 
 def test_a_share_is_told_level_by_level_up_to_the_one_that_is_short() -> None:
