@@ -51,14 +51,17 @@ def test_each_goes_where_its_cores_are(n1: int, n2: int, after: str) -> None:
     check(sketch, after)
 
 
-def test_memory_counts_as_cores_do() -> None:
-    """B asks for little of it."""
-    sketch = cluster("n1: ....\nn2: ....").node("n1", memory_mib=64).node("n2", memory_mib=1024)
+@pytest.mark.parametrize(
+    ("n1", "n2", "after"), [(512, 2048, "n1: B...\nn2: A..."), (2048, 512, "n1: A...\nn2: B...")]
+)
+def test_memory_counts_as_cores_do(n1: int, n2: int, after: str) -> None:
+    """Either fits on both nodes; B asks for little of it."""
+    sketch = cluster("n1: ....\nn2: ....").node("n1", memory_mib=n1).node("n2", memory_mib=n2)
     for letter, memory in (("A", 256), ("B", 16)):
         sketch.wait(letter, "q")
         (row,) = sketch.workloads[letter].tasks
         sketch.change(letter, tasks=(replace(row, request=replace(row.request, memory_mib=memory)),))
-    check(sketch, "n1: B...\nn2: A...")
+    check(sketch, after)
 
 
 def test_of_nodes_that_are_alike_the_first_is_filled() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from board import Sketch, queue
+from msgspec.structs import replace
+
+from board import Sketch, gpus, queue
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import TopologyWish
 from gpumax.policy.decide import decide
@@ -54,3 +56,14 @@ def test_what_the_fullest_rack_lacks_is_exact() -> None:
         assert told, f"{number} {hold}"
         assert holds[told[0]] == best, f"{number} {hold}"
     assert met > 20
+
+
+def test_the_largest_take_their_room_first() -> None:
+    """Four and two of the seven fit, and the last one lacks a GPU; placed the other way round the largest would lack two."""
+    sketch = Sketch("n1: ....\nn2: ..b").with_queues(queue("q", 64)).run("b", "q", preemptible=False)
+    sketch.stand(r1="n1 n2").wait("A", "q", tasks=3)
+    sizes = zip(sketch.workloads["A"].tasks, (1, 2, 4), strict=True)
+    sketch.change("A", tasks=tuple(replace(task, request=gpus(size)) for task, size in sizes))
+    sketch.change("A", topology=TopologyWish("default", "rack"))
+    (hold,) = decide(sketch.snapshot(), ("allocate",)).holds
+    assert (hold.code, hold.short) == ("Topology", {"gpu": 1_000})

@@ -130,7 +130,7 @@ class Crowd:
 
     def cap(self, other: Crowd) -> None:
         """Keep away what the other crowd keeps away, too."""
-        mine = self._own(apart=True)
+        self._own(apart=True)
         for number, there in other.most.items():
             both = Counted()
             here = self.most[number].by if number in self.most else {}
@@ -138,7 +138,6 @@ class Crowd:
                 domain: max(here.get(domain, 0), there.by.get(domain, 0)) for domain in here.keys() | there.by
             }
             self.most[number] = both
-            mine.discard(number)
 
     def welcomes(self, tied: Tied, coming: frozenset[int] = NO_COLUMNS) -> Bools:
         """The nodes on which a task may stand. coming: columns that those bring who are to be placed with it.

@@ -20,13 +20,11 @@ from gpumax.policy.place import Placer, promise, ways
 from gpumax.policy.pool import Pool
 from gpumax.policy.rights import Rights
 from gpumax.policy.tree import Account
-from gpumax.policy.victims import Cost, Opening, Part, Trial, again, opening
+from gpumax.policy.victims import FREE, Cost, Opening, Part, Trial, again, opening
 from gpumax.policy.world import World
 
 MOST_HOUSES: Final = 16
 """Of how many nodes it is tried to move the work elsewhere, for one task."""
-FREE: Final[Cost] = (-inf, -inf, -inf, -inf, -inf, -inf)
-"""No more than anything costs."""
 
 
 class Touched:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from math import inf
 from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -216,6 +217,8 @@ class Rules(Protocol):
 
 Cost = tuple[float, float, float, float, float, float]
 """Numbers in the order of rule 6, smaller is better; whole but for bounds."""
+FREE: Final[Cost] = (-inf, -inf, -inf, -inf, -inf, -inf)
+"""No more than anything costs."""
 
 
 class Opening(NamedTuple):
@@ -343,7 +346,7 @@ def _spared(node: OneNode, tally: Tally, chosen: list[Part], fixed: frozenset[Pa
 def cost_of(rules: Rules, tally: Tally, chosen: list[Part]) -> Cost:
     """How bad it is that these go, by rule 6; `tally`: what is given in all."""
     if not chosen:
-        return (-float("inf"), 0, 0, 0, 0, 0)
+        return FREE
     if len(chosen) == 1:
         priority, core, tasks, lost, age = chosen[0].cost
         ends = rules.ends(tally, chosen[0].account, (0, 0, 0))
