@@ -19,6 +19,7 @@ from gpumax.policy.gang import Want
 from gpumax.policy.ledger import Held, Ledger, Room
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.place import promise, settle
+from gpumax.policy.room import Touched
 from gpumax.policy.score import Scores
 from gpumax.policy.world import World
 from neighbours import anyones, term
@@ -314,6 +315,16 @@ def _least(one: Room, other: Room) -> list[object]:
     return [*(each.tolist() for each in (*arrays, *(np.minimum(*pair) for pair in extended))), slices]
 
 
+def test_a_node_that_is_used_up_has_no_device_left() -> None:
+    """Nothing of any, and no slice fits; its cores and its memory stay."""
+    for number in range(20):
+        room = Books(drawn(number, tied=False), Random(number)).ledger.now.copy()
+        for row, cpu in enumerate(room.cpu.tolist()):
+            room.drain(row)
+            assert (room.devices[row].sum(), room.gpus[row], room.cpu[row]) == (0, 0, cpu)
+            assert room.layout(row, (("1g.5gb", 1),)) is None
+
+
 def test_one_node_by_itself_has_the_room_that_the_books_have() -> None:
     """Whether an ask fits now, and when some of those there have gone; of help are those who free what is short."""
     found = set()
@@ -378,3 +389,16 @@ def test_what_is_known_is_not_looked_up_again() -> None:
 
 def _look(fits: Fits, scores: Scores, room: Room, ask: Ask) -> None:
     scores.best(room, ask, 0, fits.fitting(room, ask, 0))
+
+
+def test_what_was_learnt_of_a_node_before_it_changed_is_known_to_be_old() -> None:
+    """Whatever changed in between, and however often."""
+    chance, touched = Random(0), Touched()
+    looks: list[tuple[int, set[int]]] = []  # after so many changes, and what has changed since
+    for _ in range(60):
+        looks.append((len(touched.rows), set()))
+        rows = chance.choices(range(6), k=chance.randint(0, 2))
+        touched.add(rows)
+        for stamp, changed in looks:
+            changed.update(rows)
+            assert [touched.since(row, stamp) for row in range(6)] == [row in changed for row in range(6)]
