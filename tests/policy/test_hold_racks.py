@@ -67,3 +67,13 @@ def test_the_largest_take_their_room_first() -> None:
     sketch.change("A", topology=TopologyWish("default", "rack"))
     (hold,) = decide(sketch.snapshot(), ("allocate",)).holds
     assert (hold.code, hold.short) == ("Topology", {"gpu": 1_000})
+
+
+def test_a_node_that_would_take_one_more_stands_in_the_wrong_place() -> None:
+    """n2 has a GPU and a slot for one task: it is only not where the other is."""
+    sketch = Sketch("n1: .b\nn2: .").with_queues(queue("q", 64)).run("b", "q", preemptible=False)
+    sketch.stand(r1="n1", r2="n2").node("n2", tasks=1).wait("A", "q", tasks=2)
+    (hold,) = decide(
+        sketch.change("A", topology=TopologyWish("default", "rack")).snapshot(), ("allocate",)
+    ).holds
+    assert hold.nodes == {"NotEnoughGpu": 1, "TopologyMismatch": 1}
