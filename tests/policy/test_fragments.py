@@ -55,7 +55,7 @@ def test_of_many_kinds_of_work_those_count_that_most_tasks_ask() -> None:
     for at in range(20):
         sketch.wait(f"w{at:02}", "q", tasks=1 + at // 2)
         besides(sketch, f"w{at:02}", cpu_milli=1_000 + at)
-    found = typical(sketch.snapshot())
+    found = typical(census_of(sketch.snapshot()))
     assert [(kind.tasks, kind.cpu) for kind in found] == [
         (1 + at // 2, 1_000 + at) for half in range(9, 1, -1) for at in (2 * half, 2 * half + 1)
     ]

@@ -54,6 +54,9 @@ class Pool:
     def __init__(self, world: World) -> None:
         self.parts = parts(world)
         self.going: dict[Part, Going] = {}
+        self.leaning: set[Account] = (
+            set()
+        )  # queues of those who stay because others went later, and all above
         # No link to the world, which has one to its pool: a circle would be there until it is searched for.
         self._now_ms = world.snapshot.now_ms
         self._nodes = len(world.nodes.nodes)

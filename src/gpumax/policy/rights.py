@@ -107,13 +107,20 @@ class Rights(ABC):
         """Whether all queues above the asker are within bounds once this is given."""
         return not any(self.excess(account, tally) for account in self.bounded)
 
-    def would_crowd(self, other: Account, amounts: Vector, among: Collection[Account] | None = None) -> bool:
+    def would_crowd(
+        self,
+        other: Account,
+        amounts: Vector,
+        among: Collection[Account] | None = None,
+        given: Tally | None = None,
+    ) -> bool:
         """Whether a queue above both, or both, would come over its bound if another queue held so much more.
 
-        among: one of these; None: any.
+        among: one of these; None: any. given: what queues give for it.
         """
+        given = given or Tally()
         return any(
-            account.allocated[r] + amounts[r] > self.bound(account, r)
+            account.allocated[r] - given.of(account)[r] + amounts[r] > self.bound(account, r)
             for account in self.asker.path
             if account in other.path and (among is None or account in among)
             for r in self.resources

@@ -14,7 +14,7 @@ from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger
+from gpumax.policy.ledger import Ledger, summed
 from gpumax.policy.leftover import give_out
 from gpumax.policy.moves import rehome
 from gpumax.policy.nodes import Bools
@@ -27,7 +27,7 @@ from gpumax.policy.room import Candidates, Touched, could_stay, make_room, spare
 from gpumax.policy.search import MOST_PARTS, NOT_SEARCHED, Found, search
 from gpumax.policy.topology import wished
 from gpumax.policy.tree import Account, Vector
-from gpumax.policy.victims import Part, Trial, keeps_away
+from gpumax.policy.victims import Part, Tally, Trial, keeps_away
 from gpumax.policy.world import World
 
 AN_ATTEMPT: Final = 64
@@ -62,9 +62,6 @@ class _Taking:
         self.placer = Placer(world.fits, world.scores)
         self.touched = Touched()
         self.looked = 0  # how much was searched, against search_steps
-        self._leaning = set[
-            Account
-        ]()  # the queues of those who stay because others went later, and all above
         self._givers: dict[object, Bools] = {}
         self._candidates: dict[object, Candidates] = {}
         self._hopeless: dict[object, str] = {}  # by what is asked, the workload that asked in vain
@@ -86,10 +83,14 @@ class _Taking:
         self.world.waiting = left
         self._spare()
 
-    def full(self, account: Account, amounts: Vector) -> bool:
-        """Whether a queue may not hold so much more: somebody stays because those above it hold no more than they do."""
-        rights = self._counting() if self._leaning else ()
-        return any(each.would_crowd(account, amounts, self._leaning) for each in rights)
+    def full(self, account: Account, amounts: Vector, given: Tally | None = None) -> bool:
+        """Whether a queue may not hold so much more: somebody stays because those above it hold no more than they do.
+
+        given: what queues give for it.
+        """
+        leaning = pool_of(self.world).leaning
+        rights = self._counting() if leaning else ()
+        return any(each.would_crowd(account, amounts, leaning, given) for each in rights)
 
     def _counting(self) -> set[Rights]:
         """By whose rights somebody goes."""
@@ -116,7 +117,7 @@ class _Taking:
                 world.ledger.free(spot.held, waited=bool(spot.after))
             if not moved:
                 world.tree.add(part.account, part.amounts)
-                self._leaning.update(part.account.path)
+                pool.leaning.update(part.account.path)
             if part.core:
                 world.ended.discard(part.workload.name)
             tied.difference_update(part.rest)
@@ -267,6 +268,8 @@ class _Taking:
         trial, moved, late = _settled(world, gang, rights, trial, spots)
         if late is not None:
             world.reserved[gang.workload.name] = late
+            return None
+        if self.full(gang.account, summed([spot.held for spot in spots]), trial.tally):
             return None
         if not trial.ledger.kept():  # somebody would go whom others need where they were placed
             return None
