@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -74,3 +75,28 @@ def test_the_difference_of_rows_is_what_has_gone_and_what_has_come(
     old, new = tuple(rows[name] for name in before), tuple(rows[name] for name in after)
     lost, won = difference(old, new)
     assert [list(lost), list(won)] == [[rows[name] for name in gone], [rows[name] for name in come]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_difference_is_that_of_sets_in_order(seed: int) -> None:
+    """Whatever came, went, changed or moved, in runs and one by one, in rows that are few or many."""
+    chance = Random(seed)
+    rows = [object() for _ in range(chance.choice((0, 1, 3, 40, 400)))]
+    other = rows.copy()
+    for _ in range(chance.choice((0, 1, 2, 10, 300))):
+        at, run = chance.randrange(len(other) + 1), chance.choice((1, 1, 2, 5, 12))
+        match chance.choice(("come", "go", "change", "move")):
+            case "come":
+                other[at:at] = [object() for _ in range(run)]
+            case "go":
+                del other[at : at + run]
+            case "change":
+                other[at : at + run] = [object() for _ in other[at : at + run]]
+            case _:
+                moved = other[at : at + run]
+                del other[at : at + run]
+                other[:0] = moved
+    gone, come = difference(tuple(rows), tuple(other))
+    old, new = set(map(id, rows)), set(map(id, other))
+    assert list(gone) == [row for row in rows if id(row) not in new]
+    assert list(come) == [row for row in other if id(row) not in old]

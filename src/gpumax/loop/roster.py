@@ -38,8 +38,10 @@ class Roster:
         if new != [record.id for record, _ in live.workloads[len(live.workloads) - len(new) :]]:
             # Finished work that is to be deleted comes back to its old place.
             self.pairs = {record.id: self.pairs[record.id] for record, _ in live.workloads}
-        queues = self.live.queues if live.queues == self.live.queues else live.queues
-        self.live = Live(queues, tuple(self.pairs.values()))
+        if gone or come:
+            self.live = Live(self.live.queues, tuple(self.pairs.values()))
+        if live.queues != self.live.queues:
+            self.live = Live(live.queues, self.live.workloads)
         return self.live
 
     def merge(self, changes: Changes) -> Live:

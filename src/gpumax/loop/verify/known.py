@@ -36,6 +36,9 @@ class Known:
         self.capacity: Vector = (0, 0, 0)
         self.queues: dict[str, Queue] = {}
         self.paths: dict[str, tuple[str, ...]] = {}
+        self.children: dict[str | None, list[str]] = {}  # of None: queues without a parent
+        self.quotas: dict[str, Vector] = {}
+        self.limits: dict[str, Vector] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -56,9 +59,7 @@ class Known:
             self.nodes = {node.name: node for node in snapshot.nodes}
             self.capacity = _capacity(snapshot.nodes)
         if snapshot.queues is not self._queues:
-            self._queues = snapshot.queues
-            self.queues = {queue.name: queue for queue in snapshot.queues}
-            self.paths = {queue.name: tuple(self._path(queue)) for queue in snapshot.queues}
+            self._read_queues(snapshot.queues)
         # Until it is done, nothing is known: whatever ends it half way.
         rows, self._rows = self._rows, None
         if rows is None or self.unsaid or not self._step(*difference(rows, snapshot.workloads)):
@@ -83,6 +84,16 @@ class Known:
                     for position, amount in enumerate(leaf):
                         held[name][position] += amount
         return held
+
+    def _read_queues(self, queues: tuple[Queue, ...]) -> None:
+        self._queues = queues
+        self.queues = {queue.name: queue for queue in queues}
+        self.paths = {queue.name: tuple(self._path(queue)) for queue in queues}
+        self.quotas = {queue.name: queue.quota.vector() for queue in queues}
+        self.limits = {queue.name: queue.limit.vector() for queue in queues}
+        self.children = {}
+        for queue in queues:
+            self.children.setdefault(queue.parent, []).append(queue.name)
 
     def _step(self, gone: Sequence[Workload], come: Sequence[Workload]) -> bool:
         """Go on from what is known. False where more has changed than has not, or what tasks hold isn't said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from gpumax.loop.verify.facts import Facts
 from gpumax.loop.verify.violation import Violation
@@ -31,42 +32,38 @@ def most(facts: Facts, rows: Rows, queue: str, position: int, *, gpus: bool) -> 
 def check_shares(facts: Facts) -> Iterator[Violation]:
     """One row for each queue and resource, as the snapshot has it; shares within limits, demand and what there is."""
     rows = share_rows(facts)
-    wanted = {(queue, resource) for queue in facts.queues for resource in RESOURCES}
-    if rows.keys() != wanted or len(facts.decision.shares) != len(wanted):
-        yield Violation(
-            0, f"{plural(len(facts.decision.shares), 'row')} of shares for {len(wanted)} that are due"
-        )
+    known, due = facts.known, len(facts.queues) * len(RESOURCES)
+    if len(facts.decision.shares) != due or rows.keys() != set(product(facts.queues, RESOURCES)):
+        yield Violation(0, f"{plural(len(facts.decision.shares), 'row')} of shares for {due} that are due")
         return
-    held, there = facts.allocated(), facts.known.capacity
+    held = facts.allocated()
     for position, resource in enumerate(RESOURCES):
         wants: dict[str, int] = {}
-        for name, queue in facts.queues.items():
+        for name, limit in known.limits.items():
             row = rows[name, resource]
-            if (row.quota, row.allocated) != (queue.quota.vector()[position], held[name][position]):
+            if row.allocated != held[name][position] or row.quota != known.quotas[name][position]:
                 yield Violation(
                     0, f"queue {name} is said to hold {row.allocated} {resource}, quota {row.quota}"
                 )
-            wants[name] = min(row.demand, queue.limit.vector()[position])
+            wants[name] = min(row.demand, limit[position])
             if row.share > wants[name]:
                 yield Violation(
                     0, f"the share of queue {name}, {row.share} {resource}, is above what it may use"
                 )
-        yield from _sums(facts, rows, position, wants, there[position])
+        yield from _sums(facts, rows, position, wants, known.capacity[position])
 
 
 def _sums(facts: Facts, rows: Rows, position: int, wants: dict[str, int], all_: int) -> Iterator[Violation]:
     """Children get no more than their parent; where quotas fit, each gets its own as far as it wants it."""
     resource = RESOURCES[position]
-    children: dict[str | None, list[str]] = {}
-    for name, queue in facts.queues.items():
-        children.setdefault(queue.parent, []).append(name)
-    for parent, names in children.items():
+    quotas = facts.known.quotas
+    for parent, names in facts.known.children.items():
         there_is = all_ if parent is None else rows[parent, resource].share
         given = sum(rows[name, resource].share for name in names)
         owner = "the cluster" if parent is None else f"queue {parent}"
         if given > there_is:
             yield Violation(0, f"shares of {resource} in {owner} sum to {given}; there are {there_is}")
-        due = {name: min(facts.queues[name].quota.vector()[position], wants[name]) for name in names}
+        due = {name: min(quotas[name][position], wants[name]) for name in names}
         if sum(due.values()) <= there_is:
             for name in names:
                 if rows[name, resource].share < due[name]:
