@@ -320,6 +320,9 @@ def survivors(mutants: list[Mutant], jobs: int) -> list[Mutant]:
     }
 
     def attempt(mutant: Mutant, names: list[str]) -> int:
+        # What is loaded already would not be looked for.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "gpumax"]:
+            del sys.modules[name]
         sys.meta_path.insert(0, Finder(mutant))
         return run(sorted({name.partition("::")[0] for name in names}), Chosen(names))
 
