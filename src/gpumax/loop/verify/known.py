@@ -92,7 +92,7 @@ class Known:
         self.quotas = {queue.name: queue.quota.vector() for queue in queues}
         self.limits = {queue.name: queue.limit.vector() for queue in queues}
         self.children = {}
-        for queue in queues:
+        for queue in self.queues.values():
             self.children.setdefault(queue.parent, []).append(queue.name)
 
     def _step(self, gone: Sequence[Workload], come: Sequence[Workload]) -> bool:
