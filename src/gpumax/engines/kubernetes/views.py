@@ -9,7 +9,6 @@ import msgspec
 from msgspec.structs import force_setattr
 
 Labels = dict[str, str]
-NOTHING: Final[Labels] = {}
 ABSENT: Final = msgspec.Raw(b"null")
 """Of a part that is kept as it was written: not there."""
 Quantities = dict[str, str | int | float]
