@@ -6,10 +6,11 @@ import uuid
 from threading import Thread
 from typing import Any, Final
 
-from controlplane.plane import ControlPlane
+from controlplane.plane import ADMIN, ControlPlane
 from controlplane.processes import eventually
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
+from gpumax.engines.kubernetes.lease import Fence
 from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
 from gpumax.ports.journal import MemoryJournal
@@ -23,7 +24,8 @@ Document = dict[str, Any]
 class Stage:
     """A namespace of a test's own in a real cluster, with nodes and queues, and who steers it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, user: str = ADMIN, fence: Fence | None = None) -> None:
+        """user: as whom it is steered, with all rights; fence: while and as what it may write."""
         self.plane = plane
         self.api = plane.api
         self.name = f"t{uuid.uuid4().hex[:8]}"
@@ -35,9 +37,10 @@ class Stage:
         )
         plane.await_account(self.name)
         self.cluster = KubernetesCluster(
-            access_from((plane.kubeconfig(),)),
+            access_from((plane.kubeconfig(user, "system:masters"),)),
             lambda: [loop.wake() for loop in self._loops],
             scheduler=self.name,
+            fence=fence,
         )
         self.steering = Steering(self.cluster, MemoryJournal(), SystemClock())
         self._thread = Thread(target=self.steering.run, daemon=True)

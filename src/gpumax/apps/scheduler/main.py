@@ -79,7 +79,7 @@ def steer(
         steering = Steering(cluster, journal, SystemClock(), dry=dry)
         loops.append(steering)
         if lease:
-            identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            identity = f"{socket.gethostname()[:63]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             cluster.stand(space, name, Candidate(identity))
         thread = Thread(target=steering.run, name="gpumax-loop", daemon=True)
         thread.start()

@@ -62,6 +62,7 @@ class KubernetesCluster:
         self._saying: dict[str, Told] = {}  # by the last decision
         self._told: dict[str, tuple[Told, float]] = {}
         self._flushing = False
+        self._seen_in = ""  # the epoch of the last snapshot
         self._shielded: dict[str, float] = {}  # tasks that a budget keeps, until when
         self._loop = asyncio.new_event_loop()
         self._informers: dict[Kind[Any], Informer[Any]] = {}
@@ -105,11 +106,12 @@ class KubernetesCluster:
                 raise Stale(f"{informer.kind.plural} aren't known yet: {informer.trouble}")
         with self._lock:
             self._lift_shields()
+            self._seen_in = self._fence.stamp
             return self._assembly.snapshot(now_ms, policy)
 
     def carry_out(self, snapshot: Snapshot, decision: Decision) -> None:
-        """See `Cluster`. A replica that doesn't steer does nothing."""
-        if not self._fence.open:
+        """See `Cluster`. A replica that doesn't steer does nothing, nor one that steers again and decided on what it saw in an earlier epoch."""
+        if not self._fence.open or self._fence.stamp != self._seen_in:
             return
         work: list[Callable[[], object]] = []
         with self._lock:
@@ -167,7 +169,7 @@ class KubernetesCluster:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(patience_s)
 
     async def _open(self) -> Api:
-        return Api(self._access)
+        return Api(self._access, stamp=lambda: self._fence.stamp)
 
     async def _begin(self, patience_s: float) -> None:
         wanted = [*ALWAYS]

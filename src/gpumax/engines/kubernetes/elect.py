@@ -70,4 +70,4 @@ async def _step(api: Api, namespace: str, name: str, candidate: Candidate, fence
             raise
         # Somebody was faster.
         return
-    fence.renewed(asked_s, spec["leaseTransitions"])
+    fence.renewed(asked_s, spec["leaseTransitions"], candidate.identity)

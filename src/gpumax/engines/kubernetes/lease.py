@@ -5,7 +5,8 @@
     leader   --(not renewed for `renew_s`)-------------> follower, and nothing is written any more
 
 The epoch counts the changes of leader. Whoever was stopped for longer than its lease finds out before its next write, since what counts is
-its own clock, which ran on.
+its own clock, which ran on. Where that clock is wrong, the API server finds out: each write says in which epoch it is made, and
+`guard/fence.yaml` refuses those of another one.
 """
 
 from __future__ import annotations
@@ -54,15 +55,17 @@ class Fence:
         self._now_s = now_s
         self._until_s = float("-inf")
         self.epoch = 0
+        self.stamp = ""
+        """By whom and in which epoch we write, as the API server compares it with the lease; empty for one who steers alone."""
 
     @property
     def open(self) -> bool:
         """Whether we steer now."""
         return self._now_s() < self._until_s
 
-    def renewed(self, asked_s: float, epoch: int) -> None:
+    def renewed(self, asked_s: float, epoch: int, holder: str) -> None:
         """A renewal that was asked for at that moment was granted."""
-        self._until_s, self.epoch = asked_s + RENEW_S, epoch
+        self._until_s, self.epoch, self.stamp = asked_s + RENEW_S, epoch, f"gpumax/{epoch}/{holder}"
 
     def close(self) -> None:
         """We don't steer any more."""

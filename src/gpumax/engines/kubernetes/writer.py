@@ -17,6 +17,9 @@ from gpumax.engines.kubernetes.telling import Told, condition, event
 from gpumax.errors import GpumaxError
 
 EVENTS: Final = Kind("events.k8s.io", "v1", "events", "Event", Named)
+FENCE: Final = "gpumax-fence"
+"""The policy of the API server that refuses writes of another epoch than the lease's."""
+ANOTHER: Final = "another replica steers now"
 LOOK_S: Final = 1.0
 """How long after an unclear answer it is looked at what became of the write."""
 _log: Final = logging.getLogger("gpumax.kubernetes")
@@ -78,7 +81,7 @@ class Writer:
 
     async def _bind(self, target: Target, node: str) -> None:
         if not self._may():
-            self._came(target, "refused", "another replica steers now")
+            self._came(target, "refused", ANOTHER)
             return
         self.counts["binds"] += 1
         try:
@@ -111,7 +114,7 @@ class Writer:
 
     async def _evict(self, target: Target, row: Told, grace_s: int | None) -> None:
         if not self._may():
-            self._came(target, "refused", "another replica steers now")
+            self._came(target, "refused", ANOTHER)
             return
         self.counts["evictions"] += 1
         await self._tell(target, row, "", aloud=True)
@@ -150,6 +153,8 @@ class Writer:
                 moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 await self._api.create(EVENTS, event(row, target._asdict(), moment), target.namespace)
         except (ApiRefused, NoAnswer, OutcomeUnknown) as error:
+            if self._fenced(error):
+                return
             _log.log(
                 logging.DEBUG if _moved_on(error) else logging.WARNING,
                 "%s was not told why: %s",
@@ -158,6 +163,9 @@ class Writer:
             )
 
     def _refused(self, target: Target, error: GpumaxError) -> None:
+        if self._fenced(error):
+            self._came(target, "refused", ANOTHER)
+            return
         self.counts["refused"] += 1
         _log.warning("%s: %s", target.task, error)
         self._came(target, "refused", str(error))
@@ -168,6 +176,16 @@ class Writer:
             return True
         self.counts["fenced"] += 1
         return False
+
+    def _fenced(self, error: GpumaxError) -> bool:
+        """Whether the API server says that it isn't our epoch. It knows better than our clock, and our next renewal finds out."""
+        if not (isinstance(error, ApiRefused) and error.by_policy(FENCE)):
+            return False
+        if self._fence.open:
+            _log.warning("the API server says that another replica steers: %s", error.message)
+        self._fence.close()
+        self.counts["fenced"] += 1
+        return True
 
 
 def _moved_on(error: GpumaxError) -> bool:

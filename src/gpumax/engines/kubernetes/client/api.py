@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.connection import Connection, Request
@@ -24,6 +25,8 @@ JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+MANAGER: Final = "fieldManager"
+"""Who writes: the only thing of a request beside its object that the server's policies see of creations and changes alike."""
 _PODS: Final = Kind("", "v1", "pods", "Pod", Thing)
 
 
@@ -31,12 +34,20 @@ class Api:
     """One cluster's API, as whoever `access` says we are."""
 
     def __init__(
-        self, access: Access, *, agent: str = "gpumax", pauses: Pauses | None = None, tries: int = TRIES
+        self,
+        access: Access,
+        *,
+        agent: str = "gpumax",
+        pauses: Pauses | None = None,
+        tries: int = TRIES,
+        stamp: Callable[[], str] = str,
     ) -> None:
+        """stamp: as whom what is written is signed, at the moment at which it is asked for; empty: not at all."""
         self.access = access
         self.connection = Connection(access, agent)
         self.pauses = pauses or Pauses()
         self._tries = tries
+        self._stamp = stamp
 
     async def __aenter__(self) -> Api:
         return self
@@ -101,7 +112,7 @@ class Api:
     ) -> T:
         """Say how the fields that are ours should be (server-side apply); fields that others took over are taken back."""
         document = {"apiVersion": kind.api_version, "kind": kind.name, **body}
-        query = {"fieldManager": manager, "force": "true"}
+        query = {MANAGER: manager, "force": "true"}
         request = Request(
             "PATCH", kind.path(namespace, name, part), query, msgspec.json.encode(document), APPLY_PATCH
         )
@@ -152,6 +163,9 @@ class Api:
 
     async def write(self, request: Request) -> bytes:
         """Send a write. It is sent again only where it is certain that it was not carried out: nothing was sent, or 429."""
+        # Signed once: what is sent again later is still of the epoch in which it was decided.
+        if (stamp := self._stamp()) and request.method != "DELETE" and MANAGER not in request.query:
+            request = replace(request, query={**request.query, MANAGER: stamp})
         return await self._tried(request, lambda error: error.code == 429 and not error.by_budget)
 
     async def _tried(self, request: Request, again: Callable[[ApiRefused], bool]) -> bytes:

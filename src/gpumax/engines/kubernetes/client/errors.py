@@ -64,6 +64,10 @@ class ApiRefused(GpumaxError):
         """What was asked for is no longer kept: 410, or the same said in a stream."""
         return self.code == 410 or self.reason in ("Expired", "Gone")
 
+    def by_policy(self, name: str) -> bool:
+        """Whether a ValidatingAdmissionPolicy of that name forbids it."""
+        return self.code == 403 and f"ValidatingAdmissionPolicy '{name}'" in self.message
+
     @property
     def by_budget(self) -> bool:
         """An eviction that a disruption budget forbids now."""
