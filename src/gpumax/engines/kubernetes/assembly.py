@@ -64,6 +64,7 @@ class Assembly:
         self._assumed: dict[str, Assumed] = {}
         self._going: set[str] = set()  # told to go, and not seen going yet
         self._shielded: set[str] = set()
+        self._barred: set[str] = set()
         self._referred: Counter[str] = Counter()  # owners, by how many of our pods stand below them
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
         self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
@@ -202,6 +203,16 @@ class Assembly:
         self._shielded.discard(task)
         self._stir(task)
 
+    def bar(self, task: str) -> None:
+        """The task is not placed for now, until `unbar`."""
+        self._barred.add(task)
+        self._stir(task)
+
+    def unbar(self, task: str) -> None:
+        """The task may be placed again."""
+        self._barred.discard(task)
+        self._stir(task)
+
     def pod(self, task: str) -> Pod | None:
         """The pod of one of our tasks; None where it is gone."""
         return self._pods.get(task)
@@ -274,6 +285,7 @@ class Assembly:
         self._waiting.pop(name, None)
         self._going.discard(name)
         self._shielded.discard(name)
+        self._barred.discard(name)
         self.doubt(name)
         before = self._memberships.pop(name, None)
         if before is not None:
@@ -350,7 +362,7 @@ class Assembly:
     def _with_assumed(self, workload: Workload) -> Workload:
         """The workload with what we did and haven't seen yet."""
         names = {task.name for task in workload.tasks}
-        if names.isdisjoint(self._assumed) and names.isdisjoint(self._going | self._shielded):
+        if all(map(names.isdisjoint, (self._assumed, self._going, self._shielded, self._barred))):
             return workload
         if not names.isdisjoint(self._shielded):
             workload = replace(workload, preemptible=False)
@@ -359,6 +371,8 @@ class Assembly:
     def _as_done(self, task: Task) -> Task:
         if task.name in self._assumed and task.state == "pending":
             return replace(task, state="bound", node=self._assumed[task.name].node)
+        if task.name in self._barred and task.state == "pending":
+            return replace(task, state="gated")
         if task.name in self._going and task.state in ACTIVE:
             return replace(task, state="releasing")
         return task

@@ -13,6 +13,7 @@ from gpumax.engines.kubernetes.assembly import SCHEDULER, Assembly
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.cache import Change
+from gpumax.engines.kubernetes.client.connection import ANSWER_S
 from gpumax.engines.kubernetes.client.informer import Informer
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
@@ -23,6 +24,7 @@ from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
 from gpumax.engines.kubernetes.owners import Owners
+from gpumax.engines.kubernetes.refusals import Refusals
 from gpumax.engines.kubernetes.telling import TARGET, Told, told
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
@@ -31,7 +33,7 @@ from gpumax.model.snapshot import Policy, Snapshot
 
 T = TypeVar("T")
 SHIELD_S: Final = 30.0
-"""For how long nobody asks again for what a disruption budget keeps."""
+"""For how long nobody asks again for a pod that can't be evicted, by a disruption budget or for another reason."""
 TELL_S: Final = 1.0
 """What holds for less long than this isn't told: a gang whose pods are just being made, or who starts at once."""
 SAME_S: Final = 30.0
@@ -53,8 +55,11 @@ class KubernetesCluster:
         scheduler: str = SCHEDULER,
         kinds: Kinds = KINDS,
         fence: Fence | None = None,
+        answer_s: float = ANSWER_S,
     ) -> None:
+        """answer_s: how long a write waits for its answer before its outcome counts as unknown."""
         self._access = access
+        self._answer_s = answer_s
         self._wake = wake
         self._fence = fence or Always()
         self._assembly = Assembly(scheduler, kinds)
@@ -63,7 +68,8 @@ class KubernetesCluster:
         self._told: dict[str, tuple[Told, float]] = {}
         self._flushing = False
         self._seen_in = ""  # the epoch of the last snapshot
-        self._shielded: dict[str, float] = {}  # tasks that a budget keeps, until when
+        self._shielded: dict[str, float] = {}  # tasks that can't be evicted, until when
+        self._refusals = Refusals()
         self._loop = asyncio.new_event_loop()
         self._informers: dict[Kind[Any], Informer[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -105,7 +111,7 @@ class KubernetesCluster:
             if not informer.synced:
                 raise Stale(f"{informer.kind.plural} aren't known yet: {informer.trouble}")
         with self._lock:
-            self._lift_shields()
+            self._lift()
             self._seen_in = self._fence.stamp
             return self._assembly.snapshot(now_ms, policy)
 
@@ -115,7 +121,7 @@ class KubernetesCluster:
             return
         work: list[Callable[[], object]] = []
         with self._lock:
-            rows = told(snapshot, decision, self._assembly.faults)
+            rows = told(snapshot, decision, self._assembly.faults) | self._refusals.told()
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     self._assembly.assume(place.task, place.node, place.devices)
@@ -169,7 +175,7 @@ class KubernetesCluster:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(patience_s)
 
     async def _open(self) -> Api:
-        return Api(self._access, stamp=lambda: self._fence.stamp)
+        return Api(self._access, stamp=lambda: self._fence.stamp, answer_s=self._answer_s)
 
     async def _begin(self, patience_s: float) -> None:
         wanted = [*ALWAYS]
@@ -252,6 +258,7 @@ class KubernetesCluster:
         """A write was answered."""
         with self._lock:
             if outcome == "done":
+                self._refusals.forgive(target.task)
                 return
             self._assembly.doubt(target.task)
             self._assembly.stays(target.task)
@@ -259,9 +266,15 @@ class KubernetesCluster:
                 self._shielded[target.task] = monotonic() + SHIELD_S
                 self._assembly.shield(target.task)
                 _log.info("%s stays for now: %s", target.task, why)
+            elif outcome == "refused":
+                self._assembly.bar(target.task)
+                self._loop.call_later(self._refusals.refuse(target.task, why), self._wake)
         self._wake()
 
-    def _lift_shields(self) -> None:
+    def _lift(self) -> None:
+        """Whoever was kept or refused for a time, and that is over."""
+        for task in self._refusals.due(self._assembly.pod):
+            self._assembly.unbar(task)
         now_s = monotonic()
         for task in [task for task, until_s in self._shielded.items() if until_s <= now_s]:
             del self._shielded[task]

@@ -58,7 +58,7 @@ def _holds(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
         for task in workloads[hold.workload].tasks:
             if task.state == "pending":
-                yield Told(task.name, SCHEDULED, reason, _short(message), hold.code)
+                yield Told(task.name, SCHEDULED, reason, short(message), hold.code)
 
 
 def _waits(decision: Decision) -> Iterator[Told]:
@@ -71,12 +71,12 @@ def _waits(decision: Decision) -> Iterator[Told]:
             message = (
                 f"gets room on {place.node} when {others} {'has' if len(place.after) == 1 else 'have'} left"
             )
-            yield Told(place.task, SCHEDULED, "WaitsForEvictions", _short(message), "WaitsForEvictions")
+            yield Told(place.task, SCHEDULED, "WaitsForEvictions", short(message), "WaitsForEvictions")
 
 
 def _goes(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
     for row in decision.evictions:
-        yield Told(row.task, TARGET, _WHY_GO[row.cause], _short(_sentence(row, snapshot)))
+        yield Told(row.task, TARGET, _WHY_GO[row.cause], short(_sentence(row, snapshot)))
 
 
 def _sentence(row: Eviction, snapshot: Snapshot) -> str:
@@ -95,10 +95,10 @@ def _sentence(row: Eviction, snapshot: Snapshot) -> str:
 
 def _invalid(task: str, faults: tuple[Fault, ...]) -> Told:
     lines = "; ".join(str(fault) for fault in faults)
-    return Told(task, SCHEDULED, INVALID, _short(lines), INVALID)
+    return Told(task, SCHEDULED, INVALID, short(lines), INVALID)
 
 
-def _short(message: str) -> str:
+def short(message: str) -> str:
     """Bounded in bytes, too, whatever somebody named their things."""
     message = message.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
     return message if len(message.encode()) < LONGEST else f"{message[:-4]} ..."

@@ -1,4 +1,8 @@
-"""Writes to the cluster: each one once, each only while we steer, and whatever comes of it is told to who asked."""
+"""Writes to the cluster: each only while we steer, and whatever comes of it is told to who asked.
+
+A write that nobody answered may still come. So it's asked for again until somebody says what is so: a pod is bound once whoever asks how
+often, and goes once. Only then is it known what its room is.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,23 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from gpumax.engines.kubernetes.client.api import STRATEGIC_PATCH, Api
-from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown
+from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import PODS, Named
 from gpumax.engines.kubernetes.lease import Fence
 from gpumax.engines.kubernetes.telling import Told, condition, event
+from gpumax.engines.kubernetes.views import Pod
 from gpumax.errors import GpumaxError
 
 EVENTS: Final = Kind("events.k8s.io", "v1", "events", "Event", Named)
 FENCE: Final = "gpumax-fence"
 """The policy of the API server that refuses writes of another epoch than the lease's."""
-ANOTHER: Final = "another replica steers now"
-LOOK_S: Final = 1.0
-"""How long after an unclear answer it is looked at what became of the write."""
+SPEAKERS: Final = 8
+"""How many pods are told something at a time: whoever is bound or evicted never waits behind more of them."""
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
-Outcome = Literal["done", "refused", "kept"]
-"""kept: a disruption budget forbids the eviction now."""
+Outcome = Literal["done", "refused", "kept", "withheld"]
+"""refused: a bind. kept: the pod can't be evicted now, by a budget or for another reason. withheld: another replica steers."""
 
 
 class Target(NamedTuple):
@@ -41,27 +45,44 @@ class Target(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+class Words(NamedTuple):
+    """What a pod is to be told. version: it holds for the pod as it was then; empty: whatever has become of it. aloud: as an event, too."""
+
+    target: Target
+    row: Told
+    version: str
+    aloud: bool
+
+
 class Writer:
     """All within one event loop. `came` is called with what became of each bind and eviction."""
 
     def __init__(self, api: Api, fence: Fence, came: Callable[[Target, Outcome, str], None]) -> None:
-        self._api = api
+        self._api = api.only_while(lambda: fence.open)
         self._fence = fence
         self._came = came
         self._under_way: set[asyncio.Task[None]] = set()
+        self._words: dict[str, dict[str, Words]] = {}  # by namespace, then task
+        self._speaking = 0
         self.counts = dict.fromkeys(("binds", "evictions", "conditions", "refused", "fenced"), 0)
 
     def bind(self, target: Target, node: str) -> None:
         """Bind the pod to the node."""
-        self._start(self._bind(target, node))
+        self._start(self._surely(target, self._bind(self._in_this_epoch(), target, node)))
 
     def evict(self, target: Target, row: Told, grace_s: int | None = None) -> None:
         """Say why, then ask for the pod to go."""
-        self._start(self._evict(target, row, grace_s))
+        self._start(self._surely(target, self._evict(self._in_this_epoch(), target, row, grace_s)))
 
     def tell(self, target: Target, row: Told, version: str, *, aloud: bool) -> None:
-        """Write the condition to the pod as it was at this version: one that was bound since is not told that it waits. aloud: an event, too."""
-        self._start(self._tell(target, row, version, aloud=aloud))
+        """Write the condition to the pod as it was at this version: one that was bound since is not told that it waits. aloud: an event, too.
+
+        The last words count where others still wait for their turn.
+        """
+        self._words.setdefault(target.namespace, {})[target.task] = Words(target, row, version, aloud)
+        if self._speaking < SPEAKERS:
+            self._speaking += 1
+            self._start(self._speak())
 
     async def settled(self) -> None:
         """Wait for all writes that are under way."""
@@ -79,66 +100,88 @@ class Writer:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _bind(self, target: Target, node: str) -> None:
-        if not self._may():
-            self._came(target, "refused", ANOTHER)
-            return
-        self.counts["binds"] += 1
-        try:
-            await self._api.bind(target.namespace, target.name, target.uid, node)
-        except OutcomeUnknown:
-            await self._look(target)
-        except GpumaxError as error:
-            self._refused(target, error)
-        else:
-            self._came(target, "done", "")
+    def _in_this_epoch(self) -> Api:
+        """For what was decided now: in a later epoch it isn't ours any more, though we may steer again."""
+        stamp = self._fence.stamp
+        return self._api.only_while(lambda: self._fence.open and self._fence.stamp == stamp)
 
-    async def _look(self, target: Target) -> None:
-        """What became of a bind that nobody answered clearly. Until that is known, its room counts as taken."""
+    async def _surely(self, target: Target, work: Coroutine[None, None, tuple[Outcome, str]]) -> None:
+        """Whatever happens, who asked is told."""
+        try:
+            outcome, why = await work
+        except Withheld as error:
+            self.counts["fenced"] += 1
+            outcome, why = "withheld", str(error)
+        if outcome == "refused":
+            self.counts["refused"] += 1
+            _log.warning("%s: %s", target.task, why)
+        self._came(target, outcome, why)
+
+    async def _bind(self, api: Api, target: Target, node: str) -> tuple[Outcome, str]:
+        self.counts["binds"] += 1
+        pauses = api.pauses.fresh()
         while True:
-            await asyncio.sleep(LOOK_S)
+            try:
+                await api.bind(target.namespace, target.name, target.uid, node)
+                return "done", ""
+            except OutcomeUnknown as error:
+                _log.info("%s: %s", target.task, error)
+                await pauses.pause()
+            except GpumaxError as error:
+                self._heed(error)
+                # A conflict may be our own bind that came late, or somebody else's: then the pod has its room already.
+                pod = await self._seen(target) if _moved_on(error) else None
+                return ("done", "") if pod is not None and pod.spec.node_name else ("refused", str(error))
+
+    async def _evict(self, api: Api, target: Target, row: Told, grace_s: int | None) -> tuple[Outcome, str]:
+        self.counts["evictions"] += 1
+        await self._tell(Words(target, row, "", True))
+        pauses = api.pauses.fresh()
+        while True:
+            try:
+                await api.evict(target.namespace, target.name, target.uid, grace_s=grace_s)
+                return "done", ""
+            except OutcomeUnknown as error:
+                _log.info("%s: %s", target.task, error)
+                await pauses.pause()
+            except GpumaxError as error:
+                self._heed(error)
+                pod = await self._seen(target) if _moved_on(error) else None
+                goes = _moved_on(error) and (pod is None or pod.metadata.deletion_timestamp is not None)
+                return ("done", "") if goes else ("kept", str(error))
+
+    async def _seen(self, target: Target) -> Pod | None:
+        """The pod as it is, None where it has gone. Until somebody says so, its room counts as taken."""
+        pauses = self._api.pauses.fresh()
+        while True:
             try:
                 pod = await self._api.get(PODS, target.name, target.namespace)
-            except ApiRefused as error:
-                if error.code == 404:
-                    self._refused(target, error)
-                    return
-            except GpumaxError:
-                continue
+            except GpumaxError as error:
+                if isinstance(error, ApiRefused) and error.code == 404:
+                    return None
+                await pauses.pause()
             else:
-                if pod.metadata.uid == target.uid and pod.spec.node_name:
-                    self._came(target, "done", "")
-                else:
-                    self._came(target, "refused", "the bind was not carried out")
-                return
+                return pod if pod.metadata.uid == target.uid else None
 
-    async def _evict(self, target: Target, row: Told, grace_s: int | None) -> None:
-        if not self._may():
-            self._came(target, "refused", ANOTHER)
-            return
-        self.counts["evictions"] += 1
-        await self._tell(target, row, "", aloud=True)
+    async def _speak(self) -> None:
+        """Tell whoever is to be told, each namespace in its turn, so that nobody waits for the thousands of another."""
         try:
-            await self._api.evict(target.namespace, target.name, target.uid, grace_s=grace_s)
-        except ApiRefused as error:
-            if error.by_budget:
-                self._came(target, "kept", str(error.message))
-            elif error.code == 404 or error.reason == "Conflict":
-                self._came(target, "done", "")  # it has gone
-            else:
-                self._refused(target, error)
-        except OutcomeUnknown:
-            # Asked again by a later decision, if it is still there.
-            self._came(target, "refused", "nobody knows whether it was carried out")
-        except GpumaxError as error:
-            self._refused(target, error)
-        else:
-            self._came(target, "done", "")
+            while self._words:
+                space = next(iter(self._words))
+                own = self._words.pop(space)
+                words = own.pop(next(iter(own)))
+                if own:
+                    self._words[space] = own
+                await self._tell(words)
+        except Withheld:
+            self.counts["fenced"] += 1
+            self._words.clear()
+        finally:
+            self._speaking -= 1
 
-    async def _tell(self, target: Target, row: Told, version: str, *, aloud: bool) -> None:
+    async def _tell(self, words: Words) -> None:
         """Words that can't be written are no reason to do or not to do anything."""
-        if not self._may():
-            return
+        target, row, version, aloud = words
         self.counts["conditions"] += 1
         now = datetime.now(UTC)
         patch = {
@@ -153,8 +196,7 @@ class Writer:
                 moment = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 await self._api.create(EVENTS, event(row, target._asdict(), moment), target.namespace)
         except (ApiRefused, NoAnswer, OutcomeUnknown) as error:
-            if self._fenced(error):
-                return
+            self._heed(error)
             _log.log(
                 logging.DEBUG if _moved_on(error) else logging.WARNING,
                 "%s was not told why: %s",
@@ -162,32 +204,17 @@ class Writer:
                 error,
             )
 
-    def _refused(self, target: Target, error: GpumaxError) -> None:
-        if self._fenced(error):
-            self._came(target, "refused", ANOTHER)
-            return
-        self.counts["refused"] += 1
-        _log.warning("%s: %s", target.task, error)
-        self._came(target, "refused", str(error))
-
-    def _may(self) -> bool:
-        """Asked before each write: a lease may have ended while this one waited."""
-        if self._fence.open:
-            return True
-        self.counts["fenced"] += 1
-        return False
-
-    def _fenced(self, error: GpumaxError) -> bool:
-        """Whether the API server says that it isn't our epoch. It knows better than our clock, and our next renewal finds out."""
-        if not (isinstance(error, ApiRefused) and error.by_policy(FENCE)):
-            return False
-        if self._fence.open:
-            _log.warning("the API server says that another replica steers: %s", error.message)
-        self._fence.close()
-        self.counts["fenced"] += 1
-        return True
+    def _heed(self, error: GpumaxError) -> None:
+        """Withheld, too, where the API server says that it isn't our epoch: it knows better than our clock, and our next renewal finds out."""
+        if isinstance(error, ApiRefused) and error.by_policy(FENCE):
+            if self._fence.open:
+                _log.warning("the API server says that another replica steers: %s", error.message)
+            self._fence.close()
+            raise Withheld(str(error))
+        if isinstance(error, Withheld):
+            raise error
 
 
 def _moved_on(error: GpumaxError) -> bool:
-    """Whether the pod has changed or gone meanwhile, so that what was to be told of it isn't so any more."""
+    """Whether the pod may have changed or gone meanwhile, so that what was meant for it isn't so any more."""
     return isinstance(error, ApiRefused) and error.code in (404, 409)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes.client.access import Access
-from gpumax.engines.kubernetes.client.connection import Connection, Request
+from gpumax.engines.kubernetes.client.connection import ANSWER_S, Connection, Request
 from gpumax.engines.kubernetes.client.decode import NotUnderstood
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer
 from gpumax.engines.kubernetes.client.kinds import Kind
@@ -31,7 +32,7 @@ _PODS: Final = Kind("", "v1", "pods", "Pod", Thing)
 
 
 class Api:
-    """One cluster's API, as whoever `access` says we are."""
+    """One cluster's API, as whoever `access` says we are. answer_s: how long a write waits for its answer."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Api:
         pauses: Pauses | None = None,
         tries: int = TRIES,
         stamp: Callable[[], str] = str,
+        answer_s: float = ANSWER_S,
     ) -> None:
         """stamp: as whom what is written is signed, at the moment at which it is asked for; empty: not at all."""
         self.access = access
@@ -48,12 +50,20 @@ class Api:
         self.pauses = pauses or Pauses()
         self._tries = tries
         self._stamp = stamp
+        self._answer_s = answer_s
+        self._may: Callable[[], bool] | None = None
 
     async def __aenter__(self) -> Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.connection.close()
+
+    def only_while(self, may: Callable[[], bool]) -> Api:
+        """The same, over the same connections; its writes are sent only while they may be, else they are Withheld."""
+        own = copy(self)
+        own._may = may
+        return own
 
     async def version(self) -> Mapping[str, str]:
         """What /version says: `gitVersion`, `major`, `minor` and more."""
@@ -166,7 +176,8 @@ class Api:
         # Signed once: what is sent again later is still of the epoch in which it was decided.
         if (stamp := self._stamp()) and request.method != "DELETE" and MANAGER not in request.query:
             request = replace(request, query={**request.query, MANAGER: stamp})
-        return await self._tried(request, lambda error: error.code == 429 and not error.by_budget)
+        own = replace(request, may=self._may, patience_s=min(request.patience_s, self._answer_s))
+        return await self._tried(own, lambda error: error.code == 429 and not error.by_budget)
 
     async def _tried(self, request: Request, again: Callable[[ApiRefused], bool]) -> bytes:
         pauses = self.pauses.fresh()

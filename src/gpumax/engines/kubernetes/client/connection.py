@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from weakref import WeakSet
@@ -17,7 +17,7 @@ from yarl import URL
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.credentials import Proof
 from gpumax.engines.kubernetes.client.decode import NotUnderstood, status_of
-from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown
+from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
 from gpumax.engines.kubernetes.client.proxies import proxy_for
 from gpumax.engines.kubernetes.client.tls import Tls
 
@@ -42,7 +42,10 @@ _BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request. query: what follows the `?`; a value that is empty is left out. content: the type of the body."""
+    """One request. query: what follows the `?`; a value that is empty is left out. content: the type of the body.
+
+    may: whether it may still be sent; asked at the last moment, since before its turn there may be tokens, pauses and others to wait for.
+    """
 
     method: str
     path: str
@@ -50,6 +53,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
     content: str = _JSON
     patience_s: float = ANSWER_S
+    may: Callable[[], bool] | None = None
 
     @property
     def reads(self) -> bool:
@@ -126,6 +130,8 @@ class Connection:
     async def _send(
         self, request: Request, proof: Proof, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
+        if request.may is not None and not request.may():
+            raise Withheld(f"{request}: not sent, since it isn't ours to write any more")
         access = self.access
         headers = [("Content-Type", request.content)] if request.body else []
         if proof.token:

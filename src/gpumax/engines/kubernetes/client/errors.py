@@ -3,6 +3,7 @@
 ApiRefused        the API server answered, and the answer is no: nothing was changed
 NoAnswer          nobody answered, and nothing was sent that could have changed anything
 OutcomeUnknown    a write that may have been carried out or not: look before doing it again
+Withheld          a write that was not sent: who asked for it may not write any more
 """
 
 from __future__ import annotations
@@ -80,3 +81,7 @@ class NoAnswer(Unreachable):
 
 class OutcomeUnknown(GpumaxError):
     """A write was sent and no clear answer came: it may have been carried out, now or later. Look before you write again."""
+
+
+class Withheld(GpumaxError):
+    """A write that was not sent, since by the time of its turn it wasn't ours any more."""
