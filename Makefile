@@ -17,7 +17,7 @@ CONTROLPLANE ?= newest
 # Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
 key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
 RUN := .venv/.run-$(call key,requirements/run.txt pyproject.toml)
-DEV := .venv/.dev-$(call key,requirements/run.txt requirements/dev.txt pyproject.toml)
+DEV := .venv/.dev-$(call key,requirements/run.txt requirements/cluster.txt requirements/dev.txt pyproject.toml)
 
 FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	  $$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; \
@@ -70,17 +70,22 @@ $(RUN):
 
 $(DEV): $(RUN)
 	@echo "set-up: $$(grep -c == requirements/dev.txt) packages for the tests, pinned by hash"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt \
+	  -r requirements/cluster.txt -r requirements/dev.txt
 	@touch $@
 
 # For the oldest Python that is supported; markers are kept, so newer ones use the same files.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' PIP_FIND_LINKS= .venv/lock/bin/pip-compile -q --upgrade --generate-hashes \
 	--no-emit-options --no-emit-index-url --strip-extras
+LISTED = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
+# cluster.txt: what the parts that run in a cluster need beyond run.txt.
 lock: $(RUN) ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install -q pip-tools==7.6.2
 	$(COMPILE) --build-deps-for editable -o requirements/run.txt pyproject.toml
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
-	| $(COMPILE) -c requirements/run.txt -o requirements/dev.txt -
+	$(LISTED)["project"]["optional-dependencies"]["webhook"], sep="\n")' \
+	| $(COMPILE) -c requirements/run.txt -o requirements/cluster.txt -
+	$(LISTED)["dependency-groups"]["dev"], sep="\n")' \
+	| $(COMPILE) -c requirements/run.txt -c requirements/cluster.txt -o requirements/dev.txt -
 
 clean: ## remove what the other targets made
 	rm -rf .venv study-report .mypy_cache .ruff_cache .hypothesis .import_linter_cache
