@@ -15,6 +15,7 @@ import click
 from api_page import api_page
 
 from gpumax.apps.cli.main import cli
+from gpumax.apps.scheduler.exported import EXPORTED
 from gpumax.formats.not_yet import NOT_YET
 from gpumax.formats.schema import NAMES, schema
 from gpumax.model.decision import HOLD_CODES, NODE_REASONS
@@ -33,6 +34,13 @@ _INTRO: Final = {
     "Beside `submitted`, arrivals need `duration` or `ended`, and `gpu`, `devices` or `gpu_milli`.",
     "queue": "A node of the quota tree, beside workloads in a file for `gpumax apply`. `gpumax queue set` changes one.",
 }
+_ABOUT_METRICS: Final = """\
+What `gpumax up --kubernetes --listen HOST:PORT` exports at `/metrics`, in Prometheus' text format. Off loopback a caller needs a token of
+somebody whom the cluster lets `get` the path: a ClusterRole with `nonResourceURLs: [/metrics]` and the verb `get`.
+
+Labels have few values: a queue that is gone leaves, and no name of a workload, pod or node is a label. Beside these there are the `process_` metrics
+that every program has. Amounts are in base units: GPUs, cores and bytes by the label `resource`.
+"""
 _SPELLINGS: Final = """\
 Files are YAML or JSON. `null` means the same as leaving a field out. A field that does not exist is a fault, and so is
 one that this version knows but does not honour yet; every fault is told at once, with its line.
@@ -52,7 +60,16 @@ def pages() -> dict[str, str]:
     found["reasons.md"] = _reasons()
     found["commands.md"] = _commands()
     found["api.md"] = api_page()
+    found["metrics.md"] = _metrics()
     return {name: _NOTE + text for name, text in sorted(found.items())}
+
+
+def _metrics() -> str:
+    lines = ["# Metrics", "", _ABOUT_METRICS, "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for name, row in EXPORTED.items():
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{name}` | {row.type} | {labels} | {_cell(row.words)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _format(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -44,6 +44,16 @@ class Steered(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
 
 
+class Round(NamedTuple):
+    """One cycle, for whoever listens: how long it took, and what came of it. answer: None where nothing was decided anew."""
+
+    snapshot: Snapshot
+    answer: Steered | None
+    cycle_s: float
+    decide_s: float = 0.0
+    verify_s: float = 0.0
+
+
 class _Remembered(NamedTuple):
     """Rows with what memory adds to them, and of which rows and which promises they were made."""
 
@@ -53,7 +63,7 @@ class _Remembered(NamedTuple):
 
 
 class Steering:
-    """`run` and `cycle` are for one thread; everything else is for any."""
+    """`run` and `cycle` are for one thread; everything else is for any. dry: whether nothing is carried out."""
 
     def __init__(
         self,
@@ -64,14 +74,17 @@ class Steering:
         *,
         think: Callable[[Snapshot], Decision] = decide,
         dry: bool = False,
+        heard: Callable[[Round], None] | None = None,
     ) -> None:
-        """dry: decide and write down, and carry nothing out."""
+        """dry: decide and write down, and carry nothing out. heard: told of each cycle when it is over, in the loop's thread."""
         self._cluster = cluster
         self._journal = journal
         self._clock = clock
         self._policy = policy
         self._think = think
-        self._dry = dry
+        self.dry = dry
+        self._heard = heard
+        self._round_s = monotonic()
         self._pulse = Pulse()
         self._below: dict[str, int] = {}  # workloads below their minimum, since when
         self._promised: frozenset[str] = frozenset()
@@ -97,6 +110,11 @@ class Steering:
         return self._trouble
 
     @property
+    def silent_s(self) -> float:
+        """For how long `run` has not come round, whatever came of its cycles."""
+        return monotonic() - self._round_s
+
+    @property
     def status(self) -> dict[str, float]:
         """Counts since the start, and the times of the last decision in milliseconds."""
         return dict(self._numbers)
@@ -117,6 +135,7 @@ class Steering:
         """Cycle on every wake and when time alone changes something, until `stop`. No failure of a cycle ends it."""
         pause_s = FIRST_PAUSE_S
         while not self._pulse.stopped:
+            self._round_s = monotonic()
             try:
                 self.cycle()
             except Exception as error:
@@ -134,15 +153,17 @@ class Steering:
         While another replica steers, nothing is decided; what was promised then is unknown when it is our turn again.
         """
         stamp = self._pulse.begin()
-        if not self._cluster.ours and not self._dry:
+        if not self._cluster.ours and not self.dry:
             self._promised, self._asked = frozenset(), None
             self._pulse.finish(stamp)
             return
+        began = perf_counter()
         now_ms = self._clock.now_ms()
         snapshot = self._remembering(self._cluster.snapshot(now_ms, self._policy))
-        if self._says_something_new(snapshot):
-            self._answer(snapshot)
+        answer = self._answer(snapshot) if self._says_something_new(snapshot) else None
         self._numbers["cycles"] += 1
+        if self._heard is not None:
+            self._heard(self._round(snapshot, answer, began))
         self._pulse.finish(stamp)
 
     def _remembering(self, snapshot: Snapshot) -> Snapshot:
@@ -180,7 +201,14 @@ class Steering:
             return True
         return replace(snapshot, now_ms=self._asked.now_ms) != self._asked
 
-    def _answer(self, snapshot: Snapshot) -> None:
+    def _round(self, snapshot: Snapshot, answer: Steered | None, began: float) -> Round:
+        cycle_s = perf_counter() - began
+        if answer is None:
+            return Round(snapshot, None, cycle_s)
+        times = self._numbers["decide_ms"] / 1000, self._numbers["verify_ms"] / 1000
+        return Round(snapshot, answer, cycle_s, *times)
+
+    def _answer(self, snapshot: Snapshot) -> Steered:
         began = perf_counter()
         decision = self._think(snapshot)
         self._numbers["decide_ms"] = _ms_since(began)
@@ -194,15 +222,16 @@ class Steering:
             _log.error("a decision broke a rule and was not carried out there: %s", found)
         self._promised = frozenset(place.task for place in kept.places if place.after)
         try:
-            if not self._dry:
+            if not self.dry:
                 self._cluster.carry_out(snapshot, kept)
         finally:
             self._journal.write(snapshot, decision)
         self._again_ms = next_decision_ms(snapshot)
         # What could not be carried out leaves the same question, which is asked again.
-        self._quiet = self._dry or (not kept.evictions and all(place.after for place in kept.places))
+        self._quiet = self.dry or (not kept.evictions and all(place.after for place in kept.places))
         self._asked = snapshot
-        self._seen = Steered(snapshot, kept, violations)
+        self._seen = seen = Steered(snapshot, kept, violations)
+        return seen
 
     def _tell(self, error: Exception) -> None:
         """Say once what went wrong."""

@@ -48,7 +48,7 @@ def test_who_goes_is_told_for_whom_and_who_comes_what_it_waits_for() -> None:
     found = told(snapshot, decision, {})
     assert found[gone.task] == Told(
         gone.task, "DisruptionTarget", "Reclaimed",
-        "its queue used more than its share, and x of queue a takes back what it is due",
+        "its queue used more than its share, and x of queue a takes back what it is due", "reclaim",
     )  # fmt: skip
     assert found["x-0"].message == f"gets room on n1 when {gone.task} has left"
     assert found["x-0"].reason == "WaitsForEvictions"

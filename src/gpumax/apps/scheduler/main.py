@@ -7,14 +7,16 @@ import logging
 import os
 import signal
 import socket
-import sys
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final
+from typing import Final, NamedTuple
 
+from gpumax.apps.scheduler.health import Health
 from gpumax.apps.scheduler.install import check, install
+from gpumax.apps.scheduler.logs import Format, log_to_stderr
+from gpumax.apps.server.doors import read_address
 from gpumax.engines.kubernetes.assembly import SCHEDULER
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.incluster import from_pod, is_inside
@@ -31,6 +33,23 @@ END_S: Final = 10.0
 _log: Final = logging.getLogger("gpumax.scheduler")
 
 
+class Wishes(NamedTuple):
+    """How to steer.
+
+    context: the cluster; see `access`. scheduler: of which pods. lease: NAMESPACE/NAME of the lease by which replicas agree who steers;
+    empty: we steer alone. dry: decide, and write nothing to the cluster. add: our kinds of objects first. listen: HOST:PORT, where we say
+    how we are; empty: nowhere. log_format: text or json.
+    """
+
+    context: str = ""
+    scheduler: str = SCHEDULER
+    lease: str = ""
+    dry: bool = False
+    add: bool = False
+    listen: str = ""
+    log_format: Format = "text"
+
+
 def access(context: str = "") -> Access:
     """The cluster of a context; of the pod that we are in where none is named; else of the current context."""
     if not context and is_inside():
@@ -38,56 +57,73 @@ def access(context: str = "") -> Access:
     return access_from(files_of(), context)
 
 
-def steer(
-    data: Path,
-    *,
-    context: str = "",
-    scheduler: str = SCHEDULER,
-    lease: str = "",
-    dry: bool = False,
-    add: bool = False,
-) -> None:
-    """Steer until SIGTERM or SIGINT; pods run on.
-
-    lease: NAMESPACE/NAME of the lease by which replicas agree who steers; empty: we steer alone. dry: decide, and write nothing to the cluster. add: our
-    kinds of objects first.
-    """
-    _log_to_stderr()
-    found = access(context)
-    space, _, name = lease.partition("/")
-    if lease and not (space and name):
-        raise Refused(f"found lease {lease!r}; wanted NAMESPACE/NAME")
-    for line in asyncio.run(install(found)) if add else ():
+def steer(data: Path, wishes: Wishes) -> None:
+    """Steer until SIGTERM or SIGINT; pods run on."""
+    log_to_stderr(wishes.log_format)
+    found = access(wishes.context)
+    space, _, name = wishes.lease.partition("/")
+    if wishes.lease and not (space and name):
+        raise Refused(f"found lease {wishes.lease!r}; wanted NAMESPACE/NAME")
+    if wishes.listen:
+        read_address(wishes.listen)
+    for line in asyncio.run(install(found)) if wishes.add else ():
         _log.info("%s", line)
     asyncio.run(check(found))
-    fence = Fence() if lease else Always()
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with ExitStack() as stack:
-        loops: list[Steering] = []
-        cluster = KubernetesCluster(
-            found, lambda: [loop.wake() for loop in loops], scheduler=scheduler, fence=fence
-        )
-        stack.callback(cluster.close)
+        cluster, steering, thread = _parts(stack, data, found, wishes)
         for note in cluster.notes():
             _log.warning("%s", note)
         _log.info("cluster %s (%s): looking at what is there", found.name, found.server)
         cluster.start()
-        journal = FileJournal(data / "clusters" / found.name.replace("/", "_") / "journal")
-        stack.callback(journal.close)
-        steering = Steering(cluster, journal, SystemClock(), dry=dry)
-        loops.append(steering)
-        if lease:
+        if wishes.lease and not wishes.dry:
             identity = f"{socket.gethostname()[:63]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             cluster.stand(space, name, Candidate(identity))
-        thread = Thread(target=steering.run, name="gpumax-loop", daemon=True)
         thread.start()
         stack.callback(thread.join, END_S)
         stack.callback(steering.stop)
-        how = "decides, and writes nothing" if dry else "steers"
-        _log.info("gpumax %s pods whose schedulerName is %s; Ctrl-C ends it, pods run on", how, scheduler)
+        how = "decides, and writes nothing" if wishes.dry else "steers"
+        _log.info(
+            "gpumax %s pods whose schedulerName is %s; Ctrl-C ends it, pods run on", how, wishes.scheduler
+        )
         _follow(steering, over)
+
+
+def _parts(
+    stack: ExitStack, data: Path, found: Access, wishes: Wishes
+) -> tuple[KubernetesCluster, Steering, Thread]:
+    """The cluster, its loop and the loop's thread, none of which has begun; and who answers for them, from now on."""
+    metrics = None
+    if wishes.listen:
+        from gpumax.apps.scheduler.metrics import Metrics
+
+        metrics = Metrics()
+    loops: list[Steering] = []
+    cluster = KubernetesCluster(
+        found,
+        lambda: [loop.wake() for loop in loops],
+        scheduler=wishes.scheduler,
+        fence=Fence() if wishes.lease and not wishes.dry else Always(),
+        timed=metrics.asked if metrics else None,
+    )
+    stack.callback(cluster.close)
+    journal = FileJournal(data / "clusters" / found.name.replace("/", "_") / "journal")
+    stack.callback(journal.close)
+    steering = Steering(
+        cluster, journal, SystemClock(), dry=wishes.dry, heard=metrics.cycle if metrics else None
+    )
+    loops.append(steering)
+    thread = Thread(target=steering.run, name="gpumax-loop", daemon=True)
+    if metrics is not None:
+        from gpumax.apps.scheduler.listen import Site, listening
+
+        metrics.watch(cluster, steering)
+        health = Health(cluster, steering, thread)
+        site = Site(health.live, health.ready, metrics.text, found)
+        stack.enter_context(listening(wishes.listen, site))
+    return cluster, steering, thread
 
 
 def _follow(steering: Steering, over: Event) -> None:
@@ -103,10 +139,3 @@ def _follow(steering: Steering, over: Event) -> None:
         if words != last:
             _log.info("%s", words)
         last = words
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("gpumax: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("gpumax").setLevel(logging.INFO)

@@ -13,12 +13,13 @@ from gpumax.engines.kubernetes.assembly import SCHEDULER, Assembly
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.cache import Change
-from gpumax.engines.kubernetes.client.connection import ANSWER_S
+from gpumax.engines.kubernetes.client.connection import ANSWER_S, Timed
 from gpumax.engines.kubernetes.client.informer import Informer
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.elect import stand
 from gpumax.engines.kubernetes.feed import Feed
+from gpumax.engines.kubernetes.freshness import ages_s, old
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN
@@ -56,10 +57,14 @@ class KubernetesCluster:
         kinds: Kinds = KINDS,
         fence: Fence | None = None,
         answer_s: float = ANSWER_S,
+        timed: Timed | None = None,
     ) -> None:
-        """answer_s: how long a write waits for its answer before its outcome counts as unknown."""
+        """answer_s: how long a write waits for its answer before its outcome counts as unknown. timed: told of each request to the API server
+        that was answered, or wasn't; in the thread that speaks to it.
+        """
         self._access = access
         self._answer_s = answer_s
+        self._timed = timed
         self._wake = wake
         self._fence = fence or Always()
         self._assembly = Assembly(scheduler, kinds)
@@ -156,6 +161,37 @@ class KubernetesCluster:
         troubles = (f"{one.kind.plural}: {one.trouble}" for one in self._informers.values() if one.trouble)
         return (*self._access.notes(), *troubles)
 
+    @property
+    def evicted(self) -> dict[str, int]:
+        """Evictions that were asked for since the start, by cause."""
+        return dict(self._writer.evicted)
+
+    @property
+    def invalid(self) -> int:
+        """How many pods are written wrongly."""
+        with self._lock:
+            return len(self._assembly.faults)
+
+    @property
+    def ages_s(self) -> dict[str, float]:
+        """For how long nothing was heard of what is followed, in seconds, by kind."""
+        return ages_s(list(self._informers.values()))
+
+    def unready(self) -> tuple[str, ...]:
+        """What keeps it from steering, or from taking over, as sentences."""
+        begins = () if self._informers else ("nothing was looked at yet",)
+        lease = (self._fence.trouble,) if self._fence.trouble else ()
+        return (*begins, *old(list(self._informers.values())), *lease)
+
+    def answers(self, patience_s: float) -> bool:
+        """Whether its thread still does its work."""
+        if self._loop.is_closed():
+            return False
+        try:
+            return self._call(asyncio.sleep(0, True), patience_s)
+        except TimeoutError:
+            return False
+
     def settle(self, patience_s: float = 30.0) -> None:
         """Wait for all writes that are under way."""
         self._call(self._writer.settled(), patience_s)
@@ -175,7 +211,7 @@ class KubernetesCluster:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(patience_s)
 
     async def _open(self) -> Api:
-        return Api(self._access, stamp=lambda: self._fence.stamp, answer_s=self._answer_s)
+        return Api(self._access, stamp=lambda: self._fence.stamp, answer_s=self._answer_s, timed=self._timed)
 
     async def _begin(self, patience_s: float) -> None:
         wanted = [*ALWAYS]

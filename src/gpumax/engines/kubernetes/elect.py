@@ -21,22 +21,31 @@ async def stand(
     api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence, changed: Callable[[], None]
 ) -> None:
     """Until cancelled. `changed` is called when we begin to steer. What fails is tried again; the fence closes by itself in time."""
-    trouble = ""
+    steered = False
     while True:
-        was = fence.open
+        steered = _noted(fence, steered, changed)  # it may have closed while we slept
         try:
             async with asyncio.timeout(ANSWER_S):
                 await _step(api, namespace, name, candidate, fence)
-            trouble = ""
+            fence.trouble = ""
         except (GpumaxError, TimeoutError) as error:
-            words = str(error) or f"no answer within {ANSWER_S:g} s"
-            if words != trouble:
-                _log.warning("lease %s/%s: %s", namespace, name, words)
-            trouble = words
-        if fence.open and not was:
-            _log.info("steering, epoch %s", fence.epoch)
-            changed()
+            words = f"lease {namespace}/{name}: {str(error) or f'no answer within {ANSWER_S:g} s'}"
+            if words != fence.trouble:
+                _log.warning("%s", words)
+            fence.trouble = words
+        steered = _noted(fence, steered, changed)
         await asyncio.sleep(RETRY_S)
+
+
+def _noted(fence: Fence, steered: bool, changed: Callable[[], None]) -> bool:
+    """Say so where we have begun to steer, or ceased to. Returns whether we steer."""
+    steers = fence.open
+    if steers and not steered:
+        _log.info("steering, epoch %s", fence.epoch)
+        changed()
+    elif steered and not steers:
+        _log.warning("steering no longer: %s", fence.trouble or "another replica does")
+    return steers
 
 
 async def _step(api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence) -> None:

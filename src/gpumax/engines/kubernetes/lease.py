@@ -49,7 +49,7 @@ LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", Lease)
 
 
 class Fence:
-    """Whether we may write now, and in which epoch."""
+    """Whether we may write now, and in which epoch. trouble: why we could not take over now; empty where nothing speaks against it."""
 
     def __init__(self, now_s: Callable[[], float] = monotonic) -> None:
         self._now_s = now_s
@@ -57,6 +57,7 @@ class Fence:
         self.epoch = 0
         self.stamp = ""
         """By whom and in which epoch we write, as the API server compares it with the lease; empty for one who steers alone."""
+        self.trouble = "the lease wasn't looked at yet"
 
     @property
     def open(self) -> bool:
@@ -74,6 +75,10 @@ class Fence:
 
 class Always(Fence):
     """For one who steers alone, from a laptop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble = ""
 
     @property
     def open(self) -> bool:

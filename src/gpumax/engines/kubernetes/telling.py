@@ -32,7 +32,7 @@ _WHY_GO: Final = {
 
 
 class Told(NamedTuple):
-    """A condition of a pod, and the event that says the same. task: its name; code: of the hold, empty for none."""
+    """A condition of a pod, and the event that says the same. task: its name; code: of the hold, or the cause for which it goes."""
 
     task: str
     condition: str
@@ -76,7 +76,7 @@ def _waits(decision: Decision) -> Iterator[Told]:
 
 def _goes(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
     for row in decision.evictions:
-        yield Told(row.task, TARGET, _WHY_GO[row.cause], short(_sentence(row, snapshot)))
+        yield Told(row.task, TARGET, _WHY_GO[row.cause], short(_sentence(row, snapshot)), row.cause)
 
 
 def _sentence(row: Eviction, snapshot: Snapshot) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
@@ -64,7 +65,8 @@ class Writer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._words: dict[str, dict[str, Words]] = {}  # by namespace, then task
         self._speaking = 0
-        self.counts = dict.fromkeys(("binds", "evictions", "conditions", "refused", "fenced"), 0)
+        self.counts = dict.fromkeys(("binds", "evictions", "conditions", "refused", "fenced", "kept"), 0)
+        self.evicted: Counter[str] = Counter()  # evictions by cause
 
     def bind(self, target: Target, node: str) -> None:
         """Bind the pod to the node."""
@@ -112,8 +114,9 @@ class Writer:
         except Withheld as error:
             self.counts["fenced"] += 1
             outcome, why = "withheld", str(error)
+        if outcome in ("refused", "kept"):
+            self.counts[outcome] += 1
         if outcome == "refused":
-            self.counts["refused"] += 1
             _log.warning("%s: %s", target.task, why)
         self._came(target, outcome, why)
 
@@ -135,6 +138,7 @@ class Writer:
 
     async def _evict(self, api: Api, target: Target, row: Told, grace_s: int | None) -> tuple[Outcome, str]:
         self.counts["evictions"] += 1
+        self.evicted[row.code] += 1
         await self._tell(Words(target, row, "", True))
         pauses = api.pauses.fresh()
         while True:

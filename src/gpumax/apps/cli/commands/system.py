@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -18,6 +17,8 @@ from gpumax.errors import GpumaxError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from threading import Event
+
+    from gpumax.apps.scheduler.main import Wishes
 
 START_S: Final = 60.0
 """How long a server may take to answer."""
@@ -38,7 +39,9 @@ _PROGRESS_S: Final = 2.0
     "-d", "--detach", is_flag=True, help="Return when the server is ready; it goes on in the background."
 )
 @click.option(
-    "--listen", metavar="HOST:PORT", help="Listen on TCP, too; callers need the token in DATA/token."
+    "--listen",
+    metavar="HOST:PORT",
+    help="Listen on TCP, too; callers need the token in DATA/token. With --kubernetes: answer /healthz, /readyz and /metrics there.",
 )
 @click.option("--name", metavar="NODE", help="Name of this node; unset: as before, at first the host's.")
 @click.option(
@@ -58,6 +61,11 @@ _PROGRESS_S: Final = 2.0
     help="With --kubernetes: decide, keep a journal, and write nothing to the cluster.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="With --kubernetes: sentences, or a JSON object a line; unset: text.",
+)
+@click.option(
     "--install", is_flag=True, help="With --kubernetes: add our kinds of objects to the cluster first."
 )
 @data_option
@@ -73,6 +81,7 @@ def up(
     lease: str | None,
     dry_run: bool,
     install: bool,
+    log_format: Literal["text", "json"] | None,
 ) -> None:
     """Start gpumax on this machine: server, scheduler and engine in one process.
 
@@ -84,11 +93,21 @@ def up(
       gpumax up --kubernetes --dry-run         what it would do on the cluster of your current context
     """
     if kubernetes:
-        local = {"--devices": devices, "--detach": detach, "--listen": listen, "--name": name}
-        _steer(where, local, context, lease, dry_run=dry_run, install=install)
+        local = {"--devices": devices, "--detach": detach, "--name": name}
+        given = [option for option, value in local.items() if value]
+        if given:
+            raise click.UsageError(f"{', '.join(given)} and --kubernetes don't go together")
+        if dry_run and install:
+            raise click.UsageError("--dry-run writes nothing to the cluster, and --install does")
+        from gpumax.apps.scheduler.main import Wishes
+
+        wishes = Wishes(context=context or "", lease=lease or "", dry=dry_run, add=install)
+        _steer(where, wishes._replace(listen=listen or "", log_format=log_format or "text"))
         return
-    if context or lease or dry_run or install:
-        raise click.UsageError("--context, --lease, --dry-run and --install go with --kubernetes")
+    if context or lease or dry_run or install or log_format:
+        raise click.UsageError(
+            "--context, --lease, --dry-run, --install and --log-format go with --kubernetes"
+        )
     if detach:
         from gpumax.apps.server.starting import check_options
 
@@ -108,24 +127,13 @@ def up(
         over.set()
 
 
-def _steer(
-    where: Where,
-    local: Mapping[str, object],
-    context: str | None,
-    lease: str | None,
-    *,
-    dry_run: bool,
-    install: bool,
-) -> None:
+def _steer(where: Where, wishes: Wishes) -> None:
     """Schedule on a cluster, until Ctrl-C."""
-    given = [option for option, value in local.items() if value]
-    if given:
-        raise click.UsageError(f"{', '.join(given)} and --kubernetes don't go together")
     from gpumax.apps.scheduler.main import steer
     from gpumax.apps.server import home
 
     home.prepare(where.data)
-    steer(where.data, context=context or "", lease=lease or "", dry=dry_run, add=install)
+    steer(where.data, wishes)
 
 
 def _announce(where: Where, over: Event) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes.client.access import Access
-from gpumax.engines.kubernetes.client.connection import ANSWER_S, Connection, Request
+from gpumax.engines.kubernetes.client.connection import ANSWER_S, Connection, Request, Timed
 from gpumax.engines.kubernetes.client.decode import NotUnderstood
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer
 from gpumax.engines.kubernetes.client.kinds import Kind
@@ -43,10 +43,11 @@ class Api:
         tries: int = TRIES,
         stamp: Callable[[], str] = str,
         answer_s: float = ANSWER_S,
+        timed: Timed | None = None,
     ) -> None:
         """stamp: as whom what is written is signed, at the moment at which it is asked for; empty: not at all."""
         self.access = access
-        self.connection = Connection(access, agent)
+        self.connection = Connection(access, agent, timed)
         self.pauses = pauses or Pauses()
         self._tries = tries
         self._stamp = stamp

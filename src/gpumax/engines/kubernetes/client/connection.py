@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -34,6 +35,9 @@ GOODBYE_LOOKS: Final = 100
 MOST_REFUSAL: Final = 1 << 20
 READ_SIZE: Final = 1 << 20
 
+Timed = Callable[[str, int, float], None]
+"""Told of a request: its verb, the code of the answer (0: none came), and how long it took in seconds."""
+
 _JSON: Final = "application/json"
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
@@ -60,15 +64,24 @@ class Request(msgspec.Struct, frozen=True):
         """Whether doing it twice is like doing it once."""
         return self.method == "GET"
 
+    @property
+    def verb(self) -> str:
+        """What is asked for, in a word: the method, or which act of its own it is."""
+        act = self.path.rpartition("/")[2] if self.method == "POST" else ""
+        return {"binding": "bind", "eviction": "evict"}.get(act, self.method.lower())
+
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
 
 class Connection:
-    """A pool of connections to one API server. Open it and use it within one event loop. agent: as which program we appear in its logs."""
+    """A pool of connections to one API server. Open it and use it within one event loop. agent: as which program we appear in its logs;
+    timed: told how long requests take, streams aside.
+    """
 
-    def __init__(self, access: Access, agent: str) -> None:
+    def __init__(self, access: Access, agent: str, timed: Timed | None = None) -> None:
         self.access = access
+        self._timed = timed
         self._tls = Tls(access)
         self._proxy = access.proxy or proxy_for(access.server)
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -97,8 +110,17 @@ class Connection:
         """The body of the answer. ApiRefused, NoAnswer or, for what writes, OutcomeUnknown."""
         async with self._turns:
             timeout = aiohttp.ClientTimeout(total=request.patience_s, sock_connect=CONNECT_S)
-            async with self._answer(request, timeout) as answer:
-                return await _body(answer, MOST_BYTES)
+            began, code = perf_counter(), 0
+            try:
+                async with self._answer(request, timeout) as answer:
+                    code = answer.status
+                    return await _body(answer, MOST_BYTES)
+            except ApiRefused as error:
+                code = error.code
+                raise
+            finally:
+                if self._timed is not None:
+                    self._timed(request.verb, code, perf_counter() - began)
 
     @asynccontextmanager
     async def stream(self, request: Request, stall_s: float) -> AsyncIterator[AsyncIterator[bytes]]:

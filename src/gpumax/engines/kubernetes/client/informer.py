@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from gpumax.engines.kubernetes.client.api import Api
@@ -22,7 +23,8 @@ _log: Final = logging.getLogger("gpumax.kubernetes")
 class Informer(Generic[T]):
     """One kind, in all namespaces or one.
 
-    trouble: why what is known may be old; empty while all is well. lists: how often all was listed.
+    trouble: why what is known may be old; empty while all is well. lists: how often all was listed. heard_s: when anything was heard last,
+    if only that nothing has changed, by a clock that only runs on.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Informer(Generic[T]):
         self.cache: Cache[T] = Cache()
         self.trouble = "nothing was listed yet"
         self.lists = 0
+        self.heard_s = monotonic()
         self._api = api
         self._namespace = namespace
         self._labels = labels
@@ -120,6 +123,7 @@ class Informer(Generic[T]):
 
     async def _well(self) -> None:
         self.trouble = ""
+        self.heard_s = monotonic()
         async with self._moved:
             self._moved.notify_all()
 

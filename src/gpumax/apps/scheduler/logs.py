@@ -1,0 +1,39 @@
+"""What the scheduler says on stderr: sentences for people, or a JSON object a line for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+Format = Literal["text", "json"]
+MOST: Final = 4000
+"""The most characters of one value: what tenants write gets into no line at any length."""
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: ts, level, logger, message, and what the record says of itself in `context`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage()[:MOST],
+            **getattr(record, "context", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)[-MOST:]
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_to_stderr(form: Format) -> None:
+    """From now on, for the whole process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter("gpumax: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("gpumax").setLevel(logging.INFO)
