@@ -6,6 +6,7 @@ was *received*: whoever binds on what they saw end does so later, so sound sched
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 Entry = Mapping[str, Any]
 GPU = "nvidia.com/gpu"
 QUEUE = "gpumax.dev/queue"
+GIVEN = "gpumax.dev/devices"
+DRIVER = "gpu.gpumax.dev"
 
 
 class Gang(NamedTuple):
@@ -31,7 +34,9 @@ class _Pod:
     queue: str
     gang: Gang | None
     grace_s: int
+    claim: str = ""  # to a part of a device
     node: str = ""
+    parts: Mapping[int, int] = field(default_factory=dict)  # thousandths of devices
 
 
 @dataclass
@@ -42,6 +47,8 @@ class _State:
     names: dict[str, str] = field(default_factory=dict)  # uid by name
     room: dict[str, int] = field(default_factory=dict)
     held: Counter[str] = field(default_factory=Counter)
+    parts: Counter[tuple[str, int]] = field(default_factory=Counter)  # thousandths, by node and device
+    claims: dict[str, Any] = field(default_factory=dict)  # what was allocated, by namespace and name
     queues: Counter[str] = field(default_factory=Counter)
     gangs: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
@@ -98,6 +105,8 @@ def _apply(state: _State, entry: Entry, gang_of: Callable[[Mapping[str, Any]], G
         amount = ((answer.get("status") or {}).get("allocatable") or {}).get(GPU, "0")
         state.room[about["name"] if "name" in about else answer["metadata"]["name"]] = int(amount)
         return []
+    if resource == "resourceclaims":
+        state.claims[_name(about)] = ((answer.get("status") or {}).get("allocation") or {}).get("devices")
     if resource != "pods":
         return []
     if verb == "create" and not part and answer.get("kind") == "Pod":
@@ -130,6 +139,14 @@ def _add(state: _State, pod: Mapping[str, Any], gang_of: Callable[[Mapping[str, 
         (meta.get("labels") or {}).get(QUEUE, ""),
         gang_of(pod),
         pod["spec"].get("terminationGracePeriodSeconds", 30),
+        next(
+            (
+                row["resourceClaimName"]
+                for row in pod["spec"].get("resourceClaims", ())
+                if row["name"] == "gpumax"
+            ),
+            "",
+        ),
     )
     state.pods[meta["uid"]] = row
     state.names[row.name] = meta["uid"]
@@ -147,14 +164,33 @@ def _bind(state: _State, entry: Entry) -> list[str]:
     node = asked["target"]["name"]
     if pod.node:
         return [f"{name} was bound to {node} while it was on {pod.node}, {_at(entry)}"]
+    record = ((asked.get("metadata") or {}).get("annotations") or {}).get(GIVEN)
+    given = json.loads(record)["devices"] if record else {}
+    pod.parts = {int(index): part["milli"] for index, part in given.items()}
     _hold(state, uid, node)
+    if pod.claim:
+        claim = f"{entry['objectRef']['namespace']}/{pod.claim}"
+        if (found := _allocated(state.claims.get(claim), node)) != given:
+            return [f"{name} was bound with {given}, and its claim says {found}, {_at(entry)}"]
     return []
+
+
+def _allocated(devices: Any, node: str) -> Any:
+    """What the claim's parameters say, where its devices are those, and on that node; None where they contradict each other."""
+    if not devices:
+        return None
+    (config,) = devices["config"]
+    given = config["opaque"]["parameters"]["devices"]
+    there = {(row["driver"], row["pool"], row["device"]) for row in devices["results"]}
+    return given if there == {(DRIVER, node, f"gpu-{index}") for index in given} else None
 
 
 def _hold(state: _State, uid: str, node: str) -> None:
     pod = state.pods[uid]
     pod.node = node
     state.held[node] += pod.gpus
+    for index, milli in pod.parts.items():
+        state.parts[node, index] += milli
     state.queues[pod.queue] += pod.gpus
     if pod.gang is not None:
         state.gangs[pod.gang.name][uid] = pod.gang.min
@@ -168,6 +204,8 @@ def _end(state: _State, uid: str) -> None:
         del state.names[pod.name]
     if pod.node:
         state.held[pod.node] -= pod.gpus
+        for index, milli in pod.parts.items():
+            state.parts[pod.node, index] -= milli
         state.queues[pod.queue] -= pod.gpus
         if pod.gang is not None:
             state.gangs[pod.gang.name].pop(uid, None)
@@ -178,7 +216,12 @@ def _overfull(state: _State, entry: Entry) -> list[str]:
         return []
     node = entry["requestObject"]["target"]["name"]
     held, room = state.held[node], state.room.get(node, 0)
-    return [f"node {node} holds {held} GPUs of {room}, {_at(entry)}"] if held > room else []
+    found = [f"node {node} holds {held} GPUs of {room}, {_at(entry)}"] if held > room else []
+    return found + [
+        f"device {index} of node {node} holds {milli} of 1000 thousandths, {_at(entry)}"
+        for (where, index), milli in state.parts.items()
+        if where == node and milli > 1000
+    ]
 
 
 def _in_parts(

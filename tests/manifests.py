@@ -12,8 +12,10 @@ import yaml
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
+from gpumax.engines.kubernetes.offers import Slice, slice_of
 from gpumax.engines.kubernetes.views import NodeObject, Pod
 from gpumax.model.decision import Decision
+from gpumax.model.node import Device
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.policy.decide import decide
 
@@ -74,6 +76,12 @@ def node(name: str, gpu: int = 8, **labels: str) -> Document:
     }
 
 
+def offer(node: str, *devices: Device) -> Document:
+    """What the agent of a node publishes."""
+    named = {device.index: f"GPU-{node}-{device.index}" for device in devices}
+    return {"kind": "ResourceSlice", **slice_of(node, f"uid-{node}", devices, named)}
+
+
 def queue(name: str, gpu: float = 8, **spec: Any) -> Document:
     """A queue with so many GPUs as its quota; of the rest it may have what it wants."""
     quota = {"gpu": gpu, "cpu": "unlimited", "memory": "unlimited"}
@@ -130,6 +138,8 @@ def see(assembly: Assembly, *documents: Document) -> None:
         where = f"{meta.get('namespace')}/{meta['name']}"
         if kind == "Node":
             assembly.see_node(meta["name"], as_node(document))
+        elif kind == "ResourceSlice":
+            assembly.see_slice(meta["name"], msgspec.json.decode(json.dumps(document), type=Slice))
         elif kind == "Queue":
             assembly.see_queue(meta["name"], document)
         elif kind == "Topology":

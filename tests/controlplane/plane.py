@@ -33,6 +33,7 @@ AUDIT_POLICY: Final = {
             "resources": [
                 {"group": "", "resources": ["pods", "pods/binding", "pods/eviction", "pods/status", "nodes"]},
                 {"group": "gpumax.dev"},
+                {"group": "resource.k8s.io", "resources": ["resourceclaims", "resourceclaims/status"]},
             ],
         },
         {"level": "Metadata"},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from audit import check
+from gpumax.engines.kubernetes.claims import status
+from gpumax.engines.kubernetes.grants import Amount, Grant, written
 from manifests import node, pod
 
 Entry = dict[str, Any]
@@ -42,9 +45,20 @@ class Log:
         """Somebody makes a pod."""
         return self.add("create", "pods", name, responseObject=pod(name, gpu=gpu, **fields))
 
-    def bind(self, name: str, to: str = "n1", code: int = 201) -> Log:
-        """Somebody binds it."""
-        asked = {"metadata": {"name": name, "uid": f"uid-ml-{name}"}, "target": {"name": to}}
+    def claim(self, name: str, milli: int, index: int = 0, to: str = "n1") -> Log:
+        """A claim is allocated."""
+        grant = Grant({index: Amount(milli)})
+        pod = {"namespace": "ml", "name": name, "uid": f"uid-ml-{name}"}
+        answer = {"status": msgspec.json.decode(msgspec.json.encode(status(to, pod, grant)))}
+        about = {"resource": "resourceclaims", "namespace": "ml", "name": f"gpumax-{name}"}
+        return self.add("patch", "resourceclaims", name, objectRef=about, responseObject=answer)
+
+    def bind(self, name: str, to: str = "n1", code: int = 201, milli: int = 0) -> Log:
+        """Somebody binds it, with a part of the first device."""
+        meta: dict[str, Any] = {"name": name, "uid": f"uid-ml-{name}"}
+        if milli:
+            meta["annotations"] = {"gpumax.dev/devices": written(Grant({0: Amount(milli)}))}
+        asked = {"metadata": meta, "target": {"name": to}}
         return self.add("create", "pods", name, part="binding", code=code, requestObject=asked)
 
     def finish(self, name: str) -> Log:
@@ -69,6 +83,11 @@ def log(gpus: int = 2) -> Log:
     return Log().add("create", "nodes", "n1", responseObject=node("n1", gpus))
 
 
+def claimed(name: str) -> dict[str, Any]:
+    """Fields of a pod with a claim."""
+    return {"gpu": 0, "resourceClaims": [{"name": "gpumax", "resourceClaimName": f"gpumax-{name}"}]}
+
+
 GANG: dict[str, Any] = {"labels": {"gpumax.dev/gang": "g"}, "annotations": {"gpumax.dev/min": "2"}}
 
 
@@ -82,6 +101,8 @@ GANG: dict[str, Any] = {"labels": {"gpumax.dev/gang": "g"}, "annotations": {"gpu
         log().make("a", 2).bind("a").make("b", 2).bind("b", code=409),
         log().make("a", 2, terminationGracePeriodSeconds=0).bind("a").evict("a").make("b", 2).bind("b"),
         log().make("a", **GANG).make("b", **GANG).bind("a").bind("b").finish("a").finish("b"),
+        log().make("a", 0).bind("a", milli=600).finish("a").make("b", 0).bind("b", milli=600),
+        log().make("a", **claimed("a")).claim("a", 600).bind("a", milli=600),
     ],
 )  # fmt: skip
 def test_sound_logs_pass(entries: Log) -> None:
@@ -95,6 +116,11 @@ def test_sound_logs_pass(entries: Log) -> None:
         (log().make("a", 2).bind("a").make("b").bind("b"), "node n1 holds 3 GPUs of 2"),
         (log().make("a", 2).bind("a").drop("a", 30).make("b", 2).bind("b"), "node n1 holds 4 GPUs of 2"),
         (log().make("a", 2).bind("a").evict("a").make("b", 2).bind("b"), "node n1 holds 4 GPUs of 2"),
+        (log().make("a", 0).bind("a", milli=600).make("b", 0).bind("b", milli=600), "device 0 of node n1 holds 1200 of 1000"),
+        (log().make("a", **claimed("a")).bind("a", milli=600), "ml/a was bound with {'0': {'milli': 600}}, and its claim says None"),
+        (log().make("a", **claimed("a")).claim("a", 500).bind("a", milli=600), "ml/a was bound with"),
+        (log().make("a", **claimed("a")).claim("a", 600, 1).bind("a", milli=600), "ml/a was bound with"),
+        (log().make("a", **claimed("a")).claim("a", 600, to="n2").bind("a", milli=600), "ml/a was bound with"),
         (log(8).make("a").bind("a").bind("a", "n2"), "ml/a was bound to n2 while it was on n1"),
         (log(8).bind("a"), "ml/a was bound, and nobody made it"),
         (log(8).make("a", 3).bind("a"), "queue  holds 3 GPUs, over its limit of 2"),

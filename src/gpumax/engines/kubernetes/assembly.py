@@ -8,13 +8,17 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from gpumax.engines.kubernetes.devices import Shares, hand_out
+from gpumax.engines.kubernetes.agents import Agents
+from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
 from gpumax.engines.kubernetes.foreign import held, without
+from gpumax.engines.kubernetes.grants import Given, claim_name, grant_of, recorded
 from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, find
 from gpumax.engines.kubernetes.grouping.gangs import native_levels
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.nodes import NodeRead, read_node
+from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
+from gpumax.engines.kubernetes.requests import read_request
 from gpumax.engines.kubernetes.settings import Around
 from gpumax.engines.kubernetes.tasks import read_task, state_of
 from gpumax.engines.kubernetes.topologies import read_topology
@@ -49,6 +53,7 @@ class Assembly:
         self._scheduler = scheduler
         self._kinds = kinds
         self._nodes: dict[str, NodeRead] = {}
+        self._agents = Agents()
         self._queues: dict[str, QueueRead] = {}
         self._topologies: dict[str, Topology] = {}
         self._gangs: dict[str, Document] = {}
@@ -80,16 +85,29 @@ class Assembly:
 
     def see_node(self, name: str, view: NodeView | None) -> None:
         """A node as it is now; None where it is gone."""
+        had = self._agents.there
+        offers = self._agents.see_node(name, view)
         if view is None:
             self._nodes.pop(name, None)
         else:
             read = read_node(view)
             # Its heartbeat changes an object every few seconds, and nothing here.
-            if read == self._nodes.get(name):
+            if read == self._nodes.get(name) and not offers:
                 return
             self._nodes[name] = read
         self._moved.add(name)
         self._sorted = None
+        if had != self._agents.there:
+            self._stir_all()
+
+    def see_slice(self, name: str, view: Slice | None) -> None:
+        """A ResourceSlice of our agents as it is now; None where it is gone."""
+        had = self._agents.there
+        if nodes := self._agents.see_slice(name, view):
+            self._moved |= nodes
+            self._sorted = None
+        if had != self._agents.there:
+            self._stir_all()
 
     def see_pod(self, name: str, pod: Pod | None) -> None:
         """A pod as it is now, by `namespace/name`; None where it is gone."""
@@ -101,7 +119,10 @@ class Assembly:
             self._see_other(name, None)
             self._pods[name] = pod
             if pod.spec.node_name or state_of(pod) not in ("pending", "gated"):
-                self._assumed.pop(name, None)
+                assumed = self._assumed.pop(name, None)
+                if assumed is not None and recorded(pod):
+                    # What was written down counts, whoever wrote it.
+                    self._given.get(assumed.node, {}).pop(name, None)
             if state_of(pod) not in ("bound", "running"):
                 self._going.discard(name)
             self._place(name, pod)
@@ -175,6 +196,15 @@ class Assembly:
         self._stir(task)
         self._moved.add(node)
 
+    def given(self, task: str, node: str, shares: Shares) -> Given | None:
+        """What is written down of this place: parts of devices. None for a task that asks for none, or whose pod is gone."""
+        pod, read = self._pods.get(task), self._nodes.get(node)
+        asked = read_request(pod, []) if pod is not None else None
+        if pod is None or asked is None or not asked.part or read is None:
+            return None
+        devices = self._agents.applied(read.node).devices
+        return Given(grant_of(asked.request, shares, devices), claim_name(pod))
+
     def doubt(self, task: str) -> None:
         """The place will not come true."""
         assumed = self._assumed.pop(task, None)
@@ -241,7 +271,8 @@ class Assembly:
     @property
     def oddities(self) -> tuple[str, ...]:
         """What is odd about nodes, as sentences."""
-        return tuple(line for read in self._nodes.values() for line in read.oddities)
+        shared = (self._agents.oddity(read.node) for read in self._nodes.values())
+        return (*(line for read in self._nodes.values() for line in read.oddities), *filter(None, shared))
 
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The state of the cluster as it is known, what was assumed included."""
@@ -334,7 +365,7 @@ class Assembly:
         """Read anew what changed, and give out devices where somebody came or went."""
         if not self._stirred and not self._moved:
             return
-        around = Around(self._classes, self._topologies, self._spaces)
+        around = Around(self._classes, self._topologies, self._spaces, self._agents.there)
         for name in self._stirred:
             self._read(name, around)
         again = set()
@@ -393,13 +424,19 @@ class Assembly:
             self._given.pop(name, None)
             return set(holders)
         # A node that is gone under running work is one that is not ready.
-        node = read.node if read is not None else Node(name, ready=False)
-        given = hand_out(node, tasks, before)
+        node = self._agents.applied(read.node if read is not None else Node(name, ready=False))
+        # What is remembered counts more than what stands on pods: those could be changed while they run.
+        known = {task.name: before.get(task.name) or self._recorded(task.name) for task in tasks}
+        given = hand_out(node, tasks, known)
         ours = {share.index for shares in given.values() for share in shares}
         self._left[name] = without(node, held(tuple(self._others.get(name, {}).values())), ours)
         self._given[name] = given
         changed = {task for task in given.keys() | before.keys() if given.get(task) != before.get(task)}
         return {self._memberships[task].name for task in changed if task in self._memberships}
+
+    def _recorded(self, task: str) -> Shares:
+        pod = self._pods.get(task)
+        return recorded(pod) if pod is not None else NOTHING
 
     def _row(self, name: str) -> None:
         """The workload with the devices of its tasks."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ from gpumax.engines.kubernetes.feed import Feed
 from gpumax.engines.kubernetes.freshness import ages_s, old
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
-from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN
+from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN, OURS
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
 from gpumax.engines.kubernetes.owners import Owners
 from gpumax.engines.kubernetes.refusals import Refusals
@@ -129,8 +130,9 @@ class KubernetesCluster:
             rows = told(snapshot, decision, self._assembly.faults) | self._refusals.told()
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
+                    given = self._assembly.given(place.task, place.node, place.devices)
                     self._assembly.assume(place.task, place.node, place.devices)
-                    work.append(lambda target=target, node=place.node: self._writer.bind(target, node))  # type: ignore[misc]
+                    work.append(partial(self._writer.bind, target, place.node, given))
             for row in decision.evictions:
                 if target := self._target(row.task):
                     self._assembly.expect_gone(row.task)
@@ -239,7 +241,7 @@ class KubernetesCluster:
         self._informers[kind] = self._follow_owner(kind, handler)
 
     def _follow_owner(self, kind: Kind[Any], handler: Callable[[Change[Any]], None]) -> Informer[Any]:
-        informer: Informer[Any] = Informer(self._api, kind)
+        informer: Informer[Any] = Informer(self._api, kind, fields=OURS.get(kind, ""))
         informer.cache.on_change(handler)
         self._keep(informer.run())
         return informer

@@ -21,6 +21,7 @@ from gpumax.engines.kubernetes.kinds import (
     PLUGIN_GROUPS,
     PODS,
     QUEUES,
+    SLICES,
     SPACES,
     TOPOLOGIES,
     document,
@@ -55,6 +56,7 @@ class Feed:
             NODES: lambda change: see.see_node(change.key[1], change.new),
             CLASSES: lambda change: see.see_class(change.key[1], change.new and change.new.value),
             SPACES: lambda change: see.see_space(change.key[1], _queue_of(change.new)),
+            SLICES: lambda change: see.see_slice(change.key[1], change.new),
             PODS: lambda change: see.see_pod("/".join(change.key), change.new),
         }
         for kind in (QUEUES, KAI_QUEUES):

@@ -45,6 +45,17 @@ SEGMENT_PREFERRED: Final[Keys] = (
     "kai.scheduler/segment-topology-preferred-placement",
 )
 
+GIVEN: Final = f"{OWN}/devices"
+"""Of a pod: the parts of devices that it was given. The scheduler writes it together with the bind, and nobody else may."""
+OFFERED: Final = f"{OWN}/gpus"
+"""Of a node: the devices that its agent gives out, where they can't be published as ResourceSlices."""
+DRIVER: Final = f"gpu.{OWN}"
+"""The name of the agent as a driver, and the vendor of what it gives out by claims."""
+PART: Final = f"{OWN}/gpu-part"
+"""The resource by which a container gets its part where claims aren't served, and the vendor of what is given out so."""
+CLAIM: Final = "gpumax"
+"""A pod's own name for the claim to its part; claims themselves are called `gpumax-` and something."""
+
 POOL: Final[Keys] = (f"{OWN}/pool", "kai.scheduler/node-pool", "runai/node-pool")
 """Of a node: its pool. Of work: the pool that it asks for."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.views import Document, Meta, NodeObject, Part, Pod, PriorityClass
 
 
@@ -42,10 +44,13 @@ NATIVE_GROUPS: Final = (
     Kind("scheduling.k8s.io", "v1alpha3", "podgroups", "PodGroup", Whole),
 )
 """The cluster's own groups: of its versions, the first that is served."""
+SLICES: Final = Kind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", Slice, namespaced=False)
 OFTEN: Final[tuple[Kind[Any], ...]] = (
-    QUEUES, TOPOLOGIES, GANGS, KAI_QUEUES, KAI_TOPOLOGIES, KAI_GROUPS, PLUGIN_GROUPS, *NATIVE_GROUPS,
+    QUEUES, TOPOLOGIES, GANGS, KAI_QUEUES, KAI_TOPOLOGIES, KAI_GROUPS, PLUGIN_GROUPS, *NATIVE_GROUPS, SLICES,
 )  # fmt: skip
 """What a cluster has where somebody installed it."""
+OURS: Final[dict[Kind[Any], str]] = {SLICES: f"spec.driver={keys.DRIVER}"}
+"""Of kinds that others use, too: which of their objects are followed, as a selector of fields."""
 
 
 def document(kind: Kind[Any], one: Any) -> Document:

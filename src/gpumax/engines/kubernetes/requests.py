@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes import keys, quantities
+from gpumax.engines.kubernetes.grants import claim_name, is_ours
 from gpumax.engines.kubernetes.views import Pod, Quantities, Resources
 from gpumax.errors import Fault
 from gpumax.formats.shape import show
@@ -25,6 +26,12 @@ NONE: Final = Fraction(0)
 MOST_MIB: Final = 1 << 24
 _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,3})?(?:\.[0-9]{1,9})?", re.ASCII)
 _PART: Final = "a part of one device between 0 and 1, like 0.5"
+_CLAIMED: Final = (
+    "the claim that `gpumax webhook` adds to pods as they are made; make the pod again while it runs"
+)
+_NO_CLAIMS: Final = (
+    f"parts of GPUs by annotation ({keys.FRACTION[0]}, {keys.MEMORY[0]}); gpumax allocates no other claims"
+)
 _MEMORY: Final = "MiB of a device as a whole number like 20480, or with a unit like 20Gi"
 
 
@@ -33,20 +40,37 @@ _OVERHEAD: Final[msgspec.json.Decoder[Quantities | None]] = msgspec.json.Decoder
 
 
 class Asked(NamedTuple):
-    """A request, and the resource name of the vendor whose devices it means; empty for none, or any."""
+    """A request, and by whom the devices that it means are given out: a vendor's resource, or our agent; empty for none, or any.
+
+    part: whether it asks for parts of devices.
+    """
 
     request: Request
     vendor: str = ""
+    part: bool = False
 
 
-def read_request(pod: Pod, faults: list[Fault]) -> Asked:
-    """What the pod asks for. Each fault is told at its place; what has one counts as not asked for."""
+def read_request(pod: Pod, faults: list[Fault], *, agents: bool = False) -> Asked:
+    """What the pod asks for. Each fault is told at its place; what has one counts as not asked for. agents: whether the cluster has any."""
     asked, own = _written(_key(pod))
     faults += own
     part, limit = _part(pod, faults, taken=bool(asked.request.gpu or asked.request.slices))
+    for index, entry in enumerate(pod.spec.resource_claims or ()):
+        if not is_ours(entry) or part is None:
+            faults.append(_fault(f"spec.resourceClaims[{index}]", show(entry.name), _NO_CLAIMS))
     if part is None:
         return asked
-    return Asked(replace(asked.request, gpu=(part,), limit=limit), quantities.NVIDIA)
+    vendor = _giver(pod, asked.request)
+    if agents and vendor == quantities.NVIDIA:
+        faults.append(_fault("spec.resourceClaims", "no claim to its part of a GPU", _CLAIMED))
+    return Asked(replace(asked.request, gpu=(part,), limit=limit), vendor, part=True)
+
+
+def _giver(pod: Pod, request: Request) -> str:
+    """Who can give the pod its part; the vendor, where nobody was asked: then it is placed and counted, and that is all."""
+    if claim_name(pod):
+        return keys.DRIVER
+    return keys.PART if request.extended.get(keys.PART) else quantities.NVIDIA
 
 
 class _Key(NamedTuple):

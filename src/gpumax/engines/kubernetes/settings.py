@@ -31,11 +31,15 @@ NO_LABELS: Final[Labels] = {}
 
 
 class Around(NamedTuple):
-    """What pods refer to. classes: priority classes of the cluster; queues: those that administrators gave to namespaces."""
+    """What pods refer to. classes: priority classes of the cluster; queues: those that administrators gave to namespaces.
+
+    agents: whether any node has one that gives out parts of devices.
+    """
 
     classes: Mapping[str, int] = {}
     topologies: Mapping[str, Topology] = {}
     queues: Mapping[str, str] = {}
+    agents: bool = False
 
 
 class Settings(NamedTuple):

@@ -46,10 +46,10 @@ def state_of(pod: Pod) -> TaskState:
     return "gated" if pod.spec.scheduling_gates else "pending"
 
 
-def read_task(pod: Pod) -> TaskRead:
-    """The task, in the group "", with all faults of the pod itself."""
+def read_task(pod: Pod, *, agents: bool = False) -> TaskRead:
+    """The task, in the group "", with all faults of the pod itself. agents: whether the cluster has any."""
     faults: list[Fault] = []
-    asked = read_request(pod, faults)
+    asked = read_request(pod, faults, agents=agents)
     labels = pod.metadata.labels or {}
     selector = pod.spec.node_selector or NO_SELECTOR
     if asked.vendor:

@@ -19,6 +19,7 @@ INVALID: Final = "Invalid"
 LONGEST: Final = 1000
 """The most characters of a message; an event's may have 1,024 bytes."""
 
+AGENTS: Final = "parts of a GPU are given out on nodes where gpumax's agent runs"
 MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
     ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
 )
@@ -58,7 +59,9 @@ def _holds(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
         for task in workloads[hold.workload].tasks:
             if task.state == "pending":
-                yield Told(task.name, SCHEDULED, reason, short(message), hold.code)
+                agent = task.selector.get(keys.VENDOR) in (keys.DRIVER, keys.PART)
+                own = f"{message}; {AGENTS}" if agent and hold.code == "NoNodeMatches" else message
+                yield Told(task.name, SCHEDULED, reason, short(own), hold.code)
 
 
 def _waits(decision: Decision) -> Iterator[Told]:

@@ -93,6 +93,13 @@ class SchedulingGroup(Part, frozen=True, rename="camel", gc=False):
     pod_group_name: str = ""
 
 
+class PodClaim(Part, frozen=True, rename="camel", gc=False):
+    """A claim to devices that a pod uses: its name in the pod, and the claim's own. Empty where it is made of a template."""
+
+    name: str = ""
+    resource_claim_name: str = ""
+
+
 class PodSpec(Part, frozen=True, rename="camel", gc=False):
     """What a pod asks for. What thousands of pods write alike is kept as bytes, and read once."""
 
@@ -109,6 +116,7 @@ class PodSpec(Part, frozen=True, rename="camel", gc=False):
     resources: msgspec.Raw = ABSENT
     scheduling_group: SchedulingGroup | None = None
     scheduling_gates: tuple[Gate, ...] = ()
+    resource_claims: tuple[PodClaim, ...] = ()
     active_deadline_seconds: int | None = None
 
     def __post_init__(self) -> None:

@@ -51,7 +51,7 @@ def read_workload(members: Sequence[Member], around: Around, gangs: Gangs) -> Wo
     The first pod that came says what the gang is; pods that say something else of it have a fault.
     """
     ordered = sorted(members, key=_age)
-    reads = [(member, read_task(member.pod)) for member in ordered]
+    reads = [(member, read_task(member.pod, agents=around.agents)) for member in ordered]
     alive = [(member, read) for member, read in reads if read.task.state != "failed"]
     if not any(read.task.state not in ("succeeded", "failed") for _, read in alive):
         return WorkloadRead(None)

@@ -13,9 +13,12 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.claims import allocate
 from gpumax.engines.kubernetes.client.api import STRATEGIC_PATCH, Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
 from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.grants import Given, written
 from gpumax.engines.kubernetes.kinds import PODS, Named
 from gpumax.engines.kubernetes.lease import Fence
 from gpumax.engines.kubernetes.telling import Told, condition, event
@@ -65,12 +68,14 @@ class Writer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._words: dict[str, dict[str, Words]] = {}  # by namespace, then task
         self._speaking = 0
-        self.counts = dict.fromkeys(("binds", "evictions", "conditions", "refused", "fenced", "kept"), 0)
+        self.counts = dict.fromkeys(
+            ("claims", "binds", "evictions", "conditions", "refused", "fenced", "kept"), 0
+        )
         self.evicted: Counter[str] = Counter()  # evictions by cause
 
-    def bind(self, target: Target, node: str) -> None:
-        """Bind the pod to the node."""
-        self._start(self._surely(target, self._bind(self._in_this_epoch(), target, node)))
+    def bind(self, target: Target, node: str, given: Given | None = None) -> None:
+        """Bind the pod to the node, after what it was given of its devices is written into its claim."""
+        self._start(self._surely(target, self._bind(self._in_this_epoch(), target, node, given)))
 
     def evict(self, target: Target, row: Told, grace_s: int | None = None) -> None:
         """Say why, then ask for the pod to go."""
@@ -120,12 +125,15 @@ class Writer:
             _log.warning("%s: %s", target.task, why)
         self._came(target, outcome, why)
 
-    async def _bind(self, api: Api, target: Target, node: str) -> tuple[Outcome, str]:
+    async def _bind(self, api: Api, target: Target, node: str, given: Given | None) -> tuple[Outcome, str]:
+        if given is not None and given.claim and (why := await self._claim(api, target, node, given)):
+            return "refused", why
         self.counts["binds"] += 1
+        record = {keys.GIVEN: written(given.grant)} if given is not None else None
         pauses = api.pauses.fresh()
         while True:
             try:
-                await api.bind(target.namespace, target.name, target.uid, node)
+                await api.bind(target.namespace, target.name, target.uid, node, record)
                 return "done", ""
             except OutcomeUnknown as error:
                 _log.info("%s: %s", target.task, error)
@@ -135,6 +143,21 @@ class Writer:
                 # A conflict may be our own bind that came late, or somebody else's: then the pod has its room already.
                 pod = await self._seen(target) if _moved_on(error) else None
                 return ("done", "") if pod is not None and pod.spec.node_name else ("refused", str(error))
+
+    async def _claim(self, api: Api, target: Target, node: str, given: Given) -> str:
+        """Have the pod's claim say what it was given. Why that can't be; empty where it is so."""
+        self.counts["claims"] += 1
+        pauses = api.pauses.fresh()
+        while True:
+            try:
+                await allocate(api, target._asdict(), given.claim, node, given.grant)
+                return ""
+            except OutcomeUnknown as error:
+                _log.info("%s: %s", target.task, error)
+                await pauses.pause()
+            except GpumaxError as error:
+                self._heed(error)
+                return f"its claim {given.claim} can't be written: {error}"
 
     async def _evict(self, api: Api, target: Target, row: Told, grace_s: int | None) -> tuple[Outcome, str]:
         self.counts["evictions"] += 1

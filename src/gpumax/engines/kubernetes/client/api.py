@@ -144,12 +144,22 @@ class Api:
         body = _delete_options(conditions, grace_s)
         await self.write(Request("DELETE", kind.path(namespace, name), body=msgspec.json.encode(body)))
 
-    async def bind(self, namespace: str, name: str, uid: str, node: str) -> None:
-        """Bind a pod to a node. 409 where it is bound already, or where another pod has its name now."""
+    async def bind(
+        self, namespace: str, name: str, uid: str, node: str, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Bind a pod to a node. 409 where it is bound already, or where another pod has its name now.
+
+        annotations: what the pod gets in the same moment, or doesn't.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": uid,
+                **({"annotations": annotations} if annotations else {}),
+            },
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         await self.write(
