@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.plane import ControlPlane
 from controlplane.processes import Program, eventually, free_ports
+from controlplane.stage import QUEUES, Document, Stage
 
 SPACE = "/api/v1/namespaces/default"
 ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
@@ -87,6 +88,98 @@ def may_read_metrics(plane: ControlPlane, name: str) -> None:
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
     }
     plane.api.post(BINDINGS, json=binding).raise_for_status()
+
+
+def status(stage: Stage, path: str) -> Document:
+    """Of an object; empty where it has none."""
+    found: Document = stage.api.get(path).json().get("status", {})
+    return found
+
+
+def columns(stage: Stage, path: str) -> dict[str, object]:
+    """One object as `kubectl get` prints it."""
+    table = stage.api.get(path, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}).json()
+    names = [column["name"] for column in table["columnDefinitions"]]
+    return dict(zip(names, table["rows"][0]["cells"], strict=True))
+
+
+def test_queues_and_gangs_say_how_they_are(stage: Stage) -> None:
+    """What a queue may hold, holds and waits for; how far a gang has come, and why it waits; as columns, too."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    gangs = f"/apis/gpumax.dev/v1alpha1/namespaces/{stage.name}/gangs"
+    stage.post(
+        gangs,
+        {"apiVersion": "gpumax.dev/v1alpha1", "kind": "Gang", "metadata": {"name": "g"}, "spec": {"min": 2}},
+    )
+    stage.pod("first", queue, 3)
+    stage.steer()
+    eventually(
+        lambda: status(stage, f"{QUEUES}/{queue}").get("allocated", {}).get("gpu") == "3",
+        "it says what it holds",
+    )
+    assert status(stage, f"{gangs}/g")["state"] == "Empty"
+    for number in range(2):
+        stage.pod(f"g{number}", queue, labels={"gpumax.dev/gang": "g"})
+    eventually(lambda: status(stage, f"{gangs}/g").get("state") == "Waiting", "the gang says that it waits")
+    (ready,) = status(stage, f"{gangs}/g")["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "GangNoRoom")
+    eventually(
+        lambda: status(stage, f"{QUEUES}/{queue}")["waiting"].get("gpu") == "2", "the queue says what waits"
+    )
+    found = columns(stage, f"{QUEUES}/{queue}")
+    assert (found["Quota"], found["Allocated"], found["Waiting"], found["Ready"]) == ("4", "3", 1, "True")
+    stage.api.delete(f"{stage.pods_path}/first")
+    eventually(lambda: status(stage, f"{gangs}/g").get("state") == "Running", "the gang runs, and says so")
+    found = columns(stage, f"{gangs}/g")
+    assert (found["Min"], found["State"], found["Running"]) == (2, "Running", 2)
+    assert not found["Why"]
+
+
+def test_a_queue_with_nonsense_in_it_says_what_until_it_is_mended(stage: Stage) -> None:
+    """Its work waits meanwhile, and that of others runs."""
+    stage.node("n1", 4)
+    sound = stage.queue("sound", 2)
+    lost = stage.queue("lost", 2, parent=f"{stage.name}-top")
+    stage.pod("here", sound)
+    stage.pod("there", lost)
+    stage.steer()
+    eventually(lambda: stage.where("here") == ["n1"], "the sound one runs")
+    eventually(lambda: "conditions" in status(stage, f"{QUEUES}/{lost}"), "the other says something")
+    (ready,) = status(stage, f"{QUEUES}/{lost}")["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "Invalid")
+    assert ready["message"] == f'spec.parent: found "{stage.name}-top"; wanted a queue that exists'
+    assert stage.where("there") == [""]
+    stage.queue("top", 2)
+    eventually(lambda: stage.where("there") == ["n1"], "its work runs when there is one")
+    eventually(lambda: columns(stage, f"{QUEUES}/{lost}")["Ready"] == "True", "and it says so")
+
+
+def test_status_costs_few_writes_however_much_happens(stage: Stage) -> None:
+    """At most one an object and look, and none where nothing is new."""
+    stage.node("n1", 64)
+    queue = stage.queue("a", 64)
+    stage.steer()
+    for number in range(32):
+        stage.pod(f"p{number}", queue)
+    eventually(lambda: "" not in stage.where(), "all are bound")
+    eventually(
+        lambda: status(stage, f"{QUEUES}/{queue}").get("allocated", {}).get("gpu") == "32", "it says so"
+    )
+    stage.cluster.settle()
+    writes = [
+        row
+        for row in stage.plane.audited()
+        if row.get("objectRef", {}).get("name") == queue and row["verb"] == "patch"
+    ]
+    assert 0 < len(writes) < 12
+    binds = [row["requestReceivedTimestamp"] for row in stage.plane.audited() if _is_bind(row, stage.name)]
+    assert writes[-1]["requestReceivedTimestamp"] > binds[-1]
+
+
+def _is_bind(row: Document, space: str) -> bool:
+    about: dict[str, str] = row.get("objectRef", {})
+    return about.get("subresource") == "binding" and about.get("namespace") == space
 
 
 def test_two_replicas_are_ready_and_one_of_them_steers(prepared: ControlPlane, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from gpumax.engines.kubernetes.requests import read_request
 from gpumax.engines.kubernetes.settings import Around
 from gpumax.engines.kubernetes.tasks import read_task, state_of
 from gpumax.engines.kubernetes.topologies import read_topology
+from gpumax.engines.kubernetes.trees import planted
 from gpumax.engines.kubernetes.views import Document, Owner, Pod
 from gpumax.engines.kubernetes.views import NodeObject as NodeView
 from gpumax.engines.kubernetes.workloads import Member, WorkloadRead, read_workload
@@ -55,6 +56,7 @@ class Assembly:
         self._nodes: dict[str, NodeRead] = {}
         self._agents = Agents()
         self._queues: dict[str, QueueRead] = {}
+        self._planted: dict[str, QueueRead] = {}  # as they stand in one tree
         self._topologies: dict[str, Topology] = {}
         self._gangs: dict[str, Document] = {}
         self._classes: dict[str, int] = {}
@@ -79,6 +81,8 @@ class Assembly:
         self._left: dict[str, Node] = {}  # what is left of each node for us
         self._stirred: set[str] = set()  # workloads to be read anew
         self._moved: set[str] = set()  # nodes to be looked at anew
+        self.revision = 0
+        """Another where anything was read anew."""
         self._sorted: tuple[tuple[Node, ...], tuple[Queue, ...], tuple[Workload, ...]] | None = None
 
     # What is seen
@@ -155,11 +159,18 @@ class Assembly:
 
     def see_queue(self, name: str, document: Document | None) -> None:
         """A queue's object as it is now; None where it is gone."""
-        _change(self._queues, name, None if document is None else read_queue(document))
+        read = None if document is None else read_queue(document)
+        # Its status changes an object every few seconds, and nothing here.
+        if read == self._queues.get(name):
+            return
+        _change(self._queues, name, read)
+        self._planted = planted(self._queues)
         self._sorted = None
 
     def see_gang(self, name: str, document: Document | None) -> None:
         """The object that describes a gang, by the name of its workload, `namespace/gang/name` or `namespace/podgroup/name`."""
+        if document == self._gangs.get(name):
+            return
         _change(self._gangs, name, document)
         self._stirred.add(name)
         for key in native_levels(document):
@@ -266,7 +277,14 @@ class Assembly:
     @property
     def queue_faults(self) -> dict[str, tuple[Fault, ...]]:
         """What is wrong with objects of queues, by name."""
-        return {name: read.faults for name, read in self._queues.items() if read.faults}
+        return {name: read.faults for name, read in self._planted.items() if read.faults}
+
+    def faults_of(self, workload: str) -> tuple[Fault, ...]:
+        """What is wrong with pods of a workload, each fault once."""
+        read = self._reads.get(workload)
+        return (
+            () if read is None else tuple(dict.fromkeys(one for own in read.faults.values() for one in own))
+        )
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -280,7 +298,7 @@ class Assembly:
         if self._sorted is None:
             self._sorted = (
                 tuple(self._left[name] for name in sorted(self._left)),
-                tuple(read.queue for _, read in sorted(self._queues.items()) if read.queue is not None),
+                tuple(read.queue for _, read in sorted(self._planted.items()) if read.queue is not None),
                 tuple(self._rows[name] for name in sorted(self._rows)),
             )
         nodes, queues, workloads = self._sorted
@@ -365,6 +383,7 @@ class Assembly:
         """Read anew what changed, and give out devices where somebody came or went."""
         if not self._stirred and not self._moved:
             return
+        self.revision += 1
         around = Around(self._classes, self._topologies, self._spaces, self._agents.there)
         for name in self._stirred:
             self._read(name, around)

@@ -23,10 +23,11 @@ from gpumax.engines.kubernetes.feed import Feed
 from gpumax.engines.kubernetes.freshness import ages_s, old
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
-from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN, OURS
+from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, NATIVE_GROUPS, OFTEN, OURS, QUEUES
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
 from gpumax.engines.kubernetes.owners import Owners
 from gpumax.engines.kubernetes.refusals import Refusals
+from gpumax.engines.kubernetes.status import Keeper, Shown
 from gpumax.engines.kubernetes.telling import TARGET, Told, told
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
@@ -73,6 +74,7 @@ class KubernetesCluster:
         self._saying: dict[str, Told] = {}  # by the last decision
         self._told: dict[str, tuple[Told, float]] = {}
         self._flushing = False
+        self._shown: tuple[int, Snapshot, Decision] | None = None  # what was carried out last, and its number
         self._seen_in = ""  # the epoch of the last snapshot
         self._shielded: dict[str, float] = {}  # tasks that can't be evicted, until when
         self._refusals = Refusals()
@@ -138,11 +140,12 @@ class KubernetesCluster:
                     self._assembly.expect_gone(row.task)
                     work.append(lambda target=target, row=rows[row.task]: self._writer.evict(target, row))  # type: ignore[misc]
             self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
+            # After the binds and evictions that came of it, in the order of the queue of the other thread.
+            work.append(lambda: self._show(snapshot, decision))
             if not self._flushing:
                 self._flushing = True
                 work.append(lambda: self._loop.call_later(TELL_S, self._tell))
-        if work:
-            self._loop.call_soon_threadsafe(lambda: [each() for each in work])
+        self._loop.call_soon_threadsafe(lambda: [each() for each in work])
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -226,6 +229,8 @@ class KubernetesCluster:
         for kind in wanted:
             self._follow(kind, self._feed.handler(kind))
         self._keep(self._owners.run())
+        told = {kind: self._informers[kind] for kind in (QUEUES, GANGS) if kind in self._informers}
+        self._keep(Keeper(told, self._shows, self._writer.note).run())
         try:
             async with asyncio.timeout(patience_s):
                 for informer in list(self._informers.values()):
@@ -291,6 +296,18 @@ class KubernetesCluster:
                     target = Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
                     self._writer.tell(target, row, pod.metadata.resource_version, aloud=not same)
             self._told = {task: own for task, own in self._told.items() if task in self._saying}
+
+    def _show(self, snapshot: Snapshot, decision: Decision) -> None:
+        self._shown = (self._shown[0] + 1 if self._shown is not None else 1), snapshot, decision
+
+    def _shows(self) -> Shown | None:
+        """What our own objects are told."""
+        if self._shown is None or not self._fence.open:
+            return None
+        with self._lock:
+            see = self._assembly
+            number, snapshot, decision = self._shown
+            return Shown((number, see.revision), snapshot, decision, see.queue_faults, see.faults_of)
 
     def _came(self, target: Target, outcome: Outcome, why: str) -> None:
         """A write was answered."""

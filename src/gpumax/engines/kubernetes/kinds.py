@@ -23,6 +23,19 @@ class Whole(Part, frozen=True, rename="camel", gc=False):
     spec: Any = None
 
 
+class Versioned(Meta, frozen=True, rename="camel", gc=False):
+    """Metadata with the number of changes of what the user wrote."""
+
+    generation: int = 0
+
+
+class Stated(Whole, frozen=True, rename="camel", gc=False):
+    """An object whose status is ours to write."""
+
+    metadata: Versioned = Versioned()
+    status: Any = None
+
+
 PODS: Final = Kind("", "v1", "pods", "Pod", Pod)
 NODES: Final = Kind("", "v1", "nodes", "Node", NodeObject, namespaced=False)
 SPACES: Final = Kind("", "v1", "namespaces", "Namespace", Named, namespaced=False)
@@ -32,9 +45,9 @@ CLASSES: Final = Kind(
 ALWAYS: Final[tuple[Kind[Any], ...]] = (PODS, NODES, SPACES, CLASSES)
 """What every cluster has."""
 
-QUEUES: Final = Kind("gpumax.dev", "v1alpha1", "queues", "Queue", Whole, namespaced=False)
+QUEUES: Final = Kind("gpumax.dev", "v1alpha1", "queues", "Queue", Stated, namespaced=False)
 TOPOLOGIES: Final = Kind("gpumax.dev", "v1alpha1", "topologies", "Topology", Whole, namespaced=False)
-GANGS: Final = Kind("gpumax.dev", "v1alpha1", "gangs", "Gang", Whole)
+GANGS: Final = Kind("gpumax.dev", "v1alpha1", "gangs", "Gang", Stated)
 KAI_QUEUES: Final = Kind("scheduling.run.ai", "v2", "queues", "Queue", Whole, namespaced=False)
 KAI_TOPOLOGIES: Final = Kind("kai.scheduler", "v1alpha1", "topologies", "Topology", Whole, namespaced=False)
 KAI_GROUPS: Final = Kind("scheduling.run.ai", "v2alpha2", "podgroups", "PodGroup", Whole)

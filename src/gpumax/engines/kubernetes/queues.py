@@ -35,10 +35,10 @@ def read_queue(document: Document) -> QueueRead:
         fields = {_CAMEL.get(key, key): value for key, value in (spec or {}).items() if value is not None}
         return QueueRead(QUEUE.read({**fields, "name": name, "created": created_s}))
     except Bad as bad:
-        return QueueRead(None, tuple(_fault(wrong.path, wrong.found, wrong.wanted) for wrong in bad.wrongs))
+        return QueueRead(None, tuple(fault_of(wrong.path, wrong.found, wrong.wanted) for wrong in bad.wrongs))
 
 
-def _fault(path: tuple[Any, ...], found: str, wanted: str) -> Fault:
-    """In the spelling of the API."""
+def fault_of(path: tuple[Any, ...], found: str, wanted: str) -> Fault:
+    """A fault of a queue at a path of ours, in the spelling of the API."""
     inner = tuple(_NAMES.get(part, part) if isinstance(part, str) else part for part in path)
     return Fault(format_path(("metadata" if path[:1] == ("name",) else "spec", *inner)), None, found, wanted)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.claims import allocate
 from gpumax.engines.kubernetes.client.api import STRATEGIC_PATCH, Api
+from gpumax.engines.kubernetes.client.cache import Key
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.grants import Given, written
@@ -69,7 +71,7 @@ class Writer:
         self._words: dict[str, dict[str, Words]] = {}  # by namespace, then task
         self._speaking = 0
         self.counts = dict.fromkeys(
-            ("claims", "binds", "evictions", "conditions", "refused", "fenced", "kept"), 0
+            ("claims", "binds", "evictions", "conditions", "refused", "fenced", "kept", "statuses"), 0
         )
         self.evicted: Counter[str] = Counter()  # evictions by cause
 
@@ -90,6 +92,20 @@ class Writer:
         if self._speaking < SPEAKERS:
             self._speaking += 1
             self._start(self._speak())
+
+    async def note(self, kind: Kind[Any], key: Key, uid: str, status: Mapping[str, Any]) -> None:
+        """Write the status of one of our own objects. What can't be told now is told later."""
+        self.counts["statuses"] += 1
+        patch = {"metadata": {"uid": uid}, "status": status}
+        try:
+            await self._api.patch(kind, key[1], patch, key[0], part="status")
+        except Withheld:
+            self.counts["fenced"] += 1
+        except GpumaxError as error:
+            with suppress(Withheld):
+                self._heed(error)
+                level = logging.DEBUG if _moved_on(error) else logging.WARNING
+                _log.log(level, "the status of %s %s was not written: %s", kind.name, key[1], error)
 
     async def settled(self) -> None:
         """Wait for all writes that are under way."""
