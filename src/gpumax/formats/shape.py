@@ -127,7 +127,7 @@ def bad_file(bad: Bad, source: str = "", line_of: LineOf = no_lines) -> BadFile:
     faults = []
     for wrong in bad.wrongs:
         place = format_path(wrong.path)
-        guess = _nearest(wrong.name, wrong.known)
+        guess = nearest(wrong.name, wrong.known)
         faults.append(Fault(place, line_of(place), wrong.found, wrong.wanted + guess))
     faults.sort(key=lambda fault: fault.line or 0)
     if bad.more:
@@ -141,7 +141,8 @@ def more_faults(count: int) -> str:
     return f"{least}{count:,} more fault{'' if count == 1 else 's'}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A guess at what was meant, as an addition to a sentence; empty where there is none."""
     if not name:
         return ""
     # Late, because sound files need no guesses.

@@ -25,6 +25,7 @@ SECTIONS: Final[Sections] = {
         "up": Entry("system:up", "Start gpumax on this machine."),
         "down": Entry("system:down", "Stop it; tasks run on unless told otherwise."),
         "status": Entry("system:status", "What the server is and does."),
+        "webhook": Entry("webhook:webhook", "Answer what a cluster's API server asks about pods."),
         "doctor": Entry("doctor:doctor", "Check this machine and say what to mend."),
     },
     "Submit": {

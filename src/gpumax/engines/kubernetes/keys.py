@@ -63,6 +63,14 @@ VENDOR: Final = f"{OWN}/vendor"
 """A label that nodes with devices get in a snapshot, and that whole devices of a vendor select: the vendor's resource name."""
 
 
+READ: Final = frozenset().union(
+    QUEUE, PRIORITY, PREEMPTIBLE, TASK_PRIORITY, MAX_DURATION, GANG, GROUP, MIN, FRACTION, MEMORY, DEVICES, CONTAINER,
+    FRACTION_LIMIT, MEMORY_LIMIT, TOPOLOGY, TOPOLOGY_REQUIRED, TOPOLOGY_PREFERRED, SEGMENT_SIZE, SEGMENT_REQUIRED,
+    SEGMENT_PREFERRED, POOL,
+)  # fmt: skip
+"""All that users may write; another name in our domain is a slip."""
+
+
 def said(keys: Keys, *places: Mapping[str, str]) -> tuple[str, str] | None:
     """The name that was used and its value: of the first place that has any of them."""
     for place in places:

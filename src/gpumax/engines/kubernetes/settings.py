@@ -67,6 +67,15 @@ def read_settings(pod: Pod, member: Membership, around: Around, faults: list[Fau
     )
 
 
+def check_words(pod: Pod, faults: list[Fault]) -> None:
+    """What is wrong with what the pod itself says of its workload, whatever the cluster has."""
+    places = (pod.metadata.labels or NO_LABELS, pod.metadata.annotations or NO_LABELS)
+    _named(keys.QUEUE, places, faults)
+    _named(keys.POOL, places, faults)
+    _preemptible(places, 0, faults)
+    _max_duration(pod, places, faults)
+
+
 def _places(pod: Pod, member: Membership) -> Iterator[Mapping[str, str]]:
     yield pod.metadata.labels or NO_LABELS
     yield pod.metadata.annotations or NO_LABELS

@@ -1,1 +1,1 @@
-"""What is changed about pods as they are made: pure, from a pod to a JSON patch."""
+"""What new objects are answered before the API server takes them: what is changed about pods, and what their makers are told. Pure."""

@@ -1,0 +1,1 @@
+"""What the API server asks about pods before it takes them."""
