@@ -11,12 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from controlplane.guards import apply, system_namespace
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
-from gpumax.engines.kubernetes.guard import NAMESPACE, objects
+from gpumax.engines.kubernetes.guard import NAMESPACE
 from gpumax.engines.kubernetes.lease import Fence
 from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
@@ -24,29 +25,12 @@ from gpumax.ports.journal import MemoryJournal
 
 SCHEDULER = f"system:serviceaccount:{NAMESPACE}:gpumax"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
-ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-
-
-def install(plane: ControlPlane, name: str) -> list[str]:
-    """Add the objects of a file; their paths."""
-    made = []
-    for body in objects(name):
-        path = f"{ADMISSION}/{_plural(body['kind'])}"
-        answer = plane.api.post(path, json=body)
-        assert answer.status_code in (201, 409), answer.text
-        made.append(f"{path}/{body['metadata']['name']}")
-    return made
-
-
-def _plural(kind: str) -> str:
-    return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
 @pytest.fixture(scope="module")
 def system(prepared: ControlPlane) -> ControlPlane:
     """The control plane with the namespace that we are installed in."""
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    assert prepared.api.post("/api/v1/namespaces", json=body).status_code in (201, 409)
+    system_namespace(prepared)
     return prepared
 
 
@@ -60,7 +44,7 @@ def scheduler(system: ControlPlane) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def fenced(system: ControlPlane) -> Iterator[ControlPlane]:
     """With the fence, in force, and a lease of epoch 1 that replica `a` holds."""
-    made = install(system, "fence")
+    made = apply(system, "fence")
     hold(system, "a", 1)
     with system.client(SCHEDULER, "system:masters") as client:
         eventually(lambda: tried(client, "gpumax/0/nobody").status_code == 403, "the fence is in force")

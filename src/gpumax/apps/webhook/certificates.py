@@ -2,7 +2,7 @@
 
     nothing ──> an authority, and a certificate signed by it
     the certificate has lived 2/3 of its life ──> a new one, signed by the same authority
-    the authority has lived 2/3 of its life ──> a second one beside it, which signs nothing until the API server trusts both
+    the authority has lived 2/3 of its life ──> it signs once more; a second one beside it signs nothing until the API server trusts both
     both are trusted for OVERLAP ──> a new certificate, signed by the second; the first goes another OVERLAP later
 
 So at every moment each certificate that some replica still shows is signed by an authority that is trusted.
@@ -58,17 +58,18 @@ def advance(kept: Kept | None, trusted: bytes, names: Sequence[str], now: dateti
     if _lived(newest, now) >= 1:
         return advance(None, trusted, names, now)
     if _lived(newest, now) >= 2 / 3:
+        # The last thing that the old one signs lasts until everybody knows the new one.
+        last = _signed(newest, key, authorities, names, now)
         fresh, key = _new_authority(now)
-        authorities = (*authorities, fresh)
-        kept = kept._replace(authorities=_pem(*authorities), authority_key=_key_pem(key))
+        return last._replace(authorities=_pem(*authorities, fresh), authority_key=_key_pem(key))
     signer = _signer(certificate, authorities)
-    believed = _all_trusted(authorities, trusted) and _age(authorities[-1], now) >= OVERLAP
-    # A certificate whose authority's key is gone can't be renewed by it: before it ends, the second authority signs, believed or not.
+    believed = _all_trusted(authorities, trusted) and _age(newest, now) >= OVERLAP
+    # The key of an authority goes when the next one comes: what it signed is renewed by that one, believed or not, before it ends.
     due = _lived(certificate, now) >= 2 / 3 or not _covers(certificate, names)
-    if signer is None or due or (signer != authorities[-1] and believed):
-        return _signed(authorities[-1], key, authorities, names, now)
-    if signer == authorities[-1] and len(authorities) > 1 and _age(certificate, now) >= OVERLAP:
-        return kept._replace(authorities=_pem(authorities[-1]))
+    if signer is None or due or (signer != newest and believed):
+        return _signed(newest, key, authorities, names, now)
+    if signer == newest and len(authorities) > 1 and _age(certificate, now) >= OVERLAP:
+        return kept._replace(authorities=_pem(newest))
     return kept
 
 

@@ -16,7 +16,7 @@ from gpumax.engines.kubernetes.client.api import STRATEGIC_PATCH, Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.client.views import Meta
-from gpumax.errors import Stale
+from gpumax.errors import Refused, Stale
 
 TRIES: Final = 5
 _FIELDS: Final = {
@@ -94,7 +94,7 @@ class Keeper:
     async def _step(self) -> Kept:
         hooks = await self._api.get(CONFIGURATIONS, self._configuration)
         secret = await self._read()
-        kept = _kept(secret.data) if secret is not None else None
+        kept = _kept(secret.data)
         try:
             fresh = advance(kept, _trusted(hooks), self._names, self._now())
         except Unreadable as error:
@@ -111,20 +111,20 @@ class Keeper:
         await self._tell(hooks, fresh.authorities)
         return fresh
 
-    async def _read(self) -> SecretView | None:
+    async def _read(self) -> SecretView:
+        """It is there from the beginning, empty: whoever may make secrets may read those of every service account beside it."""
         try:
             return await self._api.get(SECRETS, self._secret, self._namespace)
         except ApiRefused as error:
             if error.code != 404:
                 raise
-            return None
+            make = f"kubectl -n {self._namespace} create secret generic {self._secret}"
+            raise Refused(
+                f"there is no secret {self._namespace}/{self._secret}; `{make}` makes one to be filled"
+            ) from None
 
-    async def _write(self, secret: SecretView | None, kept: Kept) -> None:
+    async def _write(self, secret: SecretView, kept: Kept) -> None:
         data = {field: base64.b64encode(getattr(kept, name)).decode() for name, field in _FIELDS.items()}
-        if secret is None:
-            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": self._secret}, "data": data}
-            await self._api.create(SECRETS, body, self._namespace)
-            return
         patch = {"metadata": {"resourceVersion": secret.metadata.resource_version}, "data": data}
         await self._api.patch(SECRETS, self._secret, patch, self._namespace)
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.apps.scheduler.main import access
 from gpumax.apps.webhook.certificates import Kept
 from gpumax.apps.webhook.keeping import Keeper
@@ -44,8 +45,9 @@ class Place(NamedTuple):
         return space, name
 
 
-def serve(place: Place, context: str = "") -> None:
+def serve(place: Place, context: str = "", log_format: Format = "text") -> None:
     """Answer until SIGTERM or SIGINT."""
+    log_to_stderr(log_format)
     place.address(), place.namespace_and_name()
     asyncio.run(_serve(place, context))
 

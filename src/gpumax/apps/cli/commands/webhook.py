@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from gpumax.errors import Refused
@@ -41,8 +43,19 @@ from gpumax.errors import Refused
     metavar="NAME",
     help="The cluster; unset: that of the pod it runs in, else the current context.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    help="Lines for people, or one JSON object a line.",
+)
 def webhook(
-    listen: str, service: str, configuration: str, names: tuple[str, ...], context: str | None
+    listen: str,
+    service: str,
+    configuration: str,
+    names: tuple[str, ...],
+    context: str | None,
+    log_format: Literal["text", "json"],
 ) -> None:
     """Answer what a cluster's API server asks about pods that ask for gpumax.
 
@@ -54,4 +67,4 @@ def webhook(
         if not (error.name or "").startswith("cryptography"):
             raise
         raise Refused("the webhook needs the package cryptography: pip install 'gpumax[webhook]'") from None
-    serve(Place(listen, service, configuration, names), context or "")
+    serve(Place(listen, service, configuration, names), context or "", log_format)

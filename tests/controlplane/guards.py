@@ -1,0 +1,35 @@
+"""What we have the API server keep, applied to a control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from controlplane.plane import ControlPlane
+from gpumax.engines.kubernetes.guard import NAMESPACE, objects
+
+
+def system_namespace(plane: ControlPlane) -> None:
+    """The namespace that we are installed in."""
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    assert plane.api.post("/api/v1/namespaces", json=body).status_code in (201, 409)
+
+
+def apply(
+    plane: ControlPlane, name: str, change: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: body
+) -> list[str]:
+    """Add the objects of a file, each after a change; their paths."""
+    made = []
+    for body in objects(name):
+        version, space = body["apiVersion"], body["metadata"].get("namespace")
+        words = [f"/apis/{version}" if "/" in version else f"/api/{version}"]
+        words += [f"namespaces/{space}"] if space else []
+        path = "/".join((*words, _plural(body["kind"])))
+        answer = plane.api.post(path, json=change(body))
+        assert answer.status_code in (201, 409), answer.text
+        made.append(f"{path}/{body['metadata']['name']}")
+    return made
+
+
+def _plural(kind: str) -> str:
+    return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"
