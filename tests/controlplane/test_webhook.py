@@ -77,6 +77,9 @@ def test_with_its_few_rights_it_answers_and_warns(prepared: ControlPlane, port: 
     program = process(prepared, port, tmp_path / "webhook.log")
     eventually(lambda: about(prepared, annotations=PART).status_code == 201, "it answers", program)
     assert "Warning" not in about(prepared, annotations=PART).headers
+    spec = about(prepared, annotations=PART).json()["spec"]
+    assert [claim["name"] for claim in spec["resourceClaims"]] == ["gpumax"]
+    assert spec["containers"][0]["resources"]["claims"] == [{"name": "gpumax"}]
     told = about(prepared, annotations={"gpu-fraction": "1.5"})
     assert told.status_code == 201
     assert "wanted a part of one device between 0 and 1" in told.headers["Warning"]

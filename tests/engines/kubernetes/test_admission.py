@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ def asked(document: dict[str, Any], kind: str = "Pod") -> dict[str, Any]:
     """The answer about an object."""
     request = {"uid": "u1", "kind": {"group": "", "version": "v1", "kind": kind}, "object": document}
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    review = json.loads(answer(json.dumps(body).encode()))
+    review = json.loads(answer(json.dumps(body).encode(), claims=True))
     assert (review["apiVersion"], review["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     response: dict[str, Any] = review["response"]
     return response
@@ -37,6 +39,15 @@ def test_what_is_written_wrongly_passes_with_warnings() -> None:
         'metadata.annotations[gpu-fraction]: found "1.5"; wanted a part of one device between 0 and 1, like 0.5',
         'metadata["gpumax.dev/max-duration"]: found "soon"; wanted a duration like 90s, 10m, 2h30m or 7d',
     ]
+
+
+def test_a_pod_that_asks_for_a_part_is_changed_by_a_patch() -> None:
+    """Its container gets a claim of a name of its own, which is made when it is placed."""
+    told = asked(pod("p", annotations={"gpu-fraction": "0.5"}))
+    assert (told["allowed"], told["patchType"]) == (True, "JSONPatch")
+    steps = {step["path"]: step["value"] for step in json.loads(base64.b64decode(told["patch"]))}
+    (claim,) = steps["/spec/resourceClaims"]
+    assert re.fullmatch(r"gpumax-[0-9a-f]{16}", claim["resourceClaimName"])
 
 
 def test_a_slip_in_a_name_of_ours_is_told_with_a_guess() -> None:
@@ -77,7 +88,7 @@ def test_warnings_are_few_short_and_safe_to_print() -> None:
 def test_nonsense_is_refused_in_words(body: bytes) -> None:
     """No traceback, no crash, whatever the depth."""
     with pytest.raises(Refused, match="wanted one of admission"):
-        answer(body)
+        answer(body, claims=True)
 
 
 def test_objects_of_the_wrong_shape_are_left_to_the_api_server() -> None:

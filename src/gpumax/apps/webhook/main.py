@@ -13,7 +13,9 @@ from gpumax.apps.scheduler.main import access
 from gpumax.apps.webhook.certificates import Kept
 from gpumax.apps.webhook.keeping import Keeper
 from gpumax.apps.webhook.server import Server
+from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.errors import GpumaxError, Refused
 
 LOOK_S: Final = 60.0
@@ -62,17 +64,18 @@ async def _serve(place: Place, context: str) -> None:
         keeper = Keeper(api, space, f"{name}-certificates", place.configuration, names)
         server = Server(*place.address())
         try:
-            await _keep(keeper, server, over)
+            await _keep(api, keeper, server, over)
         finally:
             await server.stop()
 
 
-async def _keep(keeper: Keeper, server: Server, over: asyncio.Event) -> None:
+async def _keep(api: Api, keeper: Keeper, server: Server, over: asyncio.Event) -> None:
     """Listen from the first certificate on. What fails is tried again; meanwhile the last certificate is shown."""
     shown: Kept | None = None
     trouble = ""
     while not over.is_set():
         try:
+            server.claims = await Discovery(api).serves(CLAIMS)
             kept, trouble = await keeper.step(), ""
         except GpumaxError as error:
             if str(error) != trouble:

@@ -31,7 +31,9 @@ class Server:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         app = web.Application(client_max_size=MOST_BYTES)
-        app.add_routes([web.post(PATH, _answer), web.get("/healthz", _fine), web.get("/readyz", _fine)])
+        self.claims = True
+        """Whether the cluster serves ResourceClaims, by which containers get their parts of devices."""
+        app.add_routes([web.post(PATH, self._answer), web.get("/healthz", _fine), web.get("/readyz", _fine)])
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
 
     def show(self, kept: Kept) -> None:
@@ -53,20 +55,19 @@ class Server:
         """Answer what has been asked, and end."""
         await self._runner.cleanup()
 
-
-async def _answer(request: web.Request) -> web.Response:
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            body = await request.read()
-    except TimeoutError:
-        return web.Response(status=408, text="the question did not arrive in time")
-    try:
-        return web.Response(body=answer(body), content_type="application/json")
-    except Refused as error:
-        return web.Response(status=400, text=str(error))
-    except Exception:
-        _log.exception("a question could not be answered")
-        return web.Response(status=500, text="internal error")
+    async def _answer(self, request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                body = await request.read()
+        except TimeoutError:
+            return web.Response(status=408, text="the question did not arrive in time")
+        try:
+            return web.Response(body=answer(body, claims=self.claims), content_type="application/json")
+        except Refused as error:
+            return web.Response(status=400, text=str(error))
+        except Exception:
+            _log.exception("a question could not be answered")
+            return web.Response(status=500, text="internal error")
 
 
 async def _fine(request: web.Request) -> web.Response:
