@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from gpumax.apps.cli.client import Api, find_door
+from gpumax.apps.cli.client import ServerApi, find_door
 from gpumax.apps.cli.output import Column, on_terminal, table, terminal_width, use_color
 from gpumax.apps.cli.paging import all_items
 from gpumax.apps.cli.screen import Screen
@@ -50,7 +50,7 @@ class Demo:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.api = Api(lambda: find_door(data))
+        self.api = ServerApi(lambda: find_door(data))
         self.events: list[Item] = []
         self.most_held: dict[str, float] = {}
         self.share: dict[str, float] = {}  # while both teams ask
@@ -242,7 +242,7 @@ def judge(demo: Demo, ended: list[Ended]) -> list[str]:
     return faults
 
 
-def _seed(api: Api, item: Item) -> str:
+def _seed(api: ServerApi, item: Item) -> str:
     """What makes two trainings the same: their command."""
     return str(api.get(f"/workloads/{item['name']}")["spec"]["run"])
 

@@ -83,10 +83,10 @@ def test_follow_of_what_is_not_there(cli: Cli, api: FakeApi) -> None:
 
 def test_patience_ends(api: FakeApi) -> None:
     """A server that is gone for too long ends the watch with an error that says so."""
-    from gpumax.apps.cli.client import Api, find_door
+    from gpumax.apps.cli.client import ServerApi, find_door
 
     api.on("GET /watch", events("id: 1\ndata: {}"), BREAK)
-    client = Api(lambda: find_door(api.data))
+    client = ServerApi(lambda: find_door(api.data))
     with pytest.raises(Unreachable, match="gone"):
         list(follow(client, "/watch", {}, patience_s=0.0))
 

@@ -15,7 +15,7 @@ import pytest
 from cli.conftest import Cli
 from cli.fake_api import BREAK, FakeApi, error, ok, page, workload
 from gpumax.apps.cli import main
-from gpumax.apps.cli.client import Api, Door, find_door, refusal
+from gpumax.apps.cli.client import Door, ServerApi, find_door, refusal
 from gpumax.apps.cli.lazy import SECTIONS
 from gpumax.errors import Broken, Unreachable
 
@@ -281,7 +281,7 @@ def test_silent_server_is_four(data: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        api = Api(lambda: Door("here", path=str(path)), timeout_s=0.05, retry_s=())
+        api = ServerApi(lambda: Door("here", path=str(path)), timeout_s=0.05, retry_s=())
         with pytest.raises(Unreachable, match="does not answer"):
             api.get("/status")
 
@@ -293,7 +293,7 @@ def test_slow_server_is_told_of(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as pool:
         listener.bind(str(path))
         listener.listen()
-        api = Api(lambda: Door("here", path=str(path)), retry_s=(), notice=told.put)
+        api = ServerApi(lambda: Door("here", path=str(path)), retry_s=(), notice=told.put)
         answer = pool.submit(api.get, "/status")
         line, _ = listener.accept()
         assert "waiting for the server (here)" in told.get(timeout=60)

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from gpumax.errors import BadFile, Conflict, Denied, Fault, GpumaxError, NotFound, Refused, Unreachable
@@ -102,7 +103,11 @@ def _token(data: Path, address: tuple[bool, str, int]) -> str:
 
 def absent(about: str) -> Unreachable:
     """The error for a server that isn't there."""
-    return Unreachable(f"no gpumax server here ({about}); start one with `gpumax up`")
+    from gpumax.apps.kubernetes.known import current_context
+
+    context = current_context()
+    other = f", or add `--engine kubernetes` for the cluster of your context {context}" if context else ""
+    return Unreachable(f"no gpumax server here ({about}); start one with `gpumax up`{other}")
 
 
 class Lost(Unreachable):
@@ -133,8 +138,59 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Api:
-    """Requests to one server. Every request has a connection of its own, so an Api may be used by many threads.
+class Answer(Protocol):
+    """An answer that is read piece by piece, or line by line, within answering()."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; empty at the end."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Api(Protocol):
+    """Whoever answers: the server of a machine, or a cluster. Used by many threads. about: what to call it."""
+
+    about: str
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Item:
+        """GET a JSON object."""
+        ...
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Item | list[Item] | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Item:
+        """One request. Raises the error that a refusal stands for."""
+        ...
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Item | list[Item] | None = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        silence_s: float | None = None,
+    ) -> Answer:
+        """An answer that comes piece by piece."""
+        ...
+
+
+class ServerApi:
+    """Requests to one server. Every request has a connection of its own, so it may be used by many threads.
 
     find: tells where the server is; asked for each request, as a restart may move the socket. timeout_s: how long it may take
     to begin an answer; None: as long as such a request may take. notice: told once when it takes long.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 import click
@@ -77,8 +78,9 @@ def _invoke(arguments: Sequence[str]) -> int:
     words = list(arguments) or ["--help"]
     if words[0] == "help":
         words = [*words[1:], "--help"]
+    where = Where()
     try:
-        with cli.make_context("gpumax", words, obj=Where()) as context:
+        with closing(where), cli.make_context("gpumax", words, obj=where) as context:
             cli.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

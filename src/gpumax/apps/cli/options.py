@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from gpumax.apps.cli.client import Api
+    from gpumax.apps.kubernetes.door import ClusterApi
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+KUBERNETES: Final = "kubernetes"
+
+
 @dataclass
 class Where:
-    """Which server a command speaks to: that of a data directory, or one at an address."""
+    """Whom a command speaks to: the server of a data directory, one at an address, or a cluster of Kubernetes."""
 
     data_option: str | None = None
     server_option: str | None = None
+    engine_option: str | None = None
+    namespace_option: str | None = None
+    _cluster: ClusterApi | None = None
 
     @property
     def data(self) -> Path:
@@ -46,6 +53,19 @@ class Where:
             return None
         return self.server_option or os.environ.get("GPUMAX_SERVER") or None
 
+    @property
+    def context(self) -> str | None:
+        """The context of the cluster that is spoken to, empty for the current one; None: it is a server. Refused for an unknown engine."""
+        named = self.server_option is not None or self.data_option is not None
+        engine = self.engine_option or ("" if named else os.environ.get("GPUMAX_ENGINE", "")) or "local"
+        name, _, context = engine.partition(":")
+        if name == KUBERNETES:
+            return context
+        if engine != "local":
+            source = "--engine" if self.engine_option else "GPUMAX_ENGINE"
+            raise Refused(f"{source} {engine}: wanted local, kubernetes, or kubernetes:CONTEXT")
+        return None
+
     def api(
         self, *, timeout_s: float | None = None, retry_s: Sequence[float] | None = None, silent: bool = False
     ) -> Api:
@@ -55,17 +75,38 @@ class Where:
         from gpumax.apps.cli import client
         from gpumax.apps.cli.output import say
 
+        context = self.context
+        if context is not None:
+            return self._of_cluster(context, silent=silent)
         data, server = self.data, self.server
         if not silent and server and client.find_door(data, server).exposed:
             say(
                 f"gpumax: {server} is not encrypted: who sees the traffic sees the token; put TLS in front of it"
             )
-        return client.Api(
+        return client.ServerApi(
             lambda: client.find_door(data, server),
             timeout_s=timeout_s,
             retry_s=client.RETRY_S if retry_s is None else retry_s,
             notice=say if not silent and sys.stderr.isatty() else None,
         )
+
+    def close(self) -> None:
+        """Let go of the cluster, where one was spoken to."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def _of_cluster(self, context: str, *, silent: bool) -> Api:
+        """The way to a cluster, opened once; who answers is said on stderr."""
+        if self._cluster is None:
+            from gpumax.apps.cli.output import say
+            from gpumax.apps.kubernetes.door import ClusterApi, access
+
+            found = access(context, self.namespace_option or os.environ.get("GPUMAX_NAMESPACE", ""))
+            self._cluster = ClusterApi(found, os.environ.get("GPUMAX_SCHEDULER") or "gpumax")
+            for line in () if silent else (*found.notes(), self._cluster.about):
+                say(f"gpumax: {line}")
+        return self._cluster
 
 
 def _keep(field: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
@@ -77,12 +118,20 @@ def _keep(field: str) -> Callable[[click.Context, click.Parameter, str | None], 
 
 
 def server_options(command: Command) -> Command:
-    """--data and --server, which every command that speaks to a server takes; they end up in its Where."""
+    """--server, --engine, --namespace and --data, which every command that speaks to a server takes; they end up in its Where."""
     where = click.option(
         "--server", metavar="URL", expose_value=False, callback=_keep("server_option"),
         help="Server elsewhere, with the token in GPUMAX_TOKEN.  [env GPUMAX_SERVER]",
     )  # fmt: skip
-    return where(data_option(command))
+    engine = click.option(
+        "--engine", metavar="ENGINE", expose_value=False, callback=_keep("engine_option"),
+        help="Who answers: local, kubernetes, or kubernetes:CONTEXT.  [env GPUMAX_ENGINE]",
+    )  # fmt: skip
+    namespace = click.option(
+        "--namespace", metavar="NAME", expose_value=False, callback=_keep("namespace_option"),
+        help="Of a cluster; unset: the context's.  [env GPUMAX_NAMESPACE]",
+    )  # fmt: skip
+    return where(engine(namespace(data_option(command))))
 
 
 def data_option(command: Command) -> Command:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpumax.apps.server.doubts import doubts
 from gpumax.apps.server.shapes import (
@@ -26,29 +26,32 @@ from gpumax.model.names import natural
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.records import Live, TaskRecord
-from gpumax.model.workload import HOLDING, Request
+from gpumax.model.workload import HOLDING, Request, Task
 from gpumax.units import MILLI, format_memory
 
+Holding = tuple[str, TaskRecord | Task, Request]
+"""A task that holds room, with its workload's name before it and what it asked for behind it."""
 
-def nodes(all_nodes: Sequence[Node], live: Live) -> list[NodeOut]:
+
+def nodes(all_nodes: Sequence[Node], held: Iterable[Holding]) -> list[NodeOut]:
     """Every node, by name."""
-    holding: dict[str, list[tuple[TaskRecord, Request]]] = {}
-    for _, task, request in _holding(live):
-        holding.setdefault(task.node or "", []).append((task, request))
+    there: dict[str, list[Holding]] = {}
+    for row in held:
+        there.setdefault(row[1].node or "", []).append(row)
     ordered = sorted(all_nodes, key=lambda node: natural(node.name))
-    return [_node(node, holding.get(node.name, [])) for node in ordered]
+    return [_node(node, there.get(node.name, [])) for node in ordered]
 
 
-def _node(node: Node, holding: list[tuple[TaskRecord, Request]]) -> NodeOut:
+def _node(node: Node, held: list[Holding]) -> NodeOut:
     used: Counter[int] = Counter()
-    for task, _ in holding:
+    for _, task, _ in held:
         for share in task.devices:
             used[share.index] += share.milli
     there = [device for device in node.devices if not is_gone(device)]
     healthy = [device for device in there if device.healthy]
     free = sum(max(0, MILLI - used[device.index]) for device in healthy)
-    cpu = node.cpu_milli - sum(request.cpu_milli for _, request in holding)
-    memory = node.memory_mib - sum(request.memory_mib for _, request in holding)
+    cpu = node.cpu_milli - sum(request.cpu_milli for _, _, request in held)
+    memory = node.memory_mib - sum(request.memory_mib for _, _, request in held)
     return NodeOut(
         name=node.name,
         pool=node.pool,
@@ -57,16 +60,16 @@ def _node(node: Node, holding: list[tuple[TaskRecord, Request]]) -> NodeOut:
         unhealthy=len(there) - len(healthy),
         cpu=Part(total=write_number(node.cpu_milli), free=write_number(max(0, cpu))),
         memory=Part(total=format_memory(node.memory_mib), free=format_memory(max(0, memory))),
-        tasks=len(holding),
+        tasks=len(held),
         labels=dict(sorted(node.labels.items())),
         taints=[TaintOut(key=taint.key, value=taint.value, effect=taint.effect) for taint in node.taints],
     )
 
 
-def gpus(all_nodes: Sequence[Node], live: Live, *, virtual: bool) -> list[Gpu]:
+def gpus(all_nodes: Sequence[Node], held: Iterable[Holding], *, virtual: bool) -> list[Gpu]:
     """Every GPU, by node and index, with who holds it."""
     holders: dict[tuple[str, int], list[Holder]] = {}
-    for workload, task, _ in _holding(live):
+    for workload, task, _ in held:
         for share in task.devices:
             row = Holder(workload=workload, task=task.name, milli=share.milli)
             holders.setdefault((task.node or "", share.index), []).append(row)
@@ -96,8 +99,8 @@ def count(all_nodes: Sequence[Node]) -> tuple[int, int]:
     return len(there), sum(not is_gone(device) for node in there for device in node.devices)
 
 
-def _holding(live: Live) -> Iterator[tuple[str, TaskRecord, Request]]:
-    """Tasks that hold room, with their workload's name and what they asked for."""
+def holding(live: Live) -> Iterator[Holding]:
+    """Of records, the tasks that hold room."""
     for record, tasks in live.workloads:
         requests = {group.name: group.request for group in record.spec.groups}
         for task in tasks:
@@ -105,12 +108,20 @@ def _holding(live: Live) -> Iterator[tuple[str, TaskRecord, Request]]:
                 yield record.name, task, requests[task.group]
 
 
-def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> list[QueueOut]:
+Counts = Mapping[tuple[str, str], int]
+"""How many workloads there are, by their queue and their state."""
+
+
+def counts(live: Live) -> Counter[tuple[str, str]]:
+    """Of records that aren't finished."""
+    return Counter((record.spec.project, record.state) for record, _ in live.workloads)
+
+
+def queues(all_queues: Sequence[Queue], shares: Sequence[Share], counts: Counts) -> list[QueueOut]:
     """Every queue, by name."""
     by_queue: dict[str, list[Share]] = {}
     for row in shares:
         by_queue.setdefault(row.queue, []).append(row)
-    counts = Counter((record.spec.project, record.state) for record, _ in live.workloads)
     return [
         QueueOut(
             name=queue.name,
@@ -125,8 +136,8 @@ def queues(all_queues: Sequence[Queue], shares: Sequence[Share], live: Live) -> 
             demote=dump_queue(queue).get("demote"),
             fresh=queue.fresh,
             shares=[share(row) for row in by_queue.get(queue.name, ())],
-            waiting=counts[queue.name, "pending"],
-            running=counts[queue.name, "running"],
+            waiting=counts.get((queue.name, "pending"), 0),
+            running=counts.get((queue.name, "running"), 0),
             doubts=doubts(queue, all_queues),
         )
         for queue in sorted(all_queues, key=lambda queue: natural(queue.name))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gpumax.apps.server.cluster import share
 from gpumax.apps.server.shapes import Why
-from gpumax.apps.server.site import Site
 from gpumax.apps.server.views import hold, reason_of
 from gpumax.errors import NotFound
 from gpumax.formats.explanation import dump_facts
@@ -17,6 +16,9 @@ from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
 from gpumax.policy.explain import explain
+
+if TYPE_CHECKING:
+    from gpumax.apps.server.site import Site
 
 _NEXT: Final = "The next cycle decides about it."
 
@@ -29,10 +31,10 @@ def why(site: Site, name: str) -> Why:
     record, tasks = found
     told = past(record, tasks, _last_eviction(site, record))
     if record.state in FINISHED or record.state == "suspended":
-        return _alone(record, told)
+        return alone(record, told)
     explained = _explained(site, name)
     if explained is None:
-        return _alone(record, told or (_NEXT,))
+        return alone(record, told or (_NEXT,))
     # What the decision says nothing about is told from the records, which know more than that it isn't waiting.
     decided = explained.state in ("placed", "held", "evicted")
     runs = record.state == "running" and any(task.state in ACTIVE for task in tasks)
@@ -67,7 +69,8 @@ def _in_line(site: Site, record: WorkloadRecord, tasks: Sequence[TaskRecord]) ->
     return (told,) if told else ()
 
 
-def _alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
+def alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
+    """What records alone say."""
     return Why(
         workload=record.name,
         state=record.state,

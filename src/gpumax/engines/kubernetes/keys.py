@@ -59,6 +59,19 @@ CLAIM: Final = "gpumax"
 POOL: Final[Keys] = (f"{OWN}/pool", "kai.scheduler/node-pool", "runai/node-pool")
 """Of a node: its pool. Of work: the pool that it asks for."""
 
+WORKLOAD: Final = f"{OWN}/workload"
+"""Of objects that a submitted workload consists of: its name."""
+RUN: Final = f"{OWN}/run"
+"""Of the same objects: which submit made them, unique for all time."""
+FIRST_RANK: Final = f"{OWN}/first-rank"
+"""Of a Job: the rank of its first task in the workload."""
+FILE: Final = f"{OWN}/file"
+"""Of a Job: the workload file that it was made of, every default written out, as JSON."""
+FILES: Final = f"{OWN}/files"
+"""Of a Job: the digest of the files that were brought along."""
+WISH: Final = f"{OWN}/wish"
+"""Of a Job: what a person asked of it last, where `suspend` alone doesn't say it."""
+
 VENDOR: Final = f"{OWN}/vendor"
 """A label that nodes with devices get in a snapshot, and that whole devices of a vendor select: the vendor's resource name."""
 

@@ -51,13 +51,14 @@ class Owners:
             self._woken.clear()
             for space, owner in self._feed.missing():
                 try:
-                    await self._look_up(space, owner)
+                    await self.look_up(space, owner)
                 except GpumaxError as error:
                     _log.warning("%s %s/%s: %s", owner.kind, space, owner.name, error)
                     self._woken.set()
                     await asyncio.sleep(PAUSE_S)
 
-    async def _look_up(self, space: str, owner: Owner) -> None:
+    async def look_up(self, space: str, owner: Owner) -> None:
+        """Find out what this owner is: it is missing no more, whatever comes of it."""
         kind = await self._kind(owner)
         if kind is None:
             self._feed.no_owner(owner.uid)

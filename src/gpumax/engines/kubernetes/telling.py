@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from gpumax.engines.kubernetes import keys
 from gpumax.errors import Fault
-from gpumax.model.decision import Decision, Eviction, HoldCode
+from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
 from gpumax.model.snapshot import Snapshot
 from gpumax.units import format_wait
 
@@ -24,7 +24,7 @@ MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
     ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
 )
 """Holds that a larger cluster would end. The others wait for quota, for others, or for a person: new nodes would stay idle."""
-_WHY_GO: Final = {
+WHY_GO: Final[dict[Cause, str]] = {
     "reclaim": "Reclaimed",
     "preempt": "Preempted",
     "consolidate": "Moved",
@@ -79,7 +79,7 @@ def _waits(decision: Decision) -> Iterator[Told]:
 
 def _goes(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
     for row in decision.evictions:
-        yield Told(row.task, TARGET, _WHY_GO[row.cause], short(_sentence(row, snapshot)), row.cause)
+        yield Told(row.task, TARGET, WHY_GO[row.cause], short(_sentence(row, snapshot)), row.cause)
 
 
 def _sentence(row: Eviction, snapshot: Snapshot) -> str:

@@ -18,14 +18,16 @@ router = APIRouter(tags=["cluster"])
 @router.get("/nodes", summary="List nodes", operation_id="listNodes", responses=refusals())
 def list_nodes(site: Here) -> shapes.Nodes:
     """All nodes, with what of each is free."""
-    return shapes.Nodes(items=cluster.nodes(site.seen().snapshot.nodes, site.store.live()))
+    return shapes.Nodes(items=cluster.nodes(site.seen().snapshot.nodes, cluster.holding(site.store.live())))
 
 
 @router.get("/gpus", summary="List GPUs", operation_id="listGpus", responses=refusals())
 def list_gpus(site: Here) -> shapes.Gpus:
     """All GPUs, with who holds how much of each."""
     nodes = site.seen().snapshot.nodes
-    return shapes.Gpus(items=cluster.gpus(nodes, site.store.live(), virtual=site.about.virtual))
+    return shapes.Gpus(
+        items=cluster.gpus(nodes, cluster.holding(site.store.live()), virtual=site.about.virtual)
+    )
 
 
 @router.get(

@@ -84,7 +84,7 @@ def _read(site: Site, name: str, body: bytes) -> Queue:
 def _queues(site: Site) -> list[shapes.QueueOut]:
     shares = site.seen().decision.shares
     live = site.store.live()
-    return cluster.queues(live.queues, shares, live)
+    return cluster.queues(live.queues, shares, cluster.counts(live))
 
 
 def _queue(site: Site, name: str) -> shapes.QueueOut:

@@ -31,6 +31,11 @@ def contexts(files: tuple[Path, ...]) -> tuple[str, ...]:
     return tuple(sorted(_Merged(files).entries["contexts"]))
 
 
+def current(files: tuple[Path, ...]) -> str:
+    """The name of the current context; empty where there is none."""
+    return _Merged(files).current
+
+
 def access_from(files: tuple[Path, ...], context: str = "") -> Access:
     """The way to the cluster of a context, of the current one if none is named. BadFile tells all faults on this way at once."""
     merged = _Merged(files)

@@ -1,0 +1,65 @@
+"""Stop, suspend, resume, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gpumax.apps.kubernetes.look import show
+from gpumax.apps.kubernetes.request import Item, Request
+from gpumax.apps.kubernetes.site import Site
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.connection import Request as Call
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.work.records import Work, read
+from gpumax.engines.kubernetes.work.views import JOBS, Job
+from gpumax.model.records import Wish
+from gpumax.ports.store_rules import wished
+
+_WISHES: Final[dict[str, tuple[Wish, bool]]] = {
+    "stop": ("stop", True),
+    "suspend": ("suspend", True),
+    "resume": ("run", False),
+}
+
+
+async def act(site: Site, request: Request) -> Item:
+    """Make Jobs suspended or not; of one that is stopped that is never undone. Conflict where it is over already."""
+    name, verb = request.words
+    work = await site.work(name)
+    wish, suspend = _WISHES[verb]
+    wished(read(work)[0], name, wish)
+    told = {keys.WISH: "stop" if wish == "stop" else None}
+    patch: dict[str, Any] = {"metadata": {"annotations": told}, "spec": {"suspend": suspend}}
+    jobs = [await site.api.patch(JOBS, job.metadata.name, patch, site.namespace) for job in work.jobs]
+    return show(site, work._replace(jobs=tuple(jobs)))
+
+
+async def delete(site: Site, request: Request) -> Item:
+    """Its Jobs, and with the first of them all that was made for it. The answer is the workload as it was."""
+    work = await site.work(request.words[0])
+    await forget(site, work)
+    return show(site, work)
+
+
+async def forget(site: Site, work: Work) -> None:
+    """Delete all of a workload. One that is gone by now is no trouble."""
+    for job in reversed(work.jobs):
+        try:
+            await delete_job(site, job)
+        except ApiRefused as error:
+            if error.code != 404:
+                raise
+
+
+async def delete_job(site: Site, job: Job) -> None:
+    """This very Job, with its pods: without a word about them they would stay."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": job.metadata.uid},
+    }
+    path = JOBS.path(site.namespace, job.metadata.name)
+    await site.api.write(Call("DELETE", path, body=msgspec.json.encode(body)))

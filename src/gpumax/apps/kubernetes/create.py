@@ -1,0 +1,110 @@
+"""Objects of workloads are made: asked about first, then all of them, suspended until the last is there."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gpumax.apps.kubernetes.act import delete_job
+from gpumax.apps.kubernetes.site import Site
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.connection import Request as Call
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.work import manifest
+from gpumax.engines.kubernetes.work.container import PORT, ROOT, first_task
+from gpumax.engines.kubernetes.work.manifest import Bundle, Item, bundle
+from gpumax.engines.kubernetes.work.pack import pack
+from gpumax.engines.kubernetes.work.views import JOBS, Job
+from gpumax.errors import GpumaxError
+from gpumax.loop.launch import Master, launch
+from gpumax.model.records import TaskRecord, WorkloadRecord
+from gpumax.model.spec import WorkloadSpec
+from gpumax.ports.store_rules import begin
+
+
+class New(NamedTuple):
+    """A workload to be made. digest: of the files that it brings along; empty for none."""
+
+    record: WorkloadRecord
+    tasks: tuple[TaskRecord, ...]
+    objects: Bundle
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.record.name
+
+
+def prepare(spec: WorkloadSpec, around: manifest.Ground, now_ms: int) -> New:
+    """The objects of a workload. BadFile where its files are too many."""
+    # A directory that isn't here is one of the image; nobody means to bring a whole machine along.
+    brings = spec.workdir != "/" and Path(spec.workdir).is_dir()
+    packed = pack(Path(spec.workdir)) if brings else b""
+    record, tasks, _ = begin(spec, uuid.uuid4().hex, now_ms)
+    master = Master(manifest.meeting(spec), PORT)
+    launches = {
+        group.name: launch(record, tasks, first_task(tasks, group), data=ROOT, master=master)
+        for group in spec.groups
+    }
+    objects = bundle(record, tasks, launches, around, packed, brings=brings)
+    digest = hashlib.sha256(packed).hexdigest() if packed else ""
+    if digest:
+        objects.jobs[0].body["metadata"]["annotations"][keys.FILES] = digest
+    return New(record, tasks, objects, digest)
+
+
+async def dry_run(site: Site, news: Sequence[New]) -> None:
+    """Have the API server look at every object, with all that has a say there. ApiRefused for the first that it won't take."""
+    for new in news:
+        for item in (*new.objects.jobs, *new.objects.others):
+            call = Call(
+                "POST", item.kind.path(site.namespace), {"dryRun": "All"}, msgspec.json.encode(item.body)
+            )
+            await site.api.write(call)
+
+
+async def make(site: Site, news: Sequence[New]) -> None:
+    """Make all of them; where one can't be made, none stays."""
+    done: list[Job] = []
+    try:
+        for new in news:
+            await _one(site, new, done)
+        for job in done:
+            await site.api.patch(JOBS, job.metadata.name, {"spec": {"suspend": False}}, site.namespace)
+    except (GpumaxError, OSError):
+        for name in [item.name for new in news for item in new.objects.jobs]:
+            await _undo(site, name, {new.record.id for new in news})
+        raise
+
+
+async def _one(site: Site, new: New, done: list[Job]) -> None:
+    first, *rest = new.objects.jobs
+    head: Job = await site.api.create(first.kind, first.body, site.namespace)
+    done.append(head)
+    for item in (*new.objects.others, *rest):
+        made = await site.api.create(item.kind, _owned(item, head), site.namespace)
+        if item.kind is JOBS:
+            done.append(made)
+
+
+def _owned(item: Item, head: Job) -> Mapping[str, Any]:
+    """The object, which goes when the workload's first Job goes."""
+    owner = {
+        "apiVersion": JOBS.api_version, "kind": JOBS.name, "name": head.metadata.name, "uid": head.metadata.uid,
+    }  # fmt: skip
+    return {**item.body, "metadata": {**item.body["metadata"], "ownerReferences": [owner]}}
+
+
+async def _undo(site: Site, name: str, ours: set[str]) -> None:
+    """Delete the Job of this name, if we made it: of a create that nobody answered nothing is known but this."""
+    with suppress(ApiRefused):
+        job = await site.api.get(JOBS, name, site.namespace)
+        if (job.metadata.labels or {}).get(keys.RUN) in ours:
+            await delete_job(site, job)

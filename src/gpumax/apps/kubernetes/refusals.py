@@ -1,0 +1,35 @@
+"""What the API server refuses, as the errors that commands know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.errors import Conflict, Denied, GpumaxError, NotFound, Refused
+
+
+@contextmanager
+def plainly(where: str) -> Iterator[None]:
+    """Turns refusals into errors fit for a user. where: which cluster."""
+    try:
+        yield
+    except ApiRefused as error:
+        raise refusal(error, where) from None
+
+
+def refusal(error: ApiRefused, where: str) -> GpumaxError:
+    """The error that a refusal stands for."""
+    said = error.message or error.reason or "no reason given"
+    match error.code:
+        case 401:
+            return Denied(f"{where} doesn't know you: {said}; log in anew, or look at your kubeconfig")
+        case 403:
+            return Denied(f"{where}: {said}")
+        case 404:
+            return NotFound(f"{where}: {said}")
+        case 409:
+            return Conflict(f"{where}: {said}")
+        case code if code < 500:
+            return Refused(f"{where}: {said}")
+    return GpumaxError(f"{where}: {said}")

@@ -1,0 +1,194 @@
+"""What every route works with: the cluster, our namespace in it, and the work that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar, get_args
+
+from gpumax.apps.kubernetes.refusals import refusal
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.client.views import View
+from gpumax.engines.kubernetes.documents import at
+from gpumax.engines.kubernetes.kinds import NODES
+from gpumax.engines.kubernetes.once import look
+from gpumax.engines.kubernetes.telling import WHY_GO
+from gpumax.engines.kubernetes.views import NodeObject
+from gpumax.engines.kubernetes.work import manifest
+from gpumax.engines.kubernetes.work.container import CHECKPOINTS
+from gpumax.engines.kubernetes.work.records import JOB, Work, first_rank, name_of
+from gpumax.engines.kubernetes.work.views import (
+    CLAIMS,
+    EVENTS,
+    JOBS,
+    PODS,
+    SPACES,
+    HappenedEvent,
+    Job,
+    SeenPod,
+)
+from gpumax.errors import Denied, NotFound
+from gpumax.model.decision import Decision, HoldCode
+from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.spec import WorkloadSpec
+from gpumax.policy.decide import decide
+
+T = TypeVar("T", bound=View)
+_CODES: Final = frozenset(get_args(HoldCode))
+_EVICTED: Final = frozenset(WHY_GO.values())
+
+
+class Seen:
+    """The cluster as a scheduler sees it, and what follows from that."""
+
+    def __init__(self, snapshot: Snapshot, decision: Decision) -> None:
+        self.snapshot = snapshot
+        self.decision = decision
+
+
+class Site:
+    """One namespace of one cluster. where: what to call it; scheduler: whose pods are looked at."""
+
+    def __init__(self, api: Api, scheduler: str) -> None:
+        self.api = api
+        self.scheduler = scheduler
+        self.namespace = api.access.namespace
+        self.where = f"cluster {api.access.name}, namespace {self.namespace}"
+
+    def now_ms(self) -> int:
+        """The time."""
+        return int(time.time() * 1000)
+
+    async def all(self, kind: Kind[T], *, labels: str = "", fields: str = "") -> tuple[T, ...]:
+        """All objects of the namespace."""
+        return (await self.api.list(kind, self.namespace, labels=labels, fields=fields)).items
+
+    async def works(self) -> list[Work]:
+        """All workloads of the namespace, newest first."""
+        jobs, pods, events = await asyncio.gather(self.all(JOBS), self.all(PODS), self.events())
+        return works(jobs, pods, events, self.scheduler)
+
+    async def work(self, name: str) -> Work:
+        """One workload. NotFound."""
+        found = next((work for work in await self.works() if name_of(work.jobs[0]) == name), None)
+        if found is None:
+            raise NotFound(f"no workload named {name!r} in {self.where}")
+        return found
+
+    async def events(self) -> tuple[HappenedEvent, ...]:
+        """What happened in the namespace of late; nothing where that may not be read: it says more, and is never needed."""
+        try:
+            return await self.all(EVENTS)
+        except ApiRefused as error:
+            if error.code != 403:
+                raise
+            return ()
+
+    async def nodes(self) -> tuple[NodeObject, ...]:
+        """All nodes; none where they may not be listed."""
+        try:
+            return (await self.api.list(NODES)).items
+        except ApiRefused as error:
+            if error.code != 403:
+                raise
+            return ()
+
+    async def default_queue(self) -> str:
+        """The queue that an administrator gave the namespace; empty where there is none, or it may not be seen."""
+        try:
+            space = await self.api.get(SPACES, self.namespace)
+        except ApiRefused as error:
+            if error.code not in (403, 404):
+                raise
+            return ""
+        said = keys.said(keys.QUEUE, space.metadata.labels or {}, space.metadata.annotations or {})
+        return said[1] if said else ""
+
+    async def around(self, specs: Sequence[WorkloadSpec]) -> manifest.Ground:
+        """What of the cluster decides how the objects of these look."""
+        models = any(ask.model for spec in specs for group in spec.groups for ask in group.request.gpu)
+        labels = [node.metadata.labels or {} for node in await self.nodes()] if models else []
+        return manifest.Ground(self.scheduler, labels, await self._keeps())
+
+    async def _keeps(self) -> bool:
+        """Whether the namespace has a claim for checkpoints."""
+        try:
+            await self.api.get(CLAIMS, CHECKPOINTS, self.namespace)
+        except ApiRefused as error:
+            if error.code not in (403, 404):
+                raise
+            return False
+        return True
+
+    async def seen(self) -> Seen:
+        """The whole cluster. Denied, with what would help, where that may not be seen."""
+        try:
+            assembly = await look(self.api, self.scheduler)
+        except ApiRefused as error:
+            if error.code != 403:
+                raise
+            told = str(refusal(error, self.where))
+            raise Denied(
+                f"{told}; whoever is to see all of the cluster needs to list nodes, pods and queues of all namespaces"
+            ) from None
+        snapshot = assembly.snapshot(self.now_ms(), Policy())
+        return Seen(snapshot, await asyncio.to_thread(decide, snapshot))
+
+
+def works(
+    jobs: Sequence[Job], pods: Sequence[SeenPod], events: Sequence[HappenedEvent], scheduler: str
+) -> list[Work]:
+    """Jobs whose pods ask for this scheduler, those of one workload together; newest first."""
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        if at(job.spec, "template", "spec", "schedulerName") == scheduler:
+            run = (job.metadata.labels or {}).get(keys.RUN, job.metadata.uid)
+            groups.setdefault((name_of(job), run), []).append(job)
+    of_job: dict[str, list[SeenPod]] = {}
+    for pod in pods:
+        of_job.setdefault((pod.metadata.labels or {}).get(JOB, ""), []).append(pod)
+    codes = _codes(events)
+    gone = _evictions(events)
+    failing = {
+        row.regarding.name: row.note
+        for row in events
+        if row.regarding.kind == "Job" and row.reason == "FailedCreate"
+    }
+    found = []
+    for group in groups.values():
+        ordered = tuple(sorted(group, key=lambda job: (first_rank(job), job.metadata.name)))
+        own = tuple(pod for job in ordered for pod in of_job.get(job.metadata.name, ()))
+        lost = max((gone[job.metadata.name] for job in ordered), default=0)
+        troubles = [failing[job.metadata.name] for job in ordered if job.metadata.name in failing]
+        found.append(Work(ordered, own, codes, lost, "" if own or not troubles else troubles[0]))
+    found.sort(
+        key=lambda work: (work.jobs[0].metadata.creation_timestamp or "", work.jobs[0].metadata.name),
+        reverse=True,
+    )
+    return found
+
+
+def _codes(events: Sequence[HappenedEvent]) -> Mapping[str, str]:
+    """By pod, the code of the hold that it was told of last."""
+    rows = [row for row in events if row.reason in _CODES]
+    rows.sort(key=lambda row: row.event_time or row.deprecated_last_timestamp or "")
+    return {row.regarding.name: row.reason for row in rows}
+
+
+def _evictions(events: Sequence[HappenedEvent]) -> Counter[str]:
+    """By Job, how often work of it was evicted, as far as events are kept: a gang goes as one, so its tasks count once."""
+    times: Counter[tuple[str, str]] = Counter()
+    for row in events:
+        if row.action == "Evict" and row.reason in _EVICTED:
+            # Pods of a Job are called JOB-INDEX-xxxxx.
+            job, _, index = row.regarding.name.rpartition("-")[0].rpartition("-")
+            times[job, index] += 1
+    most: Counter[str] = Counter()
+    for (job, _), count in times.items():
+        most[job] = max(most[job], count)
+    return most

@@ -1,0 +1,1 @@
+"""Workloads as people submit them, as objects of a cluster, and back."""

@@ -1,0 +1,113 @@
+"""The container of a task: its command and the environment that launchers know."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from gpumax.engines.kubernetes import keys
+from gpumax.model.records import TaskRecord, WorkloadRecord
+from gpumax.model.spec import GroupSpec
+from gpumax.model.workload import DeviceShare
+from gpumax.ports.engine import Launch
+
+MAIN: Final = "main"
+"""The name of the container that the command runs in."""
+PORT: Final = 29500
+"""Where tasks meet, as torchrun has it: each task has an address of its own, so it is free."""
+SECRETS: Final = "gpumax-secrets"
+"""The Secret of the namespace that has the secrets of workload files, by their names."""
+CHECKPOINTS: Final = "gpumax-checkpoints"
+"""The PersistentVolumeClaim of the namespace that keeps checkpoints."""
+ROOT: Final = Path("/gpumax")
+"""Where a container finds what we bring along."""
+DEFAULT_IMAGE: Final = f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
+"""Of workloads that name no image: the Python of whoever submits."""
+INDEX: Final = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+_RANKS: Final = ("RANK", "GROUP_RANK", "NODE_RANK", "PET_NODE_RANK")
+_LATER: Final = ("GPUMAX_RESTARTS", "GPUMAX_CHECKPOINT_DIR")
+"""What a launch says and a cluster can't, or says otherwise."""
+
+_SETUP: Final = '/bin/sh -c "$0" || { code=$?; echo "gpumax: its setup failed with exit code $code" >&2; exit $code; }; exec "$@"'
+
+
+def first_task(tasks: tuple[TaskRecord, ...], group: GroupSpec) -> TaskRecord:
+    """The first task of a group, with the devices that it will have as its container counts them."""
+    asked = group.request.gpu[0].devices if group.request.gpu else 0
+    task = next(task for task in tasks if task.group == group.name)
+    return replace(task, devices=tuple(DeviceShare(index, 1000) for index in range(asked)))
+
+
+def container(
+    record: WorkloadRecord, group: GroupSpec, rank: int, told: Launch, *, keeps: bool
+) -> dict[str, Any]:
+    """Command and environment of the tasks of a group. rank: of the first of them, which `told` says how to start; keeps: there is a
+    claim for checkpoints.
+    """
+    spec = record.spec
+    written = {**spec.env, **group.env}
+    argv: tuple[str, ...]
+    env: list[dict[str, Any]] = []
+    if rank:
+        argv = ("/bin/sh", "-c", _shifted(spec.name, rank, written), *told.argv)
+    else:
+        argv = told.argv
+        env += [{"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX}}}]
+    for name, value in sorted(told.env.items()):
+        if name in _LATER or (name in _RANKS and name not in written):
+            if not rank and name in _RANKS[1:]:
+                env.append({"name": name, "value": "$(RANK)"})
+        elif name == "GPUMAX_TASK":
+            env += [] if rank else [{"name": name, "value": f"{spec.name}-$(RANK)"}]
+        else:
+            env.append({"name": name, "value": literal(value)})
+    if keeps:
+        env.append({"name": "GPUMAX_CHECKPOINT_DIR", "value": literal(str(_checkpoints(record)))})
+    env += [{"name": "PYTHONUNBUFFERED", "value": "1"}] if "PYTHONUNBUFFERED" not in written else []
+    env += [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRETS, "key": name}}} for name in spec.secrets
+    ]
+    if spec.setup:
+        argv = ("/bin/sh", "-c", _SETUP, spec.setup, *argv)
+    return {
+        "name": MAIN,
+        "image": spec.image or DEFAULT_IMAGE,
+        "command": [literal(word) for word in argv],
+        "env": env,
+        "securityContext": {"allowPrivilegeEscalation": False},
+    }
+
+
+def literal(text: str) -> str:
+    """Text that Kubernetes passes on as it is: `$(NAME)` is a variable to it, and `$$` one dollar."""
+    return text.replace("$", "$$")
+
+
+def _checkpoints(record: WorkloadRecord) -> Path:
+    """Where tasks keep their checkpoints: below ours, unless the path is absolute."""
+    written = record.spec.checkpoint.path if record.spec.checkpoint is not None else ""
+    return ROOT / "checkpoints" / written
+
+
+def _shifted(name: str, offset: int, written: dict[str, str]) -> str:
+    """A shell line that makes ranks of the indexes of a group that doesn't come first, and becomes the command."""
+    ranks = " ".join(f"{rank}=$r" for rank in _RANKS if rank not in written)
+    return f'r=$(($JOB_COMPLETION_INDEX+{offset})); export {ranks} GPUMAX_TASK={name}-$r; exec "$0" "$@"'
+
+
+def checkpoint_volume(record: WorkloadRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The volume that keeps checkpoints, and where a container has it: each workload sees its own directory alone."""
+    volume = {"name": "checkpoints", "persistentVolumeClaim": {"claimName": CHECKPOINTS}}
+    base = ROOT / "checkpoints"
+    path = _checkpoints(record)
+    where = base if path.is_relative_to(base) else path
+    mount = {"name": "checkpoints", "mountPath": str(where), "subPath": record.id}
+    return volume, mount
+
+
+def own_labels(record: WorkloadRecord) -> dict[str, str]:
+    """By which all objects of a workload are found."""
+    return {keys.WORKLOAD: record.name, keys.RUN: record.id}

@@ -1,0 +1,288 @@
+"""A workload becomes objects of a cluster: a Job for each of its groups, and what these need beside them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.kinds import GANGS
+from gpumax.engines.kubernetes.work.container import (
+    ROOT,
+    checkpoint_volume,
+    container,
+    literal,
+    own_labels,
+)
+from gpumax.engines.kubernetes.work.gpus import Gpus, gpus
+from gpumax.engines.kubernetes.work.views import JOBS, SECRETS, SERVICES
+from gpumax.formats.affinity import dump_affinity
+from gpumax.formats.snapshot_shapes import CLASSES
+from gpumax.formats.workload import dump_spec
+from gpumax.model.names import natural
+from gpumax.model.records import TaskRecord, WorkloadRecord
+from gpumax.model.spec import GroupSpec, WorkloadSpec
+from gpumax.ports.engine import Launch
+
+PACKED: Final = "workdir.tar.gz"
+_CLASS_OF: Final = {number: name for name, number in CLASSES.items() if name != "train"}
+_PREEMPTIBLE: Final = {True: "true", False: "false", "semi": "semi"}
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
+
+Document = dict[str, Any]
+
+
+class Item(NamedTuple):
+    """An object to create."""
+
+    kind: Kind[Any]
+    body: Document
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.body["metadata"]["name"])
+
+
+class Bundle(NamedTuple):
+    """The objects of one workload. The first Job owns all others: they go when it goes."""
+
+    jobs: tuple[Item, ...]
+    others: tuple[Item, ...]
+
+
+class Files(NamedTuple):
+    """packed: some are brought along; ours: the directory that they would be in is the submitter's, not the image's."""
+
+    packed: bool
+    ours: bool
+
+
+class Ground(NamedTuple):
+    """What of the cluster decides how objects look. labels: of nodes, as far as they may be seen; keeps: a claim for checkpoints."""
+
+    scheduler: str
+    labels: Sequence[Mapping[str, str]] = ()
+    keeps: bool = False
+
+
+def bundle(
+    record: WorkloadRecord,
+    tasks: tuple[TaskRecord, ...],
+    launches: Mapping[str, Launch],
+    ground: Ground,
+    packed: bytes = b"",
+    *,
+    brings: bool = False,
+) -> Bundle:
+    """The objects, Jobs suspended: pods come when everything is there. `unfit` has nothing against the workload.
+
+    launches: how the first task of each group starts, by the group's name. brings: its directory is here, though there may be no file in it; else it is one of the image.
+    """
+    spec = record.spec
+    files = Files(bool(packed), brings)
+    jobs = tuple(_job(record, tasks, group, launches[group.name], ground, files) for group in spec.groups)
+    others = []
+    if len(tasks) > 1:
+        others.append(Item(SERVICES, _service(record)))
+    if len(spec.groups) > 1:
+        others.append(Item(GANGS, _gang(record)))
+    if packed:
+        data = {PACKED: base64.b64encode(packed).decode()}
+        meta = _meta(record, f"{spec.name}-files")
+        others.append(
+            Item(
+                SECRETS,
+                {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "immutable": True, "data": data},
+            )
+        )
+    return Bundle(jobs, tuple(others))
+
+
+def service_name(workload: str) -> str:
+    """Of the Service that gives tasks their names; Services begin with a letter."""
+    return workload if workload[:1].isalpha() else f"w-{workload}"
+
+
+def meeting(spec: WorkloadSpec) -> str:
+    """The name of rank 0, where all tasks meet."""
+    if sum(group.max for group in spec.groups) == 1:
+        return "localhost"
+    return f"{job_name(spec.name, spec.groups[0].name)}-0.{service_name(spec.name)}"
+
+
+def job_name(workload: str, group: str) -> str:
+    """Of the Job of a group."""
+    return f"{workload}-{group}" if group else workload
+
+
+def _meta(record: WorkloadRecord, name: str) -> Document:
+    return {"name": name, "labels": own_labels(record)}
+
+
+def _service(record: WorkloadRecord) -> Document:
+    """Without an address of its own: each task gets a name, from the moment on when it has an address."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(record, service_name(record.name)),
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {keys.RUN: record.id}},
+    }
+
+
+def _gang(record: WorkloadRecord) -> Document:
+    groups = sorted(record.spec.groups, key=lambda group: natural(group.name))
+    return {
+        "apiVersion": GANGS.api_version,
+        "kind": GANGS.name,
+        "metadata": _meta(record, record.name),
+        "spec": {"groups": [{"name": group.name, "min": group.min} for group in groups]},
+    }
+
+
+def _job(
+    record: WorkloadRecord,
+    tasks: tuple[TaskRecord, ...],
+    group: GroupSpec,
+    told: Launch,
+    ground: Ground,
+    files: Files,
+) -> Item:
+    spec = record.spec
+    first = next(task.index for task in tasks if task.group == group.name)
+    annotations = {keys.FIRST_RANK: str(first)}
+    if group is spec.groups[0]:
+        annotations[keys.FILE] = msgspec.json.encode(dump_spec(spec)).decode()
+    body = {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.name,
+        "metadata": {**_meta(record, job_name(spec.name, group.name)), "annotations": annotations},
+        "spec": {
+            "suspend": True,
+            "completionMode": "Indexed",
+            "completions": group.max,
+            "parallelism": group.max,
+            "backoffLimit": spec.retries,
+            # An eviction is no failure of the task's own.
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+                ]
+            },
+            "template": _template(record, tasks, group, told, ground, files),
+        },
+    }
+    return Item(JOBS, body)
+
+
+def _template(
+    record: WorkloadRecord,
+    tasks: tuple[TaskRecord, ...],
+    group: GroupSpec,
+    told: Launch,
+    ground: Ground,
+    files: Files,
+) -> Document:
+    spec = record.spec
+    asked = gpus(group.request.gpu, ground.labels)
+    labels = {
+        **spec.labels, **group.labels, **own_labels(record),
+        keys.QUEUE[0]: spec.project, keys.PRIORITY[0]: _CLASS_OF[spec.priority],
+        keys.PREEMPTIBLE[0]: _PREEMPTIBLE[spec.preemptible],
+    }  # fmt: skip
+    if len(spec.groups) > 1:
+        labels |= {keys.GANG[0]: spec.name, keys.GROUP[0]: group.name}
+    service = service_name(spec.name)
+    rank = next(task.index for task in tasks if task.group == group.name)
+    main = container(record, group, rank, told, keeps=ground.keeps)
+    main["resources"] = _resources(group, asked)
+    pod: Document = {
+        "schedulerName": ground.scheduler,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": -(-spec.grace_ms // 1000),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [main],
+    }
+    if len(tasks) > 1:
+        pod["subdomain"] = service
+    if spec.max_duration_ms is not None:
+        pod["activeDeadlineSeconds"] = -(-spec.max_duration_ms // 1000)
+    if affinity := _affinity(group, asked):
+        pod["affinity"] = affinity
+    _add_volumes(pod, record, group, ground, files)
+    return {"metadata": {"labels": labels, "annotations": asked.annotations}, "spec": pod}
+
+
+def _resources(group: GroupSpec, asked: Gpus) -> Document:
+    """Memory is a bound, too, as on one machine; cores are no bound there, and none here."""
+    requests, limits = {}, dict(asked.limits)
+    if group.request.cpu_milli:
+        requests["cpu"] = f"{group.request.cpu_milli}m"
+    if group.request.memory_mib:
+        requests["memory"] = limits["memory"] = f"{group.request.memory_mib}Mi"
+    limits |= {name: str(amount) for name, amount in group.request.extended.items()}
+    return {name: part for name, part in (("requests", requests), ("limits", limits)) if part}
+
+
+def _affinity(group: GroupSpec, asked: Gpus) -> Document:
+    """The file's affinity, and the models: each of its terms with each of the models'."""
+    written = dump_affinity(group.affinity) if group.affinity is not None else {}
+    if not asked.terms and not asked.preferred:
+        return written
+    node = dict(written.get("nodeAffinity", {}))
+    if asked.terms:
+        own = node.get(_REQUIRED, {}).get("nodeSelectorTerms", [{}])
+        both = [_both(term, model) for term in own for model in asked.terms]
+        node[_REQUIRED] = {"nodeSelectorTerms": both}
+    if asked.preferred:
+        more = [{"weight": weight, "preference": term} for weight, term in asked.preferred]
+        node[_PREFERRED] = [*node.get(_PREFERRED, []), *more]
+    return {**written, "nodeAffinity": node}
+
+
+def _both(term: Document, model: Document) -> Document:
+    return {**term, "matchExpressions": [*term.get("matchExpressions", []), *model["matchExpressions"]]}
+
+
+def _add_volumes(
+    pod: Document, record: WorkloadRecord, group: GroupSpec, ground: Ground, files: Files
+) -> None:
+    """Shared memory, checkpoints, and the files that were brought along, which are unpacked before the command begins."""
+    main, volumes, mounts = pod["containers"][0], [], []
+    if group.shm_mib:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{group.shm_mib}Mi"}})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - of the container
+    if ground.keeps:
+        volume, mount = checkpoint_volume(record)
+        volumes.append(volume)
+        mounts.append(mount)
+    if files.packed:
+        where = ROOT / "workdir"
+        volumes += [
+            {"name": "files", "secret": {"secretName": f"{record.name}-files"}},
+            {"name": "workdir", "emptyDir": {}},
+        ]
+        unpack = {"name": "workdir", "mountPath": str(where)}
+        mounts.append(unpack)
+        main["workingDir"] = str(where)
+        pod["initContainers"] = [
+            {
+                "name": "unpack",
+                "image": main["image"],
+                "command": ["tar", "-xzf", str(ROOT / "files" / PACKED), "-C", str(where)],
+                "volumeMounts": [unpack, {"name": "files", "mountPath": str(ROOT / "files")}],
+                "securityContext": main["securityContext"],
+            }
+        ]
+    elif not files.ours:
+        main["workingDir"] = literal(str(PurePosixPath(record.spec.workdir)))
+    if volumes:
+        pod["volumes"], main["volumeMounts"] = volumes, mounts
