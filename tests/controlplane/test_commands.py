@@ -32,7 +32,9 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(stage: Stage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+def cli(
+    stage: Stage, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Cli:
     """Run one command line as the cluster's administrator, in the stage's namespace and an empty directory."""
     as_user(stage, monkeypatch, "admin")
     monkeypatch.setenv("COLUMNS", "100")

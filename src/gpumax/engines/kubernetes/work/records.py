@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.documents import number
+from gpumax.engines.kubernetes.grants import recorded
 from gpumax.engines.kubernetes.tasks import state_of
 from gpumax.engines.kubernetes.telling import SCHEDULED, TARGET, WHY_GO
 from gpumax.engines.kubernetes.times import moment_ms
@@ -224,7 +225,7 @@ def _of_pod(task: TaskRecord, pod: SeenPod, devices: tuple[DeviceShare, ...]) ->
         state=state,
         attempt=pod.metadata.uid,
         node=pod.spec.node_name or None,
-        devices=devices if pod.spec.node_name else (),
+        devices=(recorded(pod) or devices) if pod.spec.node_name else (),
         started_ms=_placed_ms(pod) if pod.spec.node_name else None,
         ended_ms=moment_ms(end.finished_at) if end is not None and state in ("succeeded", "failed") else None,
         exit_code=end.exit_code if end is not None else None,
