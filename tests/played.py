@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, gpus, queue
-from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.upcoming import Upcoming
 from gpumax.model.node import Device, Node
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import ACTIVE, DeviceShare, Group, Task, Workload
@@ -51,7 +51,7 @@ class Told:
 
 def play(story: Story) -> dict[str, Told]:
     """Play until nothing changes any more."""
-    chain, told = Chain(story.snapshot), dict[str, Told]()
+    chain, told, upcoming = Chain(story.snapshot), dict[str, Told](), Upcoming()
     arrivals = sorted(story.arrivals, key=lambda row: row[0], reverse=True)
     at_once = 0
     for _ in range(MOST_CYCLES):
@@ -74,7 +74,7 @@ def play(story: Story) -> dict[str, Told]:
         at_once = 0
         moments = [end for _, end in _ends(chain.snapshot, story.spans)]
         moments += [moment for moment, _ in arrivals[-1:]]
-        again = next_decision_ms(chain.snapshot)
+        again = upcoming.next_ms(chain.snapshot)
         if not moments:
             return told
         moment = min([*moments, *([again] if again is not None else [])])

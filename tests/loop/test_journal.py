@@ -8,11 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from board import Sketch, queue
 from gpumax.errors import BadFile
+from gpumax.loop.entries import Entries
 from gpumax.loop.journal import FileJournal, JournalError, journal_files
 from gpumax.loop.replay import replay
+from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.decide import decide
 
@@ -43,14 +46,56 @@ def test_what_was_decided_is_decided_again(tmp_path: Path) -> None:
 
 
 def test_the_newest_files_are_kept(tmp_path: Path) -> None:
-    """A journal has a largest size, whatever it is given."""
+    """A journal has a largest size, whatever it is given: a file is full when it holds two whole snapshots."""
     journal = FileJournal(tmp_path, most_bytes=1, most_files=3)
-    for _ in range(7):
+    for _ in range(13):
         write(journal, busy())
     journal.close()
     assert [path.name for path in journal_files(tmp_path)] == [
         f"decisions-{number:06}.jsonl" for number in (5, 6, 7)
     ]
+
+
+def test_only_what_changed_is_written(tmp_path: Path) -> None:
+    """One workload more among hundreds costs a line of its size, in each file after one whole snapshot."""
+    whole = busy(200)
+    journal = FileJournal(tmp_path, most_bytes=1)
+    for number in range(100):
+        rows = (*whole.workloads[:number], *whole.workloads[number + 1 :])
+        snapshot = replace(whole, now_ms=whole.now_ms + number, workloads=rows)
+        journal.write(snapshot, Decision())
+    journal.close()
+    files = journal_files(tmp_path)
+    for file in files:
+        first, *others = file.read_bytes().splitlines()
+        assert b'"snapshot"' in first
+        assert b'"step"' in others[0]
+        assert 20 * max(len(msgspec.json.encode(msgspec.json.decode(line)["step"])) for line in others) < len(
+            first
+        )
+    entries = Entries()
+    lines = [line for file in files for line in file.read_bytes().splitlines()]
+    assert [entries.snapshot(entries.read(line)) for line in lines][-1] == snapshot
+    assert len(lines) == 100
+
+
+def test_what_hangs_on_a_broken_entry_is_told(tmp_path: Path) -> None:
+    """Its snapshot isn't made up out of an older one; the next whole one is read again."""
+    journal = FileJournal(tmp_path)
+    snapshot = busy(9)
+    for ms in range(3):
+        write(journal, replace(snapshot, now_ms=snapshot.now_ms + ms))
+    journal.close()
+    write(journal, snapshot)  # in the same file
+    journal.close()
+    (file,) = journal_files(tmp_path)
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[1] = b"nonsense\n"
+    file.write_bytes(b"".join(lines))
+    first, second, third, fourth = (verdict.difference for verdict in replay(tmp_path))
+    assert (first, fourth) == ("", "")
+    assert second.startswith("no entry: ")
+    assert "wanted the entry before it, since which it says what changed" in third
 
 
 def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, Sketch, queue
+from gpumax.loop.remembered import Remembered
 from gpumax.loop.steer import Steering
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Policy, Snapshot
-from gpumax.model.workload import DeviceShare
+from gpumax.model.workload import DeviceShare, Group
 from gpumax.ports.clock import ManualClock
 from gpumax.ports.cluster_fake import FakeCluster
 from gpumax.ports.journal import MemoryJournal
@@ -69,6 +70,22 @@ def test_room_that_was_freed_for_somebody_is_promised_to_them() -> None:
     found = stage.cycle()
     assert {place.task for place in found.places} == {"x-0", "x-1", "x-2", "x-3"}
     assert found.evictions == ()
+
+
+def test_what_is_remembered_of_a_row_makes_it_another_only_when_it_changes() -> None:
+    """Since when a gang is below its minimum, through whatever else comes and goes; and whose room was promised."""
+    drawn = Sketch("n1: b").with_queues(queue("a", 1)).run("b", "a", min=2).wait("x", "a").wait("y", "a")
+    remembered, first = Remembered(), drawn.snapshot()
+    rows = {row.name: row for row in remembered.add_to(first, {"x": frozenset(("x-0",))}).workloads}
+    assert (rows["b"].stale_since_ms, rows["x"].tasks[0].promised) == (NOW_MS, True)
+    assert rows["y"] in first.workloads
+    fewer = replace(first, now_ms=NOW_MS + 1, workloads=first.workloads[:2])
+    found = remembered.add_to(fewer, {"x": frozenset(("x-0",))}).workloads
+    assert [one is rows[one.name] for one in found] == [True, True]
+    assert remembered.add_to(fewer, {}).workloads[1] is first.workloads[1]
+    whole = replace(first.workloads[0], groups=(Group("", 1),))
+    healed = replace(fewer, workloads=(whole, *fewer.workloads[1:]))
+    assert remembered.add_to(healed, {}) is healed
 
 
 def test_what_could_not_be_done_is_asked_for_again() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from board import MINUTE_MS, NOW_MS, Sketch, after, check, gpus, queue
-from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.upcoming import Upcoming
 from gpumax.loop.verify import verify
 from gpumax.model.amounts import Amounts
 from gpumax.model.workload import Group, Task
@@ -196,8 +196,8 @@ def test_nothing_is_awaited_of_its_minimum_runtime() -> None:
     """The minimum never goes and extras are not protected: no moment changes anything."""
     sketch = Sketch("n1: bbb").with_queues(queue("q", 4, preempt_ms=HOUR_MS), queue("a", 0))
     sketch.run("b", "q", min=2).wait("A", "a")
-    assert next_decision_ms(sketch.snapshot()) == NOW_MS + 30 * MINUTE_MS
-    assert next_decision_ms(sketch.change("b", preemptible="semi").snapshot()) is None
+    assert Upcoming().next_ms(sketch.snapshot()) == NOW_MS + 30 * MINUTE_MS
+    assert Upcoming().next_ms(sketch.change("b", preemptible="semi").snapshot()) is None
 
 
 def test_why_tells_the_minimum_from_the_extras() -> None:

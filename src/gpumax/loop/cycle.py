@@ -25,7 +25,7 @@ from gpumax.loop.pulse import Pulse
 from gpumax.loop.roster import Roster
 from gpumax.loop.sweep import Sweep
 from gpumax.loop.troubles import Troubles
-from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.upcoming import Upcoming
 from gpumax.loop.verify import Known, sound, verify
 from gpumax.loop.whatif import Ground, Imagined, imagine
 from gpumax.model.decision import Decision
@@ -108,6 +108,7 @@ class Loop:
         self._objections = Objections(self._engine, self._data)
         self._assembler = Assembler()
         self._known = Known()
+        self._upcoming = Upcoming()
 
     # What others ask of it
 
@@ -252,7 +253,7 @@ class Loop:
             self._bind(kept, told, snapshot.now_ms)
         finally:
             self._write_down(snapshot, decision)
-        self._again_ms = next_decision_ms(snapshot)
+        self._again_ms = self._upcoming.next_ms(snapshot)
         self._quiet = not kept.evictions and all(place.after for place in kept.places)
         self._seen, self._asked = Seen(snapshot, kept, live), asked
 

@@ -1,4 +1,7 @@
-"""The journal in files: JSON lines, each the snapshot and the decision in the public formats."""
+"""The journal in files: JSON lines, each the snapshot and the decision in the public formats.
+
+Where little has changed since the line before, a line says that instead of the whole snapshot. Each file begins with a whole one.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,17 @@ from gpumax import __version__
 from gpumax.errors import GpumaxError
 from gpumax.formats.decision import encode_decision
 from gpumax.formats.snapshot import VERSION, dump_snapshot
+from gpumax.formats.step import dump_step
+from gpumax.loop.entries import Entry
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Snapshot
 
 MOST_BYTES: Final = 16 << 20
-"""A file that has grown beyond this is followed by a new one."""
+"""A file that has grown beyond this, and to twice its last whole snapshot, is followed by a new one."""
 MOST_FILES: Final = 8
 """How many files are kept; the oldest goes."""
 
 _NAME: Final = re.compile(r"decisions-(\d{6,})\.jsonl")
-
-
-class Entry(msgspec.Struct):
-    """One line. gpumax: the version that decided; snapshot, decision: the bytes of their documents."""
-
-    version: str
-    gpumax: str
-    snapshot: msgspec.Raw
-    decision: msgspec.Raw
 
 
 class JournalError(GpumaxError):
@@ -57,13 +53,14 @@ class FileJournal:
         self._file: int | None = None
         self._number = 0
         self._size = 0
+        self._whole = 0  # bytes of the last entry with a whole snapshot
+        self._last: Snapshot | None = None  # of the newest entry in the file, as far as we wrote it
 
     def write(self, snapshot: Snapshot, decision: Decision) -> None:
         """Append one entry, whole or not at all. JournalError where that fails; the next call tries anew."""
-        document = msgspec.json.encode(dump_snapshot(snapshot))
-        entry = Entry(VERSION, __version__, msgspec.Raw(document), msgspec.Raw(encode_decision(decision)))
-        line = msgspec.json.encode(entry) + b"\n"
         try:
+            self._make_ready()
+            line = self._line(snapshot, decision)
             self._append(line)
         except OSError as error:
             self.close()
@@ -71,19 +68,35 @@ class FileJournal:
                 f"the journal can't be written ({(error.strerror or str(error)).lower()}: {self._path}); "
                 "decisions go on without it"
             ) from None
+        self._last = snapshot
 
     def close(self) -> None:
         """Let go of the file."""
         if self._file is not None:
             os.close(self._file)
-            self._file = None
+            self._file = self._last = None
 
-    def _append(self, line: bytes) -> None:
+    def _make_ready(self) -> None:
+        """Have a file that takes one more entry."""
         if self._file is None:
             self._open()
-        elif self._size >= self._most_bytes:
+        elif self._size >= max(self._most_bytes, 2 * self._whole):
             self.close()
             self._begin(self._number + 1)
+
+    def _line(self, snapshot: Snapshot, decision: Decision) -> bytes:
+        step = None if self._last is None else dump_step(self._last, snapshot)
+        parts = {"step": step} if step is not None else {"snapshot": dump_snapshot(snapshot)}
+        documents = {key: msgspec.Raw(msgspec.json.encode(part)) for key, part in parts.items()}
+        made = Entry(
+            version=VERSION, gpumax=__version__, decision=msgspec.Raw(encode_decision(decision)), **documents
+        )
+        line = msgspec.json.encode(made) + b"\n"
+        if step is None:
+            self._whole = len(line)
+        return line
+
+    def _append(self, line: bytes) -> None:
         assert self._file is not None
         written = 0
         try:

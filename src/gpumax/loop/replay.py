@@ -11,8 +11,8 @@ import msgspec
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.decision import encode_decision
 from gpumax.formats.lines import Key, format_path
-from gpumax.formats.snapshot import load_snapshot
-from gpumax.loop.journal import Entry, journal_files
+from gpumax.loop.entries import Entries
+from gpumax.loop.journal import journal_files
 from gpumax.policy.decide import decide
 
 
@@ -60,17 +60,18 @@ def files_of(path: Path) -> list[Path]:
 def _replay_file(file: Path, number: int) -> Iterator[Verdict]:
     try:
         with file.open("rb") as lines:
+            entries = Entries()
             for line, text in enumerate(lines, 1):
                 number += 1
-                yield _judge(file, line, number, text)
+                yield _judge(entries, file, line, number, text)
     except OSError as error:
         found = f"a file that can't be read ({error.strerror or error})"
         raise BadFile([Fault("", None, found, "a journal")], str(file)) from None
 
 
-def _judge(file: Path, line: int, number: int, text: bytes) -> Verdict:
+def _judge(entries: Entries, file: Path, line: int, number: int, text: bytes) -> Verdict:
     try:
-        entry = msgspec.json.decode(text, type=Entry)
+        entry = entries.read(text)
     except msgspec.MsgspecError as error:
         if not text.endswith(b"\n") and line > 1:
             return Verdict(number, file, line, torn=True)
@@ -79,7 +80,7 @@ def _judge(file: Path, line: int, number: int, text: bytes) -> Verdict:
             raise BadFile([Fault("", line, f"no entry ({error})", wanted)], str(file)) from None
         return Verdict(number, file, line, difference=f"no entry: {error}")
     try:
-        snapshot = load_snapshot(msgspec.json.decode(entry.snapshot))
+        snapshot = entries.snapshot(entry)
     except (BadFile, msgspec.MsgspecError) as error:
         first = str(error).partition("\n")[0]
         return Verdict(number, file, line, None, entry.gpumax, f"the snapshot can't be read: {first}")

@@ -7,7 +7,6 @@ minimum (its grace begins anew), and which rooms were promised (they are given o
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Final, NamedTuple
@@ -17,11 +16,11 @@ from msgspec.structs import replace
 
 from gpumax.errors import GpumaxError
 from gpumax.loop.pulse import Pulse
-from gpumax.loop.upcoming import next_decision_ms
+from gpumax.loop.remembered import NOTHING, Promised, Remembered
+from gpumax.loop.upcoming import Upcoming
 from gpumax.loop.verify import Known, Violation, sound, verify
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Policy, Snapshot
-from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.decide import decide
 from gpumax.ports.clock import Clock
 from gpumax.ports.cluster import Cluster
@@ -54,14 +53,6 @@ class Round(NamedTuple):
     verify_s: float = 0.0
 
 
-class _Remembered(NamedTuple):
-    """Rows with what memory adds to them, and of which rows and which promises they were made."""
-
-    of: tuple[Workload, ...]
-    promised: frozenset[str]
-    rows: tuple[Workload, ...]
-
-
 class Steering:
     """`run` and `cycle` are for one thread; everything else is for any. dry: whether nothing is carried out."""
 
@@ -86,10 +77,10 @@ class Steering:
         self._heard = heard
         self._round_s = monotonic()
         self._pulse = Pulse()
-        self._below: dict[str, int] = {}  # workloads below their minimum, since when
-        self._promised: frozenset[str] = frozenset()
-        self._remembered: _Remembered | None = None
+        self._promised = NOTHING
+        self._remembered = Remembered()
         self._known = Known()
+        self._upcoming = Upcoming()
         self._asked: Snapshot | None = None
         self._quiet = False  # whether the same snapshot would change nothing
         self._again_ms: int | None = None  # when time alone may change the decision
@@ -140,6 +131,7 @@ class Steering:
                 self.cycle()
             except Exception as error:
                 self._numbers["failures"] += 1
+                self._known, self._upcoming = Known(), Upcoming()  # it may have ended half way
                 self._tell(error)
                 self._pulse.pause(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
@@ -154,45 +146,17 @@ class Steering:
         """
         stamp = self._pulse.begin()
         if not self._cluster.ours and not self.dry:
-            self._promised, self._asked = frozenset(), None
+            self._promised, self._asked = NOTHING, None
             self._pulse.finish(stamp)
             return
         began = perf_counter()
         now_ms = self._clock.now_ms()
-        snapshot = self._remembering(self._cluster.snapshot(now_ms, self._policy))
+        snapshot = self._remembered.add_to(self._cluster.snapshot(now_ms, self._policy), self._promised)
         answer = self._answer(snapshot) if self._says_something_new(snapshot) else None
         self._numbers["cycles"] += 1
         if self._heard is not None:
             self._heard(self._round(snapshot, answer, began))
         self._pulse.finish(stamp)
-
-    def _remembering(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with what the cluster's objects don't say. Rows that it has nothing to say about stay the same."""
-        of, known = snapshot.workloads, self._remembered
-        if known is None or known.of is not of or known.promised != self._promised:
-            self._below = {
-                row.name: self._below.get(row.name, snapshot.now_ms) for row in of if _below_minimum(row)
-            }
-            rows = of
-            if self._below or self._promised:
-                rows = tuple(self._with_memory(row, self._below.get(row.name)) for row in of)
-            known = self._remembered = _Remembered(of, self._promised, rows)
-        return snapshot if known.rows is of else replace(snapshot, workloads=known.rows)
-
-    def _with_memory(self, workload: Workload, below_ms: int | None) -> Workload:
-        if below_ms is not None:
-            workload = replace(workload, stale_since_ms=below_ms)
-        if self._promised and any(
-            task.name in self._promised and task.state == "pending" for task in workload.tasks
-        ):
-            tasks = tuple(
-                replace(task, promised=True)
-                if task.name in self._promised and task.state == "pending"
-                else task
-                for task in workload.tasks
-            )
-            workload = replace(workload, tasks=tasks)
-        return workload
 
     def _says_something_new(self, snapshot: Snapshot) -> bool:
         if self._asked is None or not self._quiet:
@@ -220,18 +184,26 @@ class Steering:
         self._numbers["rule_breaks"] += len(violations)
         for found in violations:
             _log.error("a decision broke a rule and was not carried out there: %s", found)
-        self._promised = frozenset(place.task for place in kept.places if place.after)
+        self._promised = self._promises(kept)
         try:
             if not self.dry:
                 self._cluster.carry_out(snapshot, kept)
         finally:
             self._journal.write(snapshot, decision)
-        self._again_ms = next_decision_ms(snapshot)
+        self._again_ms = self._upcoming.next_ms(snapshot)
         # What could not be carried out leaves the same question, which is asked again.
         self._quiet = self.dry or (not kept.evictions and all(place.after for place in kept.places))
         self._asked = snapshot
         self._seen = seen = Steered(snapshot, kept, violations)
         return seen
+
+    def _promises(self, decision: Decision) -> Promised:
+        """Who starts when others have left."""
+        found: dict[str, set[str]] = {}
+        for place in decision.places:
+            if place.after:
+                found.setdefault(self._known.owner[place.task].name, set()).add(place.task)
+        return {name: frozenset(tasks) for name, tasks in found.items()}
 
     def _tell(self, error: Exception) -> None:
         """Say once what went wrong."""
@@ -245,14 +217,6 @@ class Steering:
         if self._again_ms is None:
             return RESYNC_S
         return min(RESYNC_S, max(0, self._again_ms - self._clock.now_ms()) / 1000)
-
-
-def _below_minimum(workload: Workload) -> bool:
-    """Whether some of its tasks hold room, and yet a group has fewer than its minimum."""
-    if len(workload.tasks) == 1 or any(task.state == "succeeded" for task in workload.tasks):
-        return False
-    counts = Counter(task.group for task in workload.tasks if task.state in ACTIVE)
-    return bool(counts) and any(counts[group.name] < group.min for group in workload.groups)
 
 
 def _ms_since(began: float) -> float:

@@ -2,56 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 
 from gpumax.model.queue import Queue
+from gpumax.model.rows import difference
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import ACTIVE
+from gpumax.model.workload import ACTIVE, Workload
 
 
-def next_decision_ms(snapshot: Snapshot) -> int | None:
-    """The next moment at which a gang below its minimum, or running work whose room others wait for, loses protection, or
-    waiting work gets a reservation.
-    """
-    moments = (_grace_ends_ms(snapshot), _runtime_ends_ms(snapshot), _waited_ms(snapshot))
-    return min((moment for moment in moments if moment is not None), default=None)
+class _Moments:
+    """Moments in their order, each as often as it was added."""
+
+    def __init__(self) -> None:
+        self._sorted: list[int] = []
+
+    def change(self, fewer: Iterable[int], more: Iterable[int]) -> None:
+        """Take some out and put others in."""
+        for moment in fewer:
+            del self._sorted[bisect_left(self._sorted, moment)]
+        self._sorted += more
+        self._sorted.sort()  # of what is nearly sorted it costs one look
+
+    def after(self, moment: int) -> int | None:
+        """The first one that is later."""
+        at = bisect_right(self._sorted, moment)
+        return self._sorted[at] if at < len(self._sorted) else None
 
 
-def _grace_ends_ms(snapshot: Snapshot) -> int | None:
-    """When the grace of a gang below its minimum is over."""
-    grace_ms = snapshot.policy.stale_grace_ms
-    ends = (w.stale_since_ms + grace_ms for w in snapshot.workloads if w.stale_since_ms is not None)
-    return min((moment for moment in ends if moment > snapshot.now_ms), default=None)
+class Upcoming:
+    """What of the rows a moment hangs on; from one snapshot to the next only those that changed are read."""
+
+    def __init__(self) -> None:
+        self._rows: tuple[Workload, ...] = ()
+        self._queues: tuple[Queue, ...] = ()
+        self._runtimes: dict[str, frozenset[int]] = {}  # of queues that protect work for some time
+        self._stale = _Moments()  # since when gangs are below their minimum
+        self._waiting = _Moments()  # since when work waits
+        self._waits = 0
+        self._timed = 0  # of how much that runs it is known when it ends
+        self._started: dict[str, _Moments] = {}  # since when work runs that may be evicted, by queue
+
+    def next_ms(self, snapshot: Snapshot) -> int | None:
+        """The next moment at which a gang below its minimum, or running work whose room others wait for, loses protection, or
+        waiting work gets a reservation.
+        """
+        self._follow(snapshot)
+        now_ms, policy = snapshot.now_ms, snapshot.policy
+        moments = [
+            _later(self._stale, now_ms, policy.stale_grace_ms),
+            # Only ends that are known give reservations.
+            _later(self._waiting, now_ms, policy.reserve_after_ms + 1) if self._timed else None,
+        ]
+        if self._waits:
+            moments += [
+                _later(self._started[name], now_ms, runtime_ms)
+                for name, runtimes in self._runtimes.items()
+                if name in self._started
+                for runtime_ms in runtimes
+            ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        if snapshot.queues is not self._queues:
+            self._queues = snapshot.queues
+            queues = {queue.name: queue for queue in snapshot.queues}
+            found = {name: _runtimes(queues, name) for name in queues}
+            self._runtimes = {name: runtimes for name, runtimes in found.items() if runtimes}
+        gone, come = difference(self._rows, snapshot.workloads)
+        self._rows = snapshot.workloads
+        self._stale.change(*(_stale_since(rows) for rows in (gone, come)))
+        self._waiting.change(*(_waiting_since(rows) for rows in (gone, come)))
+        for rows, sign in ((gone, -1), (come, 1)):
+            self._waits += sign * sum(1 for _ in _waiting_since(rows))
+            self._timed += sign * sum(1 for row in rows if row.max_duration_ms is not None and _active(row))
+        fewer, more = _running_since(gone), _running_since(come)
+        for name in fewer.keys() | more.keys():
+            started = self._started.setdefault(name, _Moments())
+            started.change(fewer.get(name, ()), more.get(name, ()))
 
 
-def _runtime_ends_ms(snapshot: Snapshot) -> int | None:
-    """When running work ends a minimum runtime, where work waits that might take its room."""
-    queues = {queue.name: queue for queue in snapshot.queues}
-    runtimes = {name: _runtimes(queues, name) for name in queues}
-    if not any(runtimes.values()):
-        return None
-    states = {task.state for workload in snapshot.workloads for task in workload.tasks}
-    if "pending" not in states:
-        return None
-    moments = []
-    for workload in snapshot.workloads:
-        if workload.started_ms is None or workload.preemptible is not True:  # extras are not protected
-            continue
-        if not any(task.state in ACTIVE for task in workload.tasks):
-            continue
-        moments += [workload.started_ms + runtime for runtime in runtimes.get(workload.queue, ())]
-    return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
+def _later(since: _Moments, now_ms: int, long_ms: int) -> int | None:
+    """When the next of these will be that long ago."""
+    found = since.after(now_ms - long_ms)
+    return None if found is None else found + long_ms
 
 
-def _waited_ms(snapshot: Snapshot) -> int | None:
-    """When waiting work has waited for longer than `reserve_after`; only ends that are known give reservations."""
-    timed = (work for work in snapshot.workloads if work.max_duration_ms is not None)
-    if not any(task.state in ACTIVE for work in timed for task in work.tasks):
-        return None
-    long_ms = snapshot.policy.reserve_after_ms + 1
-    waiting = (w for w in snapshot.workloads if any(task.state == "pending" for task in w.tasks))
-    moments = (work.submitted_ms + long_ms for work in waiting)
-    return min((moment for moment in moments if moment > snapshot.now_ms), default=None)
+def _active(row: Workload) -> bool:
+    return any(task.state in ACTIVE for task in row.tasks)
+
+
+def _stale_since(rows: Iterable[Workload]) -> Iterator[int]:
+    return (row.stale_since_ms for row in rows if row.stale_since_ms is not None)
+
+
+def _waiting_since(rows: Iterable[Workload]) -> Iterator[int]:
+    return (row.submitted_ms for row in rows if any(task.state == "pending" for task in row.tasks))
+
+
+def _running_since(rows: Iterable[Workload]) -> dict[str, list[int]]:
+    """By queue; extras of work that is never evicted as a whole are not protected."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        if row.started_ms is not None and row.preemptible is True and _active(row):
+            found.setdefault(row.queue, []).append(row.started_ms)
+    return found
 
 
 def _runtimes(queues: Mapping[str, Queue], name: str) -> frozenset[int]:

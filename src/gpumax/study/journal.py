@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,7 @@ import msgspec
 
 from gpumax.errors import BadFile, Fault
 from gpumax.formats.queues import make_queue
-from gpumax.formats.snapshot import load_snapshot
-from gpumax.loop.journal import Entry
+from gpumax.loop.entries import Entries
 from gpumax.loop.replay import files_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.study import Scenario
@@ -69,14 +69,13 @@ def load_journal(path: Path) -> Source:
 def _last(path: Path) -> Snapshot:
     """The newest snapshot that can be read."""
     for file in reversed(files_of(path)):
+        entries, found = Entries(), None
         with opened(file) as source:
-            lines = list(source.lines())
-        for line in reversed(lines):
-            try:
-                entry = msgspec.json.decode(line.encode("utf-8", "surrogateescape"), type=Entry)
-                return load_snapshot(msgspec.json.decode(entry.snapshot))
-            except (msgspec.MsgspecError, BadFile):
-                continue
+            for line in source.lines():
+                with suppress(msgspec.MsgspecError, BadFile):
+                    found = entries.snapshot(entries.read(line.encode("utf-8", "surrogateescape")))
+        if found is not None:
+            return found
     raise BadFile([Fault("", None, "no entry that can be read", "a journal")], str(path))
 
 

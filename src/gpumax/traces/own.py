@@ -9,8 +9,7 @@ from typing import Final
 import msgspec
 
 from gpumax.errors import BadFile
-from gpumax.formats.snapshot import load_snapshot
-from gpumax.loop.journal import Entry
+from gpumax.loop.entries import Entries
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Request, Workload
 from gpumax.traces.collect import NEVER_RAN, STILL_RUNNING, Collector
@@ -77,11 +76,12 @@ def _snapshots(paths: Iterable[Path], collector: Collector) -> Iterable[tuple[in
     before = 0
     for path in paths:
         line = 0
+        entries = Entries()
         with opened(path) as source:
             for line, written in enumerate(source.lines(), 1):
                 try:
-                    entry = msgspec.json.decode(written.encode("utf-8", "surrogateescape"), type=Entry)
-                    snapshot = load_snapshot(msgspec.json.decode(entry.snapshot))
+                    entry = entries.read(written.encode("utf-8", "surrogateescape"))
+                    snapshot = entries.snapshot(entry)
                 except (msgspec.MsgspecError, BadFile, UnicodeError) as error:
                     why = str(error).partition("\n")[0]
                     found = f"no entry ({why})" if written.endswith("\n") else "a line that breaks off"

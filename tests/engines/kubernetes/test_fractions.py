@@ -224,7 +224,7 @@ def test_a_claim_where_no_agent_is_waits_and_is_told_so() -> None:
     """By its condition."""
     assembly = assembled(node("n0"), queue("default"), claimed("a", HALF))
     found = assembly.snapshot(NOW_MS, Policy())
-    row = told(found, decide(found), assembly.faults)["ml/a"]
+    row = told(found, decide(found), assembly.faults, assembly.workload)["ml/a"]
     assert row.reason == "Unschedulable"
     assert "parts of a GPU are given out on nodes where gpumax's agent runs" in row.message
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from msgspec.structs import replace
 
@@ -25,10 +27,17 @@ def held(code: HoldCode, message: str = "no room", **changes: object) -> Decisio
     return Decision(holds=(replace(Hold("x", code, message), **changes),))
 
 
+def said(
+    snapshot: Snapshot, decision: Decision, faults: Mapping[str, tuple[Fault, ...]] | None = None
+) -> dict[str, Told]:
+    """What is told of a snapshot that hasn't changed since."""
+    return told(snapshot, decision, faults or {}, {row.name: row for row in snapshot.workloads}.get)
+
+
 @pytest.mark.parametrize("code", sorted(HOLD_CODES))
 def test_autoscalers_are_called_only_where_more_nodes_would_help(code: HoldCode) -> None:
     """Unschedulable is the word that makes them add nodes; what waits for quota would leave those idle."""
-    found = told(waiting(), held(code), {})["x-0"]
+    found = said(waiting(), held(code))["x-0"]
     assert (found.reason == "Unschedulable") == (code in MORE_NODES_HELP)
     assert found.code == code
     assert condition(found, "2023-11-14T22:00:00Z")["status"] == "False"
@@ -36,7 +45,7 @@ def test_autoscalers_are_called_only_where_more_nodes_would_help(code: HoldCode)
 
 def test_a_hold_says_when_it_ends() -> None:
     """Where that is known."""
-    found = told(waiting(), held("NoRoom", forecast_ms=NOW_MS + 12 * MINUTE_MS), {})["x-0"]
+    found = said(waiting(), held("NoRoom", forecast_ms=NOW_MS + 12 * MINUTE_MS))["x-0"]
     assert found.message == "no room; starts in about 12m if nothing else comes"
 
 
@@ -45,7 +54,7 @@ def test_who_goes_is_told_for_whom_and_who_comes_what_it_waits_for() -> None:
     snapshot = waiting()
     decision = decide(snapshot)
     (gone,) = decision.evictions
-    found = told(snapshot, decision, {})
+    found = said(snapshot, decision)
     assert found[gone.task] == Told(
         gone.task, "DisruptionTarget", "Reclaimed",
         "its queue used more than its share, and x of queue a takes back what it is due", "reclaim",
@@ -58,7 +67,7 @@ def test_who_goes_is_told_for_whom_and_who_comes_what_it_waits_for() -> None:
 def test_faults_are_told_whatever_the_decision_says() -> None:
     """In one message, however long; never longer than an event may be, in bytes."""
     faults = tuple(Fault(f"spec.x[{index}]", None, "ü" * 80, "something right") for index in range(50))
-    found = told(waiting(), Decision(), {"x-0": faults})["x-0"]
+    found = said(waiting(), Decision(), {"x-0": faults})["x-0"]
     assert (found.reason, found.code) == ("Invalid", "Invalid")
     assert found.message.startswith("spec.x[0]: found ")
     assert len(found.message.encode()) <= 1024
@@ -67,7 +76,7 @@ def test_faults_are_told_whatever_the_decision_says() -> None:
 
 def test_an_event_names_the_pod_and_the_code() -> None:
     """So that `kubectl get events` and `kubectl describe` show it."""
-    found = told(waiting(), held("OverLimit", "over"), {})["x-0"]
+    found = said(waiting(), held("OverLimit", "over"))["x-0"]
     made = event(found, {"namespace": "ml", "name": "p" * 253, "uid": "u"}, "2023-11-14T22:00:00.000000Z")
     assert made["reason"] == "OverLimit"
     assert made["note"] == "over"

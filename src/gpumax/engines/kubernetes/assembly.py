@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -20,6 +19,7 @@ from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
 from gpumax.engines.kubernetes.requests import read_request
 from gpumax.engines.kubernetes.settings import Around
+from gpumax.engines.kubernetes.table import Table
 from gpumax.engines.kubernetes.tasks import read_task, state_of
 from gpumax.engines.kubernetes.topologies import read_topology
 from gpumax.engines.kubernetes.trees import planted
@@ -57,7 +57,9 @@ class Assembly:
         self._agents = Agents()
         self._queues: dict[str, QueueRead] = {}
         self._planted: dict[str, QueueRead] = {}  # as they stand in one tree
+        self._trees = Table[Queue]()
         self._topologies: dict[str, Topology] = {}
+        self._levels = Table[Topology]()
         self._gangs: dict[str, Document] = {}
         self._classes: dict[str, int] = {}
         self._spaces: dict[str, str] = {}
@@ -72,18 +74,18 @@ class Assembly:
         self._going: set[str] = set()  # told to go, and not seen going yet
         self._shielded: set[str] = set()
         self._barred: set[str] = set()
-        self._referred: Counter[str] = Counter()  # owners, by how many of our pods stand below them
+        self._below: dict[str, set[str]] = {}  # by owner: which of our pods stand below it
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
         self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
         self._reads: dict[str, WorkloadRead] = {}
-        self._rows: dict[str, Workload] = {}
+        self._faulty: dict[str, Mapping[str, tuple[Fault, ...]]] = {}  # by workload, then task
+        self._rows = Table[Workload]()
         self._holders: dict[str, set[str]] = {}  # workloads that hold room, by node
-        self._left: dict[str, Node] = {}  # what is left of each node for us
+        self._left = Table[Node]()  # what is left of each node for us
         self._stirred: set[str] = set()  # workloads to be read anew
         self._moved: set[str] = set()  # nodes to be looked at anew
         self.revision = 0
         """Another where anything was read anew."""
-        self._sorted: tuple[tuple[Node, ...], tuple[Queue, ...], tuple[Workload, ...]] | None = None
 
     # What is seen
 
@@ -100,7 +102,6 @@ class Assembly:
                 return
             self._nodes[name] = read
         self._moved.add(name)
-        self._sorted = None
         if had != self._agents.there:
             self._stir_all()
 
@@ -109,7 +110,6 @@ class Assembly:
         had = self._agents.there
         if nodes := self._agents.see_slice(name, view):
             self._moved |= nodes
-            self._sorted = None
         if had != self._agents.there:
             self._stir_all()
 
@@ -139,20 +139,15 @@ class Assembly:
         if known and self._owners[uid] == document:
             return
         self._owners[uid] = document
-        if known:
-            names = [
-                name
-                for name, own in self._memberships.items()
-                if any(link.owner.uid == uid for link in own.chain)
-            ]
-        else:
+        names = list(self._below.get(uid, ()))
+        if not known:
             names = [name for name, missing in self._waiting.items() if missing.owners[0].uid == uid]
         for name in names:
             self._place(name, self._pods[name])
 
     def forget_owner(self, uid: str) -> None:
         """An owner was deleted. Until the last of its pods has gone, too, what it said of them still holds."""
-        if self._referred[uid] > 0:
+        if uid in self._below:
             self._orphaning.add(uid)
         else:
             self._owners.pop(uid, None)
@@ -164,8 +159,10 @@ class Assembly:
         if read == self._queues.get(name):
             return
         _change(self._queues, name, read)
-        self._planted = planted(self._queues)
-        self._sorted = None
+        before, self._planted = self._planted, planted(self._queues)
+        for one in before.keys() | self._planted.keys():
+            stands = self._planted.get(one)
+            self._trees.put(one, None if stands is None else stands.queue)
 
     def see_gang(self, name: str, document: Document | None) -> None:
         """The object that describes a gang, by the name of its workload, `namespace/gang/name` or `namespace/podgroup/name`."""
@@ -176,16 +173,15 @@ class Assembly:
         for key in native_levels(document):
             # A level of the cluster's own groups is any label; where no topology has it, it is one by itself.
             if not any(key in topology.levels for topology in self._topologies.values()):
-                self._imply(Topology(f"label/{key}", (key,)))
+                self._know(f"label/{key}", Topology(f"label/{key}", (key,)))
 
     def see_topology(self, name: str, document: Document | None) -> None:
         """A topology's object; None where it is gone."""
-        _change(self._topologies, name, None if document is None else read_topology(document))
-        self._stir_all()
+        self._know(name, None if document is None else read_topology(document))
 
-    def _imply(self, topology: Topology) -> None:
-        """A topology that no object describes."""
-        self._topologies[topology.name] = topology
+    def _know(self, name: str, topology: Topology | None) -> None:
+        _change(self._topologies, name, topology)
+        self._levels.put(name, topology)
         self._stir_all()
 
     def see_class(self, name: str, value: int | None) -> None:
@@ -258,6 +254,10 @@ class Assembly:
         """The pod of one of our tasks; None where it is gone."""
         return self._pods.get(task)
 
+    def workload(self, name: str) -> Workload | None:
+        """A workload of the snapshot; None where it is gone."""
+        return self._rows.get(name)
+
     # What it comes to
 
     @property
@@ -272,7 +272,7 @@ class Assembly:
     def faults(self) -> dict[str, tuple[Fault, ...]]:
         """What is wrong with pods, by the name of the task."""
         self._refresh()
-        return {name: own for read in self._reads.values() for name, own in read.faults.items()}
+        return {name: own for read in self._faulty.values() for name, own in read.items()}
 
     @property
     def queue_faults(self) -> dict[str, tuple[Fault, ...]]:
@@ -295,20 +295,13 @@ class Assembly:
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The state of the cluster as it is known, what was assumed included."""
         self._refresh()
-        if self._sorted is None:
-            self._sorted = (
-                tuple(self._left[name] for name in sorted(self._left)),
-                tuple(read.queue for _, read in sorted(self._planted.items()) if read.queue is not None),
-                tuple(self._rows[name] for name in sorted(self._rows)),
-            )
-        nodes, queues, workloads = self._sorted
         return Snapshot(
             now_ms,
-            nodes,
-            queues,
-            workloads,
+            self._left.all(),
+            self._trees.all(),
+            self._rows.all(),
             policy,
-            tuple(self._topologies[name] for name in sorted(self._topologies)),
+            self._levels.all(),
         )
 
     # How
@@ -324,7 +317,8 @@ class Assembly:
             return
         self._waiting.pop(name, None)
         self._memberships[name] = found
-        self._referred.update(link.owner.uid for link in found.chain)
+        for link in found.chain:
+            self._below.setdefault(link.owner.uid, set()).add(name)
         self._members.setdefault(found.name, {})[name] = Member(pod, found)
         self._stirred.add(found.name)
 
@@ -343,9 +337,9 @@ class Assembly:
     def _leave(self, name: str, membership: Membership) -> None:
         for link in membership.chain:
             uid = link.owner.uid
-            self._referred[uid] -= 1
-            if not self._referred[uid]:
-                del self._referred[uid]
+            self._below[uid].discard(name)
+            if not self._below[uid]:
+                del self._below[uid]
                 if uid in self._orphaning:
                     self._orphaning.discard(uid)
                     self._owners.pop(uid, None)
@@ -392,7 +386,7 @@ class Assembly:
             again |= self._hand_out(name)
         for name in self._stirred | again:
             self._row(name)
-        self._stirred, self._moved, self._sorted = set(), set(), None
+        self._stirred, self._moved = set(), set()
 
     def _read(self, name: str, around: Around) -> None:
         before = self._reads.pop(name, None)
@@ -403,6 +397,7 @@ class Assembly:
             if read.workload is not None:
                 read = WorkloadRead(self._with_assumed(read.workload), read.faults)
             self._reads[name] = read
+        _change(self._faulty, name, read.faults or None)
         for node in _nodes_of(before) - _nodes_of(read):
             self._holders[node].discard(name)
         for node in _nodes_of(read):
@@ -411,10 +406,10 @@ class Assembly:
 
     def _with_assumed(self, workload: Workload) -> Workload:
         """The workload with what we did and haven't seen yet."""
-        names = {task.name for task in workload.tasks}
-        if all(map(names.isdisjoint, (self._assumed, self._going, self._shielded, self._barred))):
+        done = (self._assumed, self._going, self._shielded, self._barred)
+        if not any(task.name in names for names in done for task in workload.tasks):
             return workload
-        if not names.isdisjoint(self._shielded):
+        if any(task.name in self._shielded for task in workload.tasks):
             workload = replace(workload, preemptible=False)
         return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
 
@@ -439,7 +434,7 @@ class Assembly:
         ]
         before = self._given.get(name, {})
         if read is None and not tasks:
-            self._left.pop(name, None)
+            self._left.put(name, None)
             self._given.pop(name, None)
             return set(holders)
         # A node that is gone under running work is one that is not ready.
@@ -448,7 +443,7 @@ class Assembly:
         known = {task.name: before.get(task.name) or self._recorded(task.name) for task in tasks}
         given = hand_out(node, tasks, known)
         ours = {share.index for shares in given.values() for share in shares}
-        self._left[name] = without(node, held(tuple(self._others.get(name, {}).values())), ours)
+        self._left.put(name, without(node, held(tuple(self._others.get(name, {}).values())), ours))
         self._given[name] = given
         changed = {task for task in given.keys() | before.keys() if given.get(task) != before.get(task)}
         return {self._memberships[task].name for task in changed if task in self._memberships}
@@ -461,7 +456,7 @@ class Assembly:
         """The workload with the devices of its tasks."""
         read = self._reads.get(name)
         if read is None or read.workload is None:
-            self._rows.pop(name, None)
+            self._rows.put(name, None)
             return
         tasks = tuple(
             replace(task, devices=shares)
@@ -469,7 +464,7 @@ class Assembly:
             else task
             for task in read.workload.tasks
         )
-        self._rows[name] = replace(read.workload, tasks=tasks)
+        self._rows.put(name, replace(read.workload, tasks=tasks))
 
 
 def _nodes_of(read: WorkloadRead | None) -> set[str]:

@@ -129,7 +129,10 @@ class KubernetesCluster:
             return
         work: list[Callable[[], object]] = []
         with self._lock:
-            rows = told(snapshot, decision, self._assembly.faults) | self._refusals.told()
+            rows = (
+                told(snapshot, decision, self._assembly.faults, self._assembly.workload)
+                | self._refusals.told()
+            )
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     given = self._assembly.given(place.task, place.node, place.devices)

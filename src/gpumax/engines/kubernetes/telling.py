@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gpumax.engines.kubernetes import keys
 from gpumax.errors import Fault
 from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
 from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import Workload
 from gpumax.units import format_wait
 
 SCHEDULED: Final = "PodScheduled"
@@ -32,6 +33,9 @@ WHY_GO: Final[dict[Cause, str]] = {
 }
 
 
+Find = Callable[[str], Workload | None]
+
+
 class Told(NamedTuple):
     """A condition of a pod, and the event that says the same. task: its name; code: of the hold, or the cause for which it goes."""
 
@@ -42,22 +46,26 @@ class Told(NamedTuple):
     code: str = ""
 
 
-def told(snapshot: Snapshot, decision: Decision, faults: Mapping[str, tuple[Fault, ...]]) -> dict[str, Told]:
-    """What each task is to be told by this decision: those who wait, those with faults, those who go."""
-    found = {
-        row.task: row for row in (*_holds(snapshot, decision), *_waits(decision), *_goes(snapshot, decision))
-    }
+def told(
+    snapshot: Snapshot, decision: Decision, faults: Mapping[str, tuple[Fault, ...]], workload_of: Find
+) -> dict[str, Told]:
+    """What each task is to be told by this decision: those who wait, those with faults, those who go.
+
+    workload_of: a workload of the snapshot by its name, None where it has gone since.
+    """
+    holds, goes = _holds(snapshot, decision, workload_of), _goes(snapshot, decision, workload_of)
+    found = {row.task: row for row in (*holds, *_waits(decision), *goes)}
     return found | {name: _invalid(name, own) for name, own in faults.items()}
 
 
-def _holds(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
-    workloads = {workload.name: workload for workload in snapshot.workloads}
+def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
     for hold in decision.holds:
         reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
         message = hold.message
         if hold.forecast_ms is not None:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
-        for task in workloads[hold.workload].tasks:
+        workload = workload_of(hold.workload)
+        for task in workload.tasks if workload is not None else ():
             if task.state == "pending":
                 agent = task.selector.get(keys.VENDOR) in (keys.DRIVER, keys.PART)
                 own = f"{message}; {AGENTS}" if agent and hold.code == "NoNodeMatches" else message
@@ -77,18 +85,20 @@ def _waits(decision: Decision) -> Iterator[Told]:
             yield Told(place.task, SCHEDULED, "WaitsForEvictions", short(message), "WaitsForEvictions")
 
 
-def _goes(snapshot: Snapshot, decision: Decision) -> Iterator[Told]:
+def _goes(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
     for row in decision.evictions:
-        yield Told(row.task, TARGET, WHY_GO[row.cause], short(_sentence(row, snapshot)), row.cause)
+        asker = workload_of(row.beneficiary)
+        queue = asker.queue if asker is not None else "?"
+        yield Told(row.task, TARGET, WHY_GO[row.cause], short(_sentence(row, queue, snapshot)), row.cause)
 
 
-def _sentence(row: Eviction, snapshot: Snapshot) -> str:
+def _sentence(row: Eviction, queue: str, snapshot: Snapshot) -> str:
+    """queue: of whom it goes for."""
     grace_s = snapshot.policy.stale_grace_ms // 1000
     if row.cause == "stale":
         return f"its gang was below its minimum for more than {grace_s} s, so it gives everything back"
     moved = f"; there is room for it on {row.restarts_on}" if row.restarts_on is not None else ""
-    queues = {workload.name: workload.queue for workload in snapshot.workloads}
-    asker = f"{row.beneficiary} of queue {queues.get(row.beneficiary, '?')}"
+    asker = f"{row.beneficiary} of queue {queue}"
     if row.cause == "reclaim":
         return f"its queue used more than its share, and {asker} takes back what it is due{moved}"
     if row.cause == "preempt":
