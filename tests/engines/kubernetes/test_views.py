@@ -9,7 +9,7 @@ import msgspec
 
 from engines.kubernetes.stub import page, pod
 from gpumax.engines.kubernetes.kinds import PODS
-from gpumax.engines.kubernetes.views import Pod
+from gpumax.engines.kubernetes.views import LONGEST, Pod
 
 TOLERATED = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
 CONTAINER = {
@@ -41,3 +41,21 @@ def test_what_pods_write_alike_is_one_object() -> None:
     assert first.spec.tolerations is second.spec.tolerations
     assert first.spec.containers[0].resources is second.spec.containers[0].resources
     assert json.loads(bytes(first.spec.tolerations)) == TOLERATED
+
+
+def test_annotations_that_nobody_reads_are_not_kept() -> None:
+    """However much a tenant writes into each of thousands of pods; of those that are read, no more than anything sound has."""
+    items = [pod(f"p{number}", 1, containers=[CONTAINER]) for number in range(50)]
+    for item in items:
+        item["metadata"]["annotations"] = {
+            "notes": "x" * 200_000,
+            "gpu-fraction": "y" * 50_000,
+            "gpumax.dev/min": "2",
+        }
+    tracemalloc.start()
+    pods = PODS.decoders.page(json.dumps(page(1, *items)).encode()).items
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert pods is not None
+    assert kept < 50 * 4000
+    assert pods[0].metadata.annotations == {"gpu-fraction": "y" * LONGEST, "gpumax.dev/min": "2"}

@@ -75,6 +75,11 @@ WISH: Final = f"{OWN}/wish"
 VENDOR: Final = f"{OWN}/vendor"
 """A label that nodes with devices get in a snapshot, and that whole devices of a vendor select: the vendor's resource name."""
 
+READ: Final = frozenset(
+    key for names in tuple(globals().values()) if isinstance(names, tuple) for key in names
+)
+"""All of these: of the annotations of an object, no others are kept."""
+
 
 READ: Final = frozenset().union(
     QUEUE, PRIORITY, PREEMPTIBLE, TASK_PRIORITY, MAX_DURATION, GANG, GROUP, MIN, FRACTION, MEMORY, DEVICES, CONTAINER,

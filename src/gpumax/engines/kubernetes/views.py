@@ -8,7 +8,13 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.decode import INITIAL_END
+
 Labels = dict[str, str]
+KEPT: Final = keys.READ | {INITIAL_END}
+LONGEST: Final = 1000
+"""The most characters of an annotation that are kept; no sound one of ours has so many."""
 ABSENT: Final = msgspec.Raw(b"null")
 """Of a part that is kept as it was written: not there."""
 Quantities = dict[str, str | int | float]
@@ -61,6 +67,19 @@ class Meta(Part, frozen=True, rename="camel", gc=False):
     labels: Labels | None = None
     annotations: Labels | None = None
     owner_references: tuple[Owner, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Whoever may make pods may write 256 KiB of annotations into each.
+        if self.annotations and not KEPT.issuperset(self.annotations):
+            force_setattr(
+                self,
+                "annotations",
+                {key: self.annotations[key] for key in KEPT & self.annotations.keys()} or None,
+            )
+        if self.annotations and max(map(len, self.annotations.values())) > LONGEST:
+            force_setattr(
+                self, "annotations", {key: value[:LONGEST] for key, value in self.annotations.items()}
+            )
 
 
 class Resources(Part, frozen=True, rename="camel", gc=False):
