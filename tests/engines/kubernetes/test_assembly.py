@@ -149,10 +149,11 @@ def test_what_changed_step_by_step_is_what_would_be_read_from_nothing(steps: lis
     last: dict[Any, Any] = {}
     for step in steps:
         if isinstance(step, dict):
-            # Where a pod is never changes once it has a place.
+            # Where a pod is and what it holds there never changes once it has a place.
             before = last.get(("pod", step["metadata"]["name"]))
             if before and before["spec"]["nodeName"]:
-                step["spec"]["nodeName"] = before["spec"]["nodeName"]
+                step["spec"] |= {key: before["spec"][key] for key in ("nodeName", "containers")}
+                step["metadata"]["annotations"] = before["metadata"]["annotations"]
             see(assembly, step)
             last["pod", step["metadata"]["name"]] = step
         elif step[0] == "no pod":
