@@ -68,4 +68,4 @@ def stage(prepared: ControlPlane) -> Iterator[Stage]:
         yield made
     finally:
         made.close()
-        assert check(prepared.audited(), limits={}) == []
+        assert check(prepared.audited()) == []

@@ -31,7 +31,18 @@ AUDIT_POLICY: Final = {
             "level": "RequestResponse",
             "verbs": ["create", "update", "patch", "delete", "deletecollection"],
             "resources": [
-                {"group": "", "resources": ["pods", "pods/binding", "pods/eviction", "pods/status", "nodes"]},
+                {
+                    "group": "",
+                    "resources": [
+                        "pods",
+                        "pods/binding",
+                        "pods/eviction",
+                        "pods/status",
+                        "nodes",
+                        "nodes/status",
+                    ],
+                },
+                {"group": "batch", "resources": ["jobs"]},
                 {"group": "gpumax.dev"},
                 {"group": "resource.k8s.io", "resources": ["resourceclaims", "resourceclaims/status"]},
             ],
@@ -39,7 +50,7 @@ AUDIT_POLICY: Final = {
         {"level": "Metadata"},
     ],
 }
-"""What happened to pods and nodes is kept whole, so that a checker can go through it afterwards; of the rest, that it happened."""
+"""What happened to pods, nodes, jobs and our objects is kept whole, so that a checker can go through it afterwards; of the rest, that it happened."""
 
 STAGES: Final = (
     "node/fast/node-initialize.yaml",
