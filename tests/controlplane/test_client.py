@@ -105,9 +105,9 @@ async def test_objects_are_created_read_changed_and_deleted(cluster: Cluster, sp
         with pytest.raises(ApiRefused) as refused:
             await api.create(PODS, pod("a"), space)
         assert (refused.value.code, refused.value.reason) == (409, "AlreadyExists")
-        changed = await api.patch(PODS, "a", {"metadata": {"annotations": {"k": "v"}}}, space)
+        changed = await api.patch(PODS, "a", {"metadata": {"annotations": {"gpumax.dev/min": "2"}}}, space)
         assert changed.metadata.annotations is not None
-        assert changed.metadata.annotations["k"] == "v"
+        assert changed.metadata.annotations["gpumax.dev/min"] == "2"
         with pytest.raises(ApiRefused) as refused:
             await api.patch(
                 PODS,
