@@ -78,7 +78,7 @@ VENDOR: Final = f"{OWN}/vendor"
 READ: Final = frozenset(
     key for names in tuple(globals().values()) if isinstance(names, tuple) for key in names
 )
-"""All of these: of the annotations of an object, no others are kept."""
+"""All of these: of the annotations of a pod, no others are kept, but what was given to it."""
 
 
 READ: Final = frozenset().union(

@@ -14,7 +14,7 @@ from gpumax.engines.kubernetes.client.decode import INITIAL_END
 Labels = dict[str, str]
 KEPT: Final = keys.READ | {INITIAL_END}
 LONGEST: Final = 1000
-"""The most characters of an annotation that are kept; no sound one of ours has so many."""
+"""The most characters of a pod's annotation that are kept; no sound one that a user writes has so many."""
 ABSENT: Final = msgspec.Raw(b"null")
 """Of a part that is kept as it was written: not there."""
 Quantities = dict[str, str | int | float]
@@ -67,19 +67,6 @@ class Meta(Part, frozen=True, rename="camel", gc=False):
     labels: Labels | None = None
     annotations: Labels | None = None
     owner_references: tuple[Owner, ...] = ()
-
-    def __post_init__(self) -> None:
-        # Whoever may make pods may write 256 KiB of annotations into each.
-        if self.annotations and not KEPT.issuperset(self.annotations):
-            force_setattr(
-                self,
-                "annotations",
-                {key: self.annotations[key] for key in KEPT & self.annotations.keys()} or None,
-            )
-        if self.annotations and max(map(len, self.annotations.values())) > LONGEST:
-            force_setattr(
-                self, "annotations", {key: value[:LONGEST] for key, value in self.annotations.items()}
-            )
 
 
 class Resources(Part, frozen=True, rename="camel", gc=False):
@@ -166,6 +153,19 @@ class Pod(Part, frozen=True, rename="camel", gc=False):
     metadata: Meta = Meta()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    def __post_init__(self) -> None:
+        written = self.metadata.annotations
+        if written and not (KEPT.issuperset(written) and max(map(len, written.values())) <= LONGEST):
+            force_setattr(self.metadata, "annotations", _kept(written, bound=bool(self.spec.node_name)))
+
+
+def _kept(written: Labels, *, bound: bool) -> Labels:
+    """What is read of a pod's annotations: whoever may make pods may write 256 KiB of them into each of thousands."""
+    kept = {key: value[:LONGEST] for key, value in written.items() if key in KEPT}
+    if bound and keys.GIVEN in written:
+        kept[keys.GIVEN] = written[keys.GIVEN]
+    return kept
 
 
 class NodeTaint(Part, frozen=True, rename="camel", gc=False):
