@@ -75,18 +75,12 @@ WISH: Final = f"{OWN}/wish"
 VENDOR: Final = f"{OWN}/vendor"
 """A label that nodes with devices get in a snapshot, and that whole devices of a vendor select: the vendor's resource name."""
 
-READ: Final = frozenset(
-    key for names in tuple(globals().values()) if isinstance(names, tuple) for key in names
-)
-"""All of these: of the annotations of a pod, no others are kept, but what was given to it."""
-
-
 READ: Final = frozenset().union(
     QUEUE, PRIORITY, PREEMPTIBLE, TASK_PRIORITY, MAX_DURATION, GANG, GROUP, MIN, FRACTION, MEMORY, DEVICES, CONTAINER,
     FRACTION_LIMIT, MEMORY_LIMIT, TOPOLOGY, TOPOLOGY_REQUIRED, TOPOLOGY_PREFERRED, SEGMENT_SIZE, SEGMENT_REQUIRED,
     SEGMENT_PREFERRED, POOL,
 )  # fmt: skip
-"""All that users may write; another name in our domain is a slip."""
+"""All that users may write; another name in our domain is a slip. Of a pod's annotations no others are kept, but what was given to it."""
 
 
 def said(keys: Keys, *places: Mapping[str, str]) -> tuple[str, str] | None:

@@ -39,8 +39,8 @@ def _faults(document: Document) -> Iterator[Fault]:
     own: list[Fault] = []
     check_words(pod, own)
     yield from dict.fromkeys((*read_task(pod).faults, *own))
-    for part, names in (("labels", pod.metadata.labels), ("annotations", pod.metadata.annotations)):
-        for name in sorted(names or ()):
+    for part in ("labels", "annotations"):
+        for name in sorted(at(document, "metadata", part) or ()):
             if name.startswith(f"{keys.OWN}/") and name not in keys.READ:
                 where = format_path(("metadata", part, name))
                 yield Fault(
