@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from audit.amounts import MEMORY_OF_DEVICE, Amounts, Asked, amounts, asked_by
-from audit.parts import Given, allocated, claim_of, recorded
+from audit.amounts import MEMORY_OF_DEVICE, Amounts, Asked, amounts, asked_by, number
+from audit.parts import DRIVER, Given, allocated, claim_of, recorded
 
 Entry = Mapping[str, Any]
 QUEUE = ("gpumax.dev/queue", "kai.scheduler/queue", "runai/queue")
@@ -77,6 +77,7 @@ class Cluster:
         self.least: dict[str, int] = {}  # by gang
         self.done: dict[str, set[str]] = defaultdict(set)  # pods that succeeded, by gang
         self.claims: dict[str, Entry] = {}  # by namespace and name
+        self.offered: dict[str, Counter[str]] = defaultdict(Counter)  # by agents: devices by slice, by node
         self.bound: Pod | None = None
 
     def apply(self, entry: Entry, now_s: float) -> list[str]:
@@ -99,6 +100,8 @@ class Cluster:
             self.parents[answer["metadata"]["name"]] = spec.get("parent") or ""
         elif about["resource"] == "resourceclaims":
             self.claims[_name(about)] = answer
+        elif answer.get("kind") == "ResourceSlice":
+            self._offer(answer)
         elif answer.get("kind") in ("Gang", "Job"):
             self._least(answer)
         return []
@@ -113,6 +116,11 @@ class Cluster:
             if (pod.scheduler == by or at_s - pod.since_s > self.unseen_s)
             and (not queue or queue in self.above(pod.queue))
         ]
+
+    def rooms_of(self, node: str, at_s: float) -> list[Amounts]:
+        """What there may be on a node, devices of its agent included."""
+        offered = 1000 * self.offered[node].total()
+        return [{**room, "gpu": room.get("gpu", 0) + offered} for room in self.rooms[node].lately(at_s)]
 
     def above(self, queue: str) -> list[str]:
         """The queue and those that it is part of."""
@@ -199,8 +207,16 @@ class Cluster:
         name, status = node["metadata"]["name"], node.get("status") or {}
         if status.get("allocatable"):
             self.rooms[name].be(amounts(status["allocatable"]), now_s)
-        memory = (node["metadata"].get("labels") or {}).get(MEMORY_OF_DEVICE, "")
-        self.memories[name] = int(memory) if memory.isdigit() else 0
+        if memory := (node["metadata"].get("labels") or {}).get(MEMORY_OF_DEVICE, ""):
+            self.memories[name] = int(memory)
+
+    def _offer(self, part: Entry) -> None:
+        spec = part["spec"]
+        if spec.get("driver") == DRIVER and spec.get("nodeName"):
+            devices = spec.get("devices") or ()
+            self.offered[spec["nodeName"]][part["metadata"]["name"]] = len(devices)
+            memory = devices[0].get("capacity", {}).get("memory", {}).get("value") if devices else None
+            self.memories[spec["nodeName"]] = int(number(memory) / 1024**2) if memory else 0
 
     def _deleted(self, about: Entry, now_s: float) -> None:
         name = about.get("name", "")

@@ -17,7 +17,7 @@ def over_full(cluster: Cluster, bound: Pod, now_s: float) -> Iterator[str]:
     """By that bind: of any resource of the node, or of its devices, as no way to give them out would do."""
     there = cluster.holding(now_s, bound.scheduler, node=bound.node)
     held = _sum(cluster, there)
-    rooms = cluster.rooms[bound.node].lately(now_s)
+    rooms = cluster.rooms_of(bound.node, now_s)
     for kind, amount in held.items():
         most = max(room.get(kind, 0) for room in rooms)
         if amount > most:

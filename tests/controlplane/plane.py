@@ -44,7 +44,10 @@ AUDIT_POLICY: Final = {
                 },
                 {"group": "batch", "resources": ["jobs"]},
                 {"group": "gpumax.dev"},
-                {"group": "resource.k8s.io", "resources": ["resourceclaims", "resourceclaims/status"]},
+                {
+                    "group": "resource.k8s.io",
+                    "resources": ["resourceclaims", "resourceclaims/status", "resourceslices"],
+                },
             ],
         },
         {"level": "Metadata"},

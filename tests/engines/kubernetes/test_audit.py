@@ -10,6 +10,8 @@ import pytest
 from audit import check
 from gpumax.engines.kubernetes.claims import status
 from gpumax.engines.kubernetes.grants import Amount, Grant, written
+from gpumax.engines.kubernetes.offers import slice_of
+from gpumax.model.node import Device
 from manifests import node, pod
 
 Entry = dict[str, Any]
@@ -45,6 +47,12 @@ class Log:
         """Somebody makes a pod."""
         how = {key: fields.pop(key) for key in ("after_s", "user") if key in fields}
         return self.add("create", "pods", name, responseObject=pod(name, **{"gpu": gpu, **fields}), **how)
+
+    def offer(self, devices: int, memory_mib: int = 81_920) -> Log:
+        """An agent publishes devices."""
+        rows = [Device(index, "H100", memory_mib) for index in range(devices)]
+        body = slice_of("n1", "uid-n1", rows, {index: f"GPU-{index}" for index in range(devices)})
+        return self.change({"kind": "ResourceSlice", **body}, "resourceslices")
 
     def claim(self, name: str, milli: int, index: int = 0, to: str = "n1") -> Log:
         """A claim is allocated."""
@@ -153,6 +161,8 @@ GANG: dict[str, Any] = {"labels": {"gpumax.dev/gang": "g"}, "annotations": {"gpu
         log().make("a", 2).change(node("n1", 1), "nodes").bind("a", after_s=1),
         log().make("a", 2, **A).limit("a", 1).bind("a", after_s=1),
         log().start("f", gpu=8, scheduler="somebody-else"),
+        log(0).offer(1).start("a", "b", **part("0.5")),
+        log(0).offer(1).start("a", "b", **part("", **{"gpu-memory": "40Gi"})),
         # Limits
         log(8).limit("a", 2).start("a", gpu=2, **A),
         log(8).limit("a", "unlimited").start("a", gpu=8, **A),
@@ -214,6 +224,8 @@ def test_sound_logs_pass(entries: Log) -> None:
             log(3).start("a").start("b", **part("0.5", **{"gpu-fraction-num-devices": "3"})),
             "a device of node n1 is over-full with ml/b",
         ),
+        (log(0).offer(1).start("a", "b", **part("0.6")), "node n1 holds 1.2 GPUs of 1"),
+        (log(0).offer(1).start("a", "b", **part("", **{"gpu-memory": "41Gi"})), "node n1 holds 1.026 GPUs of 1"),
         # Limits
         (log(16).start("a", gpu=13), "queue  holds 13 GPUs of 12 by its limit"),
         (log(8).limit("a", 2).start("a", gpu=3, **A), "queue a holds 3 GPUs of 2 by its limit with ml/a"),
