@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -15,9 +16,10 @@ from controlplane.guards import apply, system_namespace
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import Document, Stage
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
-from gpumax.engines.kubernetes.guard import NAMESPACE
+from gpumax.engines.kubernetes.guard import NAMESPACE, objects
 from gpumax.engines.kubernetes.lease import Fence
 from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
@@ -208,3 +210,126 @@ def test_where_there_is_no_lease_nobody_is_fenced(fenced: ControlPlane, schedule
     finally:
         hold(fenced, "a", 1)
         eventually(lambda: tried(scheduler, "").status_code == 403, "the fence is in force again")
+
+
+@pytest.fixture(scope="module")
+def decisions(system: ControlPlane) -> Iterator[ControlPlane]:
+    """With the guard of decisions in force, and a tenant who may do anything to pods of namespace `tenants`."""
+    made = apply(system, "decisions")
+    made += grant(
+        system, "tenants", "tenant", ["pods", "pods/status", "pods/binding", "pods/ephemeralcontainers"]
+    )
+    with system.client("tenant") as client:
+        given = {"gpumax.dev/devices": "{}"}
+        eventually(lambda: made_by(client, annotations=given).status_code == 403, "the guard is in force")
+    yield system
+    for path in reversed(made):
+        system.api.delete(path)
+
+
+def grant(plane: ControlPlane, namespace: str, user: str, resources: list[str]) -> list[str]:
+    """A namespace where this user may do anything to these resources of the core; the paths of what was made."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rules = [{"apiGroups": [""], "resources": resources, "verbs": ["*"]}]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
+    who = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
+    for path, body in (
+        ("/api/v1/namespaces", {"metadata": {"name": namespace}}),
+        (f"{rbac}/roles", {"metadata": {"name": user}, "rules": rules}),
+        (f"{rbac}/rolebindings", {"metadata": {"name": user}, "roleRef": role, "subjects": who}),
+    ):
+        assert plane.api.post(path, json=body).status_code in (201, 409)
+    plane.await_account(namespace)
+    return [f"{rbac}/rolebindings/{user}", f"{rbac}/roles/{user}"]
+
+
+TENANTS = "/api/v1/namespaces/tenants/pods"
+
+
+def made_by(
+    client: httpx.Client, name: str = "p", *, dry: bool = True, scheduler: str = "gpumax",
+    env: Document | None = None, node: str = "", **meta: Any,
+) -> httpx.Response:  # fmt: skip
+    """What a tenant's pod is answered; it is kept where dry is False."""
+    containers = [
+        {
+            "name": "main",
+            "image": "none",
+            "env": [{"name": key, "value": value} for key, value in (env or {}).items()],
+        }
+    ]
+    spec = {"schedulerName": scheduler, "containers": containers} | ({"nodeName": node} if node else {})
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **meta}, "spec": spec}
+    return client.post(TENANTS, json=body, params={"dryRun": "All"} if dry else {})
+
+
+PART = {"gpu-fraction": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (
+            {"annotations": {"gpumax.dev/devices": '{"0":500}'}},
+            "leave it out, and ask by gpumax.dev/gpu-fraction",
+        ),
+        ({"node": "n1"}, "the scheduler gpumax chooses the node"),
+        ({"annotations": PART, "env": {"NVIDIA_VISIBLE_DEVICES": "all"}}, "leave them out of its env"),
+        ({"labels": PART, "env": {"GPUMAX_SHARE": "1000"}}, "leave them out of its env"),
+    ],
+)
+def test_a_tenant_can_name_neither_device_nor_node_nor_share(
+    decisions: ControlPlane, words: Document, wrong: str
+) -> None:
+    """Refused in words that say what to do instead; pods of other schedulers are not looked at."""
+    with decisions.client("tenant") as tenant:
+        answer = made_by(tenant, **words)
+        assert (answer.status_code, wrong in answer.json()["message"]) == (403, True), answer.text
+        assert made_by(tenant, scheduler="default-scheduler", **words).status_code == 201
+        fine = {"env": {"PATH": "/bin"}, "labels": {"gpumax.dev/queue": "q"}, "annotations": PART}
+        assert made_by(tenant, **fine).status_code == 201
+
+
+def test_what_a_placed_pod_asked_for_stays_as_it_was(
+    decisions: ControlPlane, scheduler: httpx.Client
+) -> None:
+    """By no way that leads to its metadata; a pod that waits may ask for something else, and other words may change."""
+    name = "changes"
+    merge = {"Content-Type": "application/merge-patch+json"}
+    with decisions.client("tenant") as tenant:
+        made_by(tenant, name, dry=False, labels={"gpumax.dev/queue": "mine", "app": "a"}).raise_for_status()
+        try:
+
+            def change(part: str = "", who: httpx.Client = tenant, **meta: Any) -> int:
+                path = f"{TENANTS}/{name}{part}"
+                return who.patch(path, json={"metadata": meta}, headers=merge).status_code
+
+            assert change(labels={"gpumax.dev/queue": "ours"}) == 200
+            assert change(annotations={"gpumax.dev/devices": "{}"}) == 403
+            given = bind(tenant, "", "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"})
+            assert (given.status_code, "only the scheduler" in given.text) == (403, True)
+            bind(
+                scheduler, "", "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"}
+            ).raise_for_status()
+            for part in ("", "/status"):
+                for meta in (
+                    {"labels": {"gpumax.dev/queue": "theirs"}}, {"labels": {"gpumax.dev/queue": None}},
+                    {"labels": {"kai.scheduler/queue": "theirs"}}, {"annotations": {"runai/queue": "theirs"}},
+                    {"annotations": {"gpu-fraction": "0.1"}}, {"annotations": {"priorityClassName": "inference"}},
+                    {"annotations": {"gpumax.dev/devices": None}}, {"labels": {"gpumax.dev/preemptible": "false"}},
+                ):  # fmt: skip
+                    assert change(part, **meta) == 403, (part, meta)
+                assert change(part, labels={"app": "b"}, annotations={"note": "x" * 200_000}) == 200
+            assert change(who=scheduler, annotations={"gpumax.dev/devices": "[]"}) == 200
+        finally:
+            decisions.api.delete(f"{TENANTS}/{name}", params={"gracePeriodSeconds": 0})
+
+
+def test_every_word_that_counts_is_guarded(decisions: ControlPlane) -> None:
+    """A name that is added to those that are read, and not to the policy, would be one that tenants can change later."""
+    policy = next(body for body in objects("decisions") if body["kind"] == "ValidatingAdmissionPolicy")
+    rows = {row["name"]: row["expression"] for row in policy["spec"]["variables"]}
+    pattern = rows["ours"].strip("'").replace("\\\\", "\\")
+    assert [key for key in sorted(keys.READ) if not re.search(pattern, key)] == []
+    assert all(f"'{key}'" in rows["asksForPart"] for key in (*keys.FRACTION, *keys.MEMORY))
+    assert keys.GIVEN in str(policy["spec"]["validations"])
