@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controlplane.plane import ControlPlane
-from gpumax.engines.kubernetes.guard import NAMESPACE, objects
+from gpumax.engines.kubernetes.guard import NAMESPACE, kind_of, objects
 
 
 def system_namespace(plane: ControlPlane) -> None:
@@ -21,15 +21,8 @@ def apply(
     """Add the objects of a file, each after a change; their paths."""
     made = []
     for body in objects(name):
-        version, space = body["apiVersion"], body["metadata"].get("namespace")
-        words = [f"/apis/{version}" if "/" in version else f"/api/{version}"]
-        words += [f"namespaces/{space}"] if space else []
-        path = "/".join((*words, _plural(body["kind"])))
+        path = kind_of(body).path(body["metadata"].get("namespace", ""))
         answer = plane.api.post(path, json=change(body))
         assert answer.status_code in (201, 409), answer.text
         made.append(f"{path}/{body['metadata']['name']}")
     return made
-
-
-def _plural(kind: str) -> str:
-    return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"

@@ -25,6 +25,8 @@ from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
 from gpumax.ports.journal import MemoryJournal
 
+SIGNED = "gpumax/1/a"
+"""How the holder of the lease signs, as long as the fence of this module stands."""
 SCHEDULER = f"system:serviceaccount:{NAMESPACE}:gpumax"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
@@ -286,7 +288,7 @@ def test_a_tenant_can_name_neither_device_nor_node_nor_share(
         answer = made_by(tenant, **words)
         assert (answer.status_code, wrong in answer.json()["message"]) == (403, True), answer.text
         assert made_by(tenant, scheduler="default-scheduler", **words).status_code == 201
-        fine = {"env": {"PATH": "/bin"}, "labels": {"gpumax.dev/queue": "q"}, "annotations": PART}
+        fine: Document = {"env": {"PATH": "/bin"}, "labels": {"gpumax.dev/queue": "q"}, "annotations": PART}
         assert made_by(tenant, **fine).status_code == 201
 
 
@@ -309,7 +311,7 @@ def test_what_a_placed_pod_asked_for_stays_as_it_was(
             given = bind(tenant, "", "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"})
             assert (given.status_code, "only the scheduler" in given.text) == (403, True)
             bind(
-                scheduler, "", "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"}
+                scheduler, SIGNED, "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"}
             ).raise_for_status()
             for part in ("", "/status"):
                 for meta in (

@@ -1,4 +1,4 @@
-"""What a cluster needs before it can be steered: our kinds of objects, and a first queue."""
+"""What a cluster needs before it can be steered: our kinds of objects, what guards decisions, and a first queue."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
+from gpumax.engines.kubernetes.guard import kind_of, objects
 from gpumax.engines.kubernetes.kinds import QUEUES, Named
 from gpumax.errors import Refused, Unreachable
 
@@ -34,13 +35,16 @@ def kinds() -> Iterator[dict[str, Any]]:
 
 
 async def install(access: Access) -> list[str]:
-    """Add our kinds, or bring them up to date; make the queue `default` where there is no queue. Returns what was done, as sentences."""
+    """Add our kinds and what guards decisions, or bring them up to date; make the queue `default` where there is no queue. Returns what was done, as sentences."""
     async with Api(access) as api:
         done = []
         for kind in kinds():
             name = kind["metadata"]["name"]
             await api.apply(CRDS, name, kind, manager=MANAGER)
             done.append(f"kind {name} is there")
+        for body in objects("decisions"):
+            await api.apply(kind_of(body), body["metadata"]["name"], body, manager=MANAGER)
+        done.append("policies are there that keep what is decided where tenants can't write it")
         await _served(api)
         listed = await api.list(QUEUES)
         if not listed.items:
