@@ -1,6 +1,6 @@
 """Build Kubernetes' control plane from Go modules: `python tests/controlplane/build.py newest` prints where it lies.
 
-Etcd, kube-apiserver, kube-controller-manager and kube-scheduler of one version, and kwok, which plays kubelets. Each go.mod in
+Etcd, kube-apiserver, kube-controller-manager and kube-scheduler of one version, kwok, which plays kubelets, and helm. Each go.mod in
 `modules/` pins what is built, go.sum every byte of it. What was built is kept outside the repository, under a name
 that changes with anything that it was built from, so that a second call costs nothing.
 """
@@ -23,10 +23,12 @@ from typing import Final
 MODULES: Final = Path(__file__).resolve().parent / "modules"
 VERSIONS: Final = ("newest", "oldest")
 KWOK: Final = "kwok"
+HELM: Final = "helm"
 
 _FLAGS: Final = ("-trimpath", "-pgo=off", "-buildvcs=false", "-mod=readonly")
 _ENVIRONMENT: Final = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
 _STAMPED: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+_ASSUMED: Final = ("lint/rules", "chartutil")
 _NAMES: Final = {"v3": "etcd"}
 """Programs whose import path doesn't end in their name."""
 
@@ -41,9 +43,14 @@ class NotBuilt(Exception):
 
 def kubernetes_version(module: str) -> str:
     """The version of Kubernetes that a module pins: `v1.37.2`."""
-    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)$", (MODULES / module / "go.mod").read_text(), re.M)
+    return _pinned(module, "k8s.io/kubernetes")
+
+
+def _pinned(module: str, path: str) -> str:
+    text = (MODULES / module / "go.mod").read_text()
+    found = re.search(rf"^\s*{re.escape(path)} (v\S+)", text, re.M)
     if found is None:
-        raise NotBuilt(f"modules/{module}/go.mod names no version of k8s.io/kubernetes")
+        raise NotBuilt(f"modules/{module}/go.mod names no version of {path}")
     return found[1]
 
 
@@ -82,7 +89,11 @@ def _build_all(module: str, home: Path) -> None:
 def _stamp(module: str) -> str:
     """Linker flags: programs without symbols, which know their version as released ones do."""
     words = ["-s", "-w"]
-    if module != KWOK:
+    if module == HELM:
+        # Else it takes every cluster that it can't ask for one of 1.20.
+        minor = _pinned(module, "k8s.io/client-go").split(".")[1]
+        words += [f"-X helm.sh/helm/v3/pkg/{package}.k8sVersionMinor={minor}" for package in _ASSUMED]
+    if module in VERSIONS:
         version = kubernetes_version(module)
         major, minor, _ = version.removeprefix("v").split(".", 2)
         told = {
@@ -147,7 +158,7 @@ def _tell(text: str) -> None:
 def main(modules: list[str]) -> int:
     """Build what is named, all that one version needs if nothing is; 2 where that can't be."""
     try:
-        for module in modules or (VERSIONS[0], KWOK):
+        for module in modules or (VERSIONS[0], KWOK, HELM):
             print(built(module))  # noqa: T201
     except (NoGo, NotBuilt) as error:
         _tell(str(error))

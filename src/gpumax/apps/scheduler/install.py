@@ -46,18 +46,32 @@ async def install(access: Access) -> list[str]:
             await api.apply(kind_of(body), body["metadata"]["name"], body, manager=MANAGER)
         done.append("policies are there that keep what is decided where tenants can't write it")
         await _served(api)
-        listed = await api.list(QUEUES)
-        if not listed.items:
-            spec = {"quota": {"gpu": 0, "cpu": 0, "memory": 0}, "weight": {"gpu": 1, "cpu": 1, "memory": 1}}
-            body = {
-                "apiVersion": QUEUES.api_version,
-                "kind": QUEUES.name,
-                "metadata": {"name": "default"},
-                "spec": spec,
-            }
-            await api.create(QUEUES, body)
-            done.append("queue default is there, without a quota: it uses what others leave")
-        return done
+        return done + await _first_queue(api)
+
+
+async def first_queue(access: Access) -> list[str]:
+    """Make the queue `default` where there is no queue. Returns what was done, as sentences."""
+    async with Api(access) as api:
+        return await _first_queue(api)
+
+
+async def _first_queue(api: Api) -> list[str]:
+    if (await api.list(QUEUES)).items:
+        return []
+    spec = {"quota": {"gpu": 0, "cpu": 0, "memory": 0}, "weight": {"gpu": 1, "cpu": 1, "memory": 1}}
+    body = {
+        "apiVersion": QUEUES.api_version,
+        "kind": QUEUES.name,
+        "metadata": {"name": "default"},
+        "spec": spec,
+    }
+    try:
+        await api.create(QUEUES, body)
+    except ApiRefused as error:
+        if error.code != 409:
+            raise
+        return []  # another replica was faster
+    return ["queue default is there, without a quota: it uses what others leave"]
 
 
 async def check(access: Access) -> None:

@@ -14,7 +14,7 @@ from threading import Event, Thread
 from typing import Final, NamedTuple
 
 from gpumax.apps.scheduler.health import Health
-from gpumax.apps.scheduler.install import check, install
+from gpumax.apps.scheduler.install import check, first_queue, install
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.apps.server.doors import read_address
 from gpumax.engines.kubernetes.assembly import SCHEDULER
@@ -37,8 +37,8 @@ class Wishes(NamedTuple):
     """How to steer.
 
     context: the cluster; see `access`. scheduler: of which pods. lease: NAMESPACE/NAME of the lease by which replicas agree who steers;
-    empty: we steer alone. dry: decide, and write nothing to the cluster. add: our kinds of objects first. listen: HOST:PORT, where we say
-    how we are; empty: nowhere. log_format: text or json.
+    empty: we steer alone. dry: decide, and write nothing to the cluster. add: our kinds of objects first. queue: a first queue, where
+    there is none. listen: HOST:PORT, where we say how we are; empty: nowhere. log_format: text or json.
     """
 
     context: str = ""
@@ -46,6 +46,7 @@ class Wishes(NamedTuple):
     lease: str = ""
     dry: bool = False
     add: bool = False
+    queue: bool = False
     listen: str = ""
     log_format: Format = "text"
 
@@ -69,6 +70,8 @@ def steer(data: Path, wishes: Wishes) -> None:
     for line in asyncio.run(install(found)) if wishes.add else ():
         _log.info("%s", line)
     asyncio.run(check(found))
+    for line in asyncio.run(first_queue(found)) if wishes.queue else ():
+        _log.info("%s", line)
     over = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

@@ -68,6 +68,9 @@ _PROGRESS_S: Final = 2.0
 @click.option(
     "--install", is_flag=True, help="With --kubernetes: add our kinds of objects to the cluster first."
 )
+@click.option(
+    "--default-queue", is_flag=True, help="With --kubernetes: make a queue `default` where there is none."
+)
 @data_option
 @click.pass_obj
 def up(
@@ -81,6 +84,7 @@ def up(
     lease: str | None,
     dry_run: bool,
     install: bool,
+    default_queue: bool,
     log_format: Literal["text", "json"] | None,
 ) -> None:
     """Start gpumax on this machine: server, scheduler and engine in one process.
@@ -97,16 +101,18 @@ def up(
         given = [option for option, value in local.items() if value]
         if given:
             raise click.UsageError(f"{', '.join(given)} and --kubernetes don't go together")
-        if dry_run and install:
-            raise click.UsageError("--dry-run writes nothing to the cluster, and --install does")
+        if dry_run and (install or default_queue):
+            writes = "--install" if install else "--default-queue"
+            raise click.UsageError(f"--dry-run writes nothing to the cluster, and {writes} does")
         from gpumax.apps.scheduler.main import Wishes
 
         wishes = Wishes(context=context or "", lease=lease or "", dry=dry_run, add=install)
-        _steer(where, wishes._replace(listen=listen or "", log_format=log_format or "text"))
+        wishes = wishes._replace(queue=default_queue, listen=listen or "", log_format=log_format or "text")
+        _steer(where, wishes)
         return
-    if context or lease or dry_run or install or log_format:
+    if context or lease or dry_run or install or default_queue or log_format:
         raise click.UsageError(
-            "--context, --lease, --dry-run, --install and --log-format go with --kubernetes"
+            "--context, --lease, --dry-run, --install, --default-queue and --log-format go with --kubernetes"
         )
     if detach:
         from gpumax.apps.server.starting import check_options

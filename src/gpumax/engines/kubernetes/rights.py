@@ -1,0 +1,54 @@
+"""The rights that the scheduler needs, each with what it is for: no verb that the code doesn't use. The chart's roles grant just these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from gpumax.engines.kubernetes.grouping.kinds import KINDS, PASSED
+from gpumax.engines.kubernetes.kinds import ALWAYS, OFTEN, QUEUES
+from gpumax.engines.kubernetes.lease import LEASES
+
+
+class Right(NamedTuple):
+    """Verbs on one resource (`pods/binding`: on a part of one), and what can't be done without them."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    purpose: str
+
+
+def _watched() -> Iterator[Right]:
+    for kind in ALWAYS:
+        yield Right(kind.group, kind.plural, ("list", "watch"), "what there is, is not known")
+    for group, plural in dict.fromkeys((kind.group, kind.plural) for kind in OFTEN):
+        yield Right(
+            group, plural, ("list", "watch"), "queues, gangs and topologies of this kind are not known"
+        )
+
+
+def _owners() -> Iterator[Right]:
+    """Plurals of all kinds that we know are regular."""
+    for group, kind in (*KINDS, *sorted(PASSED)):
+        if (group, kind) != ("", "Pod"):
+            verbs = ("get", "list", "watch")
+            yield Right(group, f"{kind.lower()}s", verbs, f"pods of a {kind} start one by one, not as a gang")
+
+
+WATCHED: Final = tuple(_watched())
+OWNERS: Final = tuple(_owners())
+WRITES: Final = (
+    Right("", "pods", ("get",), "owners that are pods, and binds that nobody answered, are not understood"),
+    Right("", "pods/binding", ("create",), "nothing starts"),
+    Right("", "pods/eviction", ("create",), "no queue takes back what it is due"),
+    Right("", "pods/status", ("patch",), "nobody is told why a pod waits"),
+    Right("events.k8s.io", "events", ("create",), "nobody is told why a pod waits by an event"),
+)
+FIRST_QUEUE: Final = Right(QUEUES.group, QUEUES.plural, ("create",), "a new cluster has no queue")
+"""Only where it is to make the first queue."""
+LEASE: Final = Right(
+    LEASES.group, LEASES.plural, ("create", "get", "patch"), "replicas can't agree who schedules"
+)
+"""In the namespace of the lease alone."""
+RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES)

@@ -1,0 +1,304 @@
+"""The chart on a real cluster: what it makes is taken by the API server, and the scheduler does its work with the rights that it gets."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from audit import check
+from controlplane.helm import CHART, Document, Helm, only
+from controlplane.plane import Cluster, ControlPlane
+from controlplane.processes import Program, eventually
+from controlplane.stage import CRDS, QUEUES, Stage
+from controlplane.test_chart import VALUES, needed, pods, values_file
+from gpumax.engines.kubernetes.rights import FIRST_QUEUE, LEASE, OWNERS, WATCHED, WRITES
+
+SPACE = "gpumax-system"
+ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
+
+
+@pytest.fixture(scope="module")
+def plane(cluster: Cluster) -> Iterator[ControlPlane]:
+    """A control plane with kubelets that are played, and without our kinds of objects."""
+    if cluster.own is None:
+        pytest.skip("needs a control plane of its own, not somebody's cluster")
+    kwok = cluster.own.start_kwok()
+    forget_kinds(cluster.own)
+    yield cluster.own
+    kwok.stop()
+
+
+def forget_kinds(plane: ControlPlane) -> None:
+    """Others may have added them; then they are nobody's."""
+    for row in plane.api.get(CRDS).json()["items"]:
+        if row["spec"]["group"] == "gpumax.dev":
+            path = f"{CRDS}/{row['metadata']['name']}"
+            plane.api.delete(path)
+            eventually(lambda path=path: plane.api.get(path).status_code == 404, "a kind is gone")  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm as the cluster's administrator."""
+    return Helm(tmp_path_factory.mktemp("helm"), str(plane.kubeconfig()))
+
+
+@pytest.fixture(scope="module")
+def installed(plane: ControlPlane, helm: Helm) -> Iterator[list[Document]]:
+    """The objects of the chart, installed by the command that the README has."""
+    helm.run("install", "gpumax", str(CHART), "-n", SPACE, "--create-namespace")
+    yield [one for one in yaml.safe_load_all(helm.run("get", "manifest", "gpumax", "-n", SPACE)) if one]
+    if helm.run("list", "-n", SPACE, "-q"):
+        helm.run("uninstall", "gpumax", "-n", SPACE)
+
+
+class Installed(Stage):
+    """A stage whose pods ask for the scheduler that was installed."""
+
+    def template(self, queue: str, gpus: int, **meta: Any) -> Document:
+        """See Stage."""
+        body = super().template(queue, gpus, **meta)
+        body["spec"]["schedulerName"] = "gpumax"
+        return body
+
+
+@pytest.fixture
+def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Program]:
+    """The scheduler as the chart's deployment would start it, started by hand: no kubelet is here. Its rights are the chart's."""
+    (container,) = only(installed, "Deployment")["spec"]["template"]["spec"]["containers"]
+    program = Program(
+        [sys.executable, "-m", "gpumax.apps.cli.main", *arguments(container["args"])],
+        tmp_path / "scheduler.log",
+        env={
+            "KUBECONFIG": str(kubeconfig_of_account(plane, tmp_path)),
+            "GPUMAX_DATA": str(tmp_path / "data"),
+        },
+    )
+    program.start()
+    eventually(lambda: "steering, epoch" in program.said(), "it steers", program)
+    yield program
+    program.stop()
+    assert "Traceback" not in program.said()
+
+
+def arguments(given: list[str]) -> list[str]:
+    """As they are."""
+    return given
+
+
+def kubeconfig_of_account(plane: ControlPlane, folder: Path) -> Path:
+    """The way to the cluster for the chart's service account, by a token as the kubelet would put it into the pod."""
+    answer = plane.api.post(
+        f"/api/v1/namespaces/{SPACE}/serviceaccounts/gpumax/token",
+        json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+    )
+    config = yaml.safe_load(plane.kubeconfig().read_text())
+    config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
+    path = folder / "account.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def stage(plane: ControlPlane, installed: list[Document]) -> Iterator[Installed]:
+    """A namespace of the test's own."""
+    made = Installed(plane)
+    try:
+        yield made
+    finally:
+        made.close()
+        assert check(plane.audited(), limits={}) == []
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_real_api_server_takes_every_object(
+    plane: ControlPlane, helm: Helm, name: str, tmp_path: Path
+) -> None:
+    """Each object, field by field; pods pass the strictest profile of pod security, that of the deployment among them."""
+    space = f"dry-{name}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    plane.api.post(
+        "/api/v1/namespaces",
+        json={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels}},
+    )
+    plane.await_account(space)
+    objects = helm.objects("-f", values_file(name, tmp_path), namespace=space)
+    # A pod is refused where its account isn't there; a monitor, where nobody installed its operator.
+    for one in objects:
+        if one["kind"] == "ServiceAccount":
+            assert plane.api.post(path_of(plane, one), json=one).status_code == 201
+    for spec in pods(objects):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "as-pod", "namespace": space},
+            "spec": spec,
+        }
+        objects.append(pod | {"spec": {**spec, "serviceAccountName": "default"}})
+    faults = [
+        (one["kind"], answer.text)
+        for one in objects
+        if one["kind"] not in ("ServiceMonitor", "ServiceAccount")
+        and (answer := dry(plane, one)).status_code not in (200, 201)
+    ]
+    plane.api.delete(f"/api/v1/namespaces/{space}")
+    assert faults == []
+
+
+def dry(plane: ControlPlane, one: Document) -> Any:
+    """What the API server says of an object, without keeping it. One that is there is changed."""
+    query = {"dryRun": "All", "fieldValidation": "Strict"}
+    path = path_of(plane, one)
+    answer = plane.api.post(path, params=query, json=one)
+    if answer.status_code != 409:
+        return answer
+    body = yaml.safe_dump(one)
+    return plane.api.patch(
+        f"{path}/{one['metadata']['name']}",
+        params={**query, "fieldManager": "test", "force": "true"},
+        content=body,
+        headers={"Content-Type": "application/apply-patch+yaml"},
+    )
+
+
+def path_of(plane: ControlPlane, one: Document) -> str:
+    """Where such objects are made."""
+    version = one["apiVersion"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    (row,) = [
+        row
+        for row in plane.api.get(root).json()["resources"]
+        if row["kind"] == one["kind"] and "/" not in row["name"]
+    ]
+    space = f"/namespaces/{one['metadata']['namespace']}" if row["namespaced"] else ""
+    return f"{root}{space}/{row['name']}"
+
+
+def test_the_installed_scheduler_does_its_work_with_its_rights(
+    plane: ControlPlane, scheduler: Program, stage: Installed
+) -> None:
+    """A gang, a reclaim, what is told to who waits, owners that are pods: nothing is forbidden, and every right was used.
+
+    Of the kinds of owners only jobs are tried; the others are read by the same code.
+    """
+    eventually(
+        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "there is a first queue", scheduler
+    )
+    stage.node("n1", 8)
+    lender, owner = stage.queue("lender", 2), stage.queue("owner", 6)
+    for number in range(8):
+        stage.pod(f"b{number}", lender)
+    eventually(lambda: "" not in stage.where("b"), "what is idle is lent", scheduler)
+    stage.gang("g", owner, 4)
+    eventually(lambda: stage.where("g") == ["n1"] * 4, "the gang of the owner runs", scheduler)
+    stage.pod("driver", lender, 9)
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "controller": True}
+    uid = stage.pods()["driver"]["metadata"]["uid"]
+    stage.pod("executor", lender, 9, ownerReferences=[{**reference, "uid": uid}])
+    eventually(
+        lambda: stage.told("executor").get("reason") == "Unschedulable", "who waits is told why", scheduler
+    )
+    eventually(lambda: used(plane) >= wanted(plane), "every right was used", scheduler)
+    forbidden = [row["requestURI"] for row in entries(plane) if row["responseStatus"]["code"] == 403]
+    assert forbidden == []
+    assert used(plane) <= wanted(plane)
+
+
+def entries(plane: ControlPlane) -> list[Document]:
+    """What the chart's account asked of the API server."""
+    return [row for row in plane.audited() if row["user"]["username"] == ACCOUNT and "responseStatus" in row]
+
+
+def used(plane: ControlPlane) -> set[tuple[str, str, str]]:
+    """Which rights were used: group, resource and verb."""
+    found = set()
+    for row in entries(plane):
+        if place := row.get("objectRef"):
+            part = f"/{place['subresource']}" if "subresource" in place else ""
+            found.add((place.get("apiGroup", ""), f"{place['resource']}{part}", row["verb"]))
+    return found
+
+
+def wanted(plane: ControlPlane) -> set[tuple[str, str, str]]:
+    """All rights on what this cluster serves; of owners, those on jobs."""
+    groups = {""} | {row["name"] for row in plane.api.get("/apis").json()["groups"]}
+    native = any(
+        row["name"] == "podgroups"
+        for version in ("v1beta1", "v1alpha3")
+        for row in plane.api.get(f"/apis/scheduling.k8s.io/{version}").json().get("resources", [])
+    )
+    rights = [
+        right
+        for right in (
+            *WATCHED,
+            *WRITES,
+            FIRST_QUEUE,
+            LEASE,
+            *(one for one in OWNERS if one.resource == "jobs"),
+        )
+        if right.group in groups
+        and (native or (right.group, right.resource) != ("scheduling.k8s.io", "podgroups"))
+    ]
+    return needed(*rights)
+
+
+def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Document]) -> None:
+    """Asked of the API server itself, as that account."""
+    for group, resource, verb in (
+        ("", "secrets", "get"), ("", "pods", "create"), ("", "pods", "delete"), ("", "nodes", "patch"),
+        ("gpumax.dev", "queues", "delete"), ("rbac.authorization.k8s.io", "clusterroles", "create"),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "create"),
+    ):  # fmt: skip
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": ACCOUNT, "groups": ["system:authenticated"],
+                     "resourceAttributes": {"group": group, "resource": resource, "verb": verb}},
+        }  # fmt: skip
+        answer = plane.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
+        assert answer.json()["status"]["allowed"] is False, (group, resource, verb)
+
+
+def test_an_upgrade_changes_our_kinds(
+    plane: ControlPlane, helm: Helm, installed: list[Document], tmp_path: Path
+) -> None:
+    """A newer chart with another field of a queue: the API server knows the field after `helm upgrade`."""
+    newer = tmp_path / "gpumax"
+    shutil.copytree(CHART, newer)
+    path = newer / "files" / "crds" / "queues.yaml"
+    body = yaml.safe_load(path.read_text())
+    spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["tomorrow"] = {"type": "string"}
+    path.write_text(yaml.safe_dump(body))
+    helm.run("upgrade", "gpumax", str(newer), "-n", SPACE)
+    try:
+        known = plane.api.get(f"{CRDS}/queues.gpumax.dev").json()
+        schema = known["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        assert "tomorrow" in schema["properties"]["spec"]["properties"]
+    finally:
+        helm.run("rollback", "gpumax", "1", "-n", SPACE)
+
+
+def test_queues_stay_when_the_chart_goes_and_it_can_come_back(
+    plane: ControlPlane, helm: Helm, installed: list[Document]
+) -> None:
+    """`helm uninstall` takes the scheduler and its rights, and no queue."""
+    queue = {
+        "apiVersion": "gpumax.dev/v1alpha1",
+        "kind": "Queue",
+        "metadata": {"name": "stays"},
+        "spec": {"quota": {"gpu": 1}},
+    }
+    assert plane.api.post(QUEUES, json=queue).status_code == 201
+    helm.run("uninstall", "gpumax", "-n", SPACE)
+    assert plane.api.get(f"{QUEUES}/stays").status_code == 200
+    assert plane.api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/gpumax").status_code == 404
+    assert plane.api.get(f"/apis/apps/v1/namespaces/{SPACE}/deployments/gpumax").status_code == 404
+    helm.run("install", "gpumax", str(CHART), "-n", SPACE)
+    plane.api.delete(f"{QUEUES}/stays")
