@@ -6,18 +6,19 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import yaml
 
 from audit import check
 from controlplane.helm import CHART, Document, Helm, only
 from controlplane.plane import Cluster, ControlPlane
-from controlplane.processes import Program, eventually
+from controlplane.processes import Program, eventually, free_ports
 from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
-from gpumax.engines.kubernetes.rights import FIRST_QUEUE, LEASE, OWNERS, WATCHED, WRITES
+from gpumax.engines.kubernetes.rights import CALLERS, FIRST_QUEUE, LEASE, OWNERS, WATCHED, WRITES
 
 SPACE = "gpumax-system"
 ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
@@ -68,12 +69,21 @@ class Installed(Stage):
         return body
 
 
+class Running(NamedTuple):
+    """The scheduler, and where it answers."""
+
+    program: Program
+    url: str
+
+
 @pytest.fixture
-def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Program]:
+def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Running]:
     """The scheduler as the chart's deployment would start it, started by hand: no kubelet is here. Its rights are the chart's."""
     (container,) = only(installed, "Deployment")["spec"]["template"]["spec"]["containers"]
+    (port,) = free_ports(1)
+    arguments = [word.replace(":8080", f":{port}") for word in container["args"]]
     program = Program(
-        [sys.executable, "-m", "gpumax.apps.cli.main", *arguments(container["args"])],
+        [sys.executable, "-m", "gpumax.apps.cli.main", *arguments],
         tmp_path / "scheduler.log",
         env={
             "KUBECONFIG": str(kubeconfig_of_account(plane, tmp_path)),
@@ -82,24 +92,24 @@ def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) ->
     )
     program.start()
     eventually(lambda: "steering, epoch" in program.said(), "it steers", program)
-    yield program
+    yield Running(program, f"http://127.0.0.1:{port}")
     program.stop()
     assert "Traceback" not in program.said()
 
 
-def arguments(given: list[str]) -> list[str]:
-    """Without those that this version doesn't have yet."""
-    return [word for word in given if word not in ("--listen", "0.0.0.0:8080", "--log-format", "json")]
+def token(plane: ControlPlane, account: str) -> str:
+    """A token of a service account, as the kubelet would put it into a pod."""
+    answer = plane.api.post(
+        f"/api/v1/namespaces/{SPACE}/serviceaccounts/{account}/token",
+        json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+    )
+    return str(answer.json()["status"]["token"])
 
 
 def kubeconfig_of_account(plane: ControlPlane, folder: Path) -> Path:
-    """The way to the cluster for the chart's service account, by a token as the kubelet would put it into the pod."""
-    answer = plane.api.post(
-        f"/api/v1/namespaces/{SPACE}/serviceaccounts/gpumax/token",
-        json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )
+    """The way to the cluster for the chart's service account."""
     config = yaml.safe_load(plane.kubeconfig().read_text())
-    config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
+    config["users"][0]["user"] = {"token": token(plane, "gpumax")}
     path = folder / "account.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(config))
@@ -182,38 +192,63 @@ def path_of(plane: ControlPlane, one: Document) -> str:
 
 
 def test_the_installed_scheduler_does_its_work_with_its_rights(
-    plane: ControlPlane, scheduler: Program, stage: Installed
+    plane: ControlPlane, scheduler: Running, stage: Installed
 ) -> None:
     """A gang, a reclaim, what is told to who waits, owners that are pods: nothing is forbidden, and every right was used.
 
     Of the kinds of owners only jobs are tried; the others are read by the same code.
     """
+    program = scheduler.program
+    readers(plane, scheduler.url, "prometheus")
     eventually(
-        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "there is a first queue", scheduler
+        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "there is a first queue", program
     )
     stage.node("n1", 8)
     lender, owner = stage.queue("lender", 2), stage.queue("owner", 6)
     for number in range(8):
         stage.pod(f"b{number}", lender)
-    eventually(lambda: "" not in stage.where("b"), "what is idle is lent", scheduler)
+    eventually(lambda: "" not in stage.where("b"), "what is idle is lent", program)
     stage.gang("g", owner, 4)
-    eventually(lambda: stage.where("g") == ["n1"] * 4, "the gang of the owner runs", scheduler)
+    eventually(lambda: stage.where("g") == ["n1"] * 4, "the gang of the owner runs", program)
     stage.pod("driver", lender, 9)
     reference = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "controller": True}
     uid = stage.pods()["driver"]["metadata"]["uid"]
     stage.pod("executor", lender, 9, ownerReferences=[{**reference, "uid": uid}])
     eventually(
-        lambda: stage.told("executor").get("reason") == "Unschedulable", "who waits is told why", scheduler
+        lambda: stage.told("executor").get("reason") == "Unschedulable", "who waits is told why", program
     )
     eventually(
-        lambda: any(name == "executor" for _, name in stage.events()), "there is an event, too", scheduler
+        lambda: any(name == "executor" for _, name in stage.events()), "there is an event, too", program
     )
     # Lists are read as watches where the server can do that; else they are listed.
     sure = {right for right in wanted(plane) if right[2] != "list"}
-    eventually(lambda: sure <= used(plane), "every right is used", scheduler)
+    eventually(lambda: sure <= used(plane), "every right is used", program)
     forbidden = [row["requestURI"] for row in entries(plane) if row["responseStatus"]["code"] == 403]
     assert forbidden == []
     assert used(plane) <= wanted(plane)
+
+
+def readers(plane: ControlPlane, url: str, name: str) -> None:
+    """Probes are answered; metrics are for those who were given the chart's role for it."""
+    assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+    eventually(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200, "it is ready")
+    accounts = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
+    plane.api.post(accounts, json={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    rbac: Document = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+    }
+    rbac["roleRef"] = {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "gpumax-metrics-reader",
+    }
+    rbac |= {"subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SPACE}]}
+    plane.api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=rbac).raise_for_status()
+    for account, code in (("", 401), ("gpumax", 403), (name, 200)):
+        headers = {"Authorization": f"Bearer {token(plane, account)}"} if account else {}
+        assert httpx.get(f"{url}/metrics", headers=headers, trust_env=False).status_code == code
 
 
 def entries(plane: ControlPlane) -> list[Document]:
@@ -244,6 +279,7 @@ def wanted(plane: ControlPlane) -> set[tuple[str, str, str]]:
         for right in (
             *WATCHED,
             *WRITES,
+            *CALLERS,
             FIRST_QUEUE,
             LEASE,
             *(one for one in OWNERS if one.resource == "jobs"),

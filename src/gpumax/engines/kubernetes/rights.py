@@ -47,8 +47,13 @@ WRITES: Final = (
 )
 FIRST_QUEUE: Final = Right(QUEUES.group, QUEUES.plural, ("create",), "a new cluster has no queue")
 """Only where it is to make the first queue."""
+CALLERS: Final = (
+    Right("authentication.k8s.io", "tokenreviews", ("create",), "nobody may read the metrics"),
+    Right("authorization.k8s.io", "subjectaccessreviews", ("create",), "nobody may read the metrics"),
+)
+"""Where it listens to others than this machine: to ask who they are."""
 LEASE: Final = Right(
     LEASES.group, LEASES.plural, ("create", "get", "patch"), "replicas can't agree who schedules"
 )
 """In the namespace of the lease alone."""
-RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES)
+RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES, *CALLERS)
