@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.grouping.kinds import KINDS, PASSED
 from gpumax.engines.kubernetes.kinds import ALWAYS, OFTEN, QUEUES
 from gpumax.engines.kubernetes.lease import LEASES
@@ -45,6 +46,12 @@ WRITES: Final = (
     Right("", "pods/status", ("patch",), "nobody is told why a pod waits"),
     Right("events.k8s.io", "events", ("create",), "nobody is told why a pod waits by an event"),
 )
+CLAIMING: Final = (
+    Right(CLAIMS.group, CLAIMS.plural, ("create", "get"), "no part of a GPU is given"),
+    Right(CLAIMS.group, f"{CLAIMS.plural}/status", ("patch",), "no part of a GPU is given"),
+    # No request asks for this part: newer clusters look at it when the status says what was allocated.
+    Right(CLAIMS.group, f"{CLAIMS.plural}/binding", ("patch",), "no part of a GPU is given"),
+)
 FIRST_QUEUE: Final = Right(QUEUES.group, QUEUES.plural, ("create",), "a new cluster has no queue")
 """Only where it is to make the first queue."""
 CALLERS: Final = (
@@ -56,4 +63,4 @@ LEASE: Final = Right(
     LEASES.group, LEASES.plural, ("create", "get", "patch"), "replicas can't agree who schedules"
 )
 """In the namespace of the lease alone."""
-RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES, *CALLERS)
+RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES, *CLAIMING, *CALLERS)
