@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint units controlplane kubernetes bench mutants docs lock clean
+.PHONY: help demo study test lint units controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -58,6 +58,9 @@ mutants: $(DEV) ## which faults in policy/ no test finds: 200 drawn ones, a quar
 
 docs: $(RUN) ## write the parts of docs/reference that follow from the code
 	@$(BIN)/python docs/generate.py
+
+chart: ## copy our kinds of objects into the Helm chart, which can read its own files alone
+	@cp src/gpumax/engines/kubernetes/crds/*.yaml charts/gpumax/files/crds/
 
 $(RUN):
 	@python=$$($(FIND_PYTHON)) && \

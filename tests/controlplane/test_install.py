@@ -18,7 +18,19 @@ from controlplane.plane import Cluster, ControlPlane
 from controlplane.processes import Program, eventually, free_ports
 from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
-from gpumax.engines.kubernetes.rights import CALLERS, FIRST_QUEUE, LEASE, OWNERS, WATCHED, WRITES
+from controlplane.test_fractions import offer, part
+from gpumax.engines.kubernetes.claims import document
+from gpumax.engines.kubernetes.grants import Amount, Grant
+from gpumax.engines.kubernetes.rights import (
+    CALLERS,
+    CLAIMING,
+    FIRST_QUEUE,
+    LEASE,
+    OWNERS,
+    TELLING,
+    WATCHED,
+    WRITES,
+)
 
 SPACE = "gpumax-system"
 ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
@@ -194,14 +206,13 @@ def path_of(plane: ControlPlane, one: Document) -> str:
 def test_the_installed_scheduler_does_its_work_with_its_rights(
     plane: ControlPlane, scheduler: Running, stage: Installed
 ) -> None:
-    """A gang, a reclaim, what is told to who waits, owners that are pods: nothing is forbidden, and every right was used.
+    """A gang, a reclaim, a part of a GPU, what is told to who waits: nothing is forbidden, and every right is used.
 
-    Of the kinds of owners only jobs are tried; the others are read by the same code.
+    Of the kinds of owners only jobs and pods are tried; the others are read by the same code.
     """
     program = scheduler.program
-    readers(plane, scheduler.url, "prometheus")
     eventually(
-        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "there is a first queue", program
+        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "a first queue is there", program
     )
     stage.node("n1", 8)
     lender, owner = stage.queue("lender", 2), stage.queue("owner", 6)
@@ -210,22 +221,48 @@ def test_the_installed_scheduler_does_its_work_with_its_rights(
     eventually(lambda: "" not in stage.where("b"), "what is idle is lent", program)
     stage.gang("g", owner, 4)
     eventually(lambda: stage.where("g") == ["n1"] * 4, "the gang of the owner runs", program)
-    stage.pod("driver", lender, 9)
-    reference = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "controller": True}
-    uid = stage.pods()["driver"]["metadata"]["uid"]
-    stage.pod("executor", lender, 9, ownerReferences=[{**reference, "uid": uid}])
+    waits_for_its_driver(stage, lender)
     eventually(
-        lambda: stage.told("executor").get("reason") == "Unschedulable", "who waits is told why", program
+        lambda: any(name == "executor" for _, name in stage.events()), "it is told why it waits", program
     )
-    eventually(
-        lambda: any(name == "executor" for _, name in stage.events()), "there is an event, too", program
-    )
-    # Lists are read as watches where the server can do that; else they are listed.
-    sure = {right for right in wanted(plane) if right[2] != "list"}
+    has_a_part(stage, owner)
+    eventually(lambda: stage.where("half") == ["n2"], "it gets the part", program)
+    readers(plane, scheduler.url, "prometheus")
+    # Lists are read as watches where the server can do that; what a claim is bound with is no request.
+    sure = {
+        right for right in wanted(plane) if right[2] != "list" and not right[1].endswith("claims/binding")
+    }
     eventually(lambda: sure <= used(plane), "every right is used", program)
     forbidden = [row["requestURI"] for row in entries(plane) if row["responseStatus"]["code"] == 403]
     assert forbidden == []
     assert used(plane) <= wanted(plane)
+
+
+def waits_for_its_driver(stage: Installed, queue: str) -> None:
+    """A gang of an object of ours, with a pod that another pod made."""
+    body = {
+        "apiVersion": "gpumax.dev/v1alpha1",
+        "kind": "Gang",
+        "metadata": {"name": "spark"},
+        "spec": {"min": 2},
+    }
+    stage.post(f"/apis/gpumax.dev/v1alpha1/namespaces/{stage.name}/gangs", body)
+    labels = {"gpumax.dev/gang": "spark"}
+    stage.pod("driver", queue, 9, labels=labels)
+    uid = stage.pods()["driver"]["metadata"]["uid"]
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "controller": True, "uid": uid}
+    stage.pod("executor", queue, 9, labels=labels, ownerReferences=[reference])
+
+
+def has_a_part(stage: Installed, queue: str) -> None:
+    """A pod that asks for a half, whose claim is there already, as after a scheduler that ended before it was done."""
+    stage.node("n2", 0)
+    part(stage, "half", queue, gpu_fraction="0.5")
+    pod = {"namespace": stage.name, "name": "half", "uid": stage.pods()["half"]["metadata"]["uid"]}
+    body = document("gpumax-half", pod, Grant({0: Amount(500, 0)}))
+    body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", **body}
+    stage.post(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims", body)
+    offer(stage, "n2", 1)
 
 
 def readers(plane: ControlPlane, url: str, name: str) -> None:
@@ -279,6 +316,8 @@ def wanted(plane: ControlPlane) -> set[tuple[str, str, str]]:
         for right in (
             *WATCHED,
             *WRITES,
+            *TELLING,
+            *CLAIMING,
             *CALLERS,
             FIRST_QUEUE,
             LEASE,

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.grouping.kinds import KINDS, PASSED
-from gpumax.engines.kubernetes.kinds import ALWAYS, OFTEN, QUEUES
+from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, OFTEN, QUEUES
 from gpumax.engines.kubernetes.lease import LEASES
 
 
@@ -46,6 +46,10 @@ WRITES: Final = (
     Right("", "pods/status", ("patch",), "nobody is told why a pod waits"),
     Right("events.k8s.io", "events", ("create",), "nobody is told why a pod waits by an event"),
 )
+TELLING: Final = (
+    Right(QUEUES.group, f"{QUEUES.plural}/status", ("patch",), "queues don't show what they hold"),
+    Right(GANGS.group, f"{GANGS.plural}/status", ("patch",), "gangs don't show how far they are"),
+)
 CLAIMING: Final = (
     Right(CLAIMS.group, CLAIMS.plural, ("create", "get"), "no part of a GPU is given"),
     Right(CLAIMS.group, f"{CLAIMS.plural}/status", ("patch",), "no part of a GPU is given"),
@@ -63,4 +67,4 @@ LEASE: Final = Right(
     LEASES.group, LEASES.plural, ("create", "get", "patch"), "replicas can't agree who schedules"
 )
 """In the namespace of the lease alone."""
-RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES, *CLAIMING, *CALLERS)
+RIGHTS: Final = (*WATCHED, *OWNERS, *WRITES, *TELLING, *CLAIMING, *CALLERS)
