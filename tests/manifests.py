@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from gpumax.engines.kubernetes.assembly import Assembly
+from gpumax.engines.kubernetes.budgets import Budget
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.offers import Slice, slice_of
@@ -140,6 +141,9 @@ def see(assembly: Assembly, *documents: Document) -> None:
             assembly.see_node(meta["name"], as_node(document))
         elif kind == "ResourceSlice":
             assembly.see_slice(meta["name"], msgspec.json.decode(json.dumps(document), type=Slice))
+        elif kind == "PodDisruptionBudget":
+            budget = msgspec.json.decode(json.dumps(document), type=Budget)
+            assembly.see_budget(meta["namespace"], meta["name"], budget)
         elif kind == "Queue":
             assembly.see_queue(meta["name"], document)
         elif kind == "Topology":

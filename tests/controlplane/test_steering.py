@@ -102,3 +102,32 @@ def test_evictions_that_a_budget_forbids_are_not_asked_for_again_and_again(stage
     eventually(lambda: stage.where("a0") == ["n1"], "a gets its two")
     assert stage.where("kept") == ["n1", "n1"]
     assert stage.cluster.counts["evictions"] <= 4
+
+
+def test_what_a_budget_keeps_is_known_before_it_is_asked_for(stage: Stage) -> None:
+    """The disruption controller has counted: nobody but the two that may go is asked to."""
+    stage.node("n1", 4)
+    a, b = stage.queue("a", 4), stage.queue("b", 0)
+    budgets = f"/apis/policy/v1/namespaces/{stage.name}/poddisruptionbudgets"
+    stage.post(
+        budgets,
+        {
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "kept"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "kept"}}},
+        },
+    )  # fmt: skip
+    stage.steer()
+    for name in ("b0", "b1"):
+        stage.pod(name, b)
+    for name in ("kept0", "kept1"):  # the youngest, so the first to go
+        stage.pod(name, b, labels={"app": "kept"})
+
+    def counted() -> bool:
+        status = stage.api.get(f"{budgets}/kept").json().get("status", {})
+        return bool(status.get("currentHealthy") == 2 and status["disruptionsAllowed"] == 0)
+
+    eventually(counted, "the budget is used up")
+    stage.pod("a0", a, 2)
+    eventually(lambda: stage.where("a0") == ["n1"], "a gets its two")
+    assert stage.where("kept") == ["n1", "n1"]
+    assert stage.cluster.counts["evictions"] == 2

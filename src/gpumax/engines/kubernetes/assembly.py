@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes.agents import Agents
+from gpumax.engines.kubernetes.budgets import Budget, Budgets
 from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
 from gpumax.engines.kubernetes.foreign import held, without
 from gpumax.engines.kubernetes.grants import Given, claim_name, grant_of, recorded
@@ -74,6 +75,7 @@ class Assembly:
         self._going: set[str] = set()  # told to go, and not seen going yet
         self._shielded: set[str] = set()
         self._barred: set[str] = set()
+        self._budgets = Budgets()
         self._below: dict[str, set[str]] = {}  # by owner: which of our pods stand below it
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
         self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
@@ -183,6 +185,13 @@ class Assembly:
         _change(self._topologies, name, topology)
         self._levels.put(name, topology)
         self._stir_all()
+
+    def see_budget(self, namespace: str, name: str, budget: Budget | None) -> None:
+        """A disruption budget as it is now; None where it is gone."""
+        if self._budgets.see(namespace, name, budget):
+            for task, pod in self._pods.items():
+                if pod.metadata.namespace == namespace:
+                    self._stir(task)
 
     def see_class(self, name: str, value: int | None) -> None:
         """A priority class; None where it is gone."""
@@ -407,9 +416,10 @@ class Assembly:
     def _with_assumed(self, workload: Workload) -> Workload:
         """The workload with what we did and haven't seen yet."""
         done = (self._assumed, self._going, self._shielded, self._barred)
-        if not any(task.name in names for names in done for task in workload.tasks):
+        kept = any(self._budgets.keep(self._pods[task.name]) for task in workload.tasks)
+        if not kept and not any(task.name in names for names in done for task in workload.tasks):
             return workload
-        if any(task.name in self._shielded for task in workload.tasks):
+        if kept or any(task.name in self._shielded for task in workload.tasks):
             workload = replace(workload, preemptible=False)
         return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
 

@@ -11,6 +11,7 @@ from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.cache import Change
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import (
+    BUDGETS,
     CLASSES,
     GANGS,
     KAI_GROUPS,
@@ -56,6 +57,7 @@ class Feed:
             NODES: lambda change: see.see_node(change.key[1], change.new),
             CLASSES: lambda change: see.see_class(change.key[1], change.new and change.new.value),
             SPACES: lambda change: see.see_space(change.key[1], _queue_of(change.new)),
+            BUDGETS: lambda change: see.see_budget(*change.key, change.new),
             SLICES: lambda change: see.see_slice(change.key[1], change.new),
             PODS: lambda change: see.see_pod("/".join(change.key), change.new),
         }

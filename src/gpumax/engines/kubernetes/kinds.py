@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.budgets import Budget
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.views import Document, Meta, NodeObject, Part, Pod, PriorityClass
@@ -42,7 +43,8 @@ SPACES: Final = Kind("", "v1", "namespaces", "Namespace", Named, namespaced=Fals
 CLASSES: Final = Kind(
     "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", PriorityClass, namespaced=False
 )
-ALWAYS: Final[tuple[Kind[Any], ...]] = (PODS, NODES, SPACES, CLASSES)
+BUDGETS: Final = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", Budget)
+ALWAYS: Final[tuple[Kind[Any], ...]] = (PODS, NODES, SPACES, CLASSES, BUDGETS)
 """What every cluster has."""
 
 QUEUES: Final = Kind("gpumax.dev", "v1alpha1", "queues", "Queue", Stated, namespaced=False)
