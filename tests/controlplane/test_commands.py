@@ -136,3 +136,162 @@ def test_a_file_is_applied_once(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     assert cli("delete", "-y", "gang").code == 0
     eventually(lambda: jobs(stage) == {}, "the Job is gone")
     eventually(lambda: stage.api.get(path).status_code == 404, "what it owned has gone, too")
+
+
+def test_work_is_put_aside_and_ended(stage: Stage, cli: Cli) -> None:
+    """Suspended it has no pods, resumed it has; stopped it stays on record, and is never resumed."""
+    queue = stage.queue("a", 4)
+    assert cli("run", "-p", queue, "-n", "one", "--", "true").code == 0
+    eventually(lambda: len(stage.pods()) == 1, "its pod is made")
+    assert cli("suspend", "one").code == 0
+    eventually(lambda: stage.pods() == {}, "its pod is gone")
+    assert cli("show", "one", "-o", "json").document["state"] == "suspended"
+    assert "gpumax resume one" in cli("why", "one").out
+    assert cli("resume", "one").code == 0
+    eventually(lambda: len(stage.pods()) == 1, "its pod is made again")
+    assert cli("stop", "one").code == 0
+    eventually(lambda: cli("show", "one", "-o", "json").document["state"] == "stopped", "it is stopped")
+    refused = cli("resume", "one")
+    assert refused.code == 3
+    assert "has been stopped already" in refused.err
+    assert [row["name"] for row in cli("ps", "-a", "-o", "json").document["items"]] == ["one"]
+    assert cli("ps", "-q").out == ""
+
+
+def test_groups_are_one_gang(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """Each is a Job of its own; they start together or not at all, and ranks go on from one to the next."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    document = {
+        "name": "team", "project": queue, "run": "true", "workdir": "/",
+        "groups": [
+            {"name": "leader", "tasks": 1, "resources": {"gpu": 1}},
+            {"name": "worker", "tasks": 2, "resources": {"gpu": 2}},
+        ],
+    }  # fmt: skip
+    (tmp_path / "team.yaml").write_text(yaml.safe_dump(document))
+    assert "GangNoRoom" in cli("apply", "-f", "team.yaml").err
+    assert stage.where() == ["", "", ""]
+    shown = cli("show", "team", "-o", "json").document
+    assert [(task["index"], task["group"]) for task in shown["tasks"]] == [
+        (0, "leader"),
+        (1, "worker"),
+        (2, "worker"),
+    ]
+    assert shown["hold"]["code"] == "GangNoRoom"
+    worker = jobs(stage)["team-worker"]["spec"]["template"]["spec"]["containers"][0]
+    assert "RANK=$$r" in worker["command"][2]
+    assert {"name": "MASTER_ADDR", "value": "team-leader-0.team"} in worker["env"]
+    stage.node("n2", 4)
+    eventually(lambda: "" not in stage.where(), "there is room, and all of them start")
+    assert cli("delete", "-y", "team").code == 0
+    eventually(lambda: jobs(stage) == {}, "both Jobs are gone")
+
+
+def test_what_a_plan_says_comes_true(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """A plan tells who would start where and who would wait, and changes nothing."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    (tmp_path / "fits.yaml").write_text(f"project: {queue}\nresources: {{gpu: 4}}\nrun: 'true'\nworkdir: /\n")
+    (tmp_path / "big.yaml").write_text(f"project: {queue}\nresources: {{gpu: 8}}\nrun: 'true'\nworkdir: /\n")
+    fits = cli("plan", "fits.yaml")
+    assert fits.code == 0, fits.err
+    assert f"fits would start on {stage.name}-n1" in fits.out
+    assert "would wait: NoNodeMatches" in cli("plan", "big.yaml").out
+    assert jobs(stage) == {}
+
+
+def test_the_whole_cluster_is_shown(stage: Stage, cli: Cli) -> None:
+    """Board, nodes, GPUs and queues, for whoever may see them."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    stage.pod("p", queue, 2)
+    eventually(lambda: stage.where() == ["n1"], "it is bound")
+    node = f"{stage.name}-n1"
+    assert node in cli("board").out
+    (row,) = [row for row in cli("nodes", "-o", "json").document["items"] if row["name"] == node]
+    assert (row["gpu"], row["tasks"]) == ({"total": 4, "free": 2}, 1)
+    held = [
+        row
+        for row in cli("gpu", "list", "-o", "json").document["items"]
+        if row["node"] == node and row["holders"]
+    ]
+    assert [one["holders"][0]["workload"] for one in held] == [f"{stage.name}/pod/p"] * 2
+    (own,) = [row for row in cli("queue", "list", "-o", "json").document["items"] if row["name"] == queue]
+    assert own["running"] == 1
+    assert {row["resource"]: row["allocated"] for row in own["shares"]}["gpu"] == 2
+
+
+def test_queues_are_set_and_deleted(stage: Stage, cli: Cli) -> None:
+    """In the words of one machine: what is not said stays, and a queue with work below it isn't deleted."""
+    name = f"{stage.name}-q"
+    assert cli("queue", "set", name, "--quota", "gpu=4,cpu=unlimited", "--weight", "gpu=0.5").code == 0
+    assert cli("queue", "set", name, "--limit", "gpu=8", "--reclaim-min-runtime", "10m").code == 0
+    shown = cli("queue", "show", name, "-o", "json").document
+    assert (shown["quota"]["gpu"], shown["limit"]["gpu"], shown["weight"]["gpu"]) == (4, 8, 0.5)
+    assert shown["quota"]["cpu"] == "unlimited"
+    assert shown["reclaim_min_runtime"] == "10m"
+    assert cli("queue", "set", name, "--limit", "gpu=").code == 0
+    assert cli("queue", "show", name, "-o", "json").document["limit"]["gpu"] == "unlimited"
+    stage.pod("p", name)
+    refused = cli("queue", "delete", name)
+    assert refused.code == 3
+    assert "unfinished work" in refused.err
+    stage.api.delete(f"{stage.pods_path}/p")
+    eventually(lambda: cli("queue", "delete", name).code == 0, "without work it is deleted")
+
+
+def test_what_happened_is_told(stage: Stage, cli: Cli) -> None:
+    """From submit to end, in the order in which it happened, and after `after` only what is new."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    assert cli("run", "-p", queue, "-n", "one", "--gpu", "1", "--", "true").code == 0
+    eventually(lambda: cli("show", "one", "-o", "json").document["state"] == "succeeded", "it is done")
+    rows = cli("events", "one", "-o", "json").document["items"]
+    kinds = [row["kind"] for row in rows]
+    assert kinds[0] == "Submitted"
+    assert kinds.index("Placed") < kinds.index("Succeeded")
+    assert [row["seq"] for row in rows] == sorted({row["seq"] for row in rows})
+
+
+def tenant(stage: Stage, name: str) -> None:
+    """A user who may do in the stage's namespace what editors may, and nothing elsewhere."""
+    stage.post(
+        f"/apis/rbac.authorization.k8s.io/v1/namespaces/{stage.name}/rolebindings",
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
+        },
+    )  # fmt: skip
+
+
+def test_a_tenant_needs_no_more_than_a_namespace(
+    stage: Stage, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may see nothing of the cluster submits, looks and acts all the same, and is told what could not be seen."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    user = f"{stage.name}-user"
+    tenant(stage, user)
+    as_user(stage, monkeypatch, user)
+    answer = cli("run", "-p", queue, "-n", "big", "--gpu", "8", "--tasks", "2", "--", "true")
+    assert answer.code == 0, answer.err
+    assert "waits" in answer.err
+    told = cli("why", "big").out
+    assert "NoNodeMatches" in told
+    assert "can't be seen from here" in told
+    assert cli("board").code == 3
+    planned = cli("run", "--dry-run", "-p", queue, "--", "true")
+    assert planned.code == 0, planned.err
+    assert "can't be seen from here" in planned.out
+    assert cli("delete", "-y", "big").code == 0
+    monkeypatch.setenv("GPUMAX_NAMESPACE", "default")
+    refused = cli("run", "-p", queue, "--", "true")
+    assert refused.code == 3
+    assert "forbidden" in refused.err

@@ -16,16 +16,20 @@ from gpumax.apps.kubernetes.site import Site
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.connection import Request as Call
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.work import manifest
 from gpumax.engines.kubernetes.work.container import PORT, ROOT, first_task
 from gpumax.engines.kubernetes.work.manifest import Bundle, Item, bundle
 from gpumax.engines.kubernetes.work.pack import pack
-from gpumax.engines.kubernetes.work.views import JOBS, Job
+from gpumax.engines.kubernetes.work.views import JOBS, PODS, Job
 from gpumax.errors import GpumaxError
 from gpumax.loop.launch import Master, launch
 from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.model.spec import WorkloadSpec
 from gpumax.ports.store_rules import begin
+
+Pods = dict[str, dict[str, Any]]
+"""By the name of a Job, metadata and spec of a pod of it."""
 
 
 class New(NamedTuple):
@@ -60,14 +64,47 @@ def prepare(spec: WorkloadSpec, around: manifest.Ground, now_ms: int) -> New:
     return New(record, tasks, objects, digest)
 
 
-async def dry_run(site: Site, news: Sequence[New]) -> None:
-    """Have the API server look at every object, with all that has a say there. ApiRefused for the first that it won't take."""
+async def dry_run(site: Site, news: Sequence[New]) -> Pods:
+    """Have the API server look at every object, with all that has a say there, and at a pod of each Job.
+
+    Returns, by the name of the Job, the pod that it would make; the template, where that may not be asked. ApiRefused for the first object
+    that the server won't take.
+    """
+    pods: Pods = {}
     for new in news:
         for item in (*new.objects.jobs, *new.objects.others):
-            call = Call(
-                "POST", item.kind.path(site.namespace), {"dryRun": "All"}, msgspec.json.encode(item.body)
-            )
-            await site.api.write(call)
+            await _asked(site, item.kind, item.body)
+        for item in new.objects.jobs:
+            pods[item.name] = await _pod_of(site, item)
+    return pods
+
+
+async def _pod_of(site: Site, item: Item) -> dict[str, Any]:
+    template = item.body["spec"]["template"]
+    meta = {**template["metadata"], "generateName": f"{item.name}-"}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
+    try:
+        answer = await _asked(site, PODS, body)
+    except ApiRefused as error:
+        # Who may make Jobs need not be allowed to make pods; and a quota that is full now is not full for ever.
+        if error.code != 403 or not any(
+            word in error.message for word in ("cannot create", "exceeded quota")
+        ):
+            raise
+        answer = b""
+    seen = msgspec.json.decode(answer) if answer else body
+    return {"metadata": {**seen["metadata"], "labels": template["metadata"]["labels"]}, "spec": seen["spec"]}
+
+
+async def _asked(site: Site, kind: Kind[Any], body: Mapping[str, Any]) -> bytes:
+    """The object as it would be; empty where somebody who has a say can't be asked without consequences."""
+    call = Call("POST", kind.path(site.namespace), {"dryRun": "All"}, msgspec.json.encode(body))
+    try:
+        return await site.api.write(call)
+    except ApiRefused as error:
+        if "does not support dry run" not in error.message:
+            raise
+        return b""
 
 
 async def make(site: Site, news: Sequence[New]) -> None:

@@ -26,6 +26,9 @@ BLIND_S: Final = 3.0
 """Between two looks where nothing may be watched."""
 COMMENT: Final = b": \n\n"
 _ENDS: Final[dict[str, EventKind]] = {"Complete": "Succeeded", "Failed": "Failed"}
+_COURSE: Final[tuple[EventKind, ...]] = (
+    "Submitted", "Warned", "Held", "Placed", "Evicted", "Exited", "Suspended", "Succeeded", "Failed",
+)  # fmt: skip
 _GONE: Final = frozenset(WHY_GO.values())
 
 
@@ -95,7 +98,8 @@ async def _all(site: Site, name: str) -> list[Event]:
     for work in works(jobs, pods, told, site.scheduler):
         found += _of(work, told)
     found = [one for one in found if name in ("", one.workload)]
-    found.sort(key=_key)
+    # Most times are whole seconds: within one, what comes first in the course of things came first.
+    found.sort(key=lambda one: (one.at_ms // 1000, _COURSE.index(one.kind), _key(one)))
     return _numbered(found)
 
 

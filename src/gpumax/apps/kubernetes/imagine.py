@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from gpumax.apps.kubernetes.create import New
+from gpumax.apps.kubernetes.create import New, Pods
 from gpumax.apps.kubernetes.site import Site
 from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
 from gpumax.apps.server.views import devices, hold
@@ -25,8 +26,8 @@ from gpumax.policy.decide import decide
 BLIND = "what the scheduler would say can't be seen from here: nodes and pods of the whole cluster may not be listed"
 
 
-async def imagine(site: Site, news: Sequence[New], queues: Sequence[Queue]) -> list[Fate]:
-    """What a scheduler would decide, with these queues set."""
+async def imagine(site: Site, news: Sequence[New], pods: Pods, queues: Sequence[Queue]) -> list[Fate]:
+    """What a scheduler would decide about work with such pods, with these queues set."""
     try:
         assembly = await look(site.api, site.scheduler)
     except ApiRefused as error:
@@ -36,13 +37,13 @@ async def imagine(site: Site, news: Sequence[New], queues: Sequence[Queue]) -> l
     for queue in queues:
         assembly.see_queue(queue.name, {"apiVersion": QUEUES.api_version, **queue_body(queue)})
     for new in news:
-        _show(assembly, new, site.namespace)
+        _show(assembly, new, pods, site.namespace)
     decision = decide(assembly.snapshot(site.now_ms(), Policy()))
     faults = {name: "; ".join(map(str, own)) for name, own in assembly.faults.items()}
     return [_fate(new, decision, faults, "", site.namespace) for new in news]
 
 
-def _show(assembly: Assembly, new: New, namespace: str) -> None:
+def _show(assembly: Assembly, new: New, pods: Pods, namespace: str) -> None:
     for item in new.objects.others:
         if item.kind is GANGS:
             assembly.see_gang(f"{namespace}/gang/{item.name}", item.body)
@@ -50,21 +51,20 @@ def _show(assembly: Assembly, new: New, namespace: str) -> None:
         uid = f"{new.record.id}-{item.name}"
         assembly.see_owner(uid, item.body)
         for index in range(item.body["spec"]["completions"]):
-            pod = _pod(item, uid, namespace, index)
+            pod = _pod(item, pods[item.name], uid, namespace, index)
             assembly.see_pod(f"{namespace}/{pod.metadata.name}", pod)
 
 
-def _pod(item: Item, uid: str, namespace: str, index: int) -> Pod:
+def _pod(item: Item, seen: dict[str, Any], uid: str, namespace: str, index: int) -> Pod:
     """As the Job would make it."""
-    template = item.body["spec"]["template"]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": item.name, "uid": uid, "controller": True}
     meta = {
-        **template["metadata"],
+        **seen["metadata"],
         "name": f"{item.name}-{index}",
         "namespace": namespace,
         "ownerReferences": [owner],
     }
-    document = {"metadata": meta, "spec": template["spec"], "status": {"phase": "Pending"}}
+    document = {"metadata": meta, "spec": seen["spec"], "status": {"phase": "Pending"}}
     return msgspec.json.decode(msgspec.json.encode(document), type=Pod)
 
 

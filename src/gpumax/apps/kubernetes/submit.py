@@ -44,8 +44,8 @@ async def submit(site: Site, request: Request) -> Item:
     wanted = [new for new in news if new.name not in again]
     if request.text("dry_run") == "1":
         fates = [await write_queue(site, queue, dry=True) for queue in queues]
-        await dry_run(site, wanted)
-        return out(Fates(items=[*fates, *await imagine(site, wanted, queues)]))
+        pods = await dry_run(site, wanted)
+        return out(Fates(items=[*fates, *await imagine(site, wanted, pods, queues)]))
     await dry_run(site, wanted)
     fates = [await write_queue(site, queue, dry=False) for queue in queues]
     await make(site, wanted)
