@@ -85,7 +85,7 @@ LISTED = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.t
 lock: $(RUN) ## pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install -q pip-tools==7.6.2
 	$(COMPILE) --build-deps-for editable -o requirements/run.txt pyproject.toml
-	$(LISTED)["project"]["optional-dependencies"]["webhook"], sep="\n")' \
+	for part in webhook agent; do $(LISTED)["project"]["optional-dependencies"]["'$$part'"], sep="\n")'; done \
 	| $(COMPILE) -c requirements/run.txt -o requirements/cluster.txt -
 	$(LISTED)["dependency-groups"]["dev"], sep="\n")' \
 	| $(COMPILE) -c requirements/run.txt -c requirements/cluster.txt -o requirements/dev.txt -

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from controlplane.processes import eventually
+import grpc
+import msgspec
+import pytest
+
+from controlplane.processes import Program, eventually
 from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.claims import document, status
+from gpumax.engines.kubernetes.client.kubeconfig import access_from
+from gpumax.engines.kubernetes.cluster import KubernetesCluster
+from gpumax.engines.kubernetes.grants import Amount, Grant
 from gpumax.engines.kubernetes.offers import slice_of
 from gpumax.model.node import Device
+from gpumax.model.snapshot import Policy
+from kubelet import Kubelet
 
 GIB = 1024
 CLAIMS = "/apis/resource.k8s.io/v1/namespaces/{}/resourceclaims"
@@ -65,3 +79,177 @@ def test_halves_share_a_device_and_the_third_waits(stage: Stage) -> None:
     stage.api.delete(f"{stage.pods_path}/{first}")
     eventually(lambda: stage.where() == ["n1", "n1"], "the third gets the room")
     eventually(lambda: f"gpumax-{first}" not in claims(stage), "its claim has gone with it")
+
+
+class Agent:
+    """The agent of a node as a process, and the kubelet that it speaks to."""
+
+    def __init__(self, stage: Stage, name: str, folder: Path, devices: str = "1xH100:80Gi") -> None:
+        self.node = f"{stage.name}-{name}"
+        self.kubelet = Kubelet(folder)
+        (folder / "layer").mkdir()
+        argv = [
+            sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", self.node, "--devices", devices,
+            "--kubelet-dir", str(folder), "--cdi-dir", str(self.kubelet.cdi), "--layer", str(folder / "layer"),
+        ]  # fmt: skip
+        self.program = Program(argv, folder / "agent.log", env={"KUBECONFIG": str(stage.plane.kubeconfig())})
+        self._stage = stage
+
+    def start(self) -> None:
+        """Start it, and wait until cluster and kubelet know it."""
+        self.program.start()
+        eventually(self._found, "the kubelet finds the driver", self.program)
+        eventually(self.published, "its devices are published", self.program)
+
+    def published(self) -> bool:
+        """Whether the cluster knows its devices."""
+        return self._stage.api.get(f"{SLICES}/gpumax.dev-{self.node}").status_code == 200
+
+    def _found(self) -> bool:
+        try:
+            return self.kubelet.look() == ["gpu.gpumax.dev"]
+        except grpc.RpcError:
+            return False
+
+
+@pytest.fixture
+def agent(stage: Stage) -> Iterator[Agent]:
+    """A node with an agent and one device of 80 GiB. Its folder has a short name, as sockets need it."""
+    stage.node("n1", 0)
+    with TemporaryDirectory(prefix="gpumax-") as folder:
+        made = Agent(stage, "n1", Path(folder))
+        made.start()
+        try:
+            yield made
+        finally:
+            made.program.stop()
+            assert "Traceback" not in made.program.said()
+            stage.api.delete(f"{SLICES}/gpumax.dev-{made.node}")
+
+
+def test_a_container_gets_what_the_scheduler_decided(stage: Stage, agent: Agent) -> None:
+    """By way of its claim: the kubelet has it made ready, and the runtime finds the part's environment."""
+    queue = stage.queue("q", 8)
+    stage.steer()
+    part(stage, "a", queue, gpu_memory="20Gi")
+    part(stage, "b", queue, gpu_memory="60Gi")
+    part(stage, "c", queue, gpu_memory="1Gi")
+    eventually(lambda: stage.where().count("n1") == 2, "20 and 60 of 80 GiB are given out")
+    made = claims(stage)
+    there = {name: agent.kubelet.added(agent.kubelet.prepare(claim)).env for name, claim in made.items()}
+    assert there["gpumax-a"] == {
+        "CUDA_VISIBLE_DEVICES": "0", "NVIDIA_VISIBLE_DEVICES": "void", "GPUMAX_VIRTUAL_DEVICES": "1",
+        "GPUMAX_SHARE": "0.25", "GPUMAX_LIMIT": str(20 << 30),
+    }  # fmt: skip
+    assert there["gpumax-b"]["GPUMAX_LIMIT"] == str(60 << 30)
+    older = Kubelet(agent.kubelet.folder, knows=("v1beta1.DRAPlugin",))
+    assert older.look() == ["gpu.gpumax.dev"]
+    assert older.added(older.prepare(made["gpumax-a"])).env == there["gpumax-a"]
+    stage.api.delete(f"{stage.pods_path}/b")
+    agent.kubelet.unprepare(made["gpumax-b"])
+    assert len(list(agent.kubelet.cdi.iterdir())) == 1
+    eventually(lambda: stage.where() == ["n1", "n1"], "c gets room that b left")
+
+
+def test_a_killed_agent_goes_on_where_it_was(stage: Stage, agent: Agent) -> None:
+    """Parts that were given out stay, one whose pod went meanwhile is removed, and one that a reboot took is written again."""
+    queue = stage.queue("q", 8)
+    stage.steer()
+    for name in ("a", "b", "c"):
+        part(stage, name, queue, gpu_fraction="0.3")
+    eventually(lambda: stage.where().count("n1") == 3, "all are bound")
+    made = claims(stage)
+    names = {name: agent.kubelet.prepare(claim) for name, claim in made.items()}
+    before = agent.kubelet.added(names["gpumax-a"])
+    agent.program.kill()
+    stage.api.delete(f"{stage.pods_path}/b")
+    eventually(lambda: "gpumax-b" not in claims(stage), "the claim has gone")
+    (agent.kubelet.cdi / f"gpu.gpumax.dev-part_{made['gpumax-c']['metadata']['uid']}.json").unlink()
+    agent.start()
+    eventually(lambda: len(list(agent.kubelet.cdi.iterdir())) == 2, "what is over is removed", agent.program)
+    assert agent.kubelet.added(names["gpumax-a"]) == before
+    eventually(lambda: _resolves(agent.kubelet, names["gpumax-c"]), "what was lost is there", agent.program)
+    assert agent.kubelet.prepare(made["gpumax-a"]) == names["gpumax-a"]
+    agent.kubelet.unprepare(made["gpumax-b"])
+
+
+def _resolves(kubelet: Kubelet, names: list[str]) -> bool:
+    try:
+        return bool(kubelet.added(names))
+    except AssertionError:
+        return False
+
+
+def test_a_new_scheduler_moves_no_part(stage: Stage) -> None:
+    """Two devices with three quarters, and the small one of a pod that came between: what a new process decides from is what was decided."""
+    stage.node("n1", 0)
+    offer(stage, "n1", 2)
+    queue = stage.queue("q", 8)
+    stage.steer()
+    for number in range(4):
+        part(stage, f"p{number}", queue, gpu_fraction="0.4")
+    eventually(lambda: stage.where().count("n1") == 4, "all are bound")
+    stage.api.delete(f"{stage.pods_path}/p0")
+    stage.api.delete(f"{stage.pods_path}/p1")
+    eventually(lambda: len(stage.pods()) == 2, "two have gone")
+    part(stage, "q0", queue, gpu_fraction="0.6")
+    eventually(lambda: "" not in stage.where(), "another came")
+    decided = {name: results(claim)[0]["device"] for name, claim in claims(stage).items()}
+    again = KubernetesCluster(access_from((stage.plane.kubeconfig(),)), lambda: None, scheduler=stage.name)
+    try:
+        again.start()
+        found = again.snapshot(stage.now_ms(), Policy())
+    finally:
+        again.close()
+    held = {
+        f"gpumax-{task.name.partition('/')[2]}": f"gpu-{task.devices[0].index}"
+        for row in found.workloads
+        for task in row.tasks
+    }
+    assert held == {f"gpumax-{name}": decided[f"gpumax-{name}"] for name in ("p2", "p3", "q0")}
+
+
+def owned_claim(stage: Stage, name: str, owner: str) -> Document:
+    """A claim by the name that a pod of ours has for its own, which belongs to another or the same pod."""
+    pod = stage.pods()[owner]
+    body = document(f"gpumax-{name}", pod["metadata"], Grant({0: Amount(1000)}))
+    body["metadata"].pop("finalizers")
+    stage.post(CLAIMS.format(stage.name), body)
+    return pod
+
+
+def test_an_allocation_that_came_to_nothing_is_made_anew(stage: Stage) -> None:
+    """A scheduler wrote that the pod gets a device of n2, and was killed before it bound the pod. Now n2 is gone."""
+    stage.node("n1", 0)
+    offer(stage, "n1", 1)
+    queue = stage.queue("q", 8)
+    part(stage, "a", queue, gpu_fraction="0.5")
+    pod = owned_claim(stage, "a", "a")
+    early = status(f"{stage.name}-n2", pod["metadata"], Grant({3: Amount(500)}))
+    path = f"{CLAIMS.format(stage.name)}/gpumax-a"
+    answer = stage.api.patch(
+        f"{path}/status",
+        content=msgspec.json.encode({"status": early}),
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert answer.status_code == 200, answer.text
+    stage.steer()
+    eventually(lambda: stage.where() == ["n1"], "it is bound")
+    (row,) = results(claims(stage)["gpumax-a"])
+    assert (row["pool"], row["device"]) == (f"{stage.name}-n1", "gpu-0")
+
+
+def test_a_claim_that_somebody_else_made_gives_nothing(stage: Stage) -> None:
+    """It isn't touched; the pod is told, and others are served."""
+    stage.node("n1", 0)
+    offer(stage, "n1", 1)
+    queue = stage.queue("q", 8)
+    stage.pod("other", queue, 1)
+    part(stage, "a", queue, gpu_fraction="0.5")
+    owned_claim(stage, "a", "other")
+    stage.steer()
+    part(stage, "b", queue, gpu_fraction="0.5")
+    eventually(lambda: stage.where("b") == ["n1"], "another pod is bound")
+    eventually(lambda: "made by somebody else" in stage.told("a").get("message", ""), "a is told")
+    assert stage.where("a") == [""]
+    assert not (claims(stage)["gpumax-a"].get("status") or {}).get("allocation")

@@ -63,6 +63,9 @@ SECTIONS: Final[Sections] = {
         ),
         "replay": Entry("replay:replay", "Decide again what a journal holds, and compare."),
     },
+    "In a cluster": {
+        "agent": Entry("agent:agent", "Give out parts of a node's GPUs; one on each node."),
+    },
     "Other": {
         "schema": Entry("other:schema", "JSON Schema of a file format."),
         "completion": Entry("other:completion", "Completion script for a shell."),

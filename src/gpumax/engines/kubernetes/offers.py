@@ -41,11 +41,18 @@ class Offered(Part, frozen=True, gc=False):
     capacity: dict[str, Capacity] | None = None
 
 
+class Pool(Part, frozen=True, rename="camel", gc=False):
+    """Of which pool a slice is. generation: grows with each change."""
+
+    generation: int = 1
+
+
 class SliceSpec(Part, frozen=True, rename="camel", gc=False):
     """Which devices are where."""
 
     driver: str = ""
     node_name: str = ""
+    pool: Pool = Pool()
     devices: tuple[Offered, ...] | None = ()
 
 
@@ -66,7 +73,9 @@ def slice_name(node: str) -> str:
     return f"{keys.OWN}-{node}"
 
 
-def slice_of(node: str, uid: str, devices: Sequence[Device], identities: Mapping[int, str]) -> dict[str, Any]:
+def slice_of(
+    node: str, uid: str, devices: Sequence[Device], identities: Mapping[int, str], generation: int = 1
+) -> dict[str, Any]:
     """The ResourceSlice of a node. uid: the node's, so that it goes with it; identities: what programs know devices by.
 
     A server that doesn't know parts of devices leaves `allowMultipleAllocations` out; whoever allocates is the scheduler, which does.
@@ -77,7 +86,7 @@ def slice_of(node: str, uid: str, devices: Sequence[Device], identities: Mapping
         "spec": {
             "driver": keys.DRIVER,
             "nodeName": node,
-            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "pool": {"name": node, "generation": generation, "resourceSliceCount": 1},
             "devices": [_offered(device, identities[device.index]) for device in devices],
         },
     }

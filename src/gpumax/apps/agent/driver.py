@@ -1,0 +1,129 @@
+"""Claims on this node are made ready and given up again, as the kubelet asks (Dynamic Resource Allocation)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from gpumax.apps.agent.container import container
+from gpumax.apps.agent.parts import Origin, Parts, of_vendor
+from gpumax.apps.agent.wire import kubelet_pb2 as wire
+from gpumax.engines.kubernetes.claims import Claim, grant_in, results_on
+from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.errors import GpumaxError, Refused
+from gpumax.ports.devices import Devices
+
+_log: Final = logging.getLogger("gpumax.agent")
+
+Read = Callable[[str, str], Awaitable[Claim]]
+"""A claim by namespace and name, as the API has it now."""
+
+
+class Place:
+    """Where parts are given out: a node with its devices, and the folders in which its runtime looks."""
+
+    def __init__(self, node: str, devices: Devices, layer: Path, vendor: tuple[Path, ...] = ()) -> None:
+        """layer: the folder of the layer under CUDA; vendor: folders in which the vendor's CDI specs may lie."""
+        self.node = node
+        self.devices = devices
+        self.layer = layer
+        self.vendor = vendor
+
+
+class Driver:
+    """The same claim may be asked for again at any time: what is written then is the same."""
+
+    def __init__(self, place: Place, parts: Parts, read: Read) -> None:
+        self._place = place
+        self._parts = parts
+        self._read = read
+        # A sweep looks at a claim and acts on it: nobody may make it ready in between.
+        self._alone = asyncio.Lock()
+
+    async def prepare(self, asked: wire.Claims, _: object) -> wire.PreparedClaims:
+        """Make claims ready, each by itself."""
+        return wire.PreparedClaims(claims={claim.uid: await self._prepared(claim) for claim in asked.claims})
+
+    async def unprepare(self, asked: wire.Claims, _: object) -> wire.UnpreparedClaims:
+        """Give claims up. This needs nobody but us: the claim itself may be gone by now."""
+        return wire.UnpreparedClaims(
+            claims={claim.uid: await self._unprepared(claim) for claim in asked.claims}
+        )
+
+    async def sweep(self) -> None:
+        """Write again what a reboot took, and remove what nobody has a claim to any more, though nobody told us."""
+        self._parts.clean()
+        for uid, origin in self._parts.kept().items():
+            async with self._alone:
+                try:
+                    if self._parts.has(uid):
+                        await self._swept(uid, origin)
+                except (GpumaxError, OSError) as error:
+                    # Who can't be asked may still be there.
+                    _log.warning("claim %s/%s: %s", origin.namespace, origin.name, error)
+
+    async def _swept(self, uid: str, origin: Origin) -> None:
+        try:
+            claim = await self._read(origin.namespace, origin.name)
+            if claim.metadata.uid == uid and results_on(claim, self._place.node):
+                self._write(claim)
+                return
+        except ApiRefused as error:
+            if error.code != 404:
+                raise
+        _log.info("claim %s/%s is over: its part is removed", origin.namespace, origin.name)
+        self._parts.remove(uid)
+
+    async def _prepared(self, asked: wire.Claim) -> wire.PreparedClaim:
+        try:
+            async with self._alone:
+                claim = await self._read(asked.namespace, asked.name)
+                if claim.metadata.uid != asked.uid:
+                    raise Refused(
+                        f"it is another one now: found uid {claim.metadata.uid}, wanted {asked.uid}"
+                    )
+                names = self._write(claim)
+        except (GpumaxError, OSError) as error:
+            _log.warning("claim %s/%s can't be made ready: %s", asked.namespace, asked.name, error)
+            return wire.PreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
+        rows = results_on(claim, self._place.node)
+        # One part, whatever the number of its devices: the first of them carries it.
+        return wire.PreparedClaim(
+            devices=[
+                wire.PreparedDevice(
+                    request_names=[row.request],
+                    pool_name=row.pool,
+                    device_name=row.device,
+                    cdi_device_ids=names if index == 0 else [],
+                    share_id=row.share_id or None,
+                )
+                for index, row in enumerate(rows)
+            ]
+        )
+
+    async def _unprepared(self, asked: wire.Claim) -> wire.UnpreparedClaim:
+        try:
+            async with self._alone:
+                self._parts.remove(asked.uid)
+        except (GpumaxError, OSError) as error:
+            return wire.UnpreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
+        return wire.UnpreparedClaim()
+
+    def _write(self, claim: Claim) -> list[str]:
+        """Write the claim's part; its names for the runtime. Only what the scheduler allocated counts."""
+        place, meta = self._place, claim.metadata
+        if not results_on(claim, place.node):
+            raise Refused(f"nothing of node {place.node} is allocated to it")
+        grant = grant_in(claim)
+        if grant is None or not grant.devices:
+            raise Refused(
+                "its allocation doesn't say how much of each GPU it has; gpumax's scheduler writes that"
+            )
+        content = container(grant, place.devices, place.layer)
+        name = self._parts.write(meta.uid, Origin(meta.namespace, meta.name, meta.uid), content)
+        if place.devices.virtual:
+            return [name]
+        return [name, *of_vendor(place.vendor, content.env["CUDA_VISIBLE_DEVICES"].split(","))]

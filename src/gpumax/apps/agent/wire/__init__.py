@@ -1,0 +1,1 @@
+"""gRPC over sockets of this machine, as the kubelet speaks it."""
