@@ -59,8 +59,8 @@ mutants: $(DEV) ## which faults in policy/ no test finds: 200 drawn ones, a quar
 docs: $(RUN) ## write the parts of docs/reference that follow from the code
 	@$(BIN)/python docs/generate.py
 
-chart: ## copy our kinds of objects into the Helm chart, which can read its own files alone
-	@cp src/gpumax/engines/kubernetes/crds/*.yaml charts/gpumax/files/crds/
+chart: ## copy our kinds of objects and policies into the Helm chart, which can read its own files alone
+	@for each in crds guard; do cp src/gpumax/engines/kubernetes/$$each/*.yaml charts/gpumax/files/$$each/; done
 
 $(RUN):
 	@python=$$($(FIND_PYTHON)) && \

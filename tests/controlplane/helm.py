@@ -47,7 +47,7 @@ class Helm:
         )  # fmt: skip
 
 
-def only(objects: list[Document], kind: str, ending: str = "gpumax") -> Document:
-    """The one object of a kind whose name ends so."""
-    (one,) = [row for row in objects if row["kind"] == kind and row["metadata"]["name"].endswith(ending)]
+def only(objects: list[Document], kind: str, name: str = "gpumax") -> Document:
+    """The one object of a kind and a name."""
+    (one,) = [row for row in objects if (row["kind"], row["metadata"]["name"]) == (kind, name)]
     return one

@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
     "single": {"replicas": 1, "crds": {"install": False}, "defaultQueue": {"create": False}},
     "least": {
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "metrics": {"role": False},
-        "test": {"enabled": False}, "rbac": {"create": False}, "serviceAccount": {"create": False, "name": "own"},
+        "test": {"enabled": False}, "webhook": {"enabled": False}, "policies": {"enabled": False},
     },
     "all": {
         "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}},
@@ -98,7 +98,7 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("replicas=two", "replicas"),
         ("networkPolicy.apiServerPorts={https}", "apiServerPorts"),
         ("resources.requests.cpu=lots", "cpu"),
-        ("serviceAccount.create=false", "serviceAccount.name"),
+        ("webhook.replicas=0", "replicas"),
     ],
 )
 def test_bad_values_are_refused_at_their_place(helm: Helm, setting: str, place: str) -> None:
@@ -110,7 +110,7 @@ def test_bad_values_are_refused_at_their_place(helm: Helm, setting: str, place: 
 def test_the_roles_grant_what_the_code_needs_and_nothing_else(helm: Helm) -> None:
     """The table of rights and the chart's roles say the same, verb by verb."""
     objects = helm.objects()
-    assert granted(only(objects, "ClusterRole")) == needed(*RIGHTS, FIRST_QUEUE)
+    assert granted(only(objects, "ClusterRole", "gpumax")) == needed(*RIGHTS, FIRST_QUEUE)
     role = only(objects, "Role")
     assert granted(role) == needed(LEASE)
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["gpumax"]]
@@ -145,16 +145,9 @@ def test_images_come_from_where_the_values_say(helm: Helm, tmp_path: Path) -> No
     assert image == f"gpumax:{__version__}"
 
 
-def test_two_releases_side_by_side_share_no_name(helm: Helm) -> None:
-    """But those of our kinds, which a cluster has once."""
-    first, second = (
-        {
-            (one["kind"], one["metadata"]["name"])
-            for one in helm.objects("--set", "crds.install=false", name=name, namespace=name)
-        }
-        for name in ("gpumax", "other")
-    )
-    assert not first & second
+def test_another_namespace_takes_the_place_of_the_usual_one(helm: Helm) -> None:
+    """In policies and the webhook's way, too."""
+    assert "gpumax-system" not in str(helm.objects(name="prod", namespace="gpus"))
 
 
 def test_the_schema_knows_every_value(helm: Helm) -> None:

@@ -14,11 +14,11 @@ import yaml
 
 from audit import check
 from controlplane.helm import CHART, Document, Helm, only
-from controlplane.plane import Cluster, ControlPlane
+from controlplane.plane import HOST, Cluster, ControlPlane
 from controlplane.processes import Program, eventually, free_ports
 from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
-from controlplane.test_fractions import offer, part
+from controlplane.test_fractions import offer
 from gpumax.engines.kubernetes.claims import document
 from gpumax.engines.kubernetes.grants import Amount, Grant
 from gpumax.engines.kubernetes.rights import (
@@ -33,6 +33,7 @@ from gpumax.engines.kubernetes.rights import (
 )
 
 SPACE = "gpumax-system"
+HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/gpumax"
 ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
 
 
@@ -109,6 +110,46 @@ def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) ->
     assert "Traceback" not in program.said()
 
 
+@pytest.fixture
+def certified(
+    plane: ControlPlane, installed: list[Document], tmp_path: Path
+) -> Iterator[tuple[Program, int]]:
+    """The same of the webhook, and its port; it has certificates, and the API server was told whom to trust."""
+    (container,) = only(installed, "Deployment", "gpumax-webhook")["spec"]["template"]["spec"]["containers"]
+    (port,) = free_ports(1)
+    arguments = [word.replace(":9443", f":{port}") for word in container["args"]]
+    program = Program(
+        [sys.executable, "-m", "gpumax.apps.cli.main", *arguments, "--also", HOST],
+        tmp_path / "webhook.log",
+        env={"KUBECONFIG": str(kubeconfig_of_account(plane, tmp_path, "gpumax-webhook"))},
+    )
+    program.start()
+    eventually(lambda: "answering on" in program.said(), "it answers", program)
+    yield program, port
+    program.stop()
+    assert "Traceback" not in program.said()
+
+
+@pytest.fixture
+def webhook(
+    plane: ControlPlane, installed: list[Document], certified: tuple[Program, int]
+) -> Iterator[Program]:
+    """The webhook as the API server reaches it here, where there is no network of pods."""
+    program, port = certified
+    usual = only(installed, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]
+    trusted = webhooks_own(plane)[1]
+    reach(plane, {"url": f"https://{HOST}:{port}/pods", "caBundle": trusted})
+    yield program
+    reach(plane, {**usual, "caBundle": trusted})
+
+
+def reach(plane: ControlPlane, way: Document) -> None:
+    """Have the API server ask there."""
+    patch = [{"op": "replace", "path": f"/webhooks/{number}/clientConfig", "value": way} for number in (0, 1)]
+    headers = {"Content-Type": "application/json-patch+json"}
+    plane.api.patch(HOOKS, json=patch, headers=headers).raise_for_status()
+
+
 def token(plane: ControlPlane, account: str) -> str:
     """A token of a service account, as the kubelet would put it into a pod."""
     answer = plane.api.post(
@@ -118,11 +159,11 @@ def token(plane: ControlPlane, account: str) -> str:
     return str(answer.json()["status"]["token"])
 
 
-def kubeconfig_of_account(plane: ControlPlane, folder: Path) -> Path:
-    """The way to the cluster for the chart's service account."""
+def kubeconfig_of_account(plane: ControlPlane, folder: Path, account: str = "gpumax") -> Path:
+    """The way to the cluster for a service account of the chart."""
     config = yaml.safe_load(plane.kubeconfig().read_text())
-    config["users"][0]["user"] = {"token": token(plane, "gpumax")}
-    path = folder / "account.kubeconfig"
+    config["users"][0]["user"] = {"token": token(plane, account)}
+    path = folder / f"{account}.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(config))
     return path
@@ -204,7 +245,7 @@ def path_of(plane: ControlPlane, one: Document) -> str:
 
 
 def test_the_installed_scheduler_does_its_work_with_its_rights(
-    plane: ControlPlane, scheduler: Running, stage: Installed
+    plane: ControlPlane, scheduler: Running, webhook: Program, stage: Installed
 ) -> None:
     """A gang, a reclaim, a part of a GPU, what is told to who waits: nothing is forbidden, and every right is used.
 
@@ -257,11 +298,13 @@ def waits_for_its_driver(stage: Installed, queue: str) -> None:
 def has_a_part(stage: Installed, queue: str) -> None:
     """A pod that asks for a half, whose claim is there already, as after a scheduler that ended before it was done."""
     stage.node("n2", 0)
-    part(stage, "half", queue, gpu_fraction="0.5")
-    pod = {"namespace": stage.name, "name": "half", "uid": stage.pods()["half"]["metadata"]["uid"]}
-    body = document("gpumax-half", pod, Grant({0: Amount(500, 0)}))
-    body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", **body}
-    stage.post(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims", body)
+    stage.pod("half", queue, 0, annotations={"gpu-fraction": "0.5"})
+    body = stage.pods()["half"]
+    (claim,) = body["spec"]["resourceClaims"]
+    pod = {"namespace": stage.name, "name": "half", "uid": body["metadata"]["uid"]}
+    made = document(claim["resourceClaimName"], pod, Grant({0: Amount(500, 0)}))
+    made = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", **made}
+    stage.post(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims", made)
     offer(stage, "n2", 1)
 
 
@@ -345,10 +388,22 @@ def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Documen
         assert answer.json()["status"]["allowed"] is False, (group, resource, verb)
 
 
+def webhooks_own(plane: ControlPlane) -> tuple[object, ...]:
+    """What the webhook writes: its certificates, and whom the API server is to trust."""
+    secret = plane.api.get(f"/api/v1/namespaces/{SPACE}/secrets/gpumax-webhook-certificates").json()
+    trusted = [hook["clientConfig"].get("caBundle") for hook in plane.api.get(HOOKS).json()["webhooks"]]
+    return secret.get("data"), *trusted
+
+
 def test_an_upgrade_changes_our_kinds(
-    plane: ControlPlane, helm: Helm, installed: list[Document], tmp_path: Path
+    plane: ControlPlane, helm: Helm, certified: tuple[Program, int], tmp_path: Path
 ) -> None:
-    """A newer chart with another field of a queue: the API server knows the field after `helm upgrade`."""
+    """A newer chart with another field of a queue: the API server knows the field after `helm upgrade`.
+
+    What the webhook wrote meanwhile, its certificates and whom to trust, stays.
+    """
+    before = webhooks_own(plane)
+    assert all(before), before
     newer = tmp_path / "gpumax"
     shutil.copytree(CHART, newer)
     path = newer / "files" / "crds" / "queues.yaml"
@@ -361,6 +416,7 @@ def test_an_upgrade_changes_our_kinds(
         known = plane.api.get(f"{CRDS}/queues.gpumax.dev").json()
         schema = known["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         assert "tomorrow" in schema["properties"]["spec"]["properties"]
+        assert webhooks_own(plane) == before
     finally:
         helm.run("rollback", "gpumax", "1", "-n", SPACE)
 

@@ -1,18 +1,6 @@
-{{- define "gpumax.name" -}}
-{{- if contains "gpumax" .Release.Name -}}
-{{ .Release.Name | trunc 50 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-gpumax" (.Release.Name | trunc 43 | trimSuffix "-") }}
-{{- end -}}
-{{- end -}}
-
-{{- define "gpumax.account" -}}
-{{- if .Values.serviceAccount.create -}}
-{{ .Values.serviceAccount.name | default (include "gpumax.name" .) }}
-{{- else -}}
-{{ required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name }}
-{{- end -}}
-{{- end -}}
+{{- /*
+Names are the same whatever the release is called: a cluster has this chart once, since it has our kinds of objects and pods that ask for `gpumax` once.
+*/ -}}
 
 {{- define "gpumax.selector" -}}
 app.kubernetes.io/name: gpumax
@@ -47,4 +35,62 @@ seccompProfile: {type: RuntimeDefault}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- /* Where our pods may go: to names, and to the API server. */ -}}
+{{- define "gpumax.egress" -}}
+- ports:
+  - {port: 53, protocol: UDP}
+  - {port: 53, protocol: TCP}
+  {{- range .Values.networkPolicy.apiServerPorts }}
+  - {port: {{ . }}, protocol: TCP}
+  {{- end }}
+{{- end -}}
+
+{{- /* Of a pod: who may run it, and where. component: what it is; its replicas keep apart from each other where nothing else is wished. */ -}}
+{{- define "gpumax.pod" -}}
+{{- $values := .root.Values -}}
+{{- with $values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext: {{- include "gpumax.podSecurity" . | nindent 2 }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 0 }}
+{{- end }}
+affinity:
+  {{- if $values.affinity }}
+  {{- toYaml $values.affinity | nindent 2 }}
+  {{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "gpumax.selector" .root | nindent 12 }}
+            app.kubernetes.io/component: {{ .component }}
+  {{- end }}
+{{- end -}}
+
+{{- /* The documents of one of the program's own files, for this namespace and with our labels. keep: whether they stay when the chart goes. */ -}}
+{{- define "gpumax.file" -}}
+{{- $text := .root.Files.Get .path | replace "gpumax-system" .root.Release.Namespace -}}
+{{- range regexSplit "(?m)^---$" $text -1 }}
+{{- with fromYaml . }}
+{{- $_ := set .metadata "labels" (include "gpumax.labels" $.root | fromYaml) }}
+{{- if $.keep }}{{ $_ := set .metadata "annotations" (dict "helm.sh/resource-policy" "keep") }}{{ end }}
+---
+{{ toYaml . }}
+{{- end }}
+{{- end }}
 {{- end -}}

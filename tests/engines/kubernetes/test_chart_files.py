@@ -11,7 +11,7 @@ OURS = ROOT / "src" / "gpumax" / "engines" / "kubernetes"
 CHART = ROOT / "charts" / "gpumax" / "files"
 
 
-@pytest.mark.parametrize("folder", ["crds"])
+@pytest.mark.parametrize("folder", ["crds", "guard"])
 def test_the_chart_has_the_programs_own_objects(folder: str) -> None:
     """Byte for byte; `make chart` copies them."""
     ours, theirs = (
