@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +37,12 @@ def call(socket: Path, method: str, asked: Message, answer: type[Message]) -> An
         return ask(asked, timeout=SECONDS, wait_for_ready=True)
 
 
+def _answers(work: Callable[..., Message], asked: type[Message], answer: type[Message]) -> Any:
+    return grpc.unary_unary_rpc_method_handler(
+        work, request_deserializer=asked.FromString, response_serializer=answer.SerializeToString
+    )
+
+
 class Kubelet:
     """Of one node, in a folder of its own. knows: the services that it speaks."""
 
@@ -43,6 +51,10 @@ class Kubelet:
         self.cdi = folder / "cdi"
         self._knows = knows
         self._drivers: dict[str, tuple[Path, str]] = {}
+        self.plugins: dict[str, Path] = {}
+        self._offered: dict[str, list[str]] = {}
+        self._held: dict[tuple[str, str, str, str], list[str]] = {}
+        self._servers: list[grpc.Server] = []
         for name in ("plugins", "plugins_registry", "device-plugins"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.cdi.mkdir(exist_ok=True)
@@ -88,6 +100,97 @@ class Kubelet:
             claims=[wire.Claim(namespace=meta["namespace"], uid=meta["uid"], name=meta["name"])]
         )
         return call(socket, f"/{service}/{method}", asked, answer)
+
+    # Device plugins
+
+    def serve(self) -> None:
+        """Start, once more if we ran: whoever registered with an earlier one is forgotten, and all sockets of plugins are removed."""
+        self.stop()
+        folder = self.folder / "device-plugins"
+        for socket in folder.glob("*.sock"):
+            socket.unlink()
+        self.plugins, self._offered = {}, {}
+        own = {"Register": _answers(self._register, wire.RegisterRequest, wire.Empty)}
+        who = {"List": _answers(self._list, wire.Empty, wire.AllPodResources)}
+        (self.folder / "pod-resources").mkdir(exist_ok=True)
+        self._serve(self.folder / "pod-resources" / "kubelet.sock", "v1.PodResourcesLister", who)
+        self._serve(folder / "kubelet.sock", "v1beta1.Registration", own)
+
+    def stop(self) -> None:
+        """End all that we serve."""
+        for server in self._servers:
+            server.stop(grace=None).wait()
+        self._servers = []
+
+    def offered(self, resource: str) -> int:
+        """How many healthy devices a plugin has; as the node's status says it."""
+        if resource not in self.plugins:
+            return 0
+        if resource not in self._offered:
+            path = self.plugins[resource]
+            with grpc.insecure_channel(f"unix:{path}") as channel:
+                watch = channel.unary_stream(
+                    "/v1beta1.DevicePlugin/ListAndWatch",
+                    request_serializer=wire.Empty.SerializeToString,
+                    response_deserializer=wire.PluginDevices.FromString,
+                )
+                stream = watch(wire.Empty(), timeout=SECONDS, wait_for_ready=True)
+                first = next(iter(stream))
+                self._offered[resource] = [row.id for row in first.devices if row.health == "Healthy"]
+                stream.cancel()
+        return len(self._offered[resource])
+
+    def admit(self, pod: dict[str, Any], resource: str) -> list[str]:
+        """Take a pod in: each container that asks gets devices of the plugin. Names for the container runtime."""
+        names = []
+        for container in pod["spec"]["containers"]:
+            count = int((container["resources"].get("limits") or {}).get(resource, 0))
+            if not count:
+                continue
+            held = {one for row in self._held.values() for one in row}
+            ids = [one for one in self._offered[resource] if one not in held][:count]
+            asked = wire.AllocateRequest(container_requests=[wire.ContainerIds(devices_ids=ids)])
+            path = self.plugins[resource]
+            answer = call(path, "/v1beta1.DevicePlugin/Allocate", asked, wire.AllocateResponse)
+            meta = pod["metadata"]
+            self._held[meta["namespace"], meta["name"], container["name"], resource] = ids
+            names += [row.name for row in answer.container_responses[0].cdi_devices]
+        return names
+
+    def start(self, pod: dict[str, Any], resource: str) -> None:
+        """What comes before a pod's containers start. RpcError with the plugin's words where it says no."""
+        for (space, name, _, held), ids in self._held.items():
+            if (space, name, held) == (pod["metadata"]["namespace"], pod["metadata"]["name"], resource):
+                asked = wire.ContainerIds(devices_ids=ids)
+                call(self.plugins[resource], "/v1beta1.DevicePlugin/PreStartContainer", asked, wire.Empty)
+
+    def forget(self, pod: dict[str, Any]) -> None:
+        """The pod is over: its devices are free."""
+        meta = pod["metadata"]
+        for key in [key for key in self._held if key[:2] == (meta["namespace"], meta["name"])]:
+            del self._held[key]
+
+    def _serve(self, path: Path, name: str, methods: dict[str, Any]) -> None:
+        server = grpc.server(ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+        path.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{path}")
+        server.start()
+        self._servers.append(server)
+
+    def _register(self, asked: wire.RegisterRequest, _: object) -> wire.Empty:
+        assert asked.version == "v1beta1"
+        self._offered.pop(asked.resource_name, None)
+        self.plugins[asked.resource_name] = self.folder / "device-plugins" / asked.endpoint
+        return wire.Empty()
+
+    def _list(self, _asked: wire.Empty, _: object) -> wire.AllPodResources:
+        rows = []
+        for (space, name, container, resource), ids in self._held.items():
+            held = wire.HeldDevices(resource_name=resource, device_ids=ids)
+            there = wire.PodContainer(name=container, devices=[held])
+            rows.append(wire.PodResources(name=name, namespace=space, containers=[there]))
+        return wire.AllPodResources(pod_resources=rows)
 
     # The container runtime
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from engines.kubernetes.stub import story
-from gpumax.apps.agent.driver import Driver, Place
+from gpumax.apps.agent.driver import Driver
+from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.parts import Parts, of_vendor
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.devices import open_devices

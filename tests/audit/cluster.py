@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from audit.amounts import MEMORY_OF_DEVICE, Amounts, Asked, amounts, asked_by, number
-from audit.parts import DRIVER, Given, allocated, claim_of, recorded
+from audit.parts import DRIVER, OFFERED, Given, allocated, claim_of, recorded
 
 Entry = Mapping[str, Any]
 QUEUE = ("gpumax.dev/queue", "kai.scheduler/queue", "runai/queue")
@@ -209,6 +210,11 @@ class Cluster:
             self.rooms[name].be(amounts(status["allocatable"]), now_s)
         if memory := (node["metadata"].get("labels") or {}).get(MEMORY_OF_DEVICE, ""):
             self.memories[name] = int(memory)
+        if offered := (node["metadata"].get("annotations") or {}).get(OFFERED):
+            # By an agent in a cluster without claims.
+            devices = json.loads(offered)
+            self.offered[name] = Counter({OFFERED: len(devices)})
+            self.memories[name] = devices[0].get("memory_mib", 0) if devices else 0
 
     def _offer(self, part: Entry) -> None:
         spec = part["spec"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 GIVEN = "gpumax.dev/devices"
+OFFERED = "gpumax.dev/gpus"
 DRIVER = "gpu.gpumax.dev"
 Given = Mapping[str, Any]
 """What is given of each device, by its index."""

@@ -15,6 +15,7 @@ import pytest
 from controlplane.processes import Program, eventually
 from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.admission.fractions import patch
 from gpumax.engines.kubernetes.claims import document, status
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
@@ -84,13 +85,13 @@ def test_halves_share_a_device_and_the_third_waits(stage: Stage) -> None:
 class Agent:
     """The agent of a node as a process, and the kubelet that it speaks to."""
 
-    def __init__(self, stage: Stage, name: str, folder: Path, devices: str = "1xH100:80Gi") -> None:
+    def __init__(self, stage: Stage, name: str, folder: Path, *more: str) -> None:
         self.node = f"{stage.name}-{name}"
         self.kubelet = Kubelet(folder)
         (folder / "layer").mkdir()
         argv = [
-            sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", self.node, "--devices", devices,
-            "--kubelet-dir", str(folder), "--cdi-dir", str(self.kubelet.cdi), "--layer", str(folder / "layer"),
+            sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", self.node,
+            "--devices", "1xH100:80Gi", *more, "--kubelet-dir", str(folder), "--cdi-dir", str(self.kubelet.cdi), "--layer", str(folder / "layer"),
         ]  # fmt: skip
         self.program = Program(argv, folder / "agent.log", env={"KUBECONFIG": str(stage.plane.kubeconfig())})
         self._stage = stage
@@ -253,3 +254,100 @@ def test_a_claim_that_somebody_else_made_gives_nothing(stage: Stage) -> None:
     eventually(lambda: "made by somebody else" in stage.told("a").get("message", ""), "a is told")
     assert stage.where("a") == [""]
     assert not (claims(stage)["gpumax-a"].get("status") or {}).get("allocation")
+
+
+@pytest.fixture
+def plugin(stage: Stage) -> Iterator[Agent]:
+    """A node whose agent is a device plugin."""
+    stage.node("n1", 0)
+    with TemporaryDirectory(prefix="gpumax-") as folder:
+        made = Agent(stage, "n1", Path(folder), "--plugin")
+        made.kubelet.serve()
+        made.program.start()
+        try:
+            yield made
+        finally:
+            made.program.stop()
+            made.kubelet.stop()
+            assert "Traceback" not in made.program.said()
+
+
+def asks(stage: Stage, name: str, queue: str, wish: dict[str, str]) -> None:
+    """A pod that asks for a part, as the webhook leaves it where claims aren't served."""
+    body = stage.template(queue, 0, name=name, annotations=wish)
+    for step in patch(body, "unused", claims=False):
+        assert step["path"].startswith("/spec/containers/0/resources")
+    body["spec"]["containers"][0]["resources"] = {"limits": {keys.PART: "1"}, "requests": {keys.PART: "1"}}
+    stage.post(stage.pods_path, {"apiVersion": "v1", "kind": "Pod", **body})
+
+
+def advertise(stage: Stage, agent: Agent) -> None:
+    """What a kubelet writes into the node's status of what its plugins have."""
+    eventually(lambda: agent.kubelet.offered(keys.PART) > 0, "the plugin is registered", agent.program)
+    count = str(agent.kubelet.offered(keys.PART))
+    body = {"status": {"capacity": {keys.PART: count}, "allocatable": {keys.PART: count}}}
+    answer = stage.api.patch(
+        f"/api/v1/nodes/{agent.node}/status",
+        content=msgspec.json.encode(body),
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_without_claims_a_device_plugin_gives_what_was_decided(stage: Stage, plugin: Agent) -> None:
+    """Tickets are all alike, and containers start in another order than they were placed: each gets its own part."""
+    queue = stage.queue("q", 8)
+    stage.steer()
+    advertise(stage, plugin)
+    asks(stage, "a", queue, {"gpumax.dev/gpu-memory": "20Gi"})
+    asks(stage, "b", queue, {"gpumax.dev/gpu-memory": "60Gi"})
+    asks(stage, "c", queue, {"gpumax.dev/gpu-memory": "1Gi"})
+    eventually(lambda: stage.where().count("n1") == 2, "20 and 60 of 80 GiB are given out", plugin.program)
+    pods = stage.pods()
+    names = {name: plugin.kubelet.admit(pods[name], keys.PART) for name in ("b", "a")}
+    for name in ("a", "b"):
+        plugin.kubelet.start(pods[name], keys.PART)
+    env = {name: plugin.kubelet.added(own).env for name, own in names.items()}
+    assert [env[name]["GPUMAX_LIMIT"] for name in ("a", "b")] == [str(20 << 30), str(60 << 30)]
+    assert env["a"]["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_a_device_plugin_outlives_kubelets_and_kills(stage: Stage, plugin: Agent) -> None:
+    """It registers with each kubelet that starts; a ticket that went to another pod gives that one's part; what is over is removed."""
+    queue = stage.queue("q", 8)
+    stage.steer()
+    advertise(stage, plugin)
+    asks(stage, "a", queue, {"gpu-fraction": "0.25"})
+    eventually(lambda: stage.where() == ["n1"], "it is bound", plugin.program)
+    first = stage.pods()["a"]
+    names = plugin.kubelet.admit(first, keys.PART)
+    plugin.kubelet.start(first, keys.PART)
+    stage.api.delete(f"{stage.pods_path}/a")
+    plugin.kubelet.forget(first)
+    plugin.program.kill()
+    plugin.kubelet.serve()
+    plugin.program.start()
+    eventually(lambda: plugin.kubelet.offered(keys.PART) > 0, "it registers again", plugin.program)
+    eventually(lambda: not list(plugin.kubelet.cdi.iterdir()), "what is over is removed", plugin.program)
+    plugin.kubelet.serve()
+    eventually(lambda: plugin.kubelet.offered(keys.PART) > 0, "and with a new kubelet", plugin.program)
+    asks(stage, "b", queue, {"gpu-fraction": "0.75"})
+    eventually(lambda: stage.where("b") == ["n1"], "b is bound", plugin.program)
+    second = stage.pods()["b"]
+    assert plugin.kubelet.admit(second, keys.PART) == names
+    plugin.kubelet.start(second, keys.PART)
+    assert plugin.kubelet.added(names).env["GPUMAX_SHARE"] == "0.75"
+
+
+def test_a_pod_that_was_given_nothing_does_not_start(stage: Stage, plugin: Agent) -> None:
+    """Bound by somebody else, it may ask for the resource as it likes."""
+    advertise(stage, plugin)
+    asks(stage, "a", "none", {"gpu-fraction": "0.25"})
+    made = stage.pods()["a"]
+    target = {"apiVersion": "v1", "kind": "Node", "name": plugin.node}
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": target}
+    assert stage.api.post(f"{stage.pods_path}/a/binding", json=body).status_code == 201
+    plugin.kubelet.admit(made, keys.PART)
+    with pytest.raises(grpc.RpcError, match="was given no part of a GPU here"):
+        plugin.kubelet.start(made, keys.PART)
+    assert not list(plugin.kubelet.cdi.iterdir())

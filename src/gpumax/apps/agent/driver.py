@@ -5,32 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
-from gpumax.apps.agent.container import container
-from gpumax.apps.agent.parts import Origin, Parts, of_vendor
+from gpumax.apps.agent.giving import Place, give
+from gpumax.apps.agent.parts import Origin, Parts
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.engines.kubernetes.claims import Claim, grant_in, results_on
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.errors import GpumaxError, Refused
-from gpumax.ports.devices import Devices
 
 _log: Final = logging.getLogger("gpumax.agent")
 
 Read = Callable[[str, str], Awaitable[Claim]]
 """A claim by namespace and name, as the API has it now."""
-
-
-class Place:
-    """Where parts are given out: a node with its devices, and the folders in which its runtime looks."""
-
-    def __init__(self, node: str, devices: Devices, layer: Path, vendor: tuple[Path, ...] = ()) -> None:
-        """layer: the folder of the layer under CUDA; vendor: folders in which the vendor's CDI specs may lie."""
-        self.node = node
-        self.devices = devices
-        self.layer = layer
-        self.vendor = vendor
 
 
 class Driver:
@@ -122,8 +109,4 @@ class Driver:
             raise Refused(
                 "its allocation doesn't say how much of each GPU it has; gpumax's scheduler writes that"
             )
-        content = container(grant, place.devices, place.layer)
-        name = self._parts.write(meta.uid, Origin(meta.namespace, meta.name, meta.uid), content)
-        if place.devices.virtual:
-            return [name]
-        return [name, *of_vendor(place.vendor, content.env["CUDA_VISIBLE_DEVICES"].split(","))]
+        return give(place, self._parts, meta.uid, Origin(meta.namespace, meta.name, meta.uid), grant)

@@ -6,18 +6,25 @@ import asyncio
 import contextlib
 import logging
 import signal
+from asyncio import FIRST_COMPLETED
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gpumax.apps.agent.driver import Driver, Place
+from gpumax.apps.agent.driver import Driver
+from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.parts import Parts
-from gpumax.apps.agent.publish import publish
+from gpumax.apps.agent.plugin import Plugin, offer
+from gpumax.apps.agent.publish import annotate, publish
 from gpumax.apps.agent.registration import home, registered
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.apps.scheduler.main import access
 from gpumax.devices import open_devices
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.discovery import Discovery
+from gpumax.engines.kubernetes.kinds import PODS, SLICES
 from gpumax.errors import GpumaxError
 from gpumax.ports.devices import Devices
 
@@ -30,7 +37,8 @@ class Wishes(NamedTuple):
     """How to be an agent.
 
     node: our node's name in the cluster. devices: virtual ones, as `open_devices` reads them; None: the machine's own. kubelet, cdi: its folder, and
-    the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. context: the cluster; see `access`.
+    the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
+    cluster has claims. context: the cluster; see `access`.
     """
 
     node: str
@@ -38,6 +46,7 @@ class Wishes(NamedTuple):
     kubelet: Path = Path("/var/lib/kubelet")
     cdi: Path = Path("/var/run/cdi")
     layer: Path = Path("/usr/local/lib/gpumax")
+    plugin: bool = False
     context: str = ""
     log_format: Format = "text"
 
@@ -55,29 +64,51 @@ async def _serve(wishes: Wishes, devices: Devices) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
+    parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
+    place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi))
     async with Api(access(wishes.context), agent="gpumax-agent") as api:
-        parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
-        place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi))
-        driver = Driver(place, parts, lambda space, name: api.get(CLAIMS, name, space))
-        woken = asyncio.Event()
-        async with registered(wishes.kubelet, driver, woken):
-            _log.info("node %s: %d GPUs are given out", wishes.node, len(devices.read()))
-            ends = asyncio.create_task(over.wait())
-            while not over.is_set():
-                await _look(api, wishes.node, devices, driver)
-                # A kubelet that takes us anew may have removed what we published.
-                wakes = asyncio.create_task(woken.wait())
-                await asyncio.wait((ends, wakes), timeout=SWEEP_S, return_when=asyncio.FIRST_COMPLETED)
-                wakes.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await wakes
-                woken.clear()
+        claims = not wishes.plugin and await Discovery(api).serves(SLICES)
+        way = _by_claims if claims else _by_plugin
+        words = "claims" if claims else f"the resource {keys.PART}"
+        _log.info("node %s: %d GPUs are given out by %s", wishes.node, len(devices.read()), words)
+        work = asyncio.create_task(way(api, wishes, place, parts))
+        await asyncio.wait((work, ends := asyncio.create_task(over.wait())), return_when=FIRST_COMPLETED)
+        for task in (work, ends):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
 
 
-async def _look(api: Api, node: str, devices: Devices, driver: Driver) -> None:
-    try:
-        if await publish(api, node, devices):
-            _log.info("node %s: its GPUs are published", node)
-        await driver.sweep()
-    except GpumaxError as error:
-        _log.warning("node %s: %s", node, error)
+async def _by_claims(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
+    driver = Driver(place, parts, lambda space, name: api.get(CLAIMS, name, space))
+    woken = asyncio.Event()
+    async with registered(wishes.kubelet, driver, woken):
+        # A kubelet that takes us anew may have removed what we published.
+        await _look(place, lambda: publish(api, place.node, place.devices), driver.sweep, woken)
+
+
+async def _by_plugin(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
+    plugin = Plugin(place, parts, lambda space, name: api.get(PODS, name, space), wishes.kubelet)
+    look = _look(place, lambda: annotate(api, place.node, place.devices), plugin.sweep, asyncio.Event())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(offer(wishes.kubelet, plugin))
+        group.create_task(look)
+
+
+async def _look(
+    place: Place,
+    publish: Callable[[], Awaitable[bool]],
+    sweep: Callable[[], Awaitable[None]],
+    woken: asyncio.Event,
+) -> None:
+    """See to it that all is as it should be, now and then and whenever woken, until cancelled."""
+    while True:
+        woken.clear()
+        try:
+            if await publish():
+                _log.info("node %s: its GPUs are published", place.node)
+            await sweep()
+        except GpumaxError as error:
+            _log.warning("node %s: %s", place.node, error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(woken.wait(), SWEEP_S)

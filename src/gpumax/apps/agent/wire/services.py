@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,6 +25,8 @@ PLUGIN: Final = "v1beta1.DevicePlugin"
 KUBELET: Final = "v1beta1.Registration"
 """Where device plugins register, served by the kubelet."""
 POD_RESOURCES: Final = "v1.PodResourcesLister"
+M = TypeVar("M", bound=Message)
+ANSWER_S: Final = 5.0
 LONGEST_PATH: Final = 100
 """A socket's path may have 107 bytes."""
 
@@ -44,6 +46,18 @@ def stream(work: Callable[..., Any], asked: type[Message], answer: type[Message]
     return grpc.unary_stream_rpc_method_handler(
         work, request_deserializer=asked.FromString, response_serializer=answer.SerializeToString
     )
+
+
+async def asked(path: Path, method: str, question: Message, answer: type[M]) -> M:
+    """One call over somebody's socket. AioRpcError where nobody answers in time."""
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        ask = channel.unary_unary(
+            method,
+            request_serializer=type(question).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        found: M = await ask(question, timeout=ANSWER_S)
+        return found
 
 
 @asynccontextmanager

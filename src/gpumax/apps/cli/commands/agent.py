@@ -29,6 +29,9 @@ from gpumax.errors import Refused
     help="Where the layer under CUDA lies on the node, if it is there.",
 )  # fmt: skip
 @click.option(
+    "--plugin", is_flag=True, help="Be a device plugin, though the cluster serves ResourceClaims; without them it is one anyway."
+)  # fmt: skip
+@click.option(
     "--context", metavar="NAME", help="The context; unset: the pod's own cluster, else the current one."
 )
 @click.option(
@@ -40,6 +43,7 @@ def agent(
     kubelet_dir: Path,
     cdi_dir: Path,
     layer: Path,
+    plugin: bool,
     context: str | None,
     log_format: str,
 ) -> None:
@@ -60,6 +64,7 @@ def agent(
             kubelet_dir,
             cdi_dir,
             layer,
+            plugin,
             context or "",
             "json" if log_format == "json" else "text",
         )
