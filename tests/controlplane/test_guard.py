@@ -335,3 +335,89 @@ def test_every_word_that_counts_is_guarded(decisions: ControlPlane) -> None:
     assert [key for key in sorted(keys.READ) if not re.search(pattern, key)] == []
     assert all(f"'{key}'" in rows["asksForPart"] for key in (*keys.FRACTION, *keys.MEMORY))
     assert keys.GIVEN in str(policy["spec"]["validations"])
+
+
+@pytest.fixture(scope="module")
+def queues(system: ControlPlane) -> Iterator[ControlPlane]:
+    """With the right to use queues required: `mine` is for the namespace `tenants`, `personal` for the tenant alone."""
+    made = apply(system, "queues")
+    made += grant(system, "tenants", "tenant", ["pods", "serviceaccounts"])
+    made += allow(system, "tenants", "mine", {"kind": "Group", "name": "system:serviceaccounts:tenants"})
+    made += allow(system, "tenants", "personal", {"kind": "User", "name": "tenant"})
+    with system.client("tenant") as client:
+        eventually(lambda: made_by(client).status_code == 403, "the guard is in force")
+    yield system
+    for path in reversed(made):
+        system.api.delete(path)
+
+
+def allow(plane: ControlPlane, namespace: str, queue: str, who: Document) -> list[str]:
+    """Let somebody use a queue from a namespace; the paths of what was made."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rule = {"apiGroups": ["gpumax.dev"], "resources": ["queues"], "resourceNames": [queue], "verbs": ["use"]}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": queue}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", **who}
+    for path, body in (
+        (f"{rbac}/roles", {"metadata": {"name": queue}, "rules": [rule]}),
+        (f"{rbac}/rolebindings", {"metadata": {"name": queue}, "roleRef": role, "subjects": [subject]}),
+    ):
+        assert plane.api.post(path, json=body).status_code in (201, 409)
+    return [f"{rbac}/roles/{queue}", f"{rbac}/rolebindings/{queue}"]
+
+
+MADE = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": True}]
+
+
+@pytest.mark.parametrize("key", keys.QUEUE)
+@pytest.mark.parametrize("part", ["labels", "annotations"])
+def test_a_pod_goes_only_to_queues_that_its_account_or_its_maker_may_use(
+    queues: ControlPlane, part: str, key: str
+) -> None:
+    """Whatever the name of the word, and where it stands; of what a controller makes its account counts alone."""
+    with queues.client("tenant") as tenant:
+        codes = {
+            queue: made_by(tenant, **{part: {key: queue}}).status_code
+            for queue in ("mine", "personal", "theirs", "default")
+        }
+        assert codes == {"mine": 201, "personal": 201, "theirs": 403, "default": 403}
+        made = {queue: made_by(tenant, **{part: {key: queue}}, ownerReferences=MADE) for queue in codes}
+        assert {queue: answer.status_code for queue, answer in made.items()} == codes | {"personal": 403}
+        wanted = "found queue theirs; wanted one that service account tenants/default may use"
+        assert wanted in made["theirs"].json()["message"]
+
+
+def test_the_queue_of_the_namespace_counts_where_a_pod_says_none(queues: ControlPlane) -> None:
+    """It was given by whoever may change namespaces; and the word of the pod goes first."""
+    merge = {"Content-Type": "application/merge-patch+json"}
+
+    def given(queue: str | None) -> None:
+        body = {"metadata": {"labels": {"kai.scheduler/queue": queue}}}
+        queues.api.patch("/api/v1/namespaces/tenants", json=body, headers=merge).raise_for_status()
+
+    with queues.client("tenant") as tenant:
+        assert made_by(tenant).status_code == 403
+        given("mine")
+        try:
+            eventually(lambda: made_by(tenant).status_code == 201, "the namespace's queue is mine")
+            assert made_by(tenant, labels={"runai/queue": "theirs"}).status_code == 403
+        finally:
+            given(None)
+            eventually(lambda: made_by(tenant).status_code == 403, "it has none again")
+
+
+def test_a_waiting_pod_can_move_only_to_queues_that_it_may_use(queues: ControlPlane) -> None:
+    """What else changes about it is nobody's business here, also after a right was taken away."""
+    merge = {"Content-Type": "application/merge-patch+json"}
+    with queues.client("tenant") as tenant:
+        made_by(tenant, "moves", dry=False, labels={"gpumax.dev/queue": "mine"}).raise_for_status()
+        try:
+
+            def change(part: str, value: str) -> int:
+                body = {"metadata": {"labels": {part: value}}}
+                return tenant.patch(f"{TENANTS}/moves", json=body, headers=merge).status_code
+
+            assert change("gpumax.dev/queue", "theirs") == 403
+            assert change("gpumax.dev/queue", "personal") == 200
+            assert change("app", "x") == 200
+        finally:
+            queues.api.delete(f"{TENANTS}/moves", params={"gracePeriodSeconds": 0})
