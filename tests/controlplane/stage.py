@@ -24,7 +24,9 @@ Document = dict[str, Any]
 class Stage:
     """A namespace of a test's own in a real cluster, with nodes and queues, and who steers it."""
 
-    def __init__(self, plane: ControlPlane, user: str = ADMIN, fence: Fence | None = None) -> None:
+    def __init__(
+        self, plane: ControlPlane, user: str = ADMIN, fence: Fence | None = None, *, require_use: bool = False
+    ) -> None:
         """user: as whom it is steered, with all rights; fence: while and as what it may write."""
         self.plane = plane
         self.api = plane.api
@@ -41,6 +43,7 @@ class Stage:
             lambda: [loop.wake() for loop in self._loops],
             scheduler=self.name,
             fence=fence,
+            require_use=require_use,
         )
         self.steering = Steering(self.cluster, MemoryJournal(), SystemClock())
         self._thread = Thread(target=self.steering.run, daemon=True)

@@ -339,10 +339,13 @@ def test_every_word_that_counts_is_guarded(decisions: ControlPlane) -> None:
 
 @pytest.fixture(scope="module")
 def queues(system: ControlPlane) -> Iterator[ControlPlane]:
-    """With the right to use queues required: `mine` is for the namespace `tenants`, `personal` for the tenant alone."""
+    """With the right to use queues required: `mine` and `too` are for the namespace `tenants`, `personal` for the tenant alone."""
     made = apply(system, "queues")
     made += grant(system, "tenants", "tenant", ["pods", "serviceaccounts"])
     made += allow(system, "tenants", "mine", {"kind": "Group", "name": "system:serviceaccounts:tenants"})
+    made += allow(
+        system, "tenants", "too", {"kind": "ServiceAccount", "name": "default", "namespace": "tenants"}
+    )
     made += allow(system, "tenants", "personal", {"kind": "User", "name": "tenant"})
     with system.client("tenant") as client:
         eventually(lambda: made_by(client).status_code == 403, "the guard is in force")
@@ -356,7 +359,7 @@ def allow(plane: ControlPlane, namespace: str, queue: str, who: Document) -> lis
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     rule = {"apiGroups": ["gpumax.dev"], "resources": ["queues"], "resourceNames": [queue], "verbs": ["use"]}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": queue}
-    subject = {"apiGroup": "rbac.authorization.k8s.io", **who}
+    subject = who if who["kind"] == "ServiceAccount" else {"apiGroup": "rbac.authorization.k8s.io", **who}
     for path, body in (
         (f"{rbac}/roles", {"metadata": {"name": queue}, "rules": [rule]}),
         (f"{rbac}/rolebindings", {"metadata": {"name": queue}, "roleRef": role, "subjects": [subject]}),
@@ -365,23 +368,19 @@ def allow(plane: ControlPlane, namespace: str, queue: str, who: Document) -> lis
     return [f"{rbac}/roles/{queue}", f"{rbac}/rolebindings/{queue}"]
 
 
-MADE = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": True}]
-
-
 @pytest.mark.parametrize("key", keys.QUEUE)
 @pytest.mark.parametrize("part", ["labels", "annotations"])
-def test_a_pod_goes_only_to_queues_that_its_account_or_its_maker_may_use(
+def test_a_pod_goes_only_to_queues_that_its_account_may_use(
     queues: ControlPlane, part: str, key: str
 ) -> None:
-    """Whatever the name of the word, and where it stands; of what a controller makes its account counts alone."""
+    """Whatever the name of the word, and where it stands. Who makes it says nothing: mostly that is a controller."""
     with queues.client("tenant") as tenant:
-        codes = {
-            queue: made_by(tenant, **{part: {key: queue}}).status_code
+        made = {
+            queue: made_by(tenant, **{part: {key: queue}})
             for queue in ("mine", "personal", "theirs", "default")
         }
-        assert codes == {"mine": 201, "personal": 201, "theirs": 403, "default": 403}
-        made = {queue: made_by(tenant, **{part: {key: queue}}, ownerReferences=MADE) for queue in codes}
-        assert {queue: answer.status_code for queue, answer in made.items()} == codes | {"personal": 403}
+        codes = {queue: answer.status_code for queue, answer in made.items()}
+        assert codes == {"mine": 201, "personal": 403, "theirs": 403, "default": 403}
         wanted = "found queue theirs; wanted one that service account tenants/default may use"
         assert wanted in made["theirs"].json()["message"]
 
@@ -417,7 +416,36 @@ def test_a_waiting_pod_can_move_only_to_queues_that_it_may_use(queues: ControlPl
                 return tenant.patch(f"{TENANTS}/moves", json=body, headers=merge).status_code
 
             assert change("gpumax.dev/queue", "theirs") == 403
-            assert change("gpumax.dev/queue", "personal") == 200
+            assert change("gpumax.dev/queue", "too") == 200
             assert change("app", "x") == 200
         finally:
             queues.api.delete(f"{TENANTS}/moves", params={"gracePeriodSeconds": 0})
+
+
+def test_work_waits_with_a_condition_where_its_account_may_not_use_the_queue(
+    system: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any policy in the API server, too; words of owners don't count; who runs keeps its place when the right goes."""
+    monkeypatch.setattr("gpumax.engines.kubernetes.uses.KEPT_S", 0.1)
+    stage = Stage(system, require_use=True)
+    try:
+        queue = stage.queue("team", 4)
+        stage.node("n1", 4)
+        stage.steer()
+        stage.pod("p1", queue)
+        eventually(lambda: stage.told("p1").get("reason") == "NotAllowed", "it is told")
+        wanted = f'found "{queue}"; wanted a queue that service account {stage.name}/default may use'
+        assert wanted in stage.told("p1")["message"]
+        eventually(lambda: ("NotAllowed", "p1") in stage.events(), "an event says so, too")
+        made = allow(
+            system, stage.name, queue, {"kind": "Group", "name": f"system:serviceaccounts:{stage.name}"}
+        )
+        eventually(lambda: stage.where("p1") == ["n1"], "it may, and is placed")
+        for path in made:
+            system.api.delete(path)
+        eventually(lambda: system.api.get(made[1]).status_code == 404, "the right is gone")
+        stage.pod("p2", queue, gpus=4)
+        eventually(lambda: stage.told("p2").get("reason") == "NotAllowed", "who comes later is told")
+        assert stage.where("p1") == ["n1"]
+    finally:
+        stage.close()

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Literal
 
-import msgspec
-
 from gpumax.engines.kubernetes.client.api import Api
-from gpumax.engines.kubernetes.client.kinds import Kind
-from gpumax.engines.kubernetes.kinds import Named
+from gpumax.engines.kubernetes.reviews import RIGHTS, TOKENS, review
 
 KEPT_S: Final = 30.0
 """For how long an answer holds: so long may somebody read on whose right was taken away."""
@@ -22,37 +19,6 @@ AT_ONCE: Final = 4
 
 Verdict = Literal["yes", "unknown", "forbidden"]
 """unknown: nobody's token."""
-
-
-class User(msgspec.Struct, frozen=True):
-    """Whose token it is."""
-
-    username: str = ""
-    uid: str = ""
-    groups: tuple[str, ...] | None = ()
-    extra: dict[str, list[str]] | None = None
-
-
-class ReviewStatus(msgspec.Struct, frozen=True):
-    """What a review found."""
-
-    authenticated: bool = False
-    allowed: bool = False
-    user: User = User()
-
-
-class Review(Named, frozen=True, rename="camel"):
-    """A TokenReview or SubjectAccessReview, as far as its answer is read."""
-
-    status: ReviewStatus = ReviewStatus()
-
-
-TOKENS: Final = Kind(
-    "authentication.k8s.io", "v1", "tokenreviews", "TokenReview", Review, namespaced=False
-)  # fmt: skip
-RIGHTS: Final = Kind(
-    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", Review, namespaced=False
-)  # fmt: skip
 
 
 class Callers:
@@ -79,9 +45,9 @@ class Callers:
         return found
 
     async def _ask(self, token: str) -> Verdict:
-        review = await self._api.create(TOKENS, _body(TOKENS, {"token": token}))
-        user = review.status.user
-        if not review.status.authenticated:
+        found = await review(self._api, TOKENS, {"token": token})
+        user = found.user
+        if not found.authenticated:
             return "unknown"
         spec = {
             "user": user.username,
@@ -90,9 +56,4 @@ class Callers:
             "extra": user.extra or {},
             "nonResourceAttributes": {"path": self._path, "verb": "get"},
         }
-        right = await self._api.create(RIGHTS, _body(RIGHTS, spec))
-        return "yes" if right.status.allowed else "forbidden"
-
-
-def _body(kind: Kind[Review], spec: object) -> dict[str, object]:
-    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {}, "spec": spec}
+        return "yes" if (await review(self._api, RIGHTS, spec)).allowed else "forbidden"

@@ -19,11 +19,12 @@ from gpumax.engines.kubernetes.nodes import NodeRead, read_node
 from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
 from gpumax.engines.kubernetes.requests import read_request
-from gpumax.engines.kubernetes.settings import Around
+from gpumax.engines.kubernetes.settings import Around, Use
 from gpumax.engines.kubernetes.table import Table
 from gpumax.engines.kubernetes.tasks import read_task, state_of
 from gpumax.engines.kubernetes.topologies import read_topology
 from gpumax.engines.kubernetes.trees import planted
+from gpumax.engines.kubernetes.uses import Allowed
 from gpumax.engines.kubernetes.views import Document, Owner, Pod
 from gpumax.engines.kubernetes.views import NodeObject as NodeView
 from gpumax.engines.kubernetes.workloads import Member, WorkloadRead, read_workload
@@ -51,7 +52,11 @@ class Assembly:
     Rows of the snapshot stay the same objects until something about them changes.
     """
 
-    def __init__(self, scheduler: str = SCHEDULER, kinds: Kinds = KINDS) -> None:
+    def __init__(
+        self, scheduler: str = SCHEDULER, kinds: Kinds = KINDS, allowed: Allowed | None = None
+    ) -> None:
+        """allowed: who may use which queue; None: everybody every one."""
+        self._allowed = allowed
         self._scheduler = scheduler
         self._kinds = kinds
         self._nodes: dict[str, NodeRead] = {}
@@ -165,6 +170,8 @@ class Assembly:
         for one in before.keys() | self._planted.keys():
             stands = self._planted.get(one)
             self._trees.put(one, None if stands is None else stands.queue)
+        if self._allowed is not None and before.keys() != self._planted.keys():
+            self._stir_all()
 
     def see_gang(self, name: str, document: Document | None) -> None:
         """The object that describes a gang, by the name of its workload, `namespace/gang/name` or `namespace/podgroup/name`."""
@@ -202,6 +209,11 @@ class Assembly:
         """The queue of a namespace whose work names none; None where it has none."""
         _change(self._spaces, name, queue)
         self._stir_all()
+
+    def see_use(self, use: Use, *, may: bool) -> None:
+        """Whether a service account may use a queue, as the cluster says now."""
+        if self._allowed is not None and self._allowed.see(use, may=may):
+            self._stir_all()
 
     # What was decided and isn't seen yet
 
@@ -379,6 +391,10 @@ class Assembly:
         if membership is not None:
             self._stirred.add(membership.name)
 
+    def _may(self, use: Use) -> bool | None:
+        """Nobody is asked about queues that aren't there: whoever names one is told so."""
+        return True if use.queue not in self._planted or self._allowed is None else self._allowed.may(use)
+
     def _stir_all(self) -> None:
         self._stirred.update(self._members)
 
@@ -387,7 +403,8 @@ class Assembly:
         if not self._stirred and not self._moved:
             return
         self.revision += 1
-        around = Around(self._classes, self._topologies, self._spaces, self._agents.there)
+        may = None if self._allowed is None else self._may
+        around = Around(self._classes, self._topologies, self._spaces, self._agents.there, may)
         for name in self._stirred:
             self._read(name, around)
         again = set()

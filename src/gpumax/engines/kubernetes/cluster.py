@@ -27,8 +27,10 @@ from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, NATIVE_GROUPS, OFTEN,
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
 from gpumax.engines.kubernetes.owners import Owners
 from gpumax.engines.kubernetes.refusals import Refusals
+from gpumax.engines.kubernetes.settings import Use
 from gpumax.engines.kubernetes.status import Keeper, Shown
 from gpumax.engines.kubernetes.telling import TARGET, Told, told
+from gpumax.engines.kubernetes.uses import Allowed, Uses
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
 from gpumax.model.decision import Decision
@@ -60,8 +62,9 @@ class KubernetesCluster:
         fence: Fence | None = None,
         answer_s: float = ANSWER_S,
         timed: Timed | None = None,
+        require_use: bool = False,
     ) -> None:
-        """answer_s: how long a write waits for its answer before its outcome counts as unknown. timed: told of each request to the API server
+        """require_use: pods go only to queues that their service account may use. answer_s: how long a write waits for its answer before its outcome counts as unknown. timed: told of each request to the API server
         that was answered, or wasn't; in the thread that speaks to it.
         """
         self._access = access
@@ -69,7 +72,8 @@ class KubernetesCluster:
         self._timed = timed
         self._wake = wake
         self._fence = fence or Always()
-        self._assembly = Assembly(scheduler, kinds)
+        self._allowed = Allowed() if require_use else None
+        self._assembly = Assembly(scheduler, kinds, self._allowed)
         self._lock = threading.RLock()
         self._saying: dict[str, Told] = {}  # by the last decision
         self._told: dict[str, tuple[Told, float]] = {}
@@ -86,6 +90,7 @@ class KubernetesCluster:
         self._api: Api = self._call(self._open())
         self._writer = Writer(self._api, self._fence, self._came)
         self._feed = Feed(self._assembly, self._lock, self._changed)
+        self._uses = Uses(self._api, self._wanted_uses, self._found_use) if self._allowed else None
         self._owners = Owners(self._api, kinds, self._feed, self._follow_owner)
 
     # What the loop asks
@@ -121,7 +126,10 @@ class KubernetesCluster:
         with self._lock:
             self._lift()
             self._seen_in = self._fence.stamp
-            return self._assembly.snapshot(now_ms, policy)
+            snapshot = self._assembly.snapshot(now_ms, policy)
+            if self._uses is not None and self._wanted_uses(again=False):
+                self._loop.call_soon_threadsafe(self._uses.wake)
+            return snapshot
 
     def carry_out(self, snapshot: Snapshot, decision: Decision) -> None:
         """See `Cluster`. A replica that doesn't steer does nothing, nor one that steers again and decided on what it saw in an earlier epoch."""
@@ -232,6 +240,8 @@ class KubernetesCluster:
         for kind in wanted:
             self._follow(kind, self._feed.handler(kind))
         self._keep(self._owners.run())
+        if self._uses is not None:
+            self._keep(self._uses.run())
         told = {kind: self._informers[kind] for kind in (QUEUES, GANGS) if kind in self._informers}
         self._keep(Keeper(told, self._shows, self._writer.note).run())
         try:
@@ -275,6 +285,15 @@ class KubernetesCluster:
     def _changed(self) -> None:
         """Something was seen."""
         self._owners.wake()
+        self._wake()
+
+    def _wanted_uses(self, again: bool) -> list[Use]:
+        with self._lock:
+            return self._allowed.wanted(again=again) if self._allowed is not None else []
+
+    def _found_use(self, use: Use, may: bool) -> None:
+        with self._lock:
+            self._assembly.see_use(use, may=may)
         self._wake()
 
     def _target(self, task: str) -> Target | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from gpumax.engines.kubernetes import keys
@@ -28,18 +28,34 @@ _PREEMPTIBLE: Final[dict[str, Preemptible]] = {
     "semi": "semi", "semi-preemptible": "semi",
 }  # fmt: skip
 NO_LABELS: Final[Labels] = {}
+OWN_PLACES: Final = 2
+"""Of the places where words stand: the pod's own labels and annotations."""
+
+
+class Use(NamedTuple):
+    """A service account of a namespace, and a queue that its pods ask for."""
+
+    namespace: str
+    account: str
+    queue: str
+
+
+class NotAllowed(Fault):
+    """Somebody asks for what they have no right to."""
 
 
 class Around(NamedTuple):
     """What pods refer to. classes: priority classes of the cluster; queues: those that administrators gave to namespaces.
 
-    agents: whether any node has one that gives out parts of devices.
+    agents: whether any node has one that gives out parts of devices. may: whether a queue may be used, None where that isn't known yet; unset
+    where everybody may use every queue.
     """
 
     classes: Mapping[str, int] = {}
     topologies: Mapping[str, Topology] = {}
     queues: Mapping[str, str] = {}
     agents: bool = False
+    may: Callable[[Use], bool | None] | None = None
 
 
 class Settings(NamedTuple):
@@ -90,9 +106,20 @@ Places = tuple[Mapping[str, str], ...]
 
 
 def _queue(pod: Pod, places: Places, around: Around, faults: list[Fault]) -> str:
-    return (
-        _named(keys.QUEUE, places, faults) or around.queues.get(pod.metadata.namespace, "") or DEFAULT_QUEUE
-    )
+    if around.may is not None:
+        # What owners say was checked by nobody, and could be changed while their pods run.
+        places = places[:OWN_PLACES]
+    space = pod.metadata.namespace
+    queue = _named(keys.QUEUE, places, faults) or around.queues.get(space, "") or DEFAULT_QUEUE
+    # Whoever has a place keeps it when a right is taken away.
+    if around.may is not None and not pod.spec.node_name:
+        use = Use(space, pod.spec.service_account_name or "default", queue)
+        if (may := around.may(use)) is not True:
+            said = keys.said(keys.QUEUE, *places)
+            doubt = " (not known yet whether it may use this one)" if may is None else ""
+            wanted = f"a queue that service account {space}/{use.account} may use{doubt}"
+            faults.append(NotAllowed(_path((said or keys.QUEUE)[0]), None, show(queue), wanted))
+    return queue
 
 
 def _named(names: keys.Keys, places: Places, faults: list[Fault]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.settings import NotAllowed
 from gpumax.errors import Fault
 from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
 from gpumax.model.snapshot import Snapshot
@@ -17,6 +18,8 @@ TARGET: Final = "DisruptionTarget"
 UNSCHEDULABLE: Final = "Unschedulable"
 """The reason by which autoscalers know that more nodes would help."""
 INVALID: Final = "Invalid"
+NOT_ALLOWED: Final = "NotAllowed"
+"""It asks for a queue that it may not use."""
 LONGEST: Final = 1000
 """The most characters of a message; an event's may have 1,024 bytes."""
 
@@ -108,7 +111,8 @@ def _sentence(row: Eviction, queue: str, snapshot: Snapshot) -> str:
 
 def _invalid(task: str, faults: tuple[Fault, ...]) -> Told:
     lines = "; ".join(str(fault) for fault in faults)
-    return Told(task, SCHEDULED, INVALID, short(lines), INVALID)
+    code = NOT_ALLOWED if any(isinstance(fault, NotAllowed) for fault in faults) else INVALID
+    return Told(task, SCHEDULED, code, short(lines), code)
 
 
 def short(message: str) -> str:

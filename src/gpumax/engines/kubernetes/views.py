@@ -113,6 +113,7 @@ class PodSpec(Part, frozen=True, rename="camel", gc=False):
     scheduler_name: str = ""
     priority: int | None = None
     priority_class_name: str = ""
+    service_account_name: str = ""
     node_selector: Labels | None = None
     affinity: msgspec.Raw = ABSENT
     tolerations: msgspec.Raw = ABSENT
