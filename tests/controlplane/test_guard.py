@@ -266,6 +266,7 @@ def made_by(
 
 
 PART = {"gpu-fraction": "0.5"}
+GIVEN = {"gpumax.dev/devices": '{"devices": {}}'}
 
 
 @pytest.mark.parametrize(
@@ -307,12 +308,10 @@ def test_what_a_placed_pod_asked_for_stays_as_it_was(
                 return who.patch(path, json={"metadata": meta}, headers=merge).status_code
 
             assert change(labels={"gpumax.dev/queue": "ours"}) == 200
-            assert change(annotations={"gpumax.dev/devices": "{}"}) == 403
-            given = bind(tenant, "", "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"})
+            assert change(annotations=GIVEN) == 403
+            given = bind(tenant, "", "tenants", name, "n1", annotations=GIVEN)
             assert (given.status_code, "only the scheduler" in given.text) == (403, True)
-            bind(
-                scheduler, SIGNED, "tenants", name, "n1", annotations={"gpumax.dev/devices": "{}"}
-            ).raise_for_status()
+            bind(scheduler, SIGNED, "tenants", name, "n1", annotations=GIVEN).raise_for_status()
             for part in ("", "/status"):
                 for meta in (
                     {"labels": {"gpumax.dev/queue": "theirs"}}, {"labels": {"gpumax.dev/queue": None}},
@@ -375,10 +374,10 @@ def test_a_pod_goes_only_to_queues_that_its_account_may_use(
 ) -> None:
     """Whatever the name of the word, and where it stands. Who makes it says nothing: mostly that is a controller."""
     with queues.client("tenant") as tenant:
-        made = {
-            queue: made_by(tenant, **{part: {key: queue}})
-            for queue in ("mine", "personal", "theirs", "default")
-        }
+        made: dict[str, httpx.Response] = {}
+        for queue in ("mine", "personal", "theirs", "default"):
+            words: Document = {part: {key: queue}}
+            made[queue] = made_by(tenant, **words)
         codes = {queue: answer.status_code for queue, answer in made.items()}
         assert codes == {"mine": 201, "personal": 403, "theirs": 403, "default": 403}
         wanted = "found queue theirs; wanted one that service account tenants/default may use"

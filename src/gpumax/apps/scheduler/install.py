@@ -34,7 +34,7 @@ def kinds() -> Iterator[dict[str, Any]]:
             yield yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-async def install(access: Access) -> list[str]:
+async def install(access: Access, *, require_use: bool = False) -> list[str]:
     """Add our kinds and what guards decisions, or bring them up to date; make the queue `default` where there is no queue. Returns what was done, as sentences."""
     async with Api(access) as api:
         done = []
@@ -42,7 +42,7 @@ async def install(access: Access) -> list[str]:
             name = kind["metadata"]["name"]
             await api.apply(CRDS, name, kind, manager=MANAGER)
             done.append(f"kind {name} is there")
-        for body in objects("decisions"):
+        for body in (*objects("decisions"), *(objects("queues") if require_use else ())):
             await api.apply(kind_of(body), body["metadata"]["name"], body, manager=MANAGER)
         done.append("policies are there that keep what is decided where tenants can't write it")
         await _served(api)

@@ -38,7 +38,8 @@ class Wishes(NamedTuple):
 
     context: the cluster; see `access`. scheduler: of which pods. lease: NAMESPACE/NAME of the lease by which replicas agree who steers;
     empty: we steer alone. dry: decide, and write nothing to the cluster. add: our kinds of objects first. queue: a first queue, where
-    there is none. listen: HOST:PORT, where we say how we are; empty: nowhere. log_format: text or json.
+    there is none. require_use: pods go only to queues that their service account may use. listen: HOST:PORT, where we say how we are;
+    empty: nowhere. log_format: text or json.
     """
 
     context: str = ""
@@ -47,6 +48,7 @@ class Wishes(NamedTuple):
     dry: bool = False
     add: bool = False
     queue: bool = False
+    require_use: bool = False
     listen: str = ""
     log_format: Format = "text"
 
@@ -67,7 +69,7 @@ def steer(data: Path, wishes: Wishes) -> None:
         raise Refused(f"found lease {wishes.lease!r}; wanted NAMESPACE/NAME")
     if wishes.listen:
         read_address(wishes.listen)
-    for line in asyncio.run(install(found)) if wishes.add else ():
+    for line in asyncio.run(install(found, require_use=wishes.require_use)) if wishes.add else ():
         _log.info("%s", line)
     asyncio.run(check(found))
     for line in asyncio.run(first_queue(found)) if wishes.queue else ():
@@ -110,6 +112,7 @@ def _parts(
         scheduler=wishes.scheduler,
         fence=Fence() if wishes.lease and not wishes.dry else Always(),
         timed=metrics.asked if metrics else None,
+        require_use=wishes.require_use,
     )
     stack.callback(cluster.close)
     journal = FileJournal(data / "clusters" / found.name.replace("/", "_") / "journal")

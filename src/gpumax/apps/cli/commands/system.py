@@ -71,6 +71,11 @@ _PROGRESS_S: Final = 2.0
 @click.option(
     "--default-queue", is_flag=True, help="With --kubernetes: make a queue `default` where there is none."
 )
+@click.option(
+    "--require-use",
+    is_flag=True,
+    help="With --kubernetes: pods go only to queues that their service account has the right to use.",
+)
 @data_option
 @click.pass_obj
 def up(
@@ -85,6 +90,7 @@ def up(
     dry_run: bool,
     install: bool,
     default_queue: bool,
+    require_use: bool,
     log_format: Literal["text", "json"] | None,
 ) -> None:
     """Start gpumax on this machine: server, scheduler and engine in one process.
@@ -107,12 +113,14 @@ def up(
         from gpumax.apps.scheduler.main import Wishes
 
         wishes = Wishes(context=context or "", lease=lease or "", dry=dry_run, add=install)
-        wishes = wishes._replace(queue=default_queue, listen=listen or "", log_format=log_format or "text")
+        wishes = wishes._replace(
+            queue=default_queue, require_use=require_use, listen=listen or "", log_format=log_format or "text"
+        )
         _steer(where, wishes)
         return
-    if context or lease or dry_run or install or default_queue or log_format:
+    if context or lease or dry_run or install or default_queue or require_use or log_format:
         raise click.UsageError(
-            "--context, --lease, --dry-run, --install, --default-queue and --log-format go with --kubernetes"
+            "--context, --lease, --dry-run, --install, --default-queue, --require-use and --log-format go with --kubernetes"
         )
     if detach:
         from gpumax.apps.server.starting import check_options
