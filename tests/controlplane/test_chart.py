@@ -41,7 +41,7 @@ VALUES: dict[str, Any] = {
             {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
              "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gpumax"}}}],
         "podLabels": {"team": "platform"}, "podAnnotations": {"note": "yes"}, "logFormat": "text",
-        "serviceAccount": {"annotations": {"who": "gpumax"}},
+        "serviceAccount": {"annotations": {"who": "gpumax"}}, "queues": {"requireUse": True},
     },
 }  # fmt: skip
 """Values by name: `helm template` renders each, and a real API server takes what comes of it."""
