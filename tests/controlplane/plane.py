@@ -15,6 +15,7 @@ import yaml
 
 from controlplane.build import KWOK, built
 from controlplane.certificates import Authority
+from controlplane.middle import Middle
 from controlplane.processes import Program, eventually, free_ports
 from controlplane.wire import Wire
 
@@ -156,6 +157,15 @@ class ControlPlane:
             yield wire
         finally:
             wire.close()
+
+    @contextmanager
+    def middle(self, user: str = ADMIN) -> Iterator[Middle]:
+        """Somebody between clients and the API server, who passes on as this user, with all rights."""
+        middle = Middle(self.url, self.authority, self._identity(user, "system:masters"), self.directory)
+        try:
+            yield middle
+        finally:
+            middle.close()
 
     def client(self, user: str, *groups: str) -> httpx.Client:
         """Plain HTTP as this user, which shares no code with what is tested."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from threading import Thread
 from typing import Any, Final
 
+from controlplane.pilot import Pilot
 from controlplane.plane import ADMIN, ControlPlane
 from controlplane.processes import eventually
-from gpumax.engines.kubernetes.client.kubeconfig import access_from
-from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.lease import Fence
-from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
-from gpumax.ports.journal import MemoryJournal
 
 GPU: Final = "nvidia.com/gpu"
 QUEUES: Final = "/apis/gpumax.dev/v1alpha1/queues"
@@ -33,30 +29,22 @@ class Stage:
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.pods_path = f"/api/v1/namespaces/{self.name}/pods"
         self._made: list[str] = []
-        self._loops: list[Steering] = []
         self.post(
             "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}}
         )
         plane.await_account(self.name)
-        self.cluster = KubernetesCluster(
-            access_from((plane.kubeconfig(user, "system:masters"),)),
-            lambda: [loop.wake() for loop in self._loops],
-            scheduler=self.name,
-            fence=fence,
-            require_use=require_use,
+        self._pilot = Pilot(
+            plane.kubeconfig(user, "system:masters"), self.name, fence=fence, require_use=require_use
         )
-        self.steering = Steering(self.cluster, MemoryJournal(), SystemClock())
-        self._thread = Thread(target=self.steering.run, daemon=True)
+        self.cluster, self.steering = self._pilot.cluster, self._pilot.steering
 
     def steer(self) -> None:
         """Look at what is there, and steer from then on."""
-        self.cluster.start()
-        self.begin()
+        self._pilot.steer()
 
     def begin(self) -> None:
         """Steer from now on."""
-        self._loops.append(self.steering)
-        self._thread.start()
+        self._pilot.begin()
 
     def now_ms(self) -> int:
         """The time."""
@@ -139,10 +127,7 @@ class Stage:
 
     def close(self) -> None:
         """Nothing of it stays."""
-        self.steering.stop()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.cluster.close()
+        self._pilot.close()
         self.api.delete(
             f"/apis/batch/v1/namespaces/{self.name}/jobs", params={"propagationPolicy": "Background"}
         )
