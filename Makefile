@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint units controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo study kube-demo test lint units controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -24,13 +24,16 @@ FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python
 	echo "gpumax needs Python 3.11 or newer with its venv module; none was found in PATH (PYTHON=/path/to/python names one)" >&2; exit 1
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: $(RUN) ## two teams share eight GPUs: about half a minute
 	@$(BIN)/python examples/demo.py
 
 study: $(RUN) ## ten days of four teams under six policies, and a report of it: less than a minute
 	@$(BIN)/gpumax simulate examples/study/scenario.yaml --out $(REPORT) --jobs $(WORKERS)
+
+kube-demo: controlplane ## two teams share 64 GPUs of a Kubernetes cluster: half a minute, once its programs are built (with Go)
+	@$(BIN)/python examples/kube_demo.py
 
 test: lint units ## everything that must hold: lint, types, import contracts, every test
 

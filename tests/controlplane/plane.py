@@ -142,6 +142,23 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(content))
         return path
 
+    def token(self, namespace: str, account: str) -> str:
+        """A token of a service account, as the kubelet would put it into a pod."""
+        answer = self.api.post(
+            f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
+            json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+        )
+        return str(answer.raise_for_status().json()["status"]["token"])
+
+    def kubeconfig_of_account(self, namespace: str, account: str) -> Path:
+        """The way here for a service account."""
+        config = yaml.safe_load(self.kubeconfig().read_text())
+        config["users"][0]["user"] = {"token": self.token(namespace, account)}
+        path = self.directory / f"{namespace}-{account}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
+        return path
+
     def kubeconfig_over(self, wire: Wire) -> Path:
         """The administrator's kubeconfig, for the way over a wire."""
         path = self.directory / f"over-{wire.port}.kubeconfig"
@@ -185,11 +202,14 @@ class ControlPlane:
         )  # fmt: skip
         return self._also(program)
 
-    def start_kwok(self) -> Program:
-        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does."""
+    def start_kwok(self, *, jobs_end: bool = True) -> Program:
+        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does. jobs_end: those of Jobs are done at once."""
         (port,) = free_ports(1)
         home = built(KWOK)
-        stages = [word for stage in STAGES for word in ("--config", home / "stage" / stage)]
+        played = [home / "stage" / stage for stage in (STAGES if jobs_end else STAGES[:-2])]
+        if not jobs_end:
+            played.append(Path(__file__).with_name("leave.yaml"))
+        stages = [word for stage in played for word in ("--config", stage)]
         program = Program(
             [
                 str(home / "kwok"), "--kubeconfig", str(self.kubeconfig()), "--manage-all-nodes=true",

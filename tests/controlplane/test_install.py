@@ -99,7 +99,7 @@ def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) ->
         [sys.executable, "-m", "gpumax.apps.cli.main", *arguments],
         tmp_path / "scheduler.log",
         env={
-            "KUBECONFIG": str(kubeconfig_of_account(plane, tmp_path)),
+            "KUBECONFIG": str(plane.kubeconfig_of_account(SPACE, "gpumax")),
             "GPUMAX_DATA": str(tmp_path / "data"),
         },
     )
@@ -121,7 +121,7 @@ def certified(
     program = Program(
         [sys.executable, "-m", "gpumax.apps.cli.main", *arguments, "--also", HOST],
         tmp_path / "webhook.log",
-        env={"KUBECONFIG": str(kubeconfig_of_account(plane, tmp_path, "gpumax-webhook"))},
+        env={"KUBECONFIG": str(plane.kubeconfig_of_account(SPACE, "gpumax-webhook"))},
     )
     program.start()
     eventually(lambda: "answering on" in program.said(), "it answers", program)
@@ -148,25 +148,6 @@ def reach(plane: ControlPlane, way: Document) -> None:
     patch = [{"op": "replace", "path": f"/webhooks/{number}/clientConfig", "value": way} for number in (0, 1)]
     headers = {"Content-Type": "application/json-patch+json"}
     plane.api.patch(HOOKS, json=patch, headers=headers).raise_for_status()
-
-
-def token(plane: ControlPlane, account: str) -> str:
-    """A token of a service account, as the kubelet would put it into a pod."""
-    answer = plane.api.post(
-        f"/api/v1/namespaces/{SPACE}/serviceaccounts/{account}/token",
-        json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
-    )
-    return str(answer.json()["status"]["token"])
-
-
-def kubeconfig_of_account(plane: ControlPlane, folder: Path, account: str = "gpumax") -> Path:
-    """The way to the cluster for a service account of the chart."""
-    config = yaml.safe_load(plane.kubeconfig().read_text())
-    config["users"][0]["user"] = {"token": token(plane, account)}
-    path = folder / f"{account}.kubeconfig"
-    path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 @pytest.fixture
@@ -327,7 +308,7 @@ def readers(plane: ControlPlane, url: str, name: str) -> None:
     rbac |= {"subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SPACE}]}
     plane.api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=rbac).raise_for_status()
     for account, code in (("", 401), ("gpumax", 403), (name, 200)):
-        headers = {"Authorization": f"Bearer {token(plane, account)}"} if account else {}
+        headers = {"Authorization": f"Bearer {plane.token(SPACE, account)}"} if account else {}
         assert httpx.get(f"{url}/metrics", headers=headers, trust_env=False).status_code == code
 
 
