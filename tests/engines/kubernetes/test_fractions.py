@@ -229,6 +229,32 @@ def test_a_claim_where_no_agent_is_waits_and_is_told_so() -> None:
     assert "parts of a GPU are given out on nodes where gpumax's agent runs" in row.message
 
 
+def test_whole_devices_of_a_node_with_an_agent_are_asked_for_as_parts() -> None:
+    """Whoever asks by the vendor's resource is told so."""
+    whole = {"gpumax.dev/gpu-fraction": "1", "gpumax.dev/gpu-devices": "2"}
+    pods = (claimed("a", whole), pod("b", gpu=1))
+    assembly = assembled(node("n1", 0), offer("n1", *TWO), queue("default"), *pods)
+    found = assembly.snapshot(NOW_MS, Policy())
+    decision = decide(found)
+    (place,) = decision.places
+    given = assembly.given(place.task, place.node, place.devices)
+    assert given is not None
+    assert given.grant == Grant({0: Amount(1000, 80 * GIB), 1: Amount(1000, 80 * GIB)})
+    row = told(found, decision, assembly.faults, assembly.workload)["ml/b"]
+    assert 'whole GPUs are asked for by gpumax.dev/gpu-fraction: "1"' in row.message
+
+
+def test_slices_stay_with_the_vendor_where_an_agent_is() -> None:
+    """By their resource names, as everywhere."""
+    cut = node("n1", 0)
+    cut["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "7"
+    containers = [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "2"}}}]
+    assembly = assembled(cut, offer("n1", *TWO), queue("default"), pod("a", containers=containers))
+    (place,) = decide(assembly.snapshot(NOW_MS, Policy())).places
+    assert place.devices == (DeviceShare(2, 0, {"1g.10gb": 2}),)
+    assert assembly.given(place.task, place.node, place.devices) is None
+
+
 def test_a_part_without_a_claim_waits_where_there_are_agents() -> None:
     """Nobody could give it to the container. Without any agent it is placed and counted, as ever."""
     assembly = assembled(node("n0"), queue("default"), pod("a", annotations=HALF))

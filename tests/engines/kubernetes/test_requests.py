@@ -89,6 +89,7 @@ def test_other_resources_are_counted() -> None:
         ({"gpumax.dev/gpu-fraction": ".25"}, DeviceAsk(1, 250), None),
         ({"gpu-fraction": "0.3333"}, DeviceAsk(1, 334), None),
         ({"gpu-fraction": "0.5", "gpu-fraction-num-devices": "4"}, DeviceAsk(4, 500), None),
+        ({"gpumax.dev/gpu-fraction": "1", "gpumax.dev/gpu-devices": "4"}, DeviceAsk(4), None),
         ({"gpu-memory": "20480"}, DeviceAsk(1, 1000, 20480), None),
         ({"gpumax.dev/gpu-memory": "20Gi"}, DeviceAsk(1, 1000, 20480), None),
         ({"gpu-fraction": "0.5", "gpumax.dev/gpu-fraction-limit": "1"}, DeviceAsk(1, 500), DeviceLimit(1000)),

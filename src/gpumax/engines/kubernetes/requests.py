@@ -26,6 +26,7 @@ NONE: Final = Fraction(0)
 MOST_MIB: Final = 1 << 24
 _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,3})?(?:\.[0-9]{1,9})?", re.ASCII)
 _PART: Final = "a part of one device between 0 and 1, like 0.5"
+_WHOLE: Final = "a part of one device, at most 1, like 0.5"
 _CLAIMED: Final = (
     "the claim that `gpumax webhook` adds to pods as they are made; make the pod again while it runs"
 )
@@ -114,7 +115,8 @@ def _written(key: _Key) -> tuple[Asked, tuple[Fault, ...]]:
         extended=quantities.others(wanted, quantities.up),
         slices=slices,
     )
-    return Asked(request, vendor or (quantities.NVIDIA if slices else "")), tuple(faults)
+    # Whose slices they are, their names say; they stay with the vendor's plugin, on nodes with an agent, too.
+    return Asked(request, vendor), tuple(faults)
 
 
 def _effective(key: _Key, faults: list[Fault]) -> quantities.Exact:
@@ -203,14 +205,14 @@ def _limit(
 
 
 def _milli(said: tuple[str, str], faults: list[Fault], *, whole: bool = False) -> int:
-    """Thousandths of a device, rounded up."""
+    """Thousandths of a device, rounded up. Asked for by our own name it may be all of it: so whole devices are given out where an agent is."""
     key, value = said
+    whole = whole or key == keys.FRACTION[0]
     if len(value) <= LONGEST and value and _DECIMAL.fullmatch(value) and value[0] + value[-1] != "..":
         part = quantities.quantity(value)
         if 0 < part < 1 or (whole and part == 1):
             return ceil(part * MILLI)
-    wanted = "a part of one device, at most 1, like 0.5" if whole else _PART
-    faults.append(_fault(f"metadata.annotations[{key}]", show(value), wanted))
+    faults.append(_fault(f"metadata.annotations[{key}]", show(value), _WHOLE if whole else _PART))
     return 0
 
 

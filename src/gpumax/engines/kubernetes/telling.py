@@ -10,7 +10,7 @@ from gpumax.engines.kubernetes.settings import NotAllowed
 from gpumax.errors import Fault
 from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
 from gpumax.model.snapshot import Snapshot
-from gpumax.model.workload import Workload
+from gpumax.model.workload import Task, Workload
 from gpumax.units import format_wait
 
 SCHEDULED: Final = "PodScheduled"
@@ -23,7 +23,8 @@ NOT_ALLOWED: Final = "NotAllowed"
 LONGEST: Final = 1000
 """The most characters of a message; an event's may have 1,024 bytes."""
 
-AGENTS: Final = "parts of a GPU are given out on nodes where gpumax's agent runs"
+AGENTS: Final = (keys.DRIVER, keys.PART)
+"""What selects nodes on which our agent gives out devices."""
 MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
     ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
 )
@@ -70,9 +71,18 @@ def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterato
         workload = workload_of(hold.workload)
         for task in workload.tasks if workload is not None else ():
             if task.state == "pending":
-                agent = task.selector.get(keys.VENDOR) in (keys.DRIVER, keys.PART)
-                own = f"{message}; {AGENTS}" if agent and hold.code == "NoNodeMatches" else message
-                yield Told(task.name, SCHEDULED, reason, short(own), hold.code)
+                hint = _by_whom(task, snapshot) if hold.code == "NoNodeMatches" else ""
+                yield Told(task.name, SCHEDULED, reason, short(message + hint), hold.code)
+
+
+def _by_whom(task: Task, snapshot: Snapshot) -> str:
+    """By whom its devices would have to be given out, where that may be what is wrong."""
+    vendor = task.selector.get(keys.VENDOR)
+    if vendor in AGENTS:
+        return "; parts of a GPU are given out on nodes where gpumax's agent runs"
+    if vendor and any(node.labels.get(keys.VENDOR) in AGENTS for node in snapshot.nodes):
+        return f'; where gpumax\'s agent runs whole GPUs are asked for by {keys.FRACTION[0]}: "1"'
+    return ""
 
 
 def _waits(decision: Decision) -> Iterator[Told]:

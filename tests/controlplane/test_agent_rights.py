@@ -1,0 +1,140 @@
+"""An agent with the rights that it is installed with, by a token as the kubelet gives it: it does its work, and speaks of no other node."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import pytest
+import yaml
+
+from controlplane.guards import apply, system_namespace
+from controlplane.plane import ControlPlane
+from controlplane.processes import Program, eventually
+from controlplane.stage import Document, Stage
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.guard import NAMESPACE
+from gpumax.engines.kubernetes.offers import annotation_of, slice_of
+from gpumax.model.node import Device
+from kubelet import Kubelet
+
+SLICES = "/apis/resource.k8s.io/v1/resourceslices"
+ACCOUNT = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/gpumax-agent"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+MERGE = {"Content-Type": "application/merge-patch+json"}
+ONE = Device(0, "H100", 81_920)
+
+
+@pytest.fixture(scope="module")
+def guarded(prepared: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with what is applied for agents."""
+    system_namespace(prepared)
+    made = [
+        path for name in ("agent-rights", "agent-plugin-rights", "agent") for path in apply(prepared, name)
+    ]
+    yield prepared
+    for path in reversed(made):
+        prepared.api.delete(path)
+
+
+@pytest.fixture
+def token(guarded: ControlPlane, stage: Stage) -> Iterator[str]:
+    """The token of an agent's pod on the node n1."""
+    stage.node("n1", 0)
+    stage.node("n2", 0)
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": stage.name},
+        "spec": {
+            "serviceAccountName": "gpumax-agent", "nodeName": f"{stage.name}-n1", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "agent", "image": "none"}],
+        },
+    }  # fmt: skip
+    answer = guarded.api.post(PODS, json=body)
+    assert answer.status_code == 201, answer.text
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": stage.name, "uid": answer.json()["metadata"]["uid"]}
+    asked = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"boundObjectRef": bound},
+    }
+    given = guarded.api.post(f"{ACCOUNT}/token", json=asked)
+    assert given.status_code == 201, given.text
+    yield given.json()["status"]["token"]
+    guarded.api.delete(f"{PODS}/{stage.name}")
+
+
+def published(stage: Stage, node: str) -> Document:
+    """A slice for a node of the stage."""
+    uid = stage.api.get(f"/api/v1/nodes/{stage.name}-{node}").json()["metadata"]["uid"]
+    body = slice_of(f"{stage.name}-{node}", uid, (ONE,), {0: "GPU-0"})
+    return {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", **body}
+
+
+def test_an_agent_speaks_of_its_own_node_alone(guarded: ControlPlane, stage: Stage, token: str) -> None:
+    """Its devices as a slice or as an annotation, and nothing else of the node."""
+    with httpx.Client(
+        base_url=guarded.url, verify=ssl.create_default_context(cafile=str(guarded.authority.certificate)), trust_env=False,
+        headers={"Authorization": f"Bearer {token}"},
+    ) as agent:  # fmt: skip
+        eventually(
+            lambda: (
+                agent.post(SLICES, json=published(stage, "n2"), params={"dryRun": "All"}).status_code == 403
+            ),
+            "the policy is in force",
+        )
+        other = agent.post(SLICES, json=published(stage, "n2"))
+        assert (other.status_code, "publishes the devices of its own node" in other.text) == (403, True)
+        foreign = published(stage, "n1")
+        foreign["spec"]["driver"] = "gpu.nvidia.com"
+        assert agent.post(SLICES, json=foreign).status_code == 403
+        assert agent.post(SLICES, json=published(stage, "n1")).status_code == 201
+        offer = {"metadata": {"annotations": {keys.OFFERED: annotation_of((ONE,))}}}
+        refused: list[tuple[str, Document]] = [
+            ("n2", offer),
+            ("n1", {"metadata": {"labels": {"team": "mine"}}}),
+            ("n1", {"metadata": {"annotations": {"other": "words"}}}),
+            ("n1", {"metadata": {"annotations": {"kwok.x-k8s.io/node": None}}}),
+            ("n1", {"spec": {"unschedulable": True}}),
+        ]
+        for node, change in refused:
+            answer = agent.patch(f"/api/v1/nodes/{stage.name}-{node}", json=change, headers=MERGE)
+            assert answer.status_code == 403, (node, change, answer.text)
+        own = agent.patch(f"/api/v1/nodes/{stage.name}-n1", json=offer, headers=MERGE)
+        assert own.status_code == 200, own.text
+    guarded.api.delete(f"{SLICES}/gpumax.dev-{stage.name}-n1")
+
+
+@pytest.mark.parametrize("way", ["claims", "plugin"])
+def test_an_agent_needs_no_more_rights_than_it_has(
+    guarded: ControlPlane, stage: Stage, token: str, way: str
+) -> None:
+    """From its start until its devices are known."""
+    config = yaml.safe_load(guarded.kubeconfig().read_text())
+    config["users"][0]["user"] = {"token": token}
+    with TemporaryDirectory(prefix="gpumax-") as folder:
+        (kubeconfig := Path(folder) / "kubeconfig").write_text(yaml.safe_dump(config))
+        kubelet = Kubelet(Path(folder))
+        argv = [
+            sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", f"{stage.name}-n1",
+            "--devices", "1xH100:80Gi", "--kubelet-dir", folder, "--cdi-dir", str(kubelet.cdi),
+            *(["--plugin"] if way == "plugin" else []),
+        ]  # fmt: skip
+        program = Program(argv, Path(folder) / "agent.log", env={"KUBECONFIG": str(kubeconfig)})
+        program.start()
+        eventually(lambda: known(stage, way), "its devices are known", program)
+        program.stop()
+        assert "403" not in program.said()
+    guarded.api.delete(f"{SLICES}/gpumax.dev-{stage.name}-n1")
+
+
+def known(stage: Stage, way: str) -> bool:
+    """Whether the cluster knows the devices of n1."""
+    name = f"{stage.name}-n1"
+    if way == "claims":
+        return stage.api.get(f"{SLICES}/gpumax.dev-{name}").status_code == 200
+    annotations = stage.api.get(f"/api/v1/nodes/{name}").json()["metadata"]["annotations"]
+    return keys.OFFERED in annotations
