@@ -86,12 +86,12 @@ class Stage:
             {"apiVersion": "v1", "kind": "Pod", **self.template(queue, gpus, name=name, **meta)},
         )
 
-    def gang(self, name: str, queue: str, size: int, gpus: int = 1) -> None:
+    def gang(self, name: str, queue: str, size: int, gpus: int = 1, **meta: Any) -> None:
         """An indexed Job all of whose pods run at once."""
         self.post(
             f"/apis/batch/v1/namespaces/{self.name}/jobs",
             {
-                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, **meta},
                 "spec": {
                     "completionMode": "Indexed", "completions": size, "parallelism": size,
                     "template": self.template(queue, gpus),

@@ -29,6 +29,10 @@ MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
     ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
 )
 """Holds that a larger cluster would end. The others wait for quota, for others, or for a person: new nodes would stay idle."""
+_RIGHT: Final[dict[HoldCode, str]] = {
+    "QueueNotFound": f"; wanted one that does, by the label {keys.QUEUE[0]}"
+}
+"""What would be right, where a hold is of something that is written wrongly."""
 WHY_GO: Final[dict[Cause, str]] = {
     "reclaim": "Reclaimed",
     "preempt": "Preempted",
@@ -65,7 +69,7 @@ def told(
 def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
     for hold in decision.holds:
         reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
-        message = hold.message
+        message = hold.message + _RIGHT.get(hold.code, "")
         if hold.forecast_ms is not None:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
         workload = workload_of(hold.workload)

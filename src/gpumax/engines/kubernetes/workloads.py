@@ -18,6 +18,7 @@ from gpumax.engines.kubernetes.tasks import TaskRead, read_task
 from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.views import Document, Labels, Pod
 from gpumax.errors import Fault
+from gpumax.formats.lines import format_path
 from gpumax.formats.shape import show
 from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Group, Task, Workload
@@ -124,14 +125,23 @@ def _agreed(
         if agreed is None:
             agreed, first = said, read.task.name
             continue
-        for path, mine, theirs in (
-            (f"metadata.labels.{keys.QUEUE[0]}", said.queue, agreed.queue),
-            ("spec.priorityClassName", str(said.priority), str(agreed.priority)),
-        ):
-            if mine != theirs:
-                own.append(Fault(path, None, show(mine), f"{theirs}, as {first} of the same gang has it"))
+        like = f"as {first} of the same gang has it"
+        if said.queue != agreed.queue:
+            where = f"metadata.labels.{keys.QUEUE[0]}"
+            own.append(Fault(where, None, show(said.queue), f"{agreed.queue}, {like}"))
+        if said.priority != agreed.priority:
+            where, name = _names_priority(member.pod)
+            own.append(Fault(where, None, f"{name}, which is {said.priority}", f"{agreed.priority}, {like}"))
     assert agreed is not None
     return agreed
+
+
+def _names_priority(pod: Pod) -> tuple[str, str]:
+    """Where the pod names its priority, and what stands there."""
+    said = keys.said(keys.PRIORITY, pod.metadata.labels or NO_LABELS, pod.metadata.annotations or NO_LABELS)
+    if said is not None and not pod.spec.priority_class_name:
+        return format_path(("metadata", said[0])), show(said[1])
+    return "spec.priorityClassName", show(pod.spec.priority_class_name or None)
 
 
 def _makeup(
