@@ -21,7 +21,14 @@ def quote(text: str) -> str:
     cut = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
     safe = cut.encode("utf-8", "replace").decode()
     quoted = msgspec.json.encode(safe).decode()
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in quoted)
+    return printable(quoted)
+
+
+def printable(text: str) -> str:
+    """The text in one line, with nothing in it that a terminal would act on: other characters as `\\u001b`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def format_path(path: Iterable[Key]) -> str:

@@ -8,9 +8,22 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from gpumax.formats.lines import printable
+
 Format = Literal["text", "json"]
 MOST: Final = 4000
 """The most characters of one value: what tenants write gets into no line at any length."""
+
+
+class TextLines(logging.Formatter):
+    """A sentence a line: what others wrote begins no lines of its own, and moves no cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; below it, where we are to blame, how it came to that."""
+        line = f"gpumax: {printable(record.getMessage()[:MOST])}"
+        if not record.exc_info:
+            return line
+        return "\n".join((line, *map(printable, self.formatException(record.exc_info)[-MOST:].splitlines())))
 
 
 class JsonLines(logging.Formatter):
@@ -28,12 +41,12 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)[-MOST:]
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)
 
 
 def log_to_stderr(form: Format) -> None:
     """From now on, for the whole process."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter("gpumax: %(message)s"))
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("gpumax").setLevel(logging.INFO)

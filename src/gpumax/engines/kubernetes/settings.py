@@ -110,7 +110,8 @@ def _queue(pod: Pod, places: Places, around: Around, faults: list[Fault]) -> str
         # What owners say was checked by nobody, and could be changed while their pods run.
         places = places[:OWN_PLACES]
     space = pod.metadata.namespace
-    queue = _named(keys.QUEUE, places, faults) or around.queues.get(space, "") or DEFAULT_QUEUE
+    given = {keys.QUEUE[0]: around.queues[space]} if space in around.queues else NO_LABELS
+    queue = _named(keys.QUEUE, (*places, given), faults) or DEFAULT_QUEUE
     # Whoever has a place keeps it when a right is taken away.
     if around.may is not None and not pod.spec.node_name:
         use = Use(space, pod.spec.service_account_name or "default", queue)

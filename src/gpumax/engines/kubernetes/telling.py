@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.settings import NotAllowed
 from gpumax.errors import Fault
+from gpumax.formats.lines import printable
 from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Task, Workload
@@ -130,7 +131,8 @@ def _invalid(task: str, faults: tuple[Fault, ...]) -> Told:
 
 
 def short(message: str) -> str:
-    """Bounded in bytes, too, whatever somebody named their things."""
+    """In one line, safe to print, and bounded in bytes, too, whatever somebody named their things."""
+    message = printable(message[:LONGEST])
     message = message.encode("utf-8", "replace")[:LONGEST].decode("utf-8", "ignore")
     return message if len(message.encode()) < LONGEST else f"{message[:-4]} ..."
 

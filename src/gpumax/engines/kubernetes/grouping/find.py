@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -10,6 +12,11 @@ from gpumax.engines.kubernetes.grouping.kind import Kind, Roles, one
 from gpumax.engines.kubernetes.grouping.kinds import KINDS, PASSED, UNKNOWN
 from gpumax.engines.kubernetes.views import Document, Owner, Pod
 
+LONGEST: Final = 253
+SHOWN: Final = 40
+DIGEST: Final = 12
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_STRANGE: Final = re.compile(r"[^A-Za-z0-9]", re.ASCII)
 DEEPEST: Final = 10
 """The most owners above each other that are looked at."""
 
@@ -51,7 +58,7 @@ def find(pod: Pod, objects: Objects, kinds: Kinds = KINDS) -> Membership | Missi
         return Membership(f"{space}/podgroup/{native.pod_group_name}", Kind(one), None, chain)
     gang = keys.said(keys.GANG, pod.metadata.labels or {}, pod.metadata.annotations or {})
     if gang is not None and gang[1]:
-        return Membership(f"{space}/gang/{gang[1]}", Kind(one), None, chain)
+        return Membership(f"{space}/gang/{_word(gang[1])}", Kind(one), None, chain)
     for link in reversed(chain):
         key = _key(link)
         kind = kinds.get(key)
@@ -69,10 +76,18 @@ def _member(pod: Pod, kind: Kind, link: Link, chain: tuple[Link, ...]) -> Member
     space, owner = pod.metadata.namespace, link.owner
     if kind.apart == "pod":
         return Membership(f"{space}/pod/{pod.metadata.name}", kind, link.document, chain)
-    name = f"{space}/{owner.kind.lower()}/{owner.name}"
+    name = f"{space}/{_word(owner.kind).lower()}/{_word(owner.name)}"
     if kind.apart:
         name += f"-{(pod.metadata.labels or {}).get(kind.apart, '')}"
     return Membership(name, kind, link.document, chain)
+
+
+def _word(text: str) -> str:
+    """A part of a name. Where nobody made sure that it is one, it becomes one that no other text gets: it goes into logs, journals and events."""
+    if len(text) <= LONGEST and _PLAIN.fullmatch(text):
+        return text
+    kept = _STRANGE.sub("-", text[:SHOWN])
+    return f"{kept}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:DIGEST]}"
 
 
 def roles_of(membership: Membership) -> Roles:
@@ -88,10 +103,17 @@ def _chain(pod: Pod, objects: Objects) -> tuple[Link, ...] | Missing:
         owner = next((row for row in owners if row.controller), owners[0])
         if owner.uid not in objects:
             return Missing((owner,))
-        document = objects[owner.uid]
+        document = _within(pod.metadata.namespace, objects[owner.uid])
         chain.append(Link(owner, document))
         owners = _owners(document)
     return tuple(chain)
+
+
+def _within(space: str, document: Document | None) -> Document | None:
+    """An owner of another namespace is none: whoever writes a pod may name any uid there."""
+    meta = (document or {}).get("metadata")
+    there = meta.get("namespace") if isinstance(meta, dict) else None
+    return document if there in (None, "", space) else None
 
 
 def _owners(document: Document | None) -> tuple[Owner, ...]:
