@@ -142,18 +142,21 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(content))
         return path
 
-    def token(self, namespace: str, account: str) -> str:
-        """A token of a service account, as the kubelet would put it into a pod."""
+    def token(self, namespace: str, account: str, pod: dict[str, Any] | None = None) -> str:
+        """A token of a service account, as the kubelet would put it into this pod: it says on which node that is."""
+        meta = pod["metadata"] if pod else {}
+        of = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]} if pod else None
+        spec = {"boundObjectRef": of}
         answer = self.api.post(
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
-            json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+            json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
         )
         return str(answer.raise_for_status().json()["status"]["token"])
 
-    def kubeconfig_of_account(self, namespace: str, account: str) -> Path:
+    def kubeconfig_of_account(self, namespace: str, account: str, pod: dict[str, Any] | None = None) -> Path:
         """The way here for a service account."""
         config = yaml.safe_load(self.kubeconfig().read_text())
-        config["users"][0]["user"] = {"token": self.token(namespace, account)}
+        config["users"][0]["user"] = {"token": self.token(namespace, account, pod)}
         path = self.directory / f"{namespace}-{account}.kubeconfig"
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(config))

@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
         },
     },
     "single": {"replicas": 1, "crds": {"install": False}, "defaultQueue": {"create": False}},
+    "plugin": {"agent": {"enabled": True, "plugin": True, "kubeletDir": "/var/lib/k0s/kubelet", "runtimeClassName": "nvidia"}},
     "least": {
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "metrics": {"role": False},
         "test": {"enabled": False}, "webhook": {"enabled": False}, "policies": {"enabled": False},
@@ -42,6 +43,7 @@ VALUES: dict[str, Any] = {
              "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gpumax"}}}],
         "podLabels": {"team": "platform"}, "podAnnotations": {"note": "yes"}, "logFormat": "text",
         "serviceAccount": {"annotations": {"who": "gpumax"}}, "queues": {"requireUse": True},
+        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}},
     },
 }  # fmt: skip
 """Values by name: `helm template` renders each, and a real API server takes what comes of it."""
@@ -99,6 +101,9 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("networkPolicy.apiServerPorts={https}", "apiServerPorts"),
         ("resources.requests.cpu=lots", "cpu"),
         ("webhook.replicas=0", "replicas"),
+        ("agent.devices=lots", "devices"),
+        ("agent.kubeletDir=/var/../etc", "kubeletDir"),
+        ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),
     ],
 )
 def test_bad_values_are_refused_at_their_place(helm: Helm, setting: str, place: str) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import httpx
@@ -18,7 +19,7 @@ from controlplane.plane import HOST, Cluster, ControlPlane
 from controlplane.processes import Program, eventually, free_ports
 from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
-from controlplane.test_fractions import offer
+from controlplane.test_fractions import SLICES, offer
 from gpumax.engines.kubernetes.claims import document
 from gpumax.engines.kubernetes.grants import Amount, Grant
 from gpumax.engines.kubernetes.rights import (
@@ -31,6 +32,7 @@ from gpumax.engines.kubernetes.rights import (
     WATCHED,
     WRITES,
 )
+from kubelet import Kubelet
 
 SPACE = "gpumax-system"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/gpumax"
@@ -178,7 +180,8 @@ def test_a_real_api_server_takes_every_object(
     for one in objects:
         if one["kind"] == "ServiceAccount":
             assert plane.api.post(path_of(plane, one), json=one).status_code == 201
-    for spec in pods(objects):
+    # Agents mount folders of their node, which no profile but `privileged` allows.
+    for spec in pods([one for one in objects if one["kind"] != "DaemonSet"]):
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -353,6 +356,54 @@ def wanted(plane: ControlPlane) -> set[tuple[str, str, str]]:
     return needed(*rights)
 
 
+@pytest.fixture
+def daemons(helm: Helm, installed: list[Document]) -> Iterator[Document]:
+    """The chart with agents."""
+    helm.run(
+        "upgrade", "gpumax", str(CHART), "-n", SPACE, "--set", "agent.enabled=true,agent.devices=1xH100:80Gi"
+    )
+    made = [one for one in yaml.safe_load_all(helm.run("get", "manifest", "gpumax", "-n", SPACE)) if one]
+    yield only(made, "DaemonSet", "gpumax-agent")
+    helm.run("rollback", "gpumax", "-n", SPACE)
+
+
+def test_an_agent_gives_containers_their_part(
+    plane: ControlPlane, daemons: Document, scheduler: Running, webhook: Program, stage: Installed
+) -> None:
+    """Started as the chart's daemon set would start it, with a token that the kubelet would get for it."""
+    stage.node("n1", 0)
+    (container,) = daemons["spec"]["template"]["spec"]["containers"]
+    node = f"{stage.name}-n1"
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": SPACE},
+        "spec": {"nodeName": node, "serviceAccountName": "gpumax-agent", "containers": [{"name": "a", "image": "a"}]},
+    }  # fmt: skip
+    pod = plane.api.post(f"/api/v1/namespaces/{SPACE}/pods", json=body).raise_for_status().json()
+    with TemporaryDirectory(prefix="gpumax-") as folder:
+        kubelet = Kubelet(Path(folder))
+        words = [word.replace("/var/lib/kubelet", folder) for word in container["args"]]
+        config = plane.kubeconfig_of_account(SPACE, "gpumax-agent", pod)
+        program = Program(
+            [sys.executable, "-m", "gpumax.apps.cli.main", *words, "--cdi-dir", str(kubelet.cdi)],
+            Path(folder) / "agent.log",
+            env={"KUBECONFIG": str(config), "NODE_NAME": node},
+        )
+        program.start()
+        mine = f"{SLICES}/gpumax.dev-{node}"
+        eventually(lambda: plane.api.get(mine).status_code == 200, "its devices are published", program)
+        stage.pod("half", stage.queue("q", 1), 0, annotations={"gpu-fraction": "0.5"})
+        eventually(lambda: stage.where("half") == ["n1"], "a pod gets its part", scheduler.program)
+        eventually(lambda: kubelet.look() == ["gpu.gpumax.dev"], "the kubelet knows it", program)
+        (claim,) = plane.api.get(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims").json()[
+            "items"
+        ]
+        assert kubelet.added(kubelet.prepare(claim)).env["GPUMAX_SHARE"] == "0.5"
+        program.stop()
+        assert "Traceback" not in program.said()
+    plane.api.delete(mine)
+    plane.api.delete(f"/api/v1/namespaces/{SPACE}/pods/agent")
+
+
 def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Document]) -> None:
     """Asked of the API server itself, as that account."""
     for group, resource, verb in (
@@ -399,7 +450,7 @@ def test_an_upgrade_changes_our_kinds(
         assert "tomorrow" in schema["properties"]["spec"]["properties"]
         assert webhooks_own(plane) == before
     finally:
-        helm.run("rollback", "gpumax", "1", "-n", SPACE)
+        helm.run("rollback", "gpumax", "-n", SPACE)
 
 
 def test_queues_stay_when_the_chart_goes_and_it_can_come_back(

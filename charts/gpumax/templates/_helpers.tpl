@@ -37,6 +37,11 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- /* Of the kubelet's folder, what an agent reads and writes. `plugins` has its record of what was given out. */ -}}
+{{- define "gpumax.kubeletFolders" -}}
+{{ if .Values.agent.plugin }}[plugins, device-plugins, pod-resources]{{ else }}[plugins, plugins_registry]{{ end }}
+{{- end -}}
+
 {{- /* Where our pods may go: to names, and to the API server. */ -}}
 {{- define "gpumax.egress" -}}
 - ports:
