@@ -60,9 +60,11 @@ STAGES: Final = (
     "node/fast/node-initialize.yaml",
     "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
     "pod/fast/pod-ready.yaml",
-    "pod/fast/pod-complete.yaml",
     "pod/fast/pod-delete.yaml",
 )
+COMPLETE: Final = "pod/fast/pod-complete.yaml"
+STAYS: Final = "stays"
+"""A label: pods of Jobs that have it run until they are told to go, like all others."""
 
 
 class ControlPlane:
@@ -206,21 +208,48 @@ class ControlPlane:
         return self._also(program)
 
     def start_kwok(self, *, jobs_end: bool = True) -> Program:
-        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does. jobs_end: those of Jobs are done at once."""
+        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does. jobs_end: those of Jobs are done at once.
+
+        All of them print what `prints` says, and a command in any of them runs here, in an empty environment.
+        """
         (port,) = free_ports(1)
         home = built(KWOK)
-        played = [home / "stage" / stage for stage in (STAGES if jobs_end else STAGES[:-2])]
+        played = [home / "stage" / stage for stage in (STAGES if jobs_end else STAGES[:-1])]
         if not jobs_end:
             played.append(Path(__file__).with_name("leave.yaml"))
         stages = [word for stage in played for word in ("--config", stage)]
+        config = self.directory / "kwok.yaml"
+        ends = [_stay(home / "stage" / COMPLETE)] if jobs_end else []
+        config.write_text(yaml.safe_dump_all([*ends, *self._played()]))
+        certificate, key = self.authority.server("kubelet", HOST)
         program = Program(
             [
                 str(home / "kwok"), "--kubeconfig", str(self.kubeconfig()), "--manage-all-nodes=true",
-                "--server-address", f"{HOST}:{port}", *map(str, stages),
+                "--server-address", f"{HOST}:{port}", "--node-ip", HOST, "--node-port", str(port),
+                "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
+                "--config", str(config), *map(str, stages),
             ],
             self.directory / "kwok.log",
         )  # fmt: skip
         return self._also(program)
+
+    def prints(self, text: str) -> None:
+        """What all containers have printed from now on."""
+        lines = "".join(f"2026-01-01T00:00:00Z stdout F {line}\n" for line in text.splitlines())
+        (self.directory / "printed.log").write_text(lines)
+
+    def _played(self) -> Iterator[dict[str, Any]]:
+        self.prints("")
+        for kind, spec in (
+            ("ClusterLogs", {"logs": [{"logsFile": str(self.directory / "printed.log"), "follow": True}]}),
+            ("ClusterExec", {"execs": [{"local": {"workDir": str(self.directory)}}]}),
+        ):
+            yield {
+                "apiVersion": "kwok.x-k8s.io/v1alpha1",
+                "kind": kind,
+                "metadata": {"name": "all"},
+                "spec": spec,
+            }
 
     def compact(self, version: int) -> None:
         """Have etcd forget all that happened before a version."""
@@ -288,6 +317,14 @@ class Cluster(NamedTuple):
 
     kubeconfig: str
     own: ControlPlane | None
+
+
+def _stay(path: Path) -> dict[str, Any]:
+    """The stage that ends pods of Jobs, but for those that stay."""
+    stage: dict[str, Any] = yaml.safe_load(path.read_text())
+    stays = {"key": f'.metadata.labels["{STAYS}"]', "operator": "DoesNotExist"}
+    stage["spec"]["selector"]["matchExpressions"].append(stays)
+    return stage
 
 
 def _packed(path: Path) -> str:

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from controlplane.plane import STAYS
 from controlplane.processes import eventually
 from controlplane.stage import Stage
 from gpumax.apps.cli import main
+from gpumax.apps.cli.stream import messages
+from gpumax.apps.kubernetes.door import ClusterApi, access
 
 
 class Result(NamedTuple):
@@ -295,3 +298,64 @@ def test_a_tenant_needs_no_more_than_a_namespace(
     refused = cli("run", "-p", queue, "--", "true")
     assert refused.code == 3
     assert "forbidden" in refused.err
+
+
+def running(stage: Stage, cli: Cli, tmp_path: Path, **fields: Any) -> None:
+    """The workload `lives`, whose tasks run until they are told to go."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    document = {
+        "name": "lives",
+        "project": queue,
+        "run": "true",
+        "workdir": "/",
+        "labels": {STAYS: "yes"},
+        **fields,
+    }
+    (tmp_path / "lives.yaml").write_text(yaml.safe_dump(document))
+    assert cli("apply", "-f", "lives.yaml").code == 0
+    eventually(lambda: cli("show", "lives", "-o", "json").document["state"] == "running", "it runs")
+
+
+def test_what_tasks_print(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """As it is, with the task's name where there are several, or the last lines of it."""
+    stage.plane.prints("one\ntwo\nthree\n")
+    running(stage, cli, tmp_path, tasks=2)
+    eventually(lambda: "[lives-1] three" in cli("logs", "lives").out, "both print")
+    assert cli("logs", "lives", "--task", "1").out == "one\ntwo\nthree\n"
+    assert cli("logs", "lives", "--task", "0", "-n", "1").out == "three\n"
+    refused = cli("logs", "lives", "--task", "7")
+    assert refused.code == 2
+    assert "wanted one of 0 to 1" in refused.err
+
+
+def test_logs_are_followed_to_the_end(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """What is printed comes as it is printed, over the connection of one machine's logs; the last word is how the workload ended."""
+    stage.plane.prints("one\n")
+    running(stage, cli, tmp_path)
+    api = ClusterApi(access(namespace=stage.name), stage.name)
+    try:
+        heard = (
+            message
+            for message in messages(api.open("GET", "/workloads/lives/tasks/0/log", query={"follow": 1}))
+        )
+        assert next(heard).data == '"one\\n"'
+        assert cli("stop", "lives").code == 0
+        last = list(heard)[-1]
+        assert (last.event, json.loads(last.data)) == ("end", {"state": "stopped"})
+    finally:
+        api.close()
+
+
+def test_a_command_beside_a_task(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """It prints here, on the stream that it printed on; who asks for a task that doesn't run is told so."""
+    running(stage, cli, tmp_path)
+    done = cli("exec", "lives", "--", "sh", "-c", "echo out; echo err >&2")
+    assert (done.code, done.out) == (0, "out\n"), done.err
+    assert "err\n" in done.err
+    assert cli("stop", "lives").code == 0
+    eventually(lambda: stage.pods() == {}, "its pod is gone")
+    refused = cli("exec", "lives", "--", "true")
+    assert refused.code == 3
+    assert "task 0 of lives doesn't run" in refused.err

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 COMMANDS: Final = {
-    "submit": "run", "launch": "run", "exec": "run", "srun": "run", "sbatch": "apply", "create": "apply", "list": "ps",
+    "submit": "run", "launch": "run", "srun": "run", "sbatch": "apply", "create": "apply", "list": "ps",
     "ls": "ps", "get": "ps", "squeue": "ps", "jobs": "ps", "describe": "show", "inspect": "show", "log": "logs",
     "top": "board", "cancel": "stop", "kill": "stop", "scancel": "stop", "rm": "delete", "remove": "delete",
     "pause": "suspend", "hold": "suspend", "unpause": "resume", "release": "resume", "queues": "queue",
@@ -25,7 +25,7 @@ OPTIONS: Final = {
     "--accelerators": "--gpu", "--gres": "--gpu", "--gpus-per-task": "--gpu", "--gpu-portion-request": "--gpu",
     "--gpu-memory-request": "--gpu-memory", "--cpus-per-task": "--cpu", "--mem": "--memory", "--num-nodes": "--tasks",
     "--nodes": "--tasks", "--nnodes": "--tasks", "--ntasks": "--tasks", "--workers": "--tasks", "--replicas": "--tasks",
-    "--queue": "--project", "--partition": "--project", "--account": "--project", "--namespace": "--project",
+    "--queue": "--project", "--partition": "--project", "--account": "--project",
     "--job-name": "--name", "--export": "--env", "--envs": "--env", "--secrets": "--secret", "--chdir": "--workdir",
     "--cwd": "--workdir", "--working-dir": "--workdir", "--time": "--max-duration", "--timeout": "--max-duration",
     "--max-retries": "--retries", "--dryrun": "--dry-run", "--file": "-f", "--filename": "-f", "--format": "--output",

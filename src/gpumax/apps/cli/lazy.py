@@ -47,6 +47,7 @@ SECTIONS: Final[Sections] = {
         "suspend": Entry("act:suspend", "Take workloads off their GPUs; they keep their checkpoints."),
         "resume": Entry("act:resume", "Let suspended workloads run again."),
         "delete": Entry("act:delete", "Stop workloads and forget them."),
+        "exec": Entry("exec_:exec_", "Run a command beside a task, on a cluster."),
     },
     "Share": {
         "queue": Entry("queue:queue", "List, show, set and delete queues."),

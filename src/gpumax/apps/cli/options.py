@@ -96,7 +96,13 @@ class Where:
             self._cluster.close()
             self._cluster = None
 
-    def _of_cluster(self, context: str, *, silent: bool) -> Api:
+    def cluster(self) -> ClusterApi:
+        """The cluster, for what only a cluster can. Refused where it is a server that is spoken to."""
+        if self.context is None:
+            raise Refused("on one machine that isn't there yet; `--engine kubernetes` does it on a cluster")
+        return self._of_cluster(self.context, silent=False)
+
+    def _of_cluster(self, context: str, *, silent: bool) -> ClusterApi:
         """The way to a cluster, opened once; who answers is said on stderr."""
         if self._cluster is None:
             from gpumax.apps.cli.output import say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from msgspec.structs import replace
 
 from gpumax.apps.kubernetes.act import act, delete
+from gpumax.apps.kubernetes.attach import Console, attach
 from gpumax.apps.kubernetes.events import list_events, watch
 from gpumax.apps.kubernetes.logs import get_log
 from gpumax.apps.kubernetes.look import (
@@ -116,6 +117,11 @@ class ClusterApi:
         """An answer that comes piece by piece."""
         answer, request = _find(STREAMS, method, path, query, body)
         return Stream(answer(self._site, request), self._loop, self.about)
+
+    def attach(self, name: str, rank: int, words: Sequence[str], console: Console) -> int:
+        """Run a command beside a task, to its exit code."""
+        with plainly(self.about):
+            return self._call(attach(self._site, name, rank, words, console))
 
     @property
     def engine(self) -> Item:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from gpumax.apps.kubernetes.request import Request
@@ -22,6 +24,8 @@ LOOK_S: Final = 1.0
 """How often it is looked whether a task has begun, or its workload is finished."""
 SILENCE_S: Final = 3600.0
 """A task may print nothing for long."""
+QUIET_S: Final = 2.0
+"""After so long without a word it is looked whether the task still runs."""
 _PRINTS: Final = frozenset(("Running", "Succeeded", "Failed"))
 
 
@@ -49,7 +53,7 @@ def task_pod(work: Work, rank: int) -> tuple[SeenPod | None, Job]:
     raise NotFound(f"{name} has no task {rank}; wanted one of 0 to {count - 1}")
 
 
-async def _printed(site: Site, job: Job, pod: SeenPod, query: dict[str, str]) -> AsyncIterator[bytes]:
+async def _printed(site: Site, job: Job, pod: SeenPod, query: dict[str, str]) -> AsyncGenerator[bytes]:
     """What the task's container has printed; nothing where it hasn't begun or its node has forgotten it."""
     if pod.status.phase not in _PRINTS:
         return
@@ -70,7 +74,7 @@ async def _followed(site: Site, name: str, rank: int, tail: str) -> AsyncIterato
     heard, run = "", ""
     while True:
         try:
-            work = await site.work(name)
+            work = await site.recent(name)
         except NotFound:
             if not run:
                 raise
@@ -86,13 +90,43 @@ async def _followed(site: Site, name: str, rank: int, tail: str) -> AsyncIterato
             # Lines are counted back from the end of what was there when we came; later attempts are new as a whole.
             query = {"follow": "true", "tailLines": tail if not heard else ""}
             heard = pod.metadata.uid
-            async for piece in _as_events(_printed(site, job, pod, query)):
+            alive = partial(_lives, site, name, rank, heard)
+            async for piece in _as_events(_while(alive, _printed(site, job, pod, query))):
                 yield piece
             continue
         if record.state in FINISHED:
             yield _event({"state": record.state}, "end")
             return
         await asyncio.sleep(LOOK_S)
+
+
+async def _lives(site: Site, name: str, rank: int, uid: str) -> bool:
+    """Whether the pod of this attempt still runs."""
+    try:
+        pod, _ = task_pod(await site.recent(name), rank)
+    except NotFound:
+        return False
+    return pod is not None and pod.metadata.uid == uid and pod.status.phase == "Running"
+
+
+async def _while(alive: Callable[[], Awaitable[bool]], pieces: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, until they end, or nothing came for a while and whoever they are of is gone: a lost node never ends its logs."""
+    following = asyncio.ensure_future(anext(pieces, b""))
+    try:
+        while True:
+            await asyncio.wait({following}, timeout=QUIET_S)
+            if following.done():
+                if not (piece := following.result()):
+                    return
+                yield piece
+                following = asyncio.ensure_future(anext(pieces, b""))
+            elif not await alive():
+                return
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await pieces.aclose()
 
 
 async def _as_events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -39,6 +39,7 @@ from gpumax.model.spec import WorkloadSpec
 from gpumax.policy.decide import decide
 
 T = TypeVar("T", bound=View)
+RECENT_S: Final = 1.0
 _CODES: Final = frozenset(get_args(HoldCode))
 _EVICTED: Final = frozenset(WHY_GO.values())
 
@@ -58,6 +59,9 @@ class Site:
         self.api = api
         self.scheduler = scheduler
         self.namespace = api.access.namespace
+        self._recent: dict[str, Work] = {}
+        self._looked_s = float("-inf")
+        self._looking = asyncio.Lock()
         self.where = f"cluster {api.access.name}, namespace {self.namespace}"
 
     def now_ms(self) -> int:
@@ -79,6 +83,17 @@ class Site:
         if found is None:
             raise NotFound(f"no workload named {name!r} in {self.where}")
         return found
+
+    async def recent(self, name: str) -> Work:
+        """One workload as it was a moment ago, for many who look again and again. NotFound."""
+        async with self._looking:
+            if time.monotonic() - self._looked_s > RECENT_S:
+                jobs, pods = await asyncio.gather(self.all(JOBS), self.all(PODS))
+                self._recent = {name_of(work.jobs[0]): work for work in works(jobs, pods, (), self.scheduler)}
+                self._looked_s = time.monotonic()
+        if name not in self._recent:
+            raise NotFound(f"no workload named {name!r} in {self.where}")
+        return self._recent[name]
 
     async def events(self) -> tuple[HappenedEvent, ...]:
         """What happened in the namespace of late; nothing where that may not be read: it says more, and is never needed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -32,6 +32,8 @@ MOST_BYTES: Final = 1 << 30
 
 GOODBYE_S: Final = 1.0
 GOODBYE_LOOKS: Final = 100
+HEARTBEAT_S: Final = 30.0
+"""How often a WebSocket is asked whether it is still there."""
 MOST_REFUSAL: Final = 1 << 20
 READ_SIZE: Final = 1 << 20
 
@@ -130,6 +132,31 @@ class Connection:
             yield answer.content.iter_any()
 
     @asynccontextmanager
+    async def upgraded(
+        self, request: Request, protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket that speaks one of these protocols. What breaks while it is used is told in the same words."""
+        proof = await self.access.credential.proof()
+        headers, more = self._way(proof)
+        try:
+            socket = await self._session.ws_connect(
+                URL(self.access.server + request.path, encoded=True),
+                protocols=protocols, headers=headers, max_msg_size=MOST_BYTES, heartbeat=HEARTBEAT_S, **more,
+            )  # fmt: skip
+        except aiohttp.WSServerHandshakeError as error:
+            # The words of a refusal come with an answer to a plain request alone.
+            await self.ask(request)
+            raise NoAnswer(f"{request}: no WebSocket: {error.status} {error.message}") from None
+        except _BROKEN as error:
+            raise self._broken(request, error) from None
+        try:
+            yield socket
+        except _BROKEN as error:
+            raise self._broken(request, error) from None
+        finally:
+            await socket.close()
+
+    @asynccontextmanager
     async def _answer(
         self, request: Request, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -154,19 +181,23 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         if request.may is not None and not request.may():
             raise Withheld(f"{request}: not sent, since it isn't ours to write any more")
+        headers, more = self._way(proof)
+        if request.body:
+            headers.append(("Content-Type", request.content))
+        return await self._session.request(
+            request.method, URL(self.access.server + request.path, encoded=True),  # as it is: nothing in it may lead upwards
+            params={name: value for name, value in request.query.items() if value},
+            data=request.body or None, headers=headers, timeout=timeout, allow_redirects=False, **more,
+        )  # fmt: skip
+
+    def _way(self, proof: Proof) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+        """Headers that say who we are, and how the connection is made."""
         access = self.access
-        headers = [("Content-Type", request.content)] if request.body else []
-        if proof.token:
-            headers.append(("Authorization", f"Bearer {proof.token.reveal()}"))
+        headers = [("Authorization", f"Bearer {proof.token.reveal()}")] if proof.token else []
         more: dict[str, Any] = {"proxy": self._proxy} if self._proxy else {}
         if access.server.startswith("https"):
             more |= {"ssl": self._tls.context(proof), "server_hostname": access.server_name or None}
-        return await self._session.request(
-            request.method, URL(access.server + request.path, encoded=True),  # as it is: nothing in it may lead upwards
-            params={name: value for name, value in request.query.items() if value},
-            data=request.body or None, headers=[*headers, *access.acting],
-            timeout=timeout, allow_redirects=False, **more,
-        )  # fmt: skip
+        return [*headers, *access.acting], more
 
     async def _refusal(self, request: Request, answer: aiohttp.ClientResponse) -> ApiRefused | OutcomeUnknown:
         status = status_of(await _body(answer, MOST_REFUSAL))
