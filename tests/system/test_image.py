@@ -103,7 +103,7 @@ def test_its_steps_make_a_program_that_works(tmp_path: Path) -> None:
     assert [one.returncode for one in said[:2]] == [0, 0], said
     assert "nonsense" in said[2].stderr, said[2].stderr
     names = ("gpumax.apps.scheduler.main", "gpumax.apps.webhook.main", "gpumax.apps.agent.main")
-    python = [target / "bin/python", "-I", "-c"]
+    python = [str(target / "bin/python"), "-I", "-c"]
     assert subprocess.run([*python, f"import {', '.join(names)}"], check=False).returncode == 0
     for name in LATER:
         assert (
