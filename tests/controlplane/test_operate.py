@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -16,6 +18,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.plane import ControlPlane
 from controlplane.processes import Program, eventually, free_ports
 from controlplane.stage import QUEUES, Document, Stage
+from gpumax.apps.scheduler.trial import Trial, suppose
+from gpumax.engines.kubernetes.client.kubeconfig import access_from
+from gpumax.engines.kubernetes.trial import TrialCluster
+from gpumax.loop.beside import Beside
+from gpumax.loop.steer import Steering
+from gpumax.model.snapshot import Policy
+from gpumax.policy.decide import decide
+from gpumax.ports.clock import SystemClock
+from gpumax.ports.journal import MemoryJournal
 
 SPACE = "/api/v1/namespaces/default"
 ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
@@ -177,6 +188,28 @@ def test_status_costs_few_writes_however_much_happens(stage: Stage) -> None:
     assert writes[-1]["requestReceivedTimestamp"] > binds[-1]
 
 
+def test_each_bind_and_eviction_is_one_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """With what a machine needs to know of it beside the sentence."""
+    caplog.set_level(logging.INFO, "gpumax")
+    stage.node("n1", 1)
+    a, b = stage.queue("a", 1), stage.queue("b", 0)
+    stage.steer()
+    stage.pod("b0", b)
+    eventually(lambda: stage.where("b0") == ["n1"], "b is bound")
+    stage.pod("a0", a)
+    eventually(lambda: stage.where("a0") == ["n1"], "a is bound")
+    stage.cluster.settle()
+    acts = [
+        row.context
+        for row in caplog.records
+        if hasattr(row, "context") and row.context["event"] != "leadership"
+    ]
+    where = {"node": f"{stage.name}-n1", "outcome": "done"}
+    first, second = ({"pod": f"{stage.name}/{pod}", "queue": queue, "workload": f"{stage.name}/pod/{pod}", **where} for pod, queue in (("b0", b), ("a0", a)))  # fmt: skip
+    gone = {**first, "event": "evict", "cause": "reclaim", "beneficiary": f"{stage.name}/pod/a0"}
+    assert acts == [{**first, "event": "bind"}, gone, {**second, "event": "bind"}]
+
+
 def _is_bind(row: Document, space: str) -> bool:
     about: dict[str, str] = row.get("objectRef", {})
     return about.get("subresource") == "binding" and about.get("namespace") == space
@@ -249,3 +282,120 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     said = scheduler.log.read_text()
     assert said
     assert "Traceback" not in said
+
+
+class Onlooker:
+    """A dry run beside a stage."""
+
+    def __init__(self, stage: Stage, home: Path, **supposed: object) -> None:
+        self.lines: list[dict[str, object]] = []
+        self.steering: Steering
+        self.cluster = TrialCluster(
+            access_from((stage.plane.kubeconfig(),)), lambda: self.steering.wake(), scheduler=stage.name
+        )
+        policy = Policy()
+        if supposed:
+            file = home / "supposed.yaml"
+            file.write_text(json.dumps(supposed))
+            policy, self.cluster.queues = suppose(file)
+        trial = Trial(
+            Beside(decide, self.cluster.told_to_go), "json", lambda line: self.lines.append(json.loads(line))
+        )
+        self.steering = Steering(
+            self.cluster, MemoryJournal(), SystemClock(), policy, dry=True, hearers=[trial.hear]
+        )
+        self._end = trial.end
+        self._thread = Thread(target=self.steering.run, daemon=True)
+
+    def __enter__(self) -> Onlooker:
+        self.cluster.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.steering.stop()
+        self._thread.join()
+        self.cluster.close()
+        self._end()
+
+    def saw(self, stage: Stage) -> bool:
+        """Whether it has seen all pods where they are."""
+        seen = self.steering.last
+        found = (
+            {
+                task.name.partition("/")[2]: task.node or ""
+                for row in seen.snapshot.workloads
+                for task in row.tasks
+            }
+            if seen
+            else {}
+        )
+        return found == {name: pod["spec"].get("nodeName", "") for name, pod in stage.pods().items()}
+
+
+def story(stage: Stage, *others: Onlooker) -> None:
+    """Work comes, queue b uses what a leaves, and a takes back what it is due."""
+    a, b = stage.queue("a", 4), stage.queue("b", 4)
+    stage.node("n1", 4)
+    stage.node("n2", 4)
+    stage.steer()
+    for number in range(6):
+        stage.pod(f"b{number}", b)
+    eventually(lambda: "" not in stage.where("b"), "b is bound")
+    for number in range(4):
+        stage.pod(f"g{number}", a, labels={"gpumax.dev/gang": "g"}, annotations={"gpumax.dev/min": "4"})
+    eventually(lambda: len(stage.where("g")) == 4 and "" not in stage.where("g"), "a is bound")
+    for other in others:
+        eventually(lambda other=other: other.saw(stage), "the dry run has seen it")  # type: ignore[misc]
+
+
+def test_a_dry_run_of_the_same_policy_differs_in_nothing(stage: Stage, tmp_path: Path) -> None:
+    """And writes nothing, though it decides all of it."""
+    with Onlooker(stage, tmp_path) as other:
+        story(stage, other)
+    *differ, summary = other.lines
+    assert differ == []
+    assert summary["kind"] == "summary"
+    assert summary["same"] == 12
+    assert set(other.cluster.counts.values()) == {0}
+
+
+def test_a_dry_run_of_other_queues_names_what_would_differ(stage: Stage, tmp_path: Path) -> None:
+    """b may have no more than two at a time, so two of its six would never have started, nor be evicted."""
+    queues = [{"name": f"{stage.name}-a", "quota": {"gpu": 4, "cpu": "unlimited", "memory": "unlimited"}}]
+    queues.append({"name": f"{stage.name}-b", "quota": {"gpu": 2}, "limit": {"gpu": 2}})
+    with Onlooker(stage, tmp_path, version="gpumax/v1", queues=queues) as other:
+        story(stage, other)
+    *differ, summary = other.lines
+    started = [line for line in differ if line["kind"] == "started"]
+    assert len(started) >= 4
+    assert {line["ours"] for line in started} == {"OverLimit"}
+    assert {line["queue"] for line in started} == {f"{stage.name}-b"}
+    assert summary["started"] == len(started)
+
+
+def test_a_dry_run_is_a_command(stage: Stage, tmp_path: Path) -> None:
+    """Beside the scheduler that runs, of the pods that it schedules; the sum at its end."""
+    scheduler = Scheduler(
+        stage.plane, tmp_path, "replica-1", "--dry-run", "-o", "json", "--scheduler", stage.name
+    )
+    with running(scheduler):
+        eventually(lambda: scheduler.ask("/readyz")[0] == 200, "it is ready", scheduler.program)
+        stage.node("n1", 4)
+        queue = stage.queue("a", 4)
+        stage.steer()
+        stage.pod("p", queue)
+        eventually(lambda: stage.where("p") == ["n1"], "it is bound")
+        eventually(
+            lambda: (
+                scheduler.ask("/metrics")[1].count(
+                    f'gpumax_queue_allocated{{queue="{queue}",resource="gpu"}} 1.0'
+                )
+                == 1
+            ),
+            "the dry run has seen it",
+        )
+        assert scheduler.sample("gpumax_leader") == 0
+    assert json.loads(scheduler.log.read_text().splitlines()[-1]) == {
+        "kind": "summary", "same": 1, "elsewhere": 0, "started": 0, "waits": 0, "evicted": 0, "stays": 0,
+    }  # fmt: skip

@@ -37,7 +37,7 @@ class Watched:
         self.cluster = Counting(drawn.nodes, drawn.queues, drawn.workloads)
         self.clock = ManualClock(NOW_MS)
         self.metrics = Metrics()
-        self.steering = Steering(self.cluster, MemoryJournal(), self.clock, heard=self.metrics.cycle)
+        self.steering = Steering(self.cluster, MemoryJournal(), self.clock, hearers=[self.metrics.cycle])
         self.metrics.watch(self.cluster, self.steering)  # type: ignore[arg-type]
 
     def families(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ minimum (its grace begins anew), and which rooms were promised (they are given o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Final, NamedTuple
 
@@ -65,16 +65,16 @@ class Steering:
         *,
         think: Callable[[Snapshot], Decision] = decide,
         dry: bool = False,
-        heard: Callable[[Round], None] | None = None,
+        hearers: Sequence[Callable[[Round], None]] = (),
     ) -> None:
-        """dry: decide and write down, and carry nothing out. heard: told of each cycle when it is over, in the loop's thread."""
+        """dry: decide and write down, and carry nothing out. hearers: told of each cycle when it is over, in the loop's thread."""
         self._cluster = cluster
         self._journal = journal
         self._clock = clock
         self._policy = policy
         self._think = think
         self.dry = dry
-        self._heard = heard
+        self._hearers = hearers
         self._round_s = monotonic()
         self._pulse = Pulse()
         self._promised = NOTHING
@@ -154,8 +154,10 @@ class Steering:
         snapshot = self._remembered.add_to(self._cluster.snapshot(now_ms, self._policy), self._promised)
         answer = self._answer(snapshot) if self._says_something_new(snapshot) else None
         self._numbers["cycles"] += 1
-        if self._heard is not None:
-            self._heard(self._round(snapshot, answer, began))
+        if self._hearers:
+            row = self._round(snapshot, answer, began)
+            for hear in self._hearers:
+                hear(row)
         self._pulse.finish(stamp)
 
     def _says_something_new(self, snapshot: Snapshot) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -27,7 +28,11 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: ts, level, logger, message, and what the record says of itself in `context`."""
+    """One object a line: ts, level, logger, message, cycle, and what the record says of itself in `context`. cycle: which one it is now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cycle: Callable[[], float] | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -37,16 +42,20 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage()[:MOST],
-            **getattr(record, "context", {}),
         }
+        if self.cycle is not None:
+            line["cycle"] = int(self.cycle())
+        line |= getattr(record, "context", {})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)[-MOST:]
         return json.dumps(line)
 
 
-def log_to_stderr(form: Format) -> None:
-    """From now on, for the whole process."""
+def log_to_stderr(form: Format) -> logging.Formatter:
+    """From now on, for the whole process. Returns who writes the lines."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    lines = JsonLines() if form == "json" else TextLines()
+    handler.setFormatter(lines)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("gpumax").setLevel(logging.INFO)
+    return lines

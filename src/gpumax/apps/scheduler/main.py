@@ -11,11 +11,12 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gpumax.apps.scheduler.health import Health
 from gpumax.apps.scheduler.install import check, first_queue, install
-from gpumax.apps.scheduler.logs import Format, log_to_stderr
+from gpumax.apps.scheduler.logs import Format, JsonLines, log_to_stderr
+from gpumax.apps.scheduler.trial import Output, Supposed, Trial, suppose
 from gpumax.apps.server.doors import read_address
 from gpumax.engines.kubernetes.assembly import SCHEDULER
 from gpumax.engines.kubernetes.client.access import Access
@@ -23,10 +24,16 @@ from gpumax.engines.kubernetes.client.incluster import from_pod, is_inside
 from gpumax.engines.kubernetes.client.kubeconfig import access_from, files_of
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
+from gpumax.engines.kubernetes.trial import TrialCluster
 from gpumax.errors import Refused
+from gpumax.loop.beside import Beside
 from gpumax.loop.journal import FileJournal
 from gpumax.loop.steer import Steering
+from gpumax.policy.decide import decide
 from gpumax.ports.clock import SystemClock
+
+if TYPE_CHECKING:
+    from gpumax.apps.scheduler.metrics import Metrics
 
 LOOK_S: Final = 1.0
 END_S: Final = 10.0
@@ -37,9 +44,10 @@ class Wishes(NamedTuple):
     """How to steer.
 
     context: the cluster; see `access`. scheduler: of which pods. lease: NAMESPACE/NAME of the lease by which replicas agree who steers;
-    empty: we steer alone. dry: decide, and write nothing to the cluster. add: our kinds of objects first. queue: a first queue, where
-    there is none. require_use: pods go only to queues that their service account may use. listen: HOST:PORT, where we say how we are;
-    empty: nowhere. log_format: text or json.
+    empty: we steer alone. dry: decide, write nothing to the cluster, and say what differs from what is done there. add: our kinds of objects
+    first. queue: a first queue, where there is none. require_use: pods go only to queues that their service account may use. listen:
+    HOST:PORT, where we say how we are; empty: nowhere. log_format: text or json. output: how a dry run says what differs. suppose: a file
+    with the policy and the queues of a dry run.
     """
 
     context: str = ""
@@ -51,6 +59,8 @@ class Wishes(NamedTuple):
     require_use: bool = False
     listen: str = ""
     log_format: Format = "text"
+    output: Output = "text"
+    suppose: Path | None = None
 
 
 def access(context: str = "") -> Access:
@@ -62,13 +72,14 @@ def access(context: str = "") -> Access:
 
 def steer(data: Path, wishes: Wishes) -> None:
     """Steer until SIGTERM or SIGINT; pods run on."""
-    log_to_stderr(wishes.log_format)
+    lines = log_to_stderr(wishes.log_format)
     found = access(wishes.context)
     space, _, name = wishes.lease.partition("/")
     if wishes.lease and not (space and name):
         raise Refused(f"found lease {wishes.lease!r}; wanted NAMESPACE/NAME")
     if wishes.listen:
         read_address(wishes.listen)
+    supposed = suppose(wishes.suppose) if wishes.suppose is not None else Supposed()
     for line in asyncio.run(install(found, require_use=wishes.require_use)) if wishes.add else ():
         _log.info("%s", line)
     asyncio.run(check(found))
@@ -78,7 +89,9 @@ def steer(data: Path, wishes: Wishes) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with ExitStack() as stack:
-        cluster, steering, thread = _parts(stack, data, found, wishes)
+        cluster, steering, thread = _parts(stack, data, found, wishes, supposed)
+        if isinstance(lines, JsonLines):
+            lines.cycle = lambda: steering.status["cycles"]
         for note in cluster.notes():
             _log.warning("%s", note)
         _log.info("cluster %s (%s): looking at what is there", found.name, found.server)
@@ -97,16 +110,13 @@ def steer(data: Path, wishes: Wishes) -> None:
 
 
 def _parts(
-    stack: ExitStack, data: Path, found: Access, wishes: Wishes
+    stack: ExitStack, data: Path, found: Access, wishes: Wishes, supposed: Supposed
 ) -> tuple[KubernetesCluster, Steering, Thread]:
-    """The cluster, its loop and the loop's thread, none of which has begun; and who answers for them, from now on."""
-    metrics = None
-    if wishes.listen:
-        from gpumax.apps.scheduler.metrics import Metrics
-
-        metrics = Metrics()
+    """The cluster, its loop and the loop's thread, none of which has begun; and who hears of them, and answers for them, from now on."""
+    metrics = _metrics() if wishes.listen else None
     loops: list[Steering] = []
-    cluster = KubernetesCluster(
+    make = TrialCluster if wishes.dry else KubernetesCluster
+    cluster = make(
         found,
         lambda: [loop.wake() for loop in loops],
         scheduler=wishes.scheduler,
@@ -115,21 +125,37 @@ def _parts(
         require_use=wishes.require_use,
     )
     stack.callback(cluster.close)
-    journal = FileJournal(data / "clusters" / found.name.replace("/", "_") / "journal")
-    stack.callback(journal.close)
-    steering = Steering(
-        cluster, journal, SystemClock(), dry=wishes.dry, heard=metrics.cycle if metrics else None
+    journal = FileJournal(
+        data / "clusters" / found.name.replace("/", "_") / ("trial" if wishes.dry else "journal")
     )
+    stack.callback(journal.close)
+    hearers = [metrics.cycle] if metrics else []
+    if isinstance(cluster, TrialCluster):
+        cluster.queues = supposed.queues
+        trial = Trial(Beside(decide, cluster.told_to_go), wishes.output)
+        stack.callback(trial.end)
+        hearers.append(trial.hear)
+    steering = Steering(cluster, journal, SystemClock(), supposed.policy, dry=wishes.dry, hearers=hearers)
     loops.append(steering)
     thread = Thread(target=steering.run, name="gpumax-loop", daemon=True)
     if metrics is not None:
-        from gpumax.apps.scheduler.listen import Site, listening
-
         metrics.watch(cluster, steering)
         health = Health(cluster, steering, thread)
-        site = Site(health.live, health.ready, metrics.text, found)
-        stack.enter_context(listening(wishes.listen, site))
+        _listen(stack, wishes.listen, health, metrics, found)
     return cluster, steering, thread
+
+
+def _metrics() -> Metrics:
+    # Late: who doesn't listen needs no Prometheus.
+    from gpumax.apps.scheduler.metrics import Metrics
+
+    return Metrics()
+
+
+def _listen(stack: ExitStack, address: str, health: Health, metrics: Metrics, found: Access) -> None:
+    from gpumax.apps.scheduler.listen import Site, listening
+
+    stack.enter_context(listening(address, Site(health.live, health.ready, metrics.text, found)))
 
 
 def _follow(steering: Steering, over: Event) -> None:

@@ -279,6 +279,11 @@ class Assembly:
         """A workload of the snapshot; None where it is gone."""
         return self._rows.get(name)
 
+    def workload_of(self, task: str) -> Workload | None:
+        """The workload of one of our tasks; None where it is gone."""
+        membership = self._memberships.get(task)
+        return self._rows.get(membership.name) if membership is not None else None
+
     # What it comes to
 
     @property

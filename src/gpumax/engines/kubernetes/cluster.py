@@ -10,6 +10,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
 
+from gpumax.engines.kubernetes import acts
+from gpumax.engines.kubernetes.acts import Act
 from gpumax.engines.kubernetes.assembly import SCHEDULER, Assembly
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.api import Api
@@ -33,10 +35,12 @@ from gpumax.engines.kubernetes.telling import TARGET, Told, told
 from gpumax.engines.kubernetes.uses import Allowed, Uses
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
-from gpumax.model.decision import Decision
+from gpumax.model.decision import Decision, Eviction, Place
 from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.workload import Workload
 
 T = TypeVar("T")
+Row = TypeVar("Row", Place, Eviction)
 SHIELD_S: Final = 30.0
 """For how long nobody asks again for a pod that can't be evicted, by a disruption budget or for another reason."""
 TELL_S: Final = 1.0
@@ -82,6 +86,7 @@ class KubernetesCluster:
         self._seen_in = ""  # the epoch of the last snapshot
         self._shielded: dict[str, float] = {}  # tasks that can't be evicted, until when
         self._refusals = Refusals()
+        self._acts: dict[str, Act] = {}  # under way, by task
         self._loop = asyncio.new_event_loop()
         self._informers: dict[Kind[Any], Informer[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -144,10 +149,12 @@ class KubernetesCluster:
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     given = self._assembly.given(place.task, place.node, place.devices)
+                    self._note(place.task, acts.bind, place)
                     self._assembly.assume(place.task, place.node, place.devices)
                     work.append(partial(self._writer.bind, target, place.node, given))
             for row in decision.evictions:
                 if target := self._target(row.task):
+                    self._note(row.task, acts.evict, row)
                     self._assembly.expect_gone(row.task)
                     work.append(lambda target=target, row=rows[row.task]: self._writer.evict(target, row))  # type: ignore[misc]
             self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
@@ -302,6 +309,11 @@ class KubernetesCluster:
             return None
         return Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
 
+    def _note(self, task: str, make: Callable[[Row, Workload], Act], row: Row) -> None:
+        """Remember what is done to a task, for the log."""
+        if (workload := self._assembly.workload_of(task)) is not None:
+            self._acts[task] = make(row, workload)
+
     def _tell(self) -> None:
         """Write what pods are told, where that is new; other words for the same once in a while."""
         now_s = monotonic()
@@ -334,6 +346,8 @@ class KubernetesCluster:
     def _came(self, target: Target, outcome: Outcome, why: str) -> None:
         """A write was answered."""
         with self._lock:
+            if act := self._acts.pop(target.task, None):
+                acts.log(_log, act, outcome, why)
             if outcome == "done":
                 self._refusals.forgive(target.task)
                 return
@@ -342,7 +356,6 @@ class KubernetesCluster:
             if outcome == "kept":
                 self._shielded[target.task] = monotonic() + SHIELD_S
                 self._assembly.shield(target.task)
-                _log.info("%s stays for now: %s", target.task, why)
             elif outcome == "refused":
                 self._assembly.bar(target.task)
                 self._loop.call_later(self._refusals.refuse(target.task, why), self._wake)

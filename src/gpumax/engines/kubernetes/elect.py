@@ -41,10 +41,13 @@ def _noted(fence: Fence, steered: bool, changed: Callable[[], None]) -> bool:
     """Say so where we have begun to steer, or ceased to. Returns whether we steer."""
     steers = fence.open
     if steers and not steered:
-        _log.info("steering, epoch %s", fence.epoch)
+        about = {"event": "leadership", "steers": True, "epoch": fence.epoch}
+        _log.info("steering, epoch %s", fence.epoch, extra={"context": about})
         changed()
     elif steered and not steers:
-        _log.warning("steering no longer: %s", fence.trouble or "another replica does")
+        about = {"event": "leadership", "steers": False, "epoch": fence.epoch}
+        why = fence.trouble or "another replica does"
+        _log.warning("steering no longer: %s", why, extra={"context": about})
     return steers
 
 

@@ -40,6 +40,7 @@ WHY_GO: Final[dict[Cause, str]] = {
     "consolidate": "Moved",
     "stale": "GangBelowMinimum",
 }
+"""The reason of the condition, by the cause."""
 
 
 Find = Callable[[str], Workload | None]

@@ -137,8 +137,6 @@ class Writer:
             outcome, why = "withheld", str(error)
         if outcome in ("refused", "kept"):
             self.counts[outcome] += 1
-        if outcome == "refused":
-            _log.warning("%s: %s", target.task, why)
         self._came(target, outcome, why)
 
     async def _bind(self, api: Api, target: Target, node: str, given: Given | None) -> tuple[Outcome, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -17,8 +18,6 @@ from gpumax.errors import GpumaxError, Refused, Unreachable
 
 if TYPE_CHECKING:
     from threading import Event
-
-    from gpumax.apps.scheduler.main import Wishes
 
 START_S: Final = 60.0
 """How long a server may take to answer."""
@@ -58,7 +57,24 @@ _PROGRESS_S: Final = 2.0
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="With --kubernetes: decide, keep a journal, and write nothing to the cluster.",
+    help="With --kubernetes: decide, write nothing to the cluster, and say what differs from what its scheduler does.",
+)
+@click.option(
+    "--suppose",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --dry-run: a snapshot file whose `policy` and `queues` hold instead of the cluster's.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    help="With --dry-run: a table of what differs, or a JSON object a line; unset: text.",
+)
+@click.option(
+    "--scheduler",
+    metavar="NAME",
+    help="With --kubernetes: schedule pods whose schedulerName is this; unset: gpumax.",
 )
 @click.option(
     "--log-format",
@@ -92,6 +108,9 @@ def up(
     default_queue: bool,
     require_use: bool,
     log_format: Literal["text", "json"] | None,
+    scheduler: str | None,
+    suppose: Path | None,
+    output: Literal["text", "json"] | None,
 ) -> None:
     """Start gpumax on this machine: server, scheduler and engine in one process.
 
@@ -102,26 +121,17 @@ def up(
       gpumax up --devices 8xH100:80Gi -d       eight made-up ones, in the background
       gpumax up --kubernetes --dry-run         what it would do on the cluster of your current context
     """
+    distant = {
+        "context": context, "lease": lease, "dry": dry_run, "add": install, "log_format": log_format,
+        "queue": default_queue, "require_use": require_use, "scheduler": scheduler, "suppose": suppose, "output": output,
+    }  # fmt: skip
+    given = {name: value for name, value in distant.items() if value}
     if kubernetes:
         local = {"--devices": devices, "--detach": detach, "--name": name}
-        given = [option for option, value in local.items() if value]
-        if given:
-            raise click.UsageError(f"{', '.join(given)} and --kubernetes don't go together")
-        if dry_run and (install or default_queue):
-            writes = "--install" if install else "--default-queue"
-            raise click.UsageError(f"--dry-run writes nothing to the cluster, and {writes} does")
-        from gpumax.apps.scheduler.main import Wishes
-
-        wishes = Wishes(context=context or "", lease=lease or "", dry=dry_run, add=install)
-        wishes = wishes._replace(
-            queue=default_queue, require_use=require_use, listen=listen or "", log_format=log_format or "text"
-        )
-        _steer(where, wishes)
+        _steer(where, [option for option, value in local.items() if value], {**given, "listen": listen or ""})
         return
-    if context or lease or dry_run or install or default_queue or require_use or log_format:
-        raise click.UsageError(
-            "--context, --lease, --dry-run, --install, --default-queue, --require-use and --log-format go with --kubernetes"
-        )
+    if given:
+        raise click.UsageError(f"{_options(given)} go with --kubernetes")
     if detach:
         from gpumax.apps.server.starting import check_options
 
@@ -141,13 +151,27 @@ def up(
         over.set()
 
 
-def _steer(where: Where, wishes: Wishes) -> None:
-    """Schedule on a cluster, until Ctrl-C."""
-    from gpumax.apps.scheduler.main import steer
+def _steer(where: Where, local: Sequence[str], wished: dict[str, Any]) -> None:
+    """Schedule on a cluster, until Ctrl-C. local: options that were given and mean nothing there."""
+    if local:
+        raise click.UsageError(f"{', '.join(local)} and --kubernetes don't go together")
+    if wished.get("dry") and (writes := {"add", "queue"} & wished.keys()):
+        raise click.UsageError(
+            f"--dry-run writes nothing to the cluster, so {_options(writes)} can't go with it"
+        )
+    if not wished.get("dry") and (trial := {"suppose", "output"} & wished.keys()):
+        raise click.UsageError(f"{_options(trial)} go with --dry-run")
+    from gpumax.apps.scheduler.main import Wishes, steer
     from gpumax.apps.server import home
 
     home.prepare(where.data)
-    steer(where.data, wishes)
+    steer(where.data, Wishes(**wished))
+
+
+def _options(fields: Iterable[str]) -> str:
+    """As they are written."""
+    names = {"dry": "dry-run", "add": "install", "queue": "default-queue"}
+    return ", ".join(sorted(f"--{names.get(field, field).replace('_', '-')}" for field in fields))
 
 
 def _announce(where: Where, over: Event) -> None:
