@@ -28,11 +28,12 @@ Cli = Callable[..., Result]
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty data directory, which commands use; its path is short enough for a Unix socket."""
-    for name in ("SERVER", "TOKEN", "PROJECT", "DEBUG", "COMPLETE"):
+    for name in ("SERVER", "TOKEN", "PROJECT", "DEBUG", "COMPLETE", "ENGINE", "NAMESPACE"):
         monkeypatch.delenv(f"GPUMAX_{name}", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     directory = Path(tempfile.mkdtemp(dir="/tmp"))
     monkeypatch.setenv("GPUMAX_DATA", str(directory))
+    monkeypatch.setenv("KUBECONFIG", str(directory / "kubeconfig"))
     yield directory
     shutil.rmtree(directory)
 

@@ -12,7 +12,7 @@ from queue import Queue
 import click
 import pytest
 
-from cli.conftest import Cli
+from cli.conftest import Cli, Result
 from cli.fake_api import BREAK, FakeApi, error, ok, page, workload
 from gpumax.apps.cli import main
 from gpumax.apps.cli.client import Door, ServerApi, find_door, refusal
@@ -404,3 +404,53 @@ def test_json_of_server_is_passed_on(cli: Cli, api: FakeApi) -> None:
     api.on("GET /workloads", page(workload("a", extra={"ü": [1, None]})))
     found = json.loads(cli("ps", "-o", "json").out)
     assert found["items"][0]["extra"] == {"ü": [1, None]}
+
+
+def kubeconfig(data: Path) -> None:
+    """A cluster where nobody answers."""
+    (data / "kubeconfig").write_text(
+        json.dumps(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "contexts": [{"name": "lab", "context": {"cluster": "c", "user": ""}}],
+                "current-context": "lab",
+            }
+        )
+    )
+
+
+def test_who_has_a_cluster_is_told_how_to_ask_it(cli: Cli, data: Path) -> None:
+    """Where no server answers here, but there is a context; without one nothing is said of clusters."""
+    assert "kubernetes" not in cli("ps").err
+    kubeconfig(data)
+    answer = cli("ps")
+    assert answer.code == 4
+    assert "`--engine kubernetes` for the cluster of your context lab" in answer.err
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_the_engine_is_chosen(cli: Cli, data: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the option or the environment; what is no engine is told with those that are."""
+    kubeconfig(data)
+
+    def asked(engine: str) -> Result:
+        if how == "option":
+            return cli("ps", "--engine", engine)
+        monkeypatch.setenv("GPUMAX_ENGINE", engine)
+        return cli("ps")
+
+    gone = asked("kubernetes:lab")
+    assert gone.code == 4
+    assert "cluster lab, namespace default" in gone.err
+    assert "no answer from http://127.0.0.1:1" in gone.err
+    unknown = asked("slurm")
+    assert unknown.code == 2
+    assert "slurm: wanted local, kubernetes, or kubernetes:CONTEXT" in unknown.err
+    assert "contexts: found 'other'; wanted one of lab" in asked("kubernetes:other").err
+
+
+def test_what_only_a_cluster_can_is_refused_here(cli: Cli) -> None:
+    """With what would do it."""
+    answer = cli("exec", "train", "--", "true")
+    assert answer.code == 2
+    assert "--engine kubernetes" in answer.err

@@ -359,3 +359,44 @@ def test_a_command_beside_a_task(stage: Stage, cli: Cli, tmp_path: Path) -> None
     refused = cli("exec", "lives", "--", "true")
     assert refused.code == 3
     assert "task 0 of lives doesn't run" in refused.err
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+AWKWARD: dict[str, dict[str, Any]] = {
+    "shell": {"run": "echo $(date) '$$' \"$HOME\" > /tmp/x; exit 3"},
+    "words": {"run": ["printf", "%s\\n", "a b", "ünï", ""], "env": {"A": "ü\n$(B)", "EMPTY": ""}},
+    "half": {"resources": {"gpu": 0.5, "cpu": "250m", "memory": "1.5Gi", "shm": "64Mi"}},
+    "memory": {"resources": {"gpu": {"memory": "20Gi"}, "devices": 2}},
+    "models": {"resources": {"gpu": ["H100:2", "A100:2"]}, "affinity": {"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "z", "operator": "Exists"}]}]}}}},
+    "long": {"name": "n" * 50, "tasks": 12, "max_duration": "1500ms", "grace": "0s", "setup": "true"},
+    "digit": {"name": "7b", "tasks": 2, "preemptible": "semi", "priority": "inference"},
+    "groups": {"groups": [{"name": "b", "tasks": 3}, {"name": "a", "resources": {"gpu": 1}, "labels": {"role": "a"}}]},
+    "secret": {"secrets": ["HF_TOKEN"], "image": "registry.example/a/b@sha256:" + "0" * 64, "workdir": "/opt/here nowhere"},
+}  # fmt: skip
+"""Files that a careless translation would break."""
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_the_api_server_takes_what_files_become(name: str, stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """Every object, and a pod of every Job, in a dry run that changes nothing."""
+    document = {"name": name, "project": stage.queue("a", 4), "run": "true", "workdir": "/", **AWKWARD[name]}
+    (tmp_path / "work.yaml").write_text(yaml.safe_dump(document))
+    answer = cli("plan", "-f", "work.yaml")
+    assert answer.code == 0, answer.err
+    assert jobs(stage) == {}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_examples_run_on_a_cluster(path: Path, stage: Stage, cli: Cli) -> None:
+    """The files of the demo are as good for a cluster, where their project is there."""
+    found = [
+        part
+        for one in yaml.safe_load_all(path.read_text())
+        for part in (one if isinstance(one, list) else [one])
+    ]
+    queue = stage.queue("a", 4)
+    copy = Path.cwd() / f"{path.stem}.json"
+    copy.write_text(json.dumps([{**part, "project": queue} for part in found if part.get("kind") != "queue"]))
+    answer = cli("plan", "-f", str(copy))
+    assert answer.code == (0 if copy.read_text() != "[]" else 2), answer.err

@@ -37,13 +37,14 @@ async def imagine(site: Site, news: Sequence[New], pods: Pods, queues: Sequence[
     for queue in queues:
         assembly.see_queue(queue.name, {"apiVersion": QUEUES.api_version, **queue_body(queue)})
     for new in news:
-        _show(assembly, new, pods, site.namespace)
+        show(assembly, new, pods, site.namespace)
     decision = decide(assembly.snapshot(site.now_ms(), Policy()))
     faults = {name: "; ".join(map(str, own)) for name, own in assembly.faults.items()}
     return [_fate(new, decision, faults, "", site.namespace) for new in news]
 
 
-def _show(assembly: Assembly, new: New, pods: Pods, namespace: str) -> None:
+def show(assembly: Assembly, new: New, pods: Pods, namespace: str) -> None:
+    """Let the assembly see the workload as if it were there."""
     for item in new.objects.others:
         if item.kind is GANGS:
             assembly.see_gang(f"{namespace}/gang/{item.name}", item.body)

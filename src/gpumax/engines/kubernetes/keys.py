@@ -82,6 +82,9 @@ READ: Final = frozenset().union(
 )  # fmt: skip
 """All that users may write; another name in our domain is a slip. Of a pod's annotations no others are kept, but what was given to it."""
 
+MADE: Final = frozenset((WORKLOAD, RUN))
+"""What pods have of the workload that they were made for; nobody who schedules reads it."""
+
 
 def said(keys: Keys, *places: Mapping[str, str]) -> tuple[str, str] | None:
     """The name that was used and its value: of the first place that has any of them."""

@@ -41,7 +41,7 @@ def _faults(document: Document) -> Iterator[Fault]:
     yield from dict.fromkeys((*read_task(pod).faults, *own))
     for part in ("labels", "annotations"):
         for name in sorted(at(document, "metadata", part) or ()):
-            if name.startswith(f"{keys.OWN}/") and name not in keys.READ:
+            if name.startswith(f"{keys.OWN}/") and name not in keys.READ | keys.MADE:
                 where = format_path(("metadata", part, name))
                 yield Fault(
                     where,

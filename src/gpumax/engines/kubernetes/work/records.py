@@ -188,7 +188,7 @@ def current(job: Job, pods: Iterable[SeenPod]) -> dict[int, SeenPod]:
 
 
 def _index(pod: SeenPod) -> int | None:
-    written = (pod.metadata.annotations or {}).get(INDEX, "")
+    written = (pod.metadata.labels or {}).get(INDEX, "")
     return int(written) if written.isascii() and written.isdecimal() and len(written) < 6 else None
 
 

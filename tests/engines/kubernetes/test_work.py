@@ -1,0 +1,300 @@
+"""Workload files as objects: what a file says arrives at the scheduler, and at the container; what can't is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gpumax.apps.kubernetes.create import New, prepare
+from gpumax.apps.kubernetes.imagine import show
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.assembly import Assembly
+from gpumax.engines.kubernetes.client.channels import exit_code
+from gpumax.engines.kubernetes.work import pack as packing
+from gpumax.engines.kubernetes.work.manifest import Ground
+from gpumax.engines.kubernetes.work.pack import pack
+from gpumax.engines.kubernetes.work.records import Work, read
+from gpumax.engines.kubernetes.work.unfit import unfit
+from gpumax.engines.kubernetes.work.views import Job, SeenPod
+from gpumax.errors import BadFile, GpumaxError
+from gpumax.formats.parsed import Parsed
+from gpumax.formats.workload import load_workloads
+from gpumax.model.queue import Queue
+from gpumax.model.snapshot import Policy
+from gpumax.model.spec import WorkloadSpec
+from gpumax.model.workload import Workload
+
+GROUND = Ground("gpumax")
+H100 = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+
+
+def spec_of(**fields: Any) -> WorkloadSpec:
+    """A workload file's workload."""
+    document = {"name": "w", "project": "q", "run": "true", "workdir": "/", **fields}
+    parsed = Parsed(document, lambda _path: None)
+    _, (spec,) = load_workloads([parsed], base="/", queues=[Queue("q")], default_project="q")
+    return spec
+
+
+def made(spec: WorkloadSpec, ground: Ground = GROUND) -> New:
+    """Its objects."""
+    assert unfit(spec, ground) == []
+    return prepare(spec, ground, 0)
+
+
+def container(new: New, job: int = 0) -> Any:
+    """The container of a Job's tasks."""
+    return new.objects.jobs[job].body["spec"]["template"]["spec"]["containers"][0]
+
+
+def variables(new: New, job: int = 0) -> dict[str, Any]:
+    """Its environment: values, or where they come from."""
+    return {row["name"]: row.get("value", row.get("valueFrom")) for row in container(new, job)["env"]}
+
+
+def scheduled(new: New) -> Workload:
+    """What the scheduler makes of it."""
+    assembly = Assembly()
+    pods = {item.name: item.body["spec"]["template"] for item in new.objects.jobs}
+    show(assembly, new, pods, "ns")
+    (workload,) = assembly.snapshot(0, Policy()).workloads
+    assert assembly.faults == {}
+    return workload
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"priority": "build", "max_duration": "90s", "labels": {"app": "x"}},
+        {"priority": "low", "preemptible": False, "tasks": 3, "resources": {"gpu": 2, "cpu": "500m", "memory": "3Gi"}},
+        {"preemptible": "semi", "resources": {"gpu": 0.5}},
+        {"resources": {"gpu": 0.001, "devices": 2}},
+        {"resources": {"gpu": {"memory": "20Gi"}, "cpu": 1.5}},
+        {"resources": {"extended": {"rdma/hca": 1}}},
+        {
+            "affinity": {
+                "podAntiAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": [
+                        {"topologyKey": "rack", "labelSelector": {"matchLabels": {"app": "x"}}}
+                    ]
+                }
+            }
+        },
+    ],
+)  # fmt: skip
+def test_what_a_file_says_arrives(fields: dict[str, Any]) -> None:
+    """The scheduler reads of the pods what the file says of its tasks, word for word."""
+    spec = spec_of(**fields)
+    workload = scheduled(made(spec))
+    (group,) = spec.groups
+    assert (workload.queue, workload.priority, workload.preemptible) == (
+        spec.project,
+        spec.priority,
+        spec.preemptible,
+    )
+    assert workload.max_duration_ms == spec.max_duration_ms
+    assert [own.min for own in workload.groups] == [group.max]
+    assert [task.request for task in workload.tasks] == [group.request] * group.max
+    assert {task.affinity for task in workload.tasks} == {group.affinity}
+    assert all(spec.labels.items() <= task.labels.items() for task in workload.tasks)
+
+
+def test_groups_arrive() -> None:
+    """Each with its minimum and its own request, in one workload."""
+    groups = [{"name": "b", "tasks": 2, "resources": {"gpu": 1}}, {"name": "a", "resources": {"cpu": 1}}]
+    workload = scheduled(made(spec_of(groups=groups)))
+    assert [(group.name, group.min) for group in workload.groups] == [("a", 1), ("b", 2)]
+    asked = sorted((task.group, bool(task.request.gpu)) for task in workload.tasks)
+    assert asked == [("a", False), ("b", True), ("b", True)]
+
+
+def test_a_model_is_a_label() -> None:
+    """A model means the nodes whose label has all its words; several are tried in their order."""
+    ground = Ground("gpumax", [H100, {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB"}])
+    new = made(spec_of(resources={"gpu": ["A100:2", "H100:2"]}), ground)
+    node = new.objects.jobs[0].body["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    terms = node["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [term["matchExpressions"][0]["values"] for term in terms] == [
+        ["NVIDIA-A100-SXM4-40GB"],
+        ["NVIDIA-H100-80GB-HBM3"],
+    ]
+    weights = [row["weight"] for row in node["preferredDuringSchedulingIgnoredDuringExecution"]]
+    assert weights == sorted(weights, reverse=True)
+    assert container(new)["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+
+
+def test_words_arrive_as_they_are() -> None:
+    """Kubernetes would put variables into `$(NAME)` and make one dollar of two."""
+    new = made(spec_of(run=["echo", "$(HOME)", "$$", "$x"], env={"A": "$(B)"}))
+    assert container(new)["command"] == ["echo", "$$(HOME)", "$$$$", "$$x"]
+    assert variables(new)["A"] == "$$(B)"
+
+
+def test_launchers_find_what_they_know() -> None:
+    """Ranks follow from the Job's index, and all meet at rank 0's name."""
+    new = made(spec_of(tasks=4, resources={"gpu": 2}))
+    env = variables(new)
+    assert env["RANK"] == {
+        "fieldRef": {"fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"}
+    }
+    assert (env["WORLD_SIZE"], env["MASTER_ADDR"], env["NODE_RANK"]) == ("4", "w-0.w", "$(RANK)")
+    assert (env["PET_NNODES"], env["PET_NPROC_PER_NODE"], env["GPUMAX_TASK"]) == ("4", "2", "w-$(RANK)")
+    assert env["GPUMAX_RUN"] == new.record.id
+    names = [row["name"] for row in container(new)["env"]]
+    assert names.index("RANK") < min(names.index(name) for name in ("NODE_RANK", "GPUMAX_TASK"))
+
+
+def test_setup_comes_before_the_command() -> None:
+    """In a shell of its own, as on one machine; the command is not touched by it."""
+    command = container(made(spec_of(setup="pip install x", run=["python", "train.py"])))["command"]
+    assert command[:2] == ["/bin/sh", "-c"]
+    assert command[3:] == ["pip install x", "python", "train.py"]
+
+
+def test_secrets_are_named_never_told() -> None:
+    """The value is the cluster's to give."""
+    env = variables(made(spec_of(secrets=["HF_TOKEN"])))
+    assert env["HF_TOKEN"] == {"secretKeyRef": {"name": "gpumax-secrets", "key": "HF_TOKEN"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"priority": 60}, "priority"),
+        ({"tasks": {"min": 1, "max": 2}}, "tasks"),
+        ({"tasks": 2, "retries": {"max": 1}}, "retries"),
+        ({"max_duration": "1h", "retries": {"max": 1}}, "retries"),
+        ({"checkpoint": {"path": "x"}}, "checkpoint"),
+        ({"labels": {"runai/queue": "x"}}, 'labels["runai/queue"]'),
+        ({"labels": {"gpumax.dev/anything": "x"}}, 'labels["gpumax.dev/anything"]'),
+        ({"resources": {"gpu": ["H100:2", "A100:4"]}}, "resources.gpu[1]"),
+        ({"name": "n" * 62, "tasks": 2}, "name"),
+    ],
+)
+def test_what_cannot_arrive_is_told(fields: dict[str, Any], path: str) -> None:
+    """At its place in the file."""
+    faults = unfit(spec_of(**fields), GROUND)
+    assert faults[0].path == path
+
+
+def test_a_directory_is_packed_the_same_each_time(tmp_path: Path) -> None:
+    """Without caches and history; links stay links, and whose the files are means nothing elsewhere."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("print()")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref")
+    os.symlink("/etc/hostname", tmp_path / "link")
+    os.mkfifo(tmp_path / "pipe")
+    packed = pack(tmp_path)
+    assert packed == pack(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        rows = {row.name: row for row in archive}
+    assert sorted(rows) == ["link", "src/train.py"]
+    assert rows["link"].issym()
+    assert {row.uid for row in rows.values()} == {0}
+
+
+def test_what_is_too_large_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is said how large it is, and what would help."""
+    (tmp_path / "random").write_bytes(os.urandom(packing.MOST_PACKED + 1))
+    with pytest.raises(BadFile, match="bytes when packed; wanted at most 1,000,000"):
+        pack(tmp_path)
+    monkeypatch.setattr(packing, "MOST_BYTES", 10)
+    with pytest.raises(BadFile, match="--workdir"):
+        pack(tmp_path)
+
+
+def job(new: New, index: int = 0, **status: Any) -> Job:
+    """The Job as the API would give it."""
+    body = new.objects.jobs[index].body
+    meta = {**body["metadata"], "uid": f"u{index}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return msgspec.convert({**body, "metadata": meta, "status": status}, Job)
+
+
+def pod(name: str, index: int, **status: Any) -> SeenPod:
+    """A pod of the Job `w`."""
+    labels = {"batch.kubernetes.io/job-name": "w", "batch.kubernetes.io/job-completion-index": str(index)}
+    meta = {
+        "name": name,
+        "uid": name,
+        "labels": labels,
+        "creationTimestamp": f"2026-01-01T00:00:{len(name):02}Z",
+    }
+    document = {"metadata": meta, "spec": {"nodeName": "n1"}, "status": status}
+    return msgspec.json.decode(msgspec.json.encode(document), type=SeenPod)
+
+
+def test_records_say_what_was_submitted() -> None:
+    """The file that stands on the Job is read back as it was."""
+    spec = spec_of(
+        tasks=2, env={"A": "1"}, labels={"app": "x"}, priority="build", setup="x", resources={"gpu": "H100:2"}
+    )
+    record, tasks = read(Work((job(made(spec)),)))
+    assert record.spec == spec
+    assert [task.name for task in tasks] == ["w-0", "w-1"]
+    assert record.state == "suspended"
+
+
+def test_the_newest_attempt_counts() -> None:
+    """Of several pods of one index it is the one that hasn't failed."""
+    new = made(spec_of(tasks=2))
+    failed = pod("w-0-aaaaaaa", 0, phase="Failed")
+    runs = pod("w-0-b", 0, phase="Running")
+    _, tasks = read(Work((job(new),), (failed, runs)))
+    assert [(task.state, task.attempt) for task in tasks] == [("running", "w-0-b"), ("pending", None)]
+
+
+def test_how_a_task_failed_is_told() -> None:
+    """Its exit code; what the cluster says of it, where that says more."""
+    new = made(spec_of())
+    end = {
+        "name": "main",
+        "state": {
+            "terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:01:00Z"}
+        },
+    }
+    over = [
+        {
+            "type": "Failed",
+            "status": "True",
+            "reason": "BackoffLimitExceeded",
+            "lastTransitionTime": "2026-01-01T00:01:01Z",
+        }
+    ]
+    record, (task,) = read(
+        Work((job(new, conditions=over),), (pod("w-0-a", 0, phase="Failed", containerStatuses=[end]),))
+    )
+    assert (record.state, record.reason) == ("failed", "OOMKilled: exit code 137")
+    assert task.exit_code == 137
+
+
+@pytest.mark.parametrize(
+    "written", ["", "{", "[]", '{"name": 3}', '{"name": "w", "run": "x", "project": "q", "queue": 1}']
+)
+def test_what_tenants_wrote_on_a_job_breaks_nothing(written: str) -> None:
+    """Nonsense in the place of the file: the template tells."""
+    found = job(made(spec_of(tasks=2, resources={"gpu": 2})))
+    found.metadata.annotations[keys.FILE] = written  # type: ignore[index]
+    record, tasks = read(Work((found,)))
+    assert (record.spec.project, len(tasks)) == ("q", 2)
+    assert record.spec.groups[0].request.gpu[0].devices == 2
+
+
+def test_a_command_tells_its_exit_code() -> None:
+    """By the status at its end."""
+    told = {
+        "status": "Failure",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": "7"}]},
+    }
+    assert exit_code(msgspec.json.encode({"status": "Success"})) == 0
+    assert exit_code(msgspec.json.encode(told)) == 7
+    with pytest.raises(GpumaxError, match="no such file"):
+        exit_code(msgspec.json.encode({"status": "Failure", "message": "no such file"}))
