@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import yaml
 
 from controlplane.guards import apply, system_namespace
 from controlplane.plane import ControlPlane
@@ -19,7 +21,7 @@ from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
-from gpumax.engines.kubernetes.guard import NAMESPACE, objects
+from gpumax.engines.kubernetes.guard import NAMESPACE, kind_of, objects
 from gpumax.engines.kubernetes.lease import Fence
 from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
@@ -250,7 +252,7 @@ TENANTS = "/api/v1/namespaces/tenants/pods"
 
 def made_by(
     client: httpx.Client, name: str = "p", *, dry: bool = True, scheduler: str = "gpumax",
-    env: Document | None = None, node: str = "", **meta: Any,
+    env: Document | None = None, node: str = "", where: str = "tenants", **meta: Any,
 ) -> httpx.Response:  # fmt: skip
     """What a tenant's pod is answered; it is kept where dry is False."""
     containers = [
@@ -262,7 +264,8 @@ def made_by(
     ]
     spec = {"schedulerName": scheduler, "containers": containers} | ({"nodeName": node} if node else {})
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **meta}, "spec": spec}
-    return client.post(TENANTS, json=body, params={"dryRun": "All"} if dry else {})
+    path = f"/api/v1/namespaces/{where}/pods"
+    return client.post(path, json=body, params={"dryRun": "All"} if dry else {})
 
 
 PART = {"gpu-fraction": "0.5"}
@@ -382,6 +385,24 @@ def test_a_pod_goes_only_to_queues_that_its_account_may_use(
         assert codes == {"mine": 201, "personal": 403, "theirs": 403, "default": 403}
         wanted = "found queue theirs; wanted one that service account tenants/default may use"
         assert wanted in made["theirs"].json()["message"]
+
+
+def test_the_rights_of_the_page_let_a_namespace_use_a_queue(queues: ControlPlane) -> None:
+    """As docs/explanation/security.md has them, for its namespace and no other."""
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
+    text = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    queues.api.post("/api/v1/namespaces", json={"metadata": {"name": "team-a"}})
+    queues.await_account("team-a")
+    made = []
+    for body in yaml.safe_load_all(text):
+        path = kind_of(body).path(body["metadata"].get("namespace", ""))
+        assert queues.api.post(path, json=body).status_code == 201
+        made.append(f"{path}/{body['metadata']['name']}")
+    label = {"gpumax.dev/queue": "research"}
+    eventually(lambda: made_by(queues.api, where="team-a", labels=label).status_code == 201, "it may")
+    assert made_by(queues.api, where="tenants", labels=label).status_code == 403
+    for path in made:
+        queues.api.delete(path)
 
 
 def test_the_queue_of_the_namespace_counts_where_a_pod_says_none(queues: ControlPlane) -> None:
