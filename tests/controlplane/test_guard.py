@@ -18,7 +18,7 @@ from controlplane.guards import apply, system_namespace
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import Document, Stage
-from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes import keys, quantities
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.guard import NAMESPACE, kind_of, objects
@@ -469,3 +469,37 @@ def test_work_waits_with_a_condition_where_its_account_may_not_use_the_queue(
         assert stage.where("p1") == ["n1"]
     finally:
         stage.close()
+
+
+def test_in_a_namespace_that_is_ours_alone_no_other_scheduler_gives_devices(system: ControlPlane) -> None:
+    """Whatever the vendor and the container, claims included; pods without devices, and other namespaces, are not looked at."""
+    made = apply(system, "only")
+    space = {"metadata": {"name": "ours-alone", "labels": {"gpumax.dev/only": "true"}}}
+    system.api.post("/api/v1/namespaces", json=space)
+    system.await_account("ours-alone")
+    (policy, _) = objects("only")
+    listed = policy["spec"]["variables"][0]["expression"]
+    assert all(f"'{name}'" in listed for name in (*quantities.GPUS, keys.PART))
+
+    def asked(
+        resource: str, scheduler: str = "default-scheduler", where: str = "ours-alone", **spec: Any
+    ) -> int:
+        limits = {resource: "1"} if resource else {}
+        one = {"name": "main", "image": "none", "resources": {"limits": limits}}
+        body = {"metadata": {"name": "p"}, "spec": {"schedulerName": scheduler, "containers": [one], **spec}}
+        path = f"/api/v1/namespaces/{where}/pods"
+        return system.api.post(path, json=body, params={"dryRun": "All"}).status_code
+
+    try:
+        eventually(lambda: asked("nvidia.com/gpu") == 403, "it is in force")
+        for resource in (*quantities.GPUS, "nvidia.com/mig-1g.10gb", keys.PART):
+            assert asked(resource) == 403, resource
+        first = [{"name": "first", "image": "none", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]
+        assert asked("", initContainers=first) == 403
+        assert asked("", resourceClaims=[{"name": "c", "resourceClaimName": "c"}]) == 403
+        assert asked("") == 201
+        assert asked("nvidia.com/gpu", "gpumax") == 201
+        assert asked("nvidia.com/gpu", where="default") == 201
+    finally:
+        for path in reversed(made):
+            system.api.delete(path)

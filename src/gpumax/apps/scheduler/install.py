@@ -42,7 +42,7 @@ async def install(access: Access, *, require_use: bool = False) -> list[str]:
             name = kind["metadata"]["name"]
             await api.apply(CRDS, name, kind, manager=MANAGER)
             done.append(f"kind {name} is there")
-        for body in (*objects("decisions"), *(objects("queues") if require_use else ())):
+        for body in (*objects("decisions"), *objects("only"), *(objects("queues") if require_use else ())):
             await api.apply(kind_of(body), body["metadata"]["name"], body, manager=MANAGER)
         done.append("policies are there that keep what is decided where tenants can't write it")
         await _served(api)
