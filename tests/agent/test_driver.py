@@ -19,12 +19,18 @@ from gpumax.devices import open_devices
 from gpumax.devices.nvml import NvmlDevices
 from gpumax.engines.kubernetes.claims import Claim, status
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, Status
-from gpumax.engines.kubernetes.grants import Amount, Grant
+from gpumax.engines.kubernetes.grants import Amount, Given, Grant, Mapped
 from gpumax.model.node import Device
 
 GIB = 1024
 UID = "130122b9-fcf5-452f-92d0-5d18fb32647a"
 HALF = Grant({0: Amount(500, 40 * GIB)})
+
+
+def given(grant: Grant, *containers: int) -> Given:
+    """What a pod gets; containers: how many devices each asks for by resource."""
+    mapped = (Mapped(f"c{place}", "nvidia.com/gpu", number) for place, number in enumerate(containers))
+    return Given(grant, "gpumax-a", tuple(mapped))
 
 
 class RealLooking(NvmlDevices):
@@ -46,7 +52,7 @@ def claim(grant: Grant = HALF, *, node: str = "n1", uid: str = UID, **changes: A
     """A claim as the API has it; changes: of its status, by name."""
     document = {
         "metadata": {"name": "gpumax-a", "namespace": "ml", "uid": uid},
-        "status": status(node, {"namespace": "ml", "name": "a", "uid": "p"}, grant) | changes,
+        "status": status(node, {"namespace": "ml", "name": "a", "uid": "p"}, given(grant)) | changes,
     }
     return msgspec.json.decode(msgspec.json.encode(document), type=Claim)
 
@@ -125,6 +131,32 @@ async def test_several_devices_are_one_part(node: Node) -> None:
     assert (node.env["GPUMAX_SHARE"], node.env["GPUMAX_LIMIT"]) == ("0.25", str(10 << 30))
 
 
+@story
+async def test_containers_that_ask_by_resource_get_each_their_own(node: Node) -> None:
+    """Of one claim, by its requests; all of them are given up together."""
+    whole = given(Grant({0: Amount(1000, 80 * GIB), 1: Amount(1000, 80 * GIB)}), 1, 0, 1)
+    assert whole.mappings == [
+        {"containerName": "c0", "resourceName": "nvidia.com/gpu", "requestName": "gpu-0"},
+        {"containerName": "c1", "resourceName": "nvidia.com/gpu", "requestName": "gpu-0"},
+        {"containerName": "c1", "resourceName": "nvidia.com/gpu", "requestName": "gpu-1"},
+        {"containerName": "c2", "resourceName": "nvidia.com/gpu", "requestName": "gpu-1"},
+    ]
+    pod = {"namespace": "ml", "name": "a", "uid": "p"}
+    node.claims["gpumax-a"] = claim(**status("n1", pod, whole))
+    devices = (await node.prepare()).devices
+    assert [(row.device_name, list(row.request_names)) for row in devices] == [
+        ("gpu-0", ["gpu-0"]),
+        ("gpu-1", ["gpu-1"]),
+    ]
+    seen = [spec["devices"][0]["containerEdits"]["env"][0] for spec in node.specs]
+    assert seen == ["CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=1"]
+    await node.driver.sweep()
+    assert len(node.specs) == 2
+    await node.unprepare()
+    assert node.specs == []
+    assert list((node.folder / "kept").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("grant", "limit_mib"),
     [
@@ -198,9 +230,8 @@ async def test_what_cannot_be_made_ready_is_told(
 @story
 async def test_what_a_tenant_wrote_into_a_claim_gives_nothing(node: Node, source: str) -> None:
     """Parameters count only where they come from the scheduler."""
-    forged = status("n1", {"namespace": "ml", "name": "a", "uid": "p"}, Grant({0: Amount(1000)}))[
-        "allocation"
-    ]
+    pod = {"namespace": "ml", "name": "a", "uid": "p"}
+    forged = status("n1", pod, given(Grant({0: Amount(1000)})))["allocation"]
     forged["devices"]["config"][0]["source"] = source
     node.claims["gpumax-a"] = claim(allocation=forged)
     assert "gpumax's scheduler writes that" in (await node.prepare()).error

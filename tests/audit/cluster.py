@@ -156,6 +156,10 @@ class Cluster:
 
     def _pod(self, about: Entry, verb: str, part: str, answer: Entry, now_s: float) -> None:
         uid = self.names.get(_name(about), "")
+        by_claim = (answer.get("status") or {}).get("extendedResourceClaimStatus")
+        if by_claim and uid in self.pods:
+            # Whole devices that an agent gives out.
+            self.pods[uid].claim = by_claim["resourceClaimName"]
         if verb == "create" and not part and answer.get("kind") == "Pod":
             self._add(answer, now_s)
         elif verb == "create" and part == "eviction":

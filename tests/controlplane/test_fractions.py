@@ -19,7 +19,7 @@ from gpumax.engines.kubernetes.admission.fractions import patch
 from gpumax.engines.kubernetes.claims import document, status
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
-from gpumax.engines.kubernetes.grants import Amount, Grant
+from gpumax.engines.kubernetes.grants import Amount, Given, Grant
 from gpumax.engines.kubernetes.offers import slice_of
 from gpumax.model.node import Device
 from gpumax.model.snapshot import Policy
@@ -213,7 +213,7 @@ def test_a_new_scheduler_moves_no_part(stage: Stage) -> None:
 def owned_claim(stage: Stage, name: str, owner: str) -> Document:
     """A claim by the name that a pod of ours has for its own, which belongs to another or the same pod."""
     pod = stage.pods()[owner]
-    body = document(f"gpumax-{name}", pod["metadata"], Grant({0: Amount(1000)}))
+    body = document(pod["metadata"], Given(Grant({0: Amount(1000)}), f"gpumax-{name}"))
     body["metadata"].pop("finalizers")
     stage.post(CLAIMS.format(stage.name), body)
     return pod
@@ -226,7 +226,7 @@ def test_an_allocation_that_came_to_nothing_is_made_anew(stage: Stage) -> None:
     queue = stage.queue("q", 8)
     part(stage, "a", queue, gpu_fraction="0.5")
     pod = owned_claim(stage, "a", "a")
-    early = status(f"{stage.name}-n2", pod["metadata"], Grant({3: Amount(500)}))
+    early = status(f"{stage.name}-n2", pod["metadata"], Given(Grant({3: Amount(500)})))
     path = f"{CLAIMS.format(stage.name)}/gpumax-a"
     answer = stage.api.patch(
         f"{path}/status",
@@ -254,6 +254,33 @@ def test_a_claim_that_somebody_else_made_gives_nothing(stage: Stage) -> None:
     eventually(lambda: "made by somebody else" in stage.told("a").get("message", ""), "a is told")
     assert stage.where("a") == [""]
     assert not (claims(stage)["gpumax-a"].get("status") or {}).get("allocation")
+
+
+def test_whole_devices_by_resource_come_from_the_agent_beside_parts(stage: Stage, agent: Agent) -> None:
+    """Of a kubelet that takes claims for resources, manifests run as they are: the pod's status names the claim, and which container it is for."""
+    if stage.plane.version == "oldest":
+        pytest.skip("its kubelets take no claims for resources yet")
+    queue = stage.queue("q", 8)
+    stage.steer()
+    stage.pod("whole", queue, 1)
+    eventually(lambda: "whole GPUs are asked for by" in stage.told("whole").get("message", ""), "it waits")
+    answer = stage.api.patch(
+        f"/api/v1/nodes/{agent.node}/status",
+        content=msgspec.json.encode({"status": {"nodeInfo": {"kubeletVersion": "v1.37.2"}}}),
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: stage.where("whole") == ["n1"], "it is bound", agent.program)
+    part(stage, "half", queue, gpu_fraction="0.5")
+    kept = stage.pods()["whole"]["status"]["extendedResourceClaimStatus"]
+    assert kept["requestMappings"] == [
+        {"containerName": "main", "resourceName": "nvidia.com/gpu", "requestName": "gpu"}
+    ]
+    env = agent.kubelet.added(agent.kubelet.prepare(claims(stage)[kept["resourceClaimName"]])).env
+    assert (env["CUDA_VISIBLE_DEVICES"], env["GPUMAX_SHARE"]) == ("0", "1")
+    eventually(lambda: "NoRoom" in str(stage.events()), "the half waits for room")
+    stage.api.delete(f"{stage.pods_path}/whole")
+    eventually(lambda: stage.where("half") == ["n1"], "and gets it")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
 from controlplane.test_fractions import SLICES, offer
 from gpumax.engines.kubernetes.claims import document
-from gpumax.engines.kubernetes.grants import Amount, Grant
+from gpumax.engines.kubernetes.grants import Amount, Given, Grant
 from gpumax.engines.kubernetes.rights import (
     CALLERS,
     CLAIMING,
@@ -286,7 +286,7 @@ def has_a_part(stage: Installed, queue: str) -> None:
     body = stage.pods()["half"]
     (claim,) = body["spec"]["resourceClaims"]
     pod = {"namespace": stage.name, "name": "half", "uid": body["metadata"]["uid"]}
-    made = document(claim["resourceClaimName"], pod, Grant({0: Amount(500, 0)}))
+    made = document(pod, Given(Grant({0: Amount(500, 0)}), claim["resourceClaimName"]))
     made = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", **made}
     stage.post(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims", made)
     offer(stage, "n2", 1)

@@ -9,7 +9,7 @@ import pytest
 
 from audit import check
 from gpumax.engines.kubernetes.claims import status
-from gpumax.engines.kubernetes.grants import Amount, Grant, written
+from gpumax.engines.kubernetes.grants import Amount, Given, Grant, written
 from gpumax.engines.kubernetes.offers import slice_of
 from gpumax.model.node import Device
 from manifests import node, pod
@@ -58,7 +58,7 @@ class Log:
         """A claim is allocated."""
         grant = Grant({index: Amount(milli)})
         pod = {"namespace": "ml", "name": name, "uid": f"uid-ml-{name}"}
-        answer = {"status": msgspec.json.decode(msgspec.json.encode(status(to, pod, grant)))}
+        answer = {"status": msgspec.json.decode(msgspec.json.encode(status(to, pod, Given(grant))))}
         about = {"resource": "resourceclaims", "namespace": "ml", "name": f"gpumax-{name}"}
         return self.add("patch", "resourceclaims", name, objectRef=about, responseObject=answer)
 

@@ -229,7 +229,7 @@ def test_a_claim_where_no_agent_is_waits_and_is_told_so() -> None:
     assert "parts of a GPU are given out on nodes where gpumax's agent runs" in row.message
 
 
-def test_whole_devices_of_a_node_with_an_agent_are_asked_for_as_parts() -> None:
+def test_whole_devices_of_a_node_with_an_agent_are_asked_for_as_parts_where_its_kubelet_is_older() -> None:
     """Whoever asks by the vendor's resource is told so."""
     whole = {"gpumax.dev/gpu-fraction": "1", "gpumax.dev/gpu-devices": "2"}
     pods = (claimed("a", whole), pod("b", gpu=1))
@@ -242,6 +242,33 @@ def test_whole_devices_of_a_node_with_an_agent_are_asked_for_as_parts() -> None:
     assert given.grant == Grant({0: Amount(1000, 80 * GIB), 1: Amount(1000, 80 * GIB)})
     row = told(found, decision, assembly.faults, assembly.workload)["ml/b"]
     assert 'whole GPUs are asked for by gpumax.dev/gpu-fraction: "1"' in row.message
+
+
+def test_whole_devices_come_from_the_agent_where_the_kubelet_is_new_enough() -> None:
+    """By a claim for the resource that the pod asks for, beside parts of others. Containers that stay get their own, those before them use these."""
+    there = node("n1", 0)
+    there["status"]["nodeInfo"] = {"kubeletVersion": "v1.36.1"}
+    three = tuple(Device(index, "H100", 80 * GIB) for index in range(4))
+    limits = {"limits": {"nvidia.com/gpu": "1"}}
+    containers = [
+        {"name": "a", "resources": limits},
+        {"name": "b"},
+        {"name": "c", "resources": {"limits": {"nvidia.com/gpu": "2"}}},
+    ]
+    whole = pod("whole", containers=containers, initContainers=[{"name": "i", "resources": limits}])
+    assembly = assembled(there, offer("n1", *three), queue("default"), whole, claimed("half", HALF))
+    placed = {place.task: place for place in decide(assembly.snapshot(NOW_MS, Policy())).places}
+    assert set(placed) == {"ml/whole", "ml/half"}
+    place = placed["ml/whole"]
+    given = assembly.given(place.task, place.node, place.devices)
+    assert given is not None
+    assert given.claim == "gpumax-uid-ml-whole"
+    first, *others = sorted(given.grant.devices)
+    assert given.requests == {"gpu-0": (first,), "gpu-1": tuple(others)}
+    assert [(row["containerName"], row["requestName"]) for row in given.mappings] == [
+        ("i", "gpu-0"), ("i", "gpu-1"), ("a", "gpu-0"), ("c", "gpu-1"),
+    ]  # fmt: skip
+    assert placed["ml/half"].devices[0].index not in given.grant.devices
 
 
 def test_slices_stay_with_the_vendor_where_an_agent_is() -> None:

@@ -12,6 +12,8 @@ from gpumax.apps.agent.parts import Origin, Parts
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.engines.kubernetes.claims import Claim, grant_in, results_on
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.grants import Grant
+from gpumax.engines.kubernetes.offers import device_name
 from gpumax.errors import GpumaxError, Refused
 
 _log: Final = logging.getLogger("gpumax.agent")
@@ -43,26 +45,26 @@ class Driver:
     async def sweep(self) -> None:
         """Write again what a reboot took, and remove what nobody has a claim to any more, though nobody told us."""
         self._parts.clean()
-        for uid, origin in self._parts.kept().items():
+        for key, origin in self._parts.kept().items():
             async with self._alone:
                 try:
-                    if self._parts.has(uid):
-                        await self._swept(uid, origin)
+                    if self._parts.has(key):
+                        await self._swept(origin)
                 except (GpumaxError, OSError) as error:
                     # Who can't be asked may still be there.
                     _log.warning("claim %s/%s: %s", origin.namespace, origin.name, error)
 
-    async def _swept(self, uid: str, origin: Origin) -> None:
+    async def _swept(self, origin: Origin) -> None:
         try:
             claim = await self._read(origin.namespace, origin.name)
-            if claim.metadata.uid == uid and results_on(claim, self._place.node):
+            if claim.metadata.uid == origin.uid and results_on(claim, self._place.node):
                 self._write(claim)
                 return
         except ApiRefused as error:
             if error.code != 404:
                 raise
         _log.info("claim %s/%s is over: its part is removed", origin.namespace, origin.name)
-        self._parts.remove(uid)
+        self._parts.remove(origin.uid)
 
     async def _prepared(self, asked: wire.Claim) -> wire.PreparedClaim:
         try:
@@ -76,20 +78,18 @@ class Driver:
         except (GpumaxError, OSError) as error:
             _log.warning("claim %s/%s can't be made ready: %s", asked.namespace, asked.name, error)
             return wire.PreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
-        rows = results_on(claim, self._place.node)
         # One part, whatever the number of its devices: the first of them carries it.
-        return wire.PreparedClaim(
-            devices=[
-                wire.PreparedDevice(
-                    request_names=[row.request],
-                    pool_name=row.pool,
-                    device_name=row.device,
-                    cdi_device_ids=names if index == 0 else [],
-                    share_id=row.share_id or None,
-                )
-                for index, row in enumerate(rows)
-            ]
-        )
+        devices = [
+            wire.PreparedDevice(
+                request_names=[row.request],
+                pool_name=row.pool,
+                device_name=row.device,
+                cdi_device_ids=names.pop(row.request, []),
+                share_id=row.share_id or None,
+            )
+            for row in results_on(claim, self._place.node)
+        ]
+        return wire.PreparedClaim(devices=devices)
 
     async def _unprepared(self, asked: wire.Claim) -> wire.UnpreparedClaim:
         try:
@@ -99,14 +99,24 @@ class Driver:
             return wire.UnpreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
         return wire.UnpreparedClaim()
 
-    def _write(self, claim: Claim) -> list[str]:
-        """Write the claim's part; its names for the runtime. Only what the scheduler allocated counts."""
+    def _write(self, claim: Claim) -> dict[str, list[str]]:
+        """Write the parts of a claim; their names for the runtime, by request. Only what the scheduler allocated counts."""
         place, meta = self._place, claim.metadata
-        if not results_on(claim, place.node):
+        rows = results_on(claim, place.node)
+        if not rows:
             raise Refused(f"nothing of node {place.node} is allocated to it")
         grant = grant_in(claim)
-        if grant is None or not grant.devices:
+        if grant is None or {device_name(index) for index in grant.devices} != {row.device for row in rows}:
             raise Refused(
                 "its allocation doesn't say how much of each GPU it has; gpumax's scheduler writes that"
             )
-        return give(place, self._parts, meta.uid, Origin(meta.namespace, meta.name, meta.uid), grant)
+        requests = dict.fromkeys(row.request for row in rows)
+        found = {}
+        for request in requests:
+            there = {row.device for row in rows if row.request == request}
+            own = {index: part for index, part in grant.devices.items() if device_name(index) in there}
+            # Containers of a pod that each have devices of their own.
+            key = meta.uid if len(requests) == 1 else f"{meta.uid}-{request}"
+            origin = Origin(meta.namespace, meta.name, meta.uid)
+            found[request] = give(place, self._parts, key, origin, Grant(own, grant.limit))
+        return found

@@ -49,10 +49,11 @@ class Parts:
         return cdi_id(name)
 
     def remove(self, key: str) -> None:
-        """Take it back; nothing where it isn't there."""
+        """Take it back, and those whose names begin with it and a dash; nothing where it isn't there."""
         name = _checked(key)
-        (self._cdi / f"{_FILE}{name}.json").unlink(missing_ok=True)
-        (self._kept / f"{name}.json").unlink(missing_ok=True)
+        for pattern in (f"{name}.json", f"{name}-*.json"):
+            for path in (*self._cdi.glob(_FILE + pattern), *self._kept.glob(pattern)):
+                path.unlink(missing_ok=True)
 
     def kept(self) -> dict[str, Origin]:
         """All that is given out. What can't be read belongs to nobody, and is removed."""

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.offers import Slice, annotated, offered_by, with_agent
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.model.node import Device, Node
 
 Devices = tuple[Device, ...]
+
+
+CLAIMS_FOR_RESOURCES: Final = 36
+"""The minor version from which on kubelets give a container devices of a claim for a resource that it asks for."""
+_VERSION: Final = re.compile(r"v1\.(\d{1,4})\.")
+
+
+def _minor(view: NodeObject) -> int:
+    found = (
+        _VERSION.match(view.status.node_info.kubelet_version) if view.status.node_info is not None else None
+    )
+    return int(found[1]) if found is not None else 0
 
 
 class Agents:
@@ -17,6 +32,7 @@ class Agents:
         self._slices: dict[str, tuple[str, Devices]] = {}  # by the name of the slice
         self._by_claim: dict[str, Devices] = {}
         self._by_plugin: dict[str, Devices] = {}
+        self._newer: set[str] = set()  # nodes whose kubelet takes claims for resources
 
     @property
     def there(self) -> bool:
@@ -39,17 +55,24 @@ class Agents:
 
     def see_node(self, name: str, view: NodeObject | None) -> bool:
         """A node as it is now; None where it is gone. Returns whether its offer changed."""
-        before = self._by_plugin.pop(name, None)
+        before = self._by_plugin.pop(name, None), name in self._newer
+        self._newer.discard(name)
+        if view is not None and _minor(view) >= CLAIMS_FOR_RESOURCES:
+            self._newer.add(name)
         offered = annotated(view) if view is not None else None
         if offered is not None:
             self._by_plugin[name] = offered
-        return before != offered
+        return before != (offered, name in self._newer)
+
+    def whole(self, name: str) -> bool:
+        """Whether the agent of this node gives whole devices to pods that ask for the vendor's resource: it can by claims for resources."""
+        return name in self._by_claim and name in self._newer
 
     def applied(self, node: Node) -> Node:
         """The node with the devices that its agent gives out; the same where it has none."""
-        for offers, vendor in ((self._by_claim, keys.DRIVER), (self._by_plugin, keys.PART)):
+        for offers, how in ((self._by_claim, keys.DRIVER), (self._by_plugin, keys.PART)):
             if node.name in offers:
-                return with_agent(node, offers[node.name], vendor)
+                return with_agent(node, offers[node.name], how, whole=self.whole(node.name))
         return node
 
     def oddity(self, node: Node) -> str:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.agents import Agents
 from gpumax.engines.kubernetes.budgets import Budget, Budgets
 from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
@@ -18,7 +19,7 @@ from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.nodes import NodeRead, read_node
 from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
-from gpumax.engines.kubernetes.requests import read_request
+from gpumax.engines.kubernetes.requests import by_resource, read_request
 from gpumax.engines.kubernetes.settings import Around, Use
 from gpumax.engines.kubernetes.table import Table
 from gpumax.engines.kubernetes.tasks import read_task, state_of
@@ -225,13 +226,18 @@ class Assembly:
         self._moved.add(node)
 
     def given(self, task: str, node: str, shares: Shares) -> Given | None:
-        """What is written down of this place: parts of devices. None for a task that asks for none, or whose pod is gone."""
+        """What is written down of this place: parts of devices, and whole ones that our agent gives out. None where there is nothing to write."""
         pod, read = self._pods.get(task), self._nodes.get(node)
-        asked = read_request(pod, []) if pod is not None else None
-        if pod is None or asked is None or not asked.part or read is None:
+        if pod is None or read is None:
             return None
+        asked = read_request(pod, [])
         devices = self._agents.applied(read.node).devices
-        return Given(grant_of(asked.request, shares, devices), claim_name(pod))
+        if asked.part:
+            return Given(grant_of(asked.request, shares, devices), claim_name(pod))
+        if not asked.request.gpu or not self._agents.whole(node):
+            return None
+        name = f"{keys.CLAIM}-{pod.metadata.uid}"
+        return Given(grant_of(asked.request, shares, devices), name, by_resource(pod, asked.vendor))
 
     def doubt(self, task: str) -> None:
         """The place will not come true."""

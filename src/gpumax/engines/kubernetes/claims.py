@@ -15,12 +15,12 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
-from gpumax.engines.kubernetes.grants import Amount, Grant, read_grant, written
+from gpumax.engines.kubernetes.grants import Amount, Given, Grant, read_grant, written
+from gpumax.engines.kubernetes.kinds import PODS
 from gpumax.engines.kubernetes.offers import device_name
 from gpumax.engines.kubernetes.views import ABSENT, Meta, Part
 from gpumax.errors import Refused
 
-REQUEST: Final = "gpu"
 SOURCE: Final = "FromClass"
 """Whence the parameters are said to come: those `FromClaim` could be copied from what a tenant wrote."""
 FINALIZER: Final = "resource.kubernetes.io/delete-protection"
@@ -105,23 +105,35 @@ def grant_in(claim: Claim) -> Grant | None:
     return None
 
 
-async def allocate(api: Api, pod: Mapping[str, str], name: str, node: str, grant: Grant) -> None:
+async def allocate(api: Api, pod: Mapping[str, str], node: str, given: Given) -> None:
     """Make the claim of a pod say that it is given this, whatever it says now. pod: its namespace, name and uid; it has no node yet."""
-    space = pod["namespace"]
+    space, name = pod["namespace"], given.claim
     try:
-        claim = await api.create(CLAIMS, document(name, pod, grant), space)
+        claim = await api.create(CLAIMS, document(pod, given), space)
     except ApiRefused as error:
         if error.reason != "AlreadyExists":
             raise
         claim = await api.get(CLAIMS, name, space)
     if all(owner.uid != pod["uid"] for owner in claim.metadata.owner_references or ()):
         raise Refused(f"the claim {space}/{name} was made by somebody else; delete it")
-    if results_on(claim, node) and grant_in(claim) == grant and _reserved(claim, pod["uid"]):
+    if results_on(claim, node) and grant_in(claim) == given.grant and _reserved(claim, pod["uid"]):
         return
     if claim.status is not None and claim.status.allocation is not None:
         # An earlier place that came to nothing. What is allocated can't be changed, but given back.
         claim = await _write(api, claim, {"allocation": None, "reservedFor": None})
-    await _write(api, claim, status(node, pod, grant))
+    await _write(api, claim, status(node, pod, given))
+
+
+async def map_containers(api: Api, pod: Mapping[str, str], given: Given) -> None:
+    """Have the kubelet give devices of the claim to containers that ask for a resource (DRAExtendedResource)."""
+    status = {"resourceClaimName": given.claim, "requestMappings": given.mappings}
+    patch = {"metadata": {"uid": pod["uid"]}, "status": {"extendedResourceClaimStatus": status}}
+    found = await api.patch(PODS, pod["name"], patch, pod["namespace"], part="status")
+    kept = found.status.extended_resource_claim_status
+    if kept is None or kept.resource_claim_name != given.claim:
+        raise Refused(
+            "the cluster doesn't give out devices of claims for resources (its gate DRAExtendedResource is off)"
+        )
 
 
 async def _write(api: Api, claim: Claim, status: Mapping[str, Any]) -> Claim:
@@ -134,40 +146,44 @@ def _reserved(claim: Claim, uid: str) -> bool:
     return claim.status is not None and any(user.uid == uid for user in claim.status.reserved_for or ())
 
 
-def document(name: str, pod: Mapping[str, str], grant: Grant) -> dict[str, Any]:
+def document(pod: Mapping[str, str], given: Given) -> dict[str, Any]:
     """The claim as it is made: it goes with its pod."""
-    part = max(grant.devices.values(), key=lambda part: (part.milli, part.memory_mib))
+    part = max(given.grant.devices.values(), key=lambda part: (part.milli, part.memory_mib))
     owner = {"apiVersion": "v1", "kind": "Pod", "name": pod["name"], "uid": pod["uid"], "controller": True}
     exactly = {
         "deviceClassName": keys.DRIVER,
         "allocationMode": "ExactCount",
-        "count": len(grant.devices),
         "capacity": {"requests": _capacity(part)},
     }
+    requests = [
+        {"name": name, "exactly": exactly | {"count": len(indexes)}}
+        for name, indexes in given.requests.items()
+    ]
     return {
         "apiVersion": CLAIMS.api_version,
         "kind": CLAIMS.name,
-        "metadata": {"name": name, "ownerReferences": [owner], "finalizers": [FINALIZER]},
-        "spec": {"devices": {"requests": [{"name": REQUEST, "exactly": exactly}]}},
+        "metadata": {"name": given.claim, "ownerReferences": [owner], "finalizers": [FINALIZER]},
+        "spec": {"devices": {"requests": requests}},
     }
 
 
-def status(node: str, pod: Mapping[str, str], grant: Grant) -> dict[str, Any]:
+def status(node: str, pod: Mapping[str, str], given: Given) -> dict[str, Any]:
     """The allocation. Where the server doesn't know parts of devices it leaves amounts out; the parameters have them in any case."""
     results = [
         {
-            "request": REQUEST, "driver": keys.DRIVER, "pool": node, "device": device_name(index),
-            "shareID": str(uuid.uuid4()), "consumedCapacity": _capacity(part),
+            "request": request, "driver": keys.DRIVER, "pool": node, "device": device_name(index),
+            "shareID": str(uuid.uuid4()), "consumedCapacity": _capacity(given.grant.devices[index]),
         }
-        for index, part in sorted(grant.devices.items())
+        for request, indexes in given.requests.items()
+        for index in indexes
     ]  # fmt: skip
-    parameters = {"driver": keys.DRIVER, "parameters": msgspec.Raw(written(grant).encode())}
+    parameters = {"driver": keys.DRIVER, "parameters": msgspec.Raw(written(given.grant).encode())}
     there = {"key": "metadata.name", "operator": "In", "values": [node]}
     return {
         "allocation": {
             "devices": {
                 "results": results,
-                "config": [{"source": SOURCE, "requests": [REQUEST], "opaque": parameters}],
+                "config": [{"source": SOURCE, "requests": list(given.requests), "opaque": parameters}],
             },
             "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [there]}]},
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -14,6 +15,8 @@ from gpumax.model.node import Device
 from gpumax.model.workload import DeviceShare, Request
 from gpumax.units import MILLI
 
+REQUEST: Final = "gpu"
+"""The name of the request in a claim."""
 LONGEST: Final = 20_000
 """The most characters of a record: 256 devices, each with its amounts."""
 _Index = Annotated[int, msgspec.Meta(ge=0, lt=1024)]
@@ -40,11 +43,46 @@ class Grant(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         return tuple(DeviceShare(index, part.milli) for index, part in sorted(self.devices.items()))
 
 
+class Mapped(NamedTuple):
+    """A container that asks for devices by a resource, and how many are its own: 0 for one that runs before the others, and uses theirs."""
+
+    container: str
+    resource: str
+    number: int
+
+
 class Given(NamedTuple):
-    """What a pod gets with its place; claim: the name of its claim, empty where it has none."""
+    """What a pod gets with its place; claim: the name of its claim, empty where it has none.
+
+    mapped: the containers that get devices of the claim for a resource that they ask for; empty where they name the claim.
+    """
 
     grant: Grant
     claim: str = ""
+    mapped: tuple[Mapped, ...] = ()
+
+    @property
+    def requests(self) -> dict[str, tuple[int, ...]]:
+        """The devices that go together, by the name of their request in the claim: those of each container that stays, else all."""
+        indexes = sorted(self.grant.devices)
+        counts = [row.number for row in self.mapped if row.number]
+        if len(counts) < 2 or sum(counts) != len(indexes):
+            return {REQUEST: tuple(indexes)}
+        ends = list(accumulate(counts))
+        return {
+            f"{REQUEST}-{number}": tuple(indexes[end - count : end])
+            for number, (count, end) in enumerate(zip(counts, ends, strict=True))
+        }
+
+    @property
+    def mappings(self) -> list[dict[str, str]]:
+        """Which container gets which request, as a pod's status has it."""
+        names, own = list(self.requests), iter(self.requests)
+        return [
+            {"containerName": row.container, "resourceName": row.resource, "requestName": name}
+            for row in self.mapped
+            for name in ([next(own)] if row.number and len(names) > 1 else names)
+        ]
 
 
 _DECODER: Final = msgspec.json.Decoder(Grant)

@@ -50,9 +50,9 @@ GIVEN: Final = f"{OWN}/devices"
 OFFERED: Final = f"{OWN}/gpus"
 """Of a node: the devices that its agent gives out, where they can't be published as ResourceSlices."""
 DRIVER: Final = f"gpu.{OWN}"
-"""The name of the agent as a driver, and the vendor of what it gives out by claims."""
+"""The name of the agent as a driver."""
 PART: Final = f"{OWN}/gpu-part"
-"""The resource by which a container gets its part where claims aren't served, and the vendor of what is given out so."""
+"""The resource by which a container gets its part where claims aren't served."""
 CLAIM: Final = "gpumax"
 """A pod's own name for the claim to its part; claims themselves are called `gpumax-` and something."""
 
@@ -84,6 +84,10 @@ READ: Final = frozenset().union(
 
 MADE: Final = frozenset((WORKLOAD, RUN))
 """What pods have of the workload that they were made for; nobody who schedules reads it."""
+
+
+AGENT: Final = f"{OWN}/agent"
+"""A label that nodes with an agent get in a snapshot, and that parts of devices select: `DRIVER` where it gives them out by claims, else `PART`."""
 
 
 def said(keys: Keys, *places: Mapping[str, str]) -> tuple[str, str] | None:

@@ -149,9 +149,15 @@ def _sound(devices: Iterable[Device | None]) -> tuple[Device, ...]:
     return tuple(found[index] for index in sorted(found))
 
 
-def with_agent(node: Node, offered: tuple[Device, ...], vendor: str) -> Node:
-    """The node of an agent: its whole devices are those that the agent gives out, whoever else offers them, too."""
+def with_agent(node: Node, offered: tuple[Device, ...], how: str, *, whole: bool) -> Node:
+    """The node of an agent: its whole devices are those that the agent gives out, whoever else offers them, too.
+
+    how: as the label says it; whole: whether the agent can give whole devices to pods that ask for the vendor's resource.
+    """
     after = max((device.index for device in offered), default=-1) + 1
     cut = [device for device in node.devices if device.slices]
     moved = tuple(replace(device, index=after + place) for place, device in enumerate(cut))
-    return replace(node, devices=offered + moved, labels={**node.labels, keys.VENDOR: vendor})
+    labels = {key: value for key, value in node.labels.items() if key != keys.VENDOR} | {keys.AGENT: how}
+    if whole:
+        labels[keys.VENDOR] = quantities.NVIDIA
+    return replace(node, devices=offered + moved, labels=labels)

@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes import keys, quantities
-from gpumax.engines.kubernetes.grants import claim_name, is_ours
-from gpumax.engines.kubernetes.views import Pod, Quantities, Resources
+from gpumax.engines.kubernetes.grants import Mapped, claim_name, is_ours
+from gpumax.engines.kubernetes.views import Container, Pod, Quantities, Resources
 from gpumax.errors import Fault
 from gpumax.formats.shape import show
 from gpumax.model.workload import DeviceAsk, DeviceLimit, Request
@@ -41,14 +41,15 @@ _OVERHEAD: Final[msgspec.json.Decoder[Quantities | None]] = msgspec.json.Decoder
 
 
 class Asked(NamedTuple):
-    """A request, and by whom the devices that it means are given out: a vendor's resource, or our agent; empty for none, or any.
+    """A request, and the resource name of the vendor whose devices it means; empty for none, or any.
 
-    part: whether it asks for parts of devices.
+    part: whether it asks for parts of devices; agent: how our agent can give them to it, empty where nobody was asked to.
     """
 
     request: Request
     vendor: str = ""
     part: bool = False
+    agent: str = ""
 
 
 def read_request(pod: Pod, faults: list[Fault], *, agents: bool = False) -> Asked:
@@ -61,17 +62,31 @@ def read_request(pod: Pod, faults: list[Fault], *, agents: bool = False) -> Aske
             faults.append(_fault(f"spec.resourceClaims[{index}]", show(entry.name), _NO_CLAIMS))
     if part is None:
         return asked
-    vendor = _giver(pod, asked.request)
-    if agents and vendor == quantities.NVIDIA:
+    agent = keys.DRIVER if claim_name(pod) else keys.PART if asked.request.extended.get(keys.PART) else ""
+    if agents and not agent:
         faults.append(_fault("spec.resourceClaims", "no claim to its part of a GPU", _CLAIMED))
-    return Asked(replace(asked.request, gpu=(part,), limit=limit), vendor, part=True)
+    # Without an agent it is placed and counted, and that is all.
+    vendor = "" if agent else quantities.NVIDIA
+    return Asked(replace(asked.request, gpu=(part,), limit=limit), vendor, True, agent)
 
 
-def _giver(pod: Pod, request: Request) -> str:
-    """Who can give the pod its part; the vendor, where nobody was asked: then it is placed and counted, and that is all."""
-    if claim_name(pod):
-        return keys.DRIVER
-    return keys.PART if request.extended.get(keys.PART) else quantities.NVIDIA
+def by_resource(pod: Pod, resource: str) -> tuple[Mapped, ...]:
+    """The containers that ask for devices by a vendor's resource, and how many each gets for itself.
+
+    Those that run before the others use what these get later.
+    """
+    before = [(one, one.restart_policy == "Always") for one in pod.spec.init_containers or ()]
+    rows = [*before, *((one, True) for one in pod.spec.containers)]
+    return tuple(
+        Mapped(one.name, resource, count if stays else 0)
+        for one, stays in rows
+        if (count := _count(one, resource))
+    )
+
+
+def _count(container: Container, resource: str) -> int:
+    asked = _asked(bytes(container.resources), "", [])
+    return quantities.up(resource, asked.get(resource, NONE))
 
 
 class _Key(NamedTuple):

@@ -54,6 +54,8 @@ def read_task(pod: Pod, *, agents: bool = False) -> TaskRead:
     selector = pod.spec.node_selector or NO_SELECTOR
     if asked.vendor:
         selector = {**selector, keys.VENDOR: asked.vendor}
+    if asked.agent:
+        selector = {**selector, keys.AGENT: asked.agent}
     state = state_of(pod)
     task = Task(
         name=task_name(pod),

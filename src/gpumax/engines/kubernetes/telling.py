@@ -24,8 +24,6 @@ NOT_ALLOWED: Final = "NotAllowed"
 LONGEST: Final = 1000
 """The most characters of a message; an event's may have 1,024 bytes."""
 
-AGENTS: Final = (keys.DRIVER, keys.PART)
-"""What selects nodes on which our agent gives out devices."""
 MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
     ("NoNodeMatches", "NoRoom", "GangNoRoom", "Topology", "TaskAffinity")
 )
@@ -83,10 +81,11 @@ def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterato
 
 def _by_whom(task: Task, snapshot: Snapshot) -> str:
     """By whom its devices would have to be given out, where that may be what is wrong."""
-    vendor = task.selector.get(keys.VENDOR)
-    if vendor in AGENTS:
+    if keys.AGENT in task.selector:
         return "; parts of a GPU are given out on nodes where gpumax's agent runs"
-    if vendor and any(node.labels.get(keys.VENDOR) in AGENTS for node in snapshot.nodes):
+    if keys.VENDOR in task.selector and any(
+        keys.AGENT in node.labels and keys.VENDOR not in node.labels for node in snapshot.nodes
+    ):
         return f'; where gpumax\'s agent runs whole GPUs are asked for by {keys.FRACTION[0]}: "1"'
     return ""
 

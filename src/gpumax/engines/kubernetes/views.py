@@ -140,10 +140,17 @@ class Condition(Part, frozen=True, rename="camel", gc=False):
     last_transition_time: str | None = None
 
 
+class ExtendedClaim(Part, frozen=True, rename="camel", gc=False):
+    """The claim by which a pod gets devices that it asks for by a resource."""
+
+    resource_claim_name: str = ""
+
+
 class PodStatus(Part, frozen=True, rename="camel", gc=False):
     """How a pod is."""
 
     phase: str = ""
+    extended_resource_claim_status: ExtendedClaim | None = None
     start_time: str | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -184,9 +191,16 @@ class NodeSpec(Part, frozen=True, rename="camel", gc=False):
     taints: tuple[NodeTaint, ...] = ()
 
 
+class NodeInfo(Part, frozen=True, rename="camel", gc=False):
+    """Which programs a node runs."""
+
+    kubelet_version: str = ""
+
+
 class NodeStatus(Part, frozen=True, rename="camel", gc=False):
     """What a node has. capacity: with what is broken, or kept for the system."""
 
+    node_info: NodeInfo | None = None
     capacity: Quantities | None = None
     allocatable: Quantities | None = None
     conditions: tuple[Condition, ...] = ()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from gpumax.engines.kubernetes import keys
-from gpumax.engines.kubernetes.claims import allocate
+from gpumax.engines.kubernetes.claims import allocate, map_containers
 from gpumax.engines.kubernetes.client.api import STRATEGIC_PATCH, Api
 from gpumax.engines.kubernetes.client.cache import Key
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
@@ -164,7 +164,9 @@ class Writer:
         pauses = api.pauses.fresh()
         while True:
             try:
-                await allocate(api, target._asdict(), given.claim, node, given.grant)
+                await allocate(api, target._asdict(), node, given)
+                if given.mapped:
+                    await map_containers(api, target._asdict(), given)
                 return ""
             except OutcomeUnknown as error:
                 _log.info("%s: %s", target.task, error)
