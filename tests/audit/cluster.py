@@ -156,7 +156,8 @@ class Cluster:
 
     def _pod(self, about: Entry, verb: str, part: str, answer: Entry, now_s: float) -> None:
         uid = self.names.get(_name(about), "")
-        by_claim = (answer.get("status") or {}).get("extendedResourceClaimStatus")
+        status = answer.get("status") if answer.get("kind") == "Pod" else None
+        by_claim = (status or {}).get("extendedResourceClaimStatus")
         if by_claim and uid in self.pods:
             # Whole devices that an agent gives out.
             self.pods[uid].claim = by_claim["resourceClaimName"]
