@@ -49,7 +49,7 @@ units: $(DEV) ## the tests, those of the README's code blocks among them
 controlplane: $(DEV) ## build Kubernetes' own programs for its tests, with Go: ten minutes or more the first time, kept outside the checkout
 	@$(BIN)/python tests/controlplane/build.py $(CONTROLPLANE) kwok helm
 
-kubernetes: $(DEV) ## the tests against a real API server: CONTROLPLANE=oldest, or USE_EXISTING_CLUSTER=1 and KUBECONFIG for another
+kubernetes: $(DEV) ## the tests against a real API server: CONTROLPLANE=oldest, or USE_EXISTING_CLUSTER=1 and KUBECONFIG for another, with gpumax installed
 	@if [ -z "$$USE_EXISTING_CLUSTER" ] && command -v go >/dev/null; then $(MAKE) -s controlplane; fi
 	CONTROLPLANE=$(CONTROLPLANE) $(PYTEST) -rs tests/controlplane
 

@@ -9,6 +9,7 @@ import pytest
 
 from audit import check
 from controlplane.build import VERSIONS, NoGo
+from controlplane.elsewhere import Elsewhere
 from controlplane.plane import Cluster, ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import CRDS, QUEUES, Stage
@@ -60,12 +61,28 @@ def prepared(cluster: Cluster) -> Iterator[ControlPlane]:
     kwok.stop()
 
 
+@pytest.fixture(scope="module")
+def elsewhere(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """Somebody's cluster, on which gpumax's kinds of objects are already; nodes that a test makes have kubelets that are played."""
+    made = Elsewhere(cluster.kubeconfig, tmp_path_factory.mktemp("elsewhere"))
+    assert made.api.get(QUEUES).status_code == 200, (
+        "the cluster has no gpumax.dev queues: helm install gpumax charts/gpumax"
+    )
+    kwok = made.start_kwok()
+    yield made
+    kwok.stop()
+    made.stop()
+
+
 @pytest.fixture
-def stage(prepared: ControlPlane) -> Iterator[Stage]:
-    """A namespace of the test's own."""
-    made = Stage(prepared)
+def stage(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A namespace of the test's own. What happened in it is checked by the log of audits, where the control plane is ours."""
+    ground: ControlPlane | Elsewhere = request.getfixturevalue(
+        "elsewhere" if cluster.own is None else "prepared"
+    )
+    made = Stage(ground)
     try:
         yield made
     finally:
         made.close()
-        assert check(prepared.audited()) == []
+        assert check(ground.audited()) == []

@@ -18,8 +18,8 @@ import yaml
 from aiohttp import web
 
 from controlplane.certificates import Authority
+from controlplane.processes import HOST
 
-HOST: Final = "127.0.0.1"
 _HEADERS: Final = ("Accept", "Content-Type", "User-Agent")
 _START_S: Final = 10.0
 

@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple
 import httpx
 import yaml
 
-from controlplane.build import KWOK, built
+from controlplane.build import built
 from controlplane.certificates import Authority
+from controlplane.kubelets import kubelets
 from controlplane.middle import Middle
-from controlplane.processes import Program, eventually, free_ports
+from controlplane.processes import HOST, Program, eventually, free_ports
 from controlplane.wire import Wire
 
 ADMIN: Final = "admin"
-HOST: Final = "127.0.0.1"
 
 AUDIT_POLICY: Final = {
     "apiVersion": "audit.k8s.io/v1",
@@ -55,16 +55,6 @@ AUDIT_POLICY: Final = {
     ],
 }
 """What happened to pods, nodes, jobs and our objects is kept whole, so that a checker can go through it afterwards; of the rest, that it happened."""
-
-STAGES: Final = (
-    "node/fast/node-initialize.yaml",
-    "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
-    "pod/fast/pod-ready.yaml",
-    "pod/fast/pod-delete.yaml",
-)
-COMPLETE: Final = "pod/fast/pod-complete.yaml"
-STAYS: Final = "stays"
-"""A label: pods of Jobs that have it run until they are told to go, like all others."""
 
 
 class ControlPlane:
@@ -208,30 +198,19 @@ class ControlPlane:
         return self._also(program)
 
     def start_kwok(self, *, jobs_end: bool = True) -> Program:
-        """What plays the kubelets: nodes become ready, and pods bound to them run, though nothing does. jobs_end: those of Jobs are done at once.
+        """Kubelets of all nodes. jobs_end: pods of Jobs are done at once.
 
         All of them print what `prints` says, and a command in any of them runs here, in an empty environment.
         """
         (port,) = free_ports(1)
-        home = built(KWOK)
-        played = [home / "stage" / stage for stage in (STAGES if jobs_end else STAGES[:-1])]
-        if not jobs_end:
-            played.append(Path(__file__).with_name("leave.yaml"))
-        stages = [word for stage in played for word in ("--config", stage)]
-        config = self.directory / "kwok.yaml"
-        ends = [_stay(home / "stage" / COMPLETE)] if jobs_end else []
-        config.write_text(yaml.safe_dump_all([*ends, *self._played()]))
         certificate, key = self.authority.server("kubelet", HOST)
-        program = Program(
-            [
-                str(home / "kwok"), "--kubeconfig", str(self.kubeconfig()), "--manage-all-nodes=true",
-                "--server-address", f"{HOST}:{port}", "--node-ip", HOST, "--node-port", str(port),
-                "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
-                "--config", str(config), *map(str, stages),
-            ],
-            self.directory / "kwok.log",
-        )  # fmt: skip
-        return self._also(program)
+        flags = [
+            "--manage-all-nodes=true", "--node-ip", HOST, "--node-port", str(port),
+            "--tls-cert-file", str(certificate), "--tls-private-key-file", str(key),
+        ]  # fmt: skip
+        return self._also(
+            kubelets(self.kubeconfig(), port, self.directory, *flags, jobs_end=jobs_end, more=self._played())
+        )
 
     def prints(self, text: str) -> None:
         """What all containers have printed from now on."""
@@ -317,14 +296,6 @@ class Cluster(NamedTuple):
 
     kubeconfig: str
     own: ControlPlane | None
-
-
-def _stay(path: Path) -> dict[str, Any]:
-    """The stage that ends pods of Jobs, but for those that stay."""
-    stage: dict[str, Any] = yaml.safe_load(path.read_text())
-    stays = {"key": f'.metadata.labels["{STAYS}"]', "operator": "DoesNotExist"}
-    stage["spec"]["selector"]["matchExpressions"].append(stays)
-    return stage
 
 
 def _packed(path: Path) -> str:

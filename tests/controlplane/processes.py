@@ -14,6 +14,7 @@ from typing import Final
 
 from gpumax.engines.local import kernel
 
+HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 120.0
 _LOOK_S: Final = 0.02
 _GRACE_S: Final = 5.0
@@ -98,11 +99,11 @@ def eventually(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    """Ports of this machine that nobody listens on, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((HOST, 0))
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
+from controlplane.elsewhere import Elsewhere
 from controlplane.pilot import Pilot
 from controlplane.plane import ADMIN, ControlPlane
 from controlplane.processes import eventually
@@ -21,7 +22,12 @@ class Stage:
     """A namespace of a test's own in a real cluster, with nodes and queues, and who steers it."""
 
     def __init__(
-        self, plane: ControlPlane, user: str = ADMIN, fence: Fence | None = None, *, require_use: bool = False
+        self,
+        plane: ControlPlane | Elsewhere,
+        user: str = ADMIN,
+        fence: Fence | None = None,
+        *,
+        require_use: bool = False,
     ) -> None:
         """user: as whom it is steered, with all rights; fence: while and as what it may write."""
         self.plane = plane

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from controlplane.plane import STAYS
+from controlplane.kubelets import STAYS
+from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import Stage
 from gpumax.apps.cli import main
@@ -318,9 +319,9 @@ def running(stage: Stage, cli: Cli, tmp_path: Path, **fields: Any) -> None:
     eventually(lambda: cli("show", "lives", "-o", "json").document["state"] == "running", "it runs")
 
 
-def test_what_tasks_print(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+def test_what_tasks_print(plane: ControlPlane, stage: Stage, cli: Cli, tmp_path: Path) -> None:
     """As it is, with the task's name where there are several, or the last lines of it."""
-    stage.plane.prints("one\ntwo\nthree\n")
+    plane.prints("one\ntwo\nthree\n")
     running(stage, cli, tmp_path, tasks=2)
     eventually(lambda: "[lives-1] three" in cli("logs", "lives").out, "both print")
     assert cli("logs", "lives", "--task", "1").out == "one\ntwo\nthree\n"
@@ -330,9 +331,9 @@ def test_what_tasks_print(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     assert "wanted one of 0 to 1" in refused.err
 
 
-def test_logs_are_followed_to_the_end(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+def test_logs_are_followed_to_the_end(plane: ControlPlane, stage: Stage, cli: Cli, tmp_path: Path) -> None:
     """What is printed comes as it is printed, over the connection of one machine's logs; the last word is how the workload ended."""
-    stage.plane.prints("one\n")
+    plane.prints("one\n")
     running(stage, cli, tmp_path)
     api = ClusterApi(access(namespace=stage.name), stage.name)
     try:

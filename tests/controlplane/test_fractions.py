@@ -12,6 +12,7 @@ import grpc
 import msgspec
 import pytest
 
+from controlplane.plane import ControlPlane
 from controlplane.processes import Program, eventually
 from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes import keys
@@ -256,9 +257,11 @@ def test_a_claim_that_somebody_else_made_gives_nothing(stage: Stage) -> None:
     assert not (claims(stage)["gpumax-a"].get("status") or {}).get("allocation")
 
 
-def test_whole_devices_by_resource_come_from_the_agent_beside_parts(stage: Stage, agent: Agent) -> None:
+def test_whole_devices_by_resource_come_from_the_agent_beside_parts(
+    plane: ControlPlane, stage: Stage, agent: Agent
+) -> None:
     """Of a kubelet that takes claims for resources, manifests run as they are: the pod's status names the claim, and which container it is for."""
-    if stage.plane.version == "oldest":
+    if plane.version == "oldest":
         pytest.skip("its kubelets take no claims for resources yet")
     queue = stage.queue("q", 8)
     stage.steer()

@@ -15,8 +15,8 @@ import yaml
 
 from audit import check
 from controlplane.helm import CHART, Document, Helm, only
-from controlplane.plane import HOST, Cluster, ControlPlane
-from controlplane.processes import Program, eventually, free_ports
+from controlplane.plane import Cluster, ControlPlane
+from controlplane.processes import HOST, Program, eventually, free_ports
 from controlplane.stage import CRDS, QUEUES, Stage
 from controlplane.test_chart import VALUES, needed, pods, values_file
 from controlplane.test_fractions import SLICES, offer

@@ -374,11 +374,9 @@ def test_a_dry_run_of_other_queues_names_what_would_differ(stage: Stage, tmp_pat
     assert summary["started"] == len(started)
 
 
-def test_a_dry_run_is_a_command(stage: Stage, tmp_path: Path) -> None:
+def test_a_dry_run_is_a_command(plane: ControlPlane, stage: Stage, tmp_path: Path) -> None:
     """Beside the scheduler that runs, of the pods that it schedules; the sum at its end."""
-    scheduler = Scheduler(
-        stage.plane, tmp_path, "replica-1", "--dry-run", "-o", "json", "--scheduler", stage.name
-    )
+    scheduler = Scheduler(plane, tmp_path, "replica-1", "--dry-run", "-o", "json", "--scheduler", stage.name)
     with running(scheduler):
         eventually(lambda: scheduler.ask("/readyz")[0] == 200, "it is ready", scheduler.program)
         stage.node("n1", 4)

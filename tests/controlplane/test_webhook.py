@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from controlplane.guards import apply, system_namespace
-from controlplane.plane import HOST, ControlPlane
-from controlplane.processes import Program, eventually, free_ports
+from controlplane.plane import ControlPlane
+from controlplane.processes import HOST, Program, eventually, free_ports
 from gpumax.apps.webhook.certificates import OVERLAP, Kept
 from gpumax.apps.webhook.keeping import Keeper
 from gpumax.apps.webhook.server import PATH, Server
