@@ -58,7 +58,7 @@ class Middle:
         self._authority = authority
         self._identity = identity
         self.goodbye = False
-        self.passed = 0
+        self.waiting = 0  # requests for which no answer went back yet; watches don't count
         self._rules: list[Rule] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -109,14 +109,17 @@ class Middle:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.passed += 1
-        for rule in self._rules:
-            if (rule.most is None or rule.met < rule.most) and rule.when(request):
-                rule.met += 1
-                return await self._by(rule, request, body)
-        if "watch" in request.query:
+        if "watch" in request.query and not any(rule.when(request) for rule in self._rules):
             return await self._stream(request)
-        return self._said(await self._pass(request, body))
+        self.waiting += 1
+        try:
+            for rule in self._rules:
+                if (rule.most is None or rule.met < rule.most) and rule.when(request):
+                    rule.met += 1
+                    return await self._by(rule, request, body)
+            return self._said(await self._pass(request, body))
+        finally:
+            self.waiting -= 1
 
     async def _by(self, rule: Rule, request: web.Request, body: bytes) -> web.StreamResponse:
         # It goes on when the client has hung up: what was passed on can't be called back.

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit import check
+from controlplane.middle import Answer, Gate, Pass, binds
 from controlplane.plane import Cluster, ControlPlane
 from controlplane.processes import Program, eventually
 
@@ -39,9 +40,11 @@ def plane(cluster: Cluster) -> Iterator[ControlPlane]:
 
 
 class Replica:
-    """One process, known to the API server by a name of its own."""
+    """One process, known to the API server by a name of its own, unless it goes another way."""
 
-    def __init__(self, plane: ControlPlane, name: str, home: Path, *options: str) -> None:
+    def __init__(
+        self, plane: ControlPlane, name: str, home: Path, *options: str, way: Path | None = None
+    ) -> None:
         self.name = name
         self.log = home / f"{name}.log"
         argv = [
@@ -54,7 +57,7 @@ class Replica:
             str(home / name),
             *options,
         ]
-        env = {"KUBECONFIG": str(plane.kubeconfig(name, "system:masters"))}
+        env = {"KUBECONFIG": str(way or plane.kubeconfig(name, "system:masters"))}
         self.program = Program(argv, self.log, env=env)
         self.program.start()
 
@@ -63,11 +66,19 @@ class Replica:
         return self.log.read_text()
 
 
-def pod(plane: ControlPlane, gpus: int = 1) -> str:
+def pod(
+    plane: ControlPlane,
+    gpus: int = 1,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> str:
     """A pod for the queue `default`; its name."""
     name = f"p{uuid.uuid4().hex[:8]}"
     body: dict[str, Any] = {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"gpumax.dev/queue": "default"}},
+        "apiVersion": "v1", "kind": "Pod", "metadata": {
+            "name": name, "labels": {"gpumax.dev/queue": "default", **(labels or {})}, "annotations": dict(annotations or {}),
+        },
         "spec": {
             "schedulerName": "gpumax", "terminationGracePeriodSeconds": 0, "nodeSelector": {"for": "replicas"},
             "containers": [{"name": "main", "image": "none", "resources": {"limits": {GPU: str(gpus)}}}],
@@ -138,6 +149,43 @@ def test_when_the_leader_is_stopped_another_takes_over_and_the_first_writes_noth
         assert "Traceback" not in replica.said()
     for name in (first, second, *names):
         plane.api.delete(f"/api/v1/namespaces/default/pods/{name}")
+
+
+def test_both_replicas_are_killed_in_the_middle_of_a_gang(plane: ControlPlane, tmp_path: Path) -> None:
+    """Two of its four are bound, the binds of the others are still on their way: the next replica makes it whole, whenever those arrive."""
+    options = ("--install", "--lease", "default/gpumax")
+    late = Gate()
+    with (
+        plane.middle() as middle,
+        middle.rule(binds, as_it_is, most=2),
+        middle.rule(binds, late.before) as rule,
+    ):
+        replicas = [
+            Replica(plane, name, tmp_path, *options, way=middle.kubeconfig)
+            for name in ("replica-3", "replica-4")
+        ]
+        names = [
+            pod(plane, labels={"gpumax.dev/gang": "four"}, annotations={"gpumax.dev/min": "4"})
+            for _ in range(4)
+        ]
+        programs = [replica.program for replica in replicas]
+        eventually(lambda: rule.met == 2, "half of it is bound", *programs)
+        for replica in replicas:
+            replica.program.kill()
+        assert [bound(plane, name) for name in names].count(True) == 2
+        third = Replica(plane, "replica-5", tmp_path, *options)
+        eventually(lambda: all(bound(plane, name) for name in names), "the gang is whole", third.program)
+        late.open()
+        eventually(lambda: middle.waiting == 0, "the late binds have arrived")
+    third.program.stop()
+    assert check(plane.audited(), together_s=60) == []
+    for name in names:
+        plane.api.delete(f"/api/v1/namespaces/default/pods/{name}")
+
+
+async def as_it_is(go: Pass) -> Answer:
+    """Nothing happens to it."""
+    return await go()
 
 
 def _holder(plane: ControlPlane, replicas: dict[str, Replica]) -> str:

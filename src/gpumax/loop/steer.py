@@ -83,7 +83,8 @@ class Steering:
         self._upcoming = Upcoming()
         self._asked: Snapshot | None = None
         self._quiet = False  # whether the same snapshot would change nothing
-        self._again_ms: int | None = None  # when time alone may change the decision
+        self._again_ms: int | None = None  # when time alone may change the decision, by the cluster's clock
+        self._ahead_ms = 0  # how far that is ahead of ours
         self._seen: Steered | None = None
         self._trouble = ""
         self._numbers: dict[str, float] = dict.fromkeys(
@@ -152,6 +153,7 @@ class Steering:
         began = perf_counter()
         now_ms = self._clock.now_ms()
         snapshot = self._remembered.add_to(self._cluster.snapshot(now_ms, self._policy), self._promised)
+        self._ahead_ms = snapshot.now_ms - now_ms
         answer = self._answer(snapshot) if self._says_something_new(snapshot) else None
         self._numbers["cycles"] += 1
         if self._hearers:
@@ -218,7 +220,7 @@ class Steering:
     def _patience_s(self) -> float:
         if self._again_ms is None:
             return RESYNC_S
-        return min(RESYNC_S, max(0, self._again_ms - self._clock.now_ms()) / 1000)
+        return min(RESYNC_S, max(0, self._again_ms - self._clock.now_ms() - self._ahead_ms) / 1000)
 
 
 def _ms_since(began: float) -> float:

@@ -19,7 +19,7 @@ class Cluster(Protocol):
         ...
 
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
-        """The cluster now. What was carried out counts as done until the cluster itself says otherwise.
+        """The cluster now, by its own clock where ours is another. What was carried out counts as done until the cluster itself says otherwise.
 
         Rows stay the same objects until something about them changes.
         """

@@ -96,6 +96,23 @@ def test_rows_stay_the_same_objects_until_something_about_them_changes() -> None
     assert after.queues is before.queues
 
 
+def test_who_runs_holds_its_room_before_anybody_knows_whose_it_is() -> None:
+    """After a start owners are looked up one by one: meanwhile nobody gets the room of their pods, none of them goes, and none of them starts."""
+    pods = [pod("a", owner=JOB, gpu=1, node="n1", phase="Running"), pod("b", owner=JOB, gpu=1)]
+    assembly = assembled(node("n1", 1), queue("default", 0), queue("x"), *pods)
+    see(assembly, pod("c", gpu=1, labels={"gpumax.dev/queue": "x"}))
+    decision = decide(assembly.snapshot(NOW_MS, POLICY))
+    assert (decision.places, decision.evictions) == ((), ())
+    assert "ml/b" not in [
+        task.name for row in assembly.snapshot(NOW_MS, POLICY).workloads for task in row.tasks
+    ]
+    assembly.see_owner(JOB["metadata"]["uid"], JOB)
+    found = {row.name: row for row in assembly.snapshot(NOW_MS, POLICY).workloads}
+    assert [task.name for task in found["ml/job/j"].tasks] == ["ml/a", "ml/b"]
+    assert set(found) == {"ml/job/j", "ml/pod/c"}
+    assert [row.task for row in decide(assembly.snapshot(NOW_MS, POLICY)).evictions] == ["ml/a"]
+
+
 JOB = {
     **written("apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}"),
     "spec": {"completionMode": "Indexed", "completions": 2, "parallelism": 2},

@@ -13,7 +13,7 @@ from gpumax.engines.kubernetes.budgets import Budget, Budgets
 from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
 from gpumax.engines.kubernetes.foreign import held, without
 from gpumax.engines.kubernetes.grants import Given, claim_name, grant_of, recorded
-from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, find
+from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, alone, find
 from gpumax.engines.kubernetes.grouping.gangs import native_levels
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.nodes import NodeRead, read_node
@@ -344,10 +344,13 @@ class Assembly:
         before = self._memberships.pop(name, None)
         if before is not None:
             self._leave(name, before)
+        self._waiting.pop(name, None)
         if isinstance(found, Missing):
             self._waiting[name] = found
-            return
-        self._waiting.pop(name, None)
+            if not pod.spec.node_name:
+                return
+            # It holds its room, whoever made it.
+            found = alone(pod)
         self._memberships[name] = found
         for link in found.chain:
             self._below.setdefault(link.owner.uid, set()).add(name)
@@ -443,11 +446,12 @@ class Assembly:
 
     def _with_assumed(self, workload: Workload) -> Workload:
         """The workload with what we did and haven't seen yet."""
-        done = (self._assumed, self._going, self._shielded, self._barred)
+        done = (self._assumed, self._going, self._shielded, self._barred, self._waiting)
         kept = any(self._budgets.keep(self._pods[task.name]) for task in workload.tasks)
         if not kept and not any(task.name in names for names in done for task in workload.tasks):
             return workload
-        if kept or any(task.name in self._shielded for task in workload.tasks):
+        # Nobody goes of whom it isn't known with whom.
+        if kept or any(task.name in self._shielded or task.name in self._waiting for task in workload.tasks):
             workload = replace(workload, preemptible=False)
         return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
 

@@ -131,7 +131,7 @@ class KubernetesCluster:
         with self._lock:
             self._lift()
             self._seen_in = self._fence.stamp
-            snapshot = self._assembly.snapshot(now_ms, policy)
+            snapshot = self._assembly.snapshot(self._api.connection.time.now_ms(now_ms), policy)
             if self._uses is not None and self._wanted_uses(again=False):
                 self._loop.call_soon_threadsafe(self._uses.wake)
             return snapshot

@@ -89,13 +89,18 @@ class Always(Fence):
 Move = Literal["create", "take", "renew", "wait"]
 
 
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
 class Candidate:
     """Decides what to do about the lease, by what was seen of it. Others' clocks count for nothing: what counts is for how long *we* have
-    seen a lease unchanged.
+    seen a lease unchanged. now: the time that is written into the lease, for people.
     """
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, now: Callable[[], datetime] = _utc) -> None:
         self.identity = identity
+        self._now = now
         self._seen: tuple[str, float] | None = None  # its version, and since when it is that
 
     def move(self, lease: Lease | None, now_s: float) -> Move:
@@ -113,7 +118,7 @@ class Candidate:
 
     def spec(self, lease: Lease | None, move: Move) -> dict[str, Any]:
         """The lease as it should be after the move. A holder that comes back under its own name begins a new epoch, too, when it takes."""
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        moment = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before = lease.spec if lease is not None else LeaseSpec()
         transitions = before.lease_transitions or 0
         return {

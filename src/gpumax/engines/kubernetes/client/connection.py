@@ -20,6 +20,7 @@ from gpumax.engines.kubernetes.client.credentials import Proof
 from gpumax.engines.kubernetes.client.decode import NotUnderstood, status_of
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown, Withheld
 from gpumax.engines.kubernetes.client.proxies import proxy_for
+from gpumax.engines.kubernetes.client.servertime import ServerTime
 from gpumax.engines.kubernetes.client.tls import Tls
 
 AT_ONCE: Final = 64
@@ -83,6 +84,7 @@ class Connection:
 
     def __init__(self, access: Access, agent: str, timed: Timed | None = None) -> None:
         self.access = access
+        self.time = ServerTime()
         self._timed = timed
         self._tls = Tls(access)
         self._proxy = access.proxy or proxy_for(access.server)
@@ -167,6 +169,7 @@ class Connection:
             if answer.status == 401 and self.access.credential.refused(proof):
                 answer.release()
                 answer = await self._send(request, await self.access.credential.proof(), timeout)
+            self.time.heard(answer.headers.get("Date"))
             try:
                 if answer.status >= 300:
                     raise await self._refusal(request, answer)

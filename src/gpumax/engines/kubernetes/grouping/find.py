@@ -65,7 +65,12 @@ def find(pod: Pod, objects: Objects, kinds: Kinds = KINDS) -> Membership | Missi
         if kind is None and (key in PASSED or any(_key(other) in kinds for other in chain)):
             continue
         return _member(pod, kind or UNKNOWN, link, chain)
-    return Membership(f"{space}/pod/{pod.metadata.name}", Kind(one), None, chain)
+    return alone(pod, chain)
+
+
+def alone(pod: Pod, chain: tuple[Link, ...] = ()) -> Membership:
+    """A workload of the pod by itself."""
+    return Membership(f"{pod.metadata.namespace}/pod/{pod.metadata.name}", Kind(one), None, chain)
 
 
 def _key(link: Link) -> tuple[str, str]:
