@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,6 +314,25 @@ def readers(plane: ControlPlane, url: str, name: str) -> None:
     for account, code in (("", 401), ("gpumax", 403), (name, 200)):
         headers = {"Authorization": f"Bearer {plane.token(SPACE, account)}"} if account else {}
         assert httpx.get(f"{url}/metrics", headers=headers, trust_env=False).status_code == code
+
+
+def test_the_chart_s_own_test_is_content(
+    plane: ControlPlane, helm: Helm, scheduler: Running, tmp_path: Path
+) -> None:
+    """`helm test` runs the doctor with the scheduler's rights: started as its pod would start it, it finds a leader and nothing to be mended first."""
+    (hook,) = [one for one in yaml.safe_load_all(helm.run("get", "hooks", "gpumax", "-n", SPACE)) if one]
+    (container,) = hook["spec"]["containers"]
+    env = {
+        "KUBECONFIG": str(plane.kubeconfig_of_account(SPACE, "gpumax")),
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin",
+    }
+    words = [sys.executable, "-m", "gpumax.apps.cli.main", *container["args"]]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    leader" in done.stdout
+    assert "ok    rights" in done.stdout
+    assert scheduler.program.said()
 
 
 def entries(plane: ControlPlane) -> list[Document]:

@@ -20,16 +20,34 @@ class Ill(GpumaxError):
 
 
 @click.command()
+@click.option(
+    "--lease", metavar="NAMESPACE/NAME", default="gpumax-system/gpumax", show_default=True,
+    help="Of a cluster: the lease by which its schedulers agree who steers, in the namespace that gpumax is installed in.",
+)  # fmt: skip
 @output_option
 @server_options
 @click.pass_obj
-def doctor(where: Where, output: str) -> None:
-    """Check this machine and say what to mend. Changes nothing; needs no server. Exit code 1 if something fails."""
-    found = []
-    for check in checks(where):
+def doctor(where: Where, output: str, lease: str) -> None:
+    """Check this machine, or a cluster, and say what to mend. Changes nothing; needs no server. Exit code 1 if something fails.
+
+    \b
+      gpumax doctor                        this machine
+      gpumax doctor --engine kubernetes    the cluster of your current context, with your rights
+    """
+    found: list[Check] = []
+
+    def tell(check: Check) -> None:
         found.append(check)
         if output in ("table", "wide"):
             click.echo(_told(check))
+
+    if where.context is None:
+        for check in checks(where):
+            tell(check)
+    else:
+        from gpumax.apps.doctor.visit import examine
+
+        examine(where.context, lease, tell)
     if output in ("json", "yaml"):
         emit_document({"items": [_row(check) for check in found]}, output)
     failed = [check.name for check in found if check.state == "fail"]

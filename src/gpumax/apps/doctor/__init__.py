@@ -1,0 +1,1 @@
+"""What `gpumax doctor` looks at in a cluster of Kubernetes."""
