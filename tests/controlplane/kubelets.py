@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,19 +32,20 @@ def kubelets(
 ) -> Program:
     """The program. port: of its own server; jobs_end: pods of Jobs are done at once; more: objects of kwok's configuration."""
     home = built(KWOK)
-    stages = [home / "stage" / name for name in STAGES]
-    stages.append(home / "stage" / DELETE if jobs_end else Path(__file__).with_name("leave.yaml"))
+    leave = Path(__file__).with_name("leave.yaml")
+    stages = [home / "stage" / name for name in STAGES] + ([] if jobs_end else [leave])
     written = folder / "kwok.yaml"
-    written.write_text(yaml.safe_dump_all([*([_stay(home / "stage" / COMPLETE)] if jobs_end else []), *more]))
+    written.write_text(yaml.safe_dump_all([*(_ends(home / "stage", leave) if jobs_end else ()), *more]))
     words = [word for path in (written, *stages) for word in ("--config", str(path))]
     server = f"{HOST}:{port}"
     argv = [str(home / "kwok"), "--kubeconfig", str(kubeconfig), "--server-address", server, *flags, *words]
     return Program(argv, folder / "kwok.log")
 
 
-def _stay(path: Path) -> dict[str, Any]:
-    """The stage that ends pods of Jobs, but for those that stay."""
-    stage: dict[str, Any] = yaml.safe_load(path.read_text())
-    stays = {"key": f'.metadata.labels["{STAYS}"]', "operator": "DoesNotExist"}
-    stage["spec"]["selector"]["matchExpressions"].append(stays)
-    return stage
+def _ends(home: Path, leave: Path) -> Iterator[dict[str, Any]]:
+    """Pods of Jobs end at once, and all go at once when they are told to; those that stay go as under a kubelet."""
+    for path, operator in ((home / COMPLETE, "DoesNotExist"), (home / DELETE, "DoesNotExist"), (leave, "Exists")):
+        for stage in yaml.safe_load_all(path.read_text()):
+            whom = {"key": f'.metadata.labels["{STAYS}"]', "operator": operator}
+            stage["spec"]["selector"]["matchExpressions"].append(whom)
+            yield stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import yaml
 from controlplane.kubelets import STAYS
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
-from controlplane.stage import Stage
+from controlplane.stage import QUEUES, Stage
 from gpumax.apps.cli import main
 from gpumax.apps.cli.stream import messages
 from gpumax.apps.kubernetes.door import ClusterApi, access
@@ -331,22 +331,25 @@ def test_what_tasks_print(plane: ControlPlane, stage: Stage, cli: Cli, tmp_path:
     assert "wanted one of 0 to 1" in refused.err
 
 
-def test_logs_are_followed_to_the_end(plane: ControlPlane, stage: Stage, cli: Cli, tmp_path: Path) -> None:
-    """What is printed comes as it is printed, over the connection of one machine's logs; the last word is how the workload ended."""
+@pytest.fixture
+def opened(stage: Stage, cli: Cli) -> Iterator[ClusterApi]:
+    """The way to the cluster that commands have, for what comes piece by piece."""
+    api = ClusterApi(access(namespace=stage.name), stage.name)
+    yield api
+    api.close()
+
+
+def test_logs_are_followed_to_the_end(
+    plane: ControlPlane, stage: Stage, cli: Cli, tmp_path: Path, opened: ClusterApi
+) -> None:
+    """What is printed comes as it is printed; the last word is how the workload ended."""
     plane.prints("one\n")
     running(stage, cli, tmp_path)
-    api = ClusterApi(access(namespace=stage.name), stage.name)
-    try:
-        heard = (
-            message
-            for message in messages(api.open("GET", "/workloads/lives/tasks/0/log", query={"follow": 1}))
-        )
-        assert next(heard).data == '"one\\n"'
-        assert cli("stop", "lives").code == 0
-        last = list(heard)[-1]
-        assert (last.event, json.loads(last.data)) == ("end", {"state": "stopped"})
-    finally:
-        api.close()
+    heard = messages(opened.open("GET", "/workloads/lives/tasks/0/log", query={"follow": 1}))
+    assert next(heard).data == '"one\\n"'
+    assert cli("stop", "lives").code == 0
+    last = list(heard)[-1]
+    assert (last.event, json.loads(last.data)) == ("end", {"state": "stopped"})
 
 
 def test_a_command_beside_a_task(stage: Stage, cli: Cli, tmp_path: Path) -> None:
@@ -360,6 +363,81 @@ def test_a_command_beside_a_task(stage: Stage, cli: Cli, tmp_path: Path) -> None
     refused = cli("exec", "lives", "--", "true")
     assert refused.code == 3
     assert "task 0 of lives doesn't run" in refused.err
+
+
+def test_run_stays_until_the_end(plane: ControlPlane, stage: Stage, cli: Cli) -> None:
+    """With -f it prints what the task prints, and ends with it."""
+    plane.prints("hello\n")
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    answer = cli("run", "-f", "-p", queue, "-n", "one", "--workdir", "/", "--", "true")
+    assert (answer.code, answer.out) == (0, "hello\n"), answer.err
+
+
+def test_what_happens_is_told_as_it_happens(stage: Stage, cli: Cli, opened: ClusterApi) -> None:
+    """A watch tells each event once, and what is done while it is open, too."""
+    queue = stage.queue("a", 4)
+    heard = messages(opened.open("GET", "/watch", query={"after": 0}))
+    assert cli("run", "-p", queue, "-n", "one", "--workdir", "/", "--", "true").code == 0
+    first = json.loads(next(heard).data)
+    assert (first["kind"], first["workload"]) == ("Submitted", "one")
+    assert cli("suspend", "one").code == 0
+    assert json.loads(next(heard).data)["kind"] == "Suspended"
+
+
+def test_who_makes_way_is_told_so(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """Its queue used more than its share: the workload waits again, and says that it was evicted, and why."""
+    running(stage, cli, tmp_path, resources={"gpu": 4})
+    other = stage.queue("b", 4)
+    stage.api.patch(
+        f"{QUEUES}/{stage.name}-a", json={"spec": {"quota": {"gpu": 0}}}, headers={"Content-Type": "application/merge-patch+json"}
+    )  # fmt: skip
+    assert cli("run", "-p", other, "-n", "owner", "--gpu", "4", "--workdir", "/", "--", "true").code == 0
+    eventually(lambda: cli("show", "owner", "-o", "json").document["state"] == "succeeded", "the owner runs")
+    eventually(lambda: cli("show", "lives", "-o", "json").document["evictions"] == 1, "it is counted")
+    assert "evicted" in cli("why", "lives").out
+    (told,) = [
+        row for row in cli("events", "lives", "-o", "json").document["items"] if row["kind"] == "Evicted"
+    ]
+    assert "its queue used more than its share" in told["message"]
+
+
+def test_a_tenant_sees_shares_where_queues_may_be_seen(
+    stage: Stage, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the scheduler wrote them on the queues: nodes and the pods of others are not needed for that."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    stage.pod("p", queue, 2)
+    eventually(lambda: stage.where() == ["n1"], "it is bound")
+    user = f"{stage.name}-user"
+    reader(stage, user)
+    as_user(stage, monkeypatch, user)
+
+    def allocated() -> object:
+        shown = cli("queue", "show", queue, "-o", "json").document
+        return {row["resource"]: row["allocated"] for row in shown["shares"]}.get("gpu")
+
+    eventually(lambda: allocated() == 2, "the scheduler wrote what it holds")
+    assert cli("nodes").code == 3
+
+
+def reader(stage: Stage, user: str) -> None:
+    """A user who may list queues, and nothing else."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    rules = [{"apiGroups": ["gpumax.dev"], "resources": ["queues"], "verbs": ["get", "list"]}]
+    common = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user}}
+    stage.post(f"{rbac}/clusterroles", {**common, "kind": "ClusterRole", "rules": rules})
+    stage.post(
+        f"{rbac}/clusterrolebindings",
+        {
+            **common, "kind": "ClusterRoleBinding",
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        },
+    )  # fmt: skip
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

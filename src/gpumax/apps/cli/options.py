@@ -77,7 +77,7 @@ class Where:
 
         context = self.context
         if context is not None:
-            return self._of_cluster(context, silent=silent)
+            return self._of_cluster(context, silent=silent, timeout_s=timeout_s)
         data, server = self.data, self.server
         if not silent and server and client.find_door(data, server).exposed:
             say(
@@ -102,14 +102,15 @@ class Where:
             raise Refused("on one machine that isn't there yet; `--engine kubernetes` does it on a cluster")
         return self._of_cluster(self.context, silent=False)
 
-    def _of_cluster(self, context: str, *, silent: bool) -> ClusterApi:
+    def _of_cluster(self, context: str, *, silent: bool, timeout_s: float | None = None) -> ClusterApi:
         """The way to a cluster, opened once; who answers is said on stderr."""
         if self._cluster is None:
             from gpumax.apps.cli.output import say
             from gpumax.apps.kubernetes.door import ClusterApi, access
 
             found = access(context, self.namespace_option or os.environ.get("GPUMAX_NAMESPACE", ""))
-            self._cluster = ClusterApi(found, os.environ.get("GPUMAX_SCHEDULER") or "gpumax")
+            scheduler = os.environ.get("GPUMAX_SCHEDULER") or "gpumax"
+            self._cluster = ClusterApi(found, scheduler, timeout_s=timeout_s)
             for line in () if silent else (*found.notes(), self._cluster.about):
                 say(f"gpumax: {line}")
         return self._cluster

@@ -76,9 +76,10 @@ STREAMS: Final[dict[Route, Streamed]] = {
 
 
 class ClusterApi:
-    """Requests to one cluster, from any thread. about: which cluster and namespace answer."""
+    """Requests to one cluster, from any thread. about: which cluster and namespace answer; timeout_s: for an answer, None for no bound."""
 
-    def __init__(self, access: Access, scheduler: str = SCHEDULER) -> None:
+    def __init__(self, access: Access, scheduler: str = SCHEDULER, *, timeout_s: float | None = None) -> None:
+        self._timeout_s = timeout_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cluster", daemon=True)
         self._thread.start()
@@ -138,7 +139,7 @@ class ClusterApi:
         self._loop.close()
 
     def _call(self, work: Awaitable[T]) -> T:
-        return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop).result(self._timeout_s)
 
 
 async def _awaited(work: Awaitable[T]) -> T:

@@ -63,7 +63,10 @@ async def get_why(site: Site, request: Request) -> Item:
     """What the scheduler wrote on it, and how that came about, as far as the cluster may be seen."""
     work = await site.work(request.words[0])
     record, tasks = pair = read(work)
-    told = past(record, tasks)
+    told = (
+        *past(record, tasks, f"so: {work.evicted}" if work.evicted else ""),
+        *_evicted(work, record.state),
+    )
     if record.state in FINISHED or record.state == "suspended":
         return out(alone(record, told))
     try:
@@ -90,6 +93,13 @@ def _said(pair: Pair) -> Iterator[str]:
     elif record.state == "running":
         running = sum(task.state == "running" for task in tasks)
         yield f"It runs: {running} of {len(tasks)} task{'s' if len(tasks) > 1 else ''}."
+
+
+def _evicted(work: Work, state: str) -> Iterator[str]:
+    """Of work that waits again: of what runs again, its past tells."""
+    if state == "pending" and work.evictions:
+        often = "" if work.evictions == 1 else f" {work.evictions} times, the last time so"
+        yield f"It was evicted{often}: {work.evicted}."
 
 
 def _explained(pair: Pair, told: tuple[str, ...], seen: Seen, name: str) -> shapes.Why:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gpumax.apps.kubernetes.request import Item, Request, out
@@ -11,16 +11,21 @@ from gpumax.apps.kubernetes.site import Site
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.shapes import Fate
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.documents import at, number
 from gpumax.engines.kubernetes.kinds import QUEUES, document
 from gpumax.engines.kubernetes.queues import read_queue
 from gpumax.engines.kubernetes.work.queues import queue_body, unhonoured
 from gpumax.errors import BadFile, Denied, Fault, NotFound, Refused
 from gpumax.formats.parsed import Parsed
+from gpumax.formats.scalars import Amount, write_amount
+from gpumax.formats.shape import Bad
 from gpumax.formats.text import parse_text
 from gpumax.formats.workload import load_workloads
+from gpumax.model.amounts import RESOURCES, Resource
 from gpumax.model.queue import Queue
 from gpumax.model.workload import ACTIVE
 from gpumax.ports.store_rules import refuse_queue_deletion, set_queues
+from gpumax.units import UNLIMITED
 
 MANAGER = "gpumax"
 
@@ -134,12 +139,49 @@ async def _all(site: Site) -> list[shapes.QueueOut]:
     try:
         seen = await site.seen()
     except Denied:
-        return cluster.queues(known, (), {})
+        return await _as_written(site, known)
     counts: Counter[tuple[str, str]] = Counter()
     for row in seen.snapshot.workloads:
         runs = any(task.state in ACTIVE for task in row.tasks)
         counts[row.queue, "running" if runs else "pending"] += 1
     return cluster.queues(known, seen.decision.shares, counts)
+
+
+async def _as_written(site: Site, known: Sequence[Queue]) -> list[shapes.QueueOut]:
+    """With what the scheduler wrote of each into its status, where it has."""
+    status = {one.metadata.name: one.status for one in (await site.api.list(QUEUES)).items}
+    return [
+        row.model_copy(
+            update={
+                "shares": list(_shares(row, status.get(row.name))),
+                "waiting": number(status.get(row.name), "waiting", "workloads", unset=0),
+            }
+        )
+        for row in cluster.queues(known, (), {})
+    ]
+
+
+def _shares(row: shapes.QueueOut, status: object) -> Iterator[shapes.QueueShare]:
+    for resource in RESOURCES if at(status, "share") else ():
+        share, allocated, waits = (
+            _amount(status, part, resource) for part in ("share", "allocated", "waiting")
+        )
+        demand = UNLIMITED if waits == UNLIMITED else allocated + waits
+        yield shapes.QueueShare(
+            resource=resource,
+            quota=getattr(row.quota, resource),
+            share=write_amount(resource, share),
+            allocated=write_amount(resource, allocated),
+            demand=write_amount(resource, demand),
+        )
+
+
+def _amount(status: object, part: str, resource: Resource) -> int:
+    """An amount of a status; 0 where nothing that is one is written there."""
+    try:
+        return Amount(resource, "down", unlimited=True).read(at(status, part, resource))
+    except Bad:
+        return 0
 
 
 async def _one(site: Site, name: str) -> shapes.QueueOut:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar, get_args
 
@@ -177,10 +176,11 @@ def works(
     found = []
     for group in groups.values():
         ordered = tuple(sorted(group, key=lambda job: (first_rank(job), job.metadata.name)))
-        own = tuple(pod for job in ordered for pod in of_job.get(job.metadata.name, ()))
-        lost = max((gone[job.metadata.name] for job in ordered), default=0)
-        troubles = [failing[job.metadata.name] for job in ordered if job.metadata.name in failing]
-        found.append(Work(ordered, own, codes, lost, "" if own or not troubles else troubles[0]))
+        names = [job.metadata.name for job in ordered]
+        own = tuple(pod for name in names for pod in of_job.get(name, ()))
+        times, told = max((gone[name] for name in names if name in gone), default=(0, ""))
+        trouble = "" if own else next((failing[name] for name in names if name in failing), "")
+        found.append(Work(ordered, own, codes, times, told, trouble))
     found.sort(
         key=lambda work: (work.jobs[0].metadata.creation_timestamp or "", work.jobs[0].metadata.name),
         reverse=True,
@@ -195,15 +195,19 @@ def _codes(events: Sequence[HappenedEvent]) -> Mapping[str, str]:
     return {row.regarding.name: row.reason for row in rows}
 
 
-def _evictions(events: Sequence[HappenedEvent]) -> Counter[str]:
-    """By Job, how often work of it was evicted, as far as events are kept: a gang goes as one, so its tasks count once."""
-    times: Counter[tuple[str, str]] = Counter()
+def _evictions(events: Sequence[HappenedEvent]) -> dict[str, tuple[int, str]]:
+    """By Job, how often work of it was evicted, as far as events are kept, and what was said the last time.
+
+    A gang goes as one, so its tasks count once.
+    """
+    told: dict[tuple[str, str], list[HappenedEvent]] = {}
     for row in events:
         if row.action == "Evict" and row.reason in _EVICTED:
             # Pods of a Job are called JOB-INDEX-xxxxx.
             job, _, index = row.regarding.name.rpartition("-")[0].rpartition("-")
-            times[job, index] += 1
-    most: Counter[str] = Counter()
-    for (job, _), count in times.items():
-        most[job] = max(most[job], count)
+            told.setdefault((job, index), []).append(row)
+    most: dict[str, tuple[int, str]] = {}
+    for (job, _), rows in told.items():
+        last = max(rows, key=lambda row: row.event_time or "")
+        most[job] = max(most.get(job, (0, "")), (len(rows), last.note))
     return most

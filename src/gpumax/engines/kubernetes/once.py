@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
-from typing import Any
+from typing import Any, Final
 
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.api import Api
@@ -17,9 +17,11 @@ from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.feed import Feed
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
-from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, OFTEN
+from gpumax.engines.kubernetes.kinds import ALWAYS, NATIVE_GROUPS, NODES, OFTEN, PODS, QUEUES
 from gpumax.engines.kubernetes.owners import Owners
 
+NEEDED: Final = (NODES, PODS, QUEUES)
+"""Kinds without which there is no picture."""
 Handler = Callable[[Change[Any]], None]
 
 
@@ -32,9 +34,18 @@ async def look(api: Api, scheduler: str) -> Assembly:
     often = [kind for kind, there in zip(OFTEN, served, strict=True) if there]
     native = [kind for kind in often if kind in NATIVE_GROUPS]
     wanted = [*ALWAYS, *(kind for kind in often if kind not in native[1:])]
-    await asyncio.gather(*(_show(api, kind, feed.handler(kind)) for kind in wanted))
+    await asyncio.gather(*(_see(api, kind, feed.handler(kind)) for kind in wanted))
     await _owners(api, feed)
     return assembly
+
+
+async def _see(api: Api, kind: Kind[Any], handle: Handler) -> None:
+    try:
+        await _show(api, kind, handle)
+    except ApiRefused as error:
+        # What may not be seen beside these is as if it weren't there.
+        if error.code != 403 or kind in NEEDED:
+            raise
 
 
 async def _show(api: Api, kind: Kind[Any], handle: Handler) -> None:

@@ -31,13 +31,14 @@ _CODES: Final = frozenset(get_args(HoldCode))
 class Work(NamedTuple):
     """What a cluster has of one workload. jobs: in the order of their ranks; codes: of holds, by the name of the pod that was told of it.
 
-    evictions: by the name of the Job and the index.
+    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make pods.
     """
 
     jobs: tuple[Job, ...]
     pods: tuple[SeenPod, ...] = ()
     codes: Mapping[str, str] = {}
     evictions: int = 0
+    evicted: str = ""
     failing: str = ""
 
 
