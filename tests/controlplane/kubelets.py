@@ -44,7 +44,11 @@ def kubelets(
 
 def _ends(home: Path, leave: Path) -> Iterator[dict[str, Any]]:
     """Pods of Jobs end at once, and all go at once when they are told to; those that stay go as under a kubelet."""
-    for path, operator in ((home / COMPLETE, "DoesNotExist"), (home / DELETE, "DoesNotExist"), (leave, "Exists")):
+    for path, operator in (
+        (home / COMPLETE, "DoesNotExist"),
+        (home / DELETE, "DoesNotExist"),
+        (leave, "Exists"),
+    ):
         for stage in yaml.safe_load_all(path.read_text()):
             whom = {"key": f'.metadata.labels["{STAYS}"]', "operator": operator}
             stage["spec"]["selector"]["matchExpressions"].append(whom)
