@@ -72,7 +72,8 @@ class Assembly:
         self._spaces: dict[str, str] = {}
         self._owners: dict[str, Document | None] = {}
         self._pods: dict[str, Pod] = {}  # ours, by task name
-        self._waiting: dict[str, Missing] = {}  # ours whose owners aren't known yet
+        self._waiting: dict[str, Owner] = {}  # ours, and the owner without whom nothing can be said of them
+        self._awaited: dict[str, set[str]] = {}  # the same by owner
         self._memberships: dict[str, Membership] = {}
         self._members: dict[str, dict[str, Member]] = {}  # by workload, then task
         self._others: dict[str, dict[str, Task]] = {}  # of others, by node, then task
@@ -149,7 +150,7 @@ class Assembly:
         self._owners[uid] = document
         names = list(self._below.get(uid, ()))
         if not known:
-            names = [name for name, missing in self._waiting.items() if missing.owners[0].uid == uid]
+            names = list(self._awaited.get(uid, ()))
         for name in names:
             self._place(name, self._pods[name])
 
@@ -295,10 +296,12 @@ class Assembly:
     @property
     def missing(self) -> list[tuple[str, Owner]]:
         """Owners without whom it can't be said what some pods are part of, each with the namespace of its pods."""
-        found = {
-            row.owners[0].uid: (name.partition("/")[0], row.owners[0]) for name, row in self._waiting.items()
-        }
-        return list(found.values())
+        names = (next(iter(own)) for own in self._awaited.values())
+        return [(name.partition("/")[0], self._waiting[name]) for name in names]
+
+    def misses(self, uid: str) -> bool:
+        """Whether pods wait for this owner to be known."""
+        return uid in self._awaited
 
     @property
     def faults(self) -> dict[str, tuple[Fault, ...]]:
@@ -344,9 +347,8 @@ class Assembly:
         before = self._memberships.pop(name, None)
         if before is not None:
             self._leave(name, before)
-        self._waiting.pop(name, None)
+        self._await(name, found.owners[0] if isinstance(found, Missing) else None)
         if isinstance(found, Missing):
-            self._waiting[name] = found
             if not pod.spec.node_name:
                 return
             # It holds its room, whoever made it.
@@ -357,10 +359,21 @@ class Assembly:
         self._members.setdefault(found.name, {})[name] = Member(pod, found)
         self._stirred.add(found.name)
 
+    def _await(self, name: str, owner: Owner | None) -> None:
+        """The pod waits for this owner to be known; None: for nobody."""
+        before = self._waiting.pop(name, None)
+        if before is not None:
+            self._awaited[before.uid].discard(name)
+            if not self._awaited[before.uid]:
+                del self._awaited[before.uid]
+        if owner is not None:
+            self._waiting[name] = owner
+            self._awaited.setdefault(owner.uid, set()).add(name)
+
     def _forget(self, name: str) -> None:
         if self._pods.pop(name, None) is None:
             return
-        self._waiting.pop(name, None)
+        self._await(name, None)
         self._going.discard(name)
         self._shielded.discard(name)
         self._barred.discard(name)

@@ -96,6 +96,11 @@ class Feed:
         with self._lock:
             return self._assembly.missing
 
+    def misses(self, owner: Owner) -> bool:
+        """Whether pods wait for this one."""
+        with self._lock:
+            return self._assembly.misses(owner.uid)
+
 
 def _document(kind: Kind[Any], change: Change[Any]) -> Any:
     return None if change.new is None else document(kind, change.new)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.cache import Change
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.client.informer import Informer
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.feed import Feed
@@ -20,13 +22,15 @@ from gpumax.errors import GpumaxError
 
 PAUSE_S: Final = 1.0
 """How long after a failure it is looked again."""
+LIST_S: Final = 5.0
+"""For so long a first list of a kind is waited for."""
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
-Follow = Callable[[Kind[Any], Callable[[Change[Any]], None]], object]
+Follow = Callable[[Kind[Any], Callable[[Change[Any]], None]], Informer[Any] | None]
 
 
 class Owners:
-    """Finds out what owners are. `follow` starts an informer of a kind.
+    """Finds out what owners are. `follow` starts an informer of a kind, if it does.
 
     Each owner is asked for by itself first: what is followed may be a moment behind, and pods must not count as nobody's for that.
     """
@@ -50,6 +54,8 @@ class Owners:
             await self._woken.wait()
             self._woken.clear()
             for space, owner in self._feed.missing():
+                if not self._feed.misses(owner):
+                    continue  # the list of its kind has brought it meanwhile
                 try:
                     await self.look_up(space, owner)
                 except GpumaxError as error:
@@ -85,7 +91,9 @@ class Owners:
         # Pods are followed as it is.
         if kind not in self._followed and kind is not PODS:
             self._followed.add(kind)
-            self._follow(kind, lambda change: self._feed.owner(kind, change))
+            informer = self._follow(kind, lambda change: self._feed.owner(kind, change))
+            if informer is not None:
+                await _listed(informer)
 
     async def _kind(self, owner: Owner) -> Kind[Any] | None:
         """The kind of the owner; None where the cluster doesn't have it."""
@@ -98,3 +106,10 @@ class Owners:
         # Of kinds whose pods are each on their own only the owners above count: templates of thousands are not kept.
         whole = known is None or known.apart != "pod"
         return await self._discovery.find(owner.api_version, owner.kind, whole=whole)
+
+
+async def _listed(informer: Informer[Any]) -> None:
+    """One list instead of a question for each of thousands. Where it can't be had, they are asked for one by one."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LIST_S):
+            await informer.reached("0")
