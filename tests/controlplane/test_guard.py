@@ -171,7 +171,7 @@ def test_status_evictions_and_statuses_of_our_objects_are_fenced_alike(
             for stamp in ("gpumax/0/z", "gpumax/1/a")
         ]
         assert codes[0] == 403, path
-        assert codes[1] in (200, 201, 404), path  # 404: where the kind has no status yet
+        assert codes[1] in (200, 201), path
 
 
 def test_a_leader_whose_clock_stands_still_writes_nothing_once_another_holds_the_lease(

@@ -16,16 +16,20 @@ import pytest
 from controlplane.guards import apply, system_namespace
 from controlplane.plane import ControlPlane
 from controlplane.processes import HOST, Program, eventually, free_ports
+from controlplane.stage import Stage
 from gpumax.apps.webhook.certificates import OVERLAP, Kept
 from gpumax.apps.webhook.keeping import Keeper
 from gpumax.apps.webhook.server import PATH, Server
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.kubeconfig import access_from
 from gpumax.engines.kubernetes.guard import NAMESPACE
+from gpumax.engines.kubernetes.offers import slice_of
+from gpumax.model.node import Device
 
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:gpumax-webhook"
 SECRET = "gpumax-webhook-certificates"
 PART = {"gpu-fraction": "0.5"}
+SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -143,6 +147,42 @@ def test_two_replicas_agree_on_one_certificate(prepared: ControlPlane, port: int
     ).raise_for_status()  # fmt: skip
     eventually(lambda: about(prepared, annotations=PART).status_code == 201, "so is the second", programs[1])
     programs[1].stop()
+
+
+def test_a_pod_that_asks_for_a_part_gets_it(
+    prepared: ControlPlane, port: int, stage: Stage, tmp_path: Path
+) -> None:
+    """From an annotation to a place with an allocated claim: webhook, scheduler and API server together; two halves share a device."""
+    program = process(prepared, port, tmp_path / "webhook.log")
+    eventually(lambda: about(prepared, annotations=PART).status_code == 201, "it answers", program)
+    _ask_for(prepared, stage.name)
+    stage.node("n1", 0)
+    node = prepared.api.get(f"/api/v1/nodes/{stage.name}-n1").json()["metadata"]
+    devices = [Device(0, "H100", 80 * 1024)]
+    offer = slice_of(node["name"], node["uid"], devices, {0: "GPU-0"})
+    stage.post(SLICES, {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", **offer})
+    queue = stage.queue("team", 1)
+    stage.steer()
+    eventually(
+        lambda: about(prepared, stage.name, annotations=PART).json()["spec"].get("resourceClaims"),
+        "it is asked",
+    )
+    for name in ("a", "b"):
+        stage.pod(name, queue, gpus=0, annotations=PART)
+    eventually(lambda: stage.where() == ["n1", "n1"], "both have their place", program)
+    claims = prepared.api.get(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims").json()[
+        "items"
+    ]
+    held = [claim["status"]["allocation"]["devices"]["results"][0]["device"] for claim in claims]
+    assert held == ["gpu-0", "gpu-0"]
+    program.stop()
+
+
+def _ask_for(plane: ControlPlane, scheduler: str) -> None:
+    """Have the webhook be asked about pods of this scheduler instead."""
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/gpumax"
+    text = plane.api.get(path).text.replace("== 'gpumax'", f"== '{scheduler}'")
+    plane.api.put(path, content=text, headers={"Content-Type": "application/json"}).raise_for_status()
 
 
 @pytest.mark.anyio

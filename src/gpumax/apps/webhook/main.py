@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.apps.scheduler.main import access
+from gpumax.apps.server.doors import read_address
 from gpumax.apps.webhook.certificates import Kept
 from gpumax.apps.webhook.keeping import Keeper
 from gpumax.apps.webhook.server import Server
@@ -32,13 +33,6 @@ class Place(NamedTuple):
     configuration: str
     more_names: Sequence[str] = ()
 
-    def address(self) -> tuple[str, int]:
-        """Host and port to listen on. Refused where they are none."""
-        host, _, port = self.listen.rpartition(":")
-        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-            raise Refused(f"found --listen {self.listen!r}; wanted HOST:PORT, like 0.0.0.0:9443")
-        return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - behind a Service it is reached from everywhere
-
     def namespace_and_name(self) -> tuple[str, str]:
         """Of the service."""
         space, _, name = self.service.partition("/")
@@ -50,7 +44,8 @@ class Place(NamedTuple):
 def serve(place: Place, context: str = "", log_format: Format = "text") -> None:
     """Answer until SIGTERM or SIGINT."""
     log_to_stderr(log_format)
-    place.address(), place.namespace_and_name()
+    read_address(place.listen)
+    place.namespace_and_name()
     asyncio.run(_serve(place, context))
 
 
@@ -62,7 +57,7 @@ async def _serve(place: Place, context: str) -> None:
     names = (f"{name}.{space}.svc", *place.more_names)
     async with Api(access(context)) as api:
         keeper = Keeper(api, space, f"{name}-certificates", place.configuration, names)
-        server = Server(*place.address())
+        server = Server(*read_address(place.listen))
         try:
             await _keep(api, keeper, server, over)
         finally:
