@@ -202,6 +202,16 @@ def test_dry_run_and_plan_change_nothing(cli: Cli, api: FakeApi, tmp_path: Path)
     assert {request.query["dry_run"] for request in api.seen} == {"1"}
 
 
+def test_a_plan_tells_what_is_there_already(cli: Cli, api: FakeApi, tmp_path: Path) -> None:
+    """Work that a file names again, and that runs, neither starts nor waits."""
+    accept(api, {**PLACED, "evictions": [], "state": "running"}, QUEUE)
+    file = tmp_path / "w.yaml"
+    file.write_text("run: x\n")
+    planned = cli("plan", "-f", str(file))
+    assert planned.out == "a is there already (running), and would stay as it is\nqueue q would be made\n"
+    assert planned.err == "nothing has been changed\n"
+
+
 def test_apply_sends_the_file_as_it_is(cli: Cli, api: FakeApi, tmp_path: Path) -> None:
     """The bytes of the file, with its name and directory, so that the server tells faults and paths right."""
     accept(api, PLACED, QUEUE)

@@ -129,6 +129,7 @@ def test_a_file_is_applied_once(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     again = cli("apply", "-f", "work.yaml")
     assert again.code == 0
     assert "submitted before" in again.err
+    assert "gang would " in cli("plan", "-f", "work.yaml").out
     assert jobs(stage)["gang"]["metadata"]["uid"] == made["metadata"]["uid"]
     (tmp_path / "work.yaml").write_text(yaml.safe_dump({**document, "run": "false"}))
     changed = cli("apply", "-f", "work.yaml")

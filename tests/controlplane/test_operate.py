@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from threading import Thread
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.plane import ControlPlane
@@ -397,3 +401,45 @@ def test_a_dry_run_is_a_command(plane: ControlPlane, stage: Stage, tmp_path: Pat
     assert json.loads(scheduler.log.read_text().splitlines()[-1]) == {
         "kind": "summary", "same": 1, "elsewhere": 0, "started": 0, "waits": 0, "evicted": 0, "stays": 0,
     }  # fmt: skip
+
+
+def test_it_can_be_ended_before_it_knows_the_cluster(stage: Stage, tmp_path: Path) -> None:
+    """Who may not list what it needs is told each kind, and needn't wait until it gives up."""
+    program = Program(
+        [
+            sys.executable,
+            "-m",
+            "gpumax.apps.cli.main",
+            "up",
+            "--kubernetes",
+            "--dry-run",
+            "--data",
+            str(tmp_path),
+        ],
+        tmp_path / "log",
+        env={"KUBECONFIG": str(stage.plane.kubeconfig("newcomer"))},
+    )
+    program.start()
+    try:
+        eventually(lambda: "pods is forbidden" in program.said(), "it says what it may not", program)
+        program.signal(signal.SIGINT)
+        eventually(program.ended, "it ends")
+        assert "not all is known" not in program.said()
+        assert "Traceback" not in program.said()
+    finally:
+        program.stop()
+
+
+@pytest.mark.parametrize(("proof", "told"), [("nonsense", "doesn't know you"), ("", "is forbidden")])
+def test_who_may_not_start_it_is_refused(stage: Stage, tmp_path: Path, proof: str, told: str) -> None:
+    """In words, with the exit code of a refusal, as every other command."""
+    config = yaml.safe_load(stage.plane.kubeconfig().read_text())
+    config["users"][0]["user"] = {"token": proof} if proof else {}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--kubernetes", "--install", "--data", str(tmp_path)],
+        env={**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("gpumax: cluster test")
+    assert told in done.stderr

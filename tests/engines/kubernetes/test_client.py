@@ -9,6 +9,7 @@ import pytest
 
 from engines.kubernetes.stub import Rests, Talk, api_of, page, pod, refusal, says, story, stub
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.connection import Request
 from gpumax.engines.kubernetes.client.credentials import GivenToken, TokenFile
 from gpumax.engines.kubernetes.client.decode import NotUnderstood
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer, OutcomeUnknown
@@ -103,6 +104,15 @@ def test_a_server_error_leaves_open_whether_a_write_was_carried_out(code: int) -
         assert there.count("POST") == 1
 
     told()
+
+
+@story
+async def test_a_dry_run_is_never_in_doubt() -> None:
+    """It changes nothing, whatever is answered: what failed behind it is a refusal like any other."""
+    async with stub() as there, api_of(there) as api:
+        there.plays(POD, says(500, refusal(500, "InternalError", "failed calling webhook")))
+        with pytest.raises(ApiRefused, match="failed calling webhook"):
+            await api.write(Request("POST", POD, {"dryRun": "All"}))
 
 
 @story

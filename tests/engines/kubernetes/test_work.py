@@ -201,6 +201,18 @@ def test_a_directory_is_packed_the_same_each_time(tmp_path: Path) -> None:
     assert {row.uid for row in rows.values()} == {0}
 
 
+def test_keys_stay_here(tmp_path: Path) -> None:
+    """Whoever submits from the home directory doesn't mean to show the namespace what opens other doors."""
+    for name in (".ssh", "deep/.aws"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "secret").write_text("key")
+    (tmp_path / ".netrc").write_text("password")
+    os.symlink("/somewhere/.kube", tmp_path / ".kube")
+    (tmp_path / "train.py").write_text("print()")
+    with tarfile.open(fileobj=io.BytesIO(pack(tmp_path))) as archive:
+        assert archive.getnames() == ["train.py"]
+
+
 def test_what_is_too_large_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is said how large it is, and what would help."""
     (tmp_path / "random").write_bytes(os.urandom(packing.MOST_PACKED + 1))

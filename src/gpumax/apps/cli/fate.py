@@ -18,6 +18,9 @@ def told(item: Item, dry_run: bool) -> Iterator[str]:
         yield _queue(item, dry_run)
         return
     name = str(item.get("name"))
+    if dry_run and item.get("state") not in ("pending", None):
+        yield f"{name} is there already ({item['state']}), and would stay as it is"
+        return
     if not dry_run:
         name += ":" if item.get("created", True) else " (submitted before):"
     yield f"{name} {_answer(item, dry_run)}"
@@ -77,11 +80,13 @@ def _some(names: Sequence[str]) -> str:
 
 def summary(items: Sequence[Item]) -> str:
     """A plan in one line."""
-    work = [item for item in items if item.get("kind") != "queue"]
+    work = [item for item in items if item.get("kind") != "queue" and item.get("state") in ("pending", None)]
     waiting = sum(1 for item in work if item.get("hold") or not item.get("places"))
     evictions = sum(len(item.get("evictions") or ()) for item in work)
     parts = [
-        f"{len(work) - waiting} of {len(work)} workload{'' if len(work) == 1 else 's'} would start",
+        f"{len(work) - waiting} of {len(work)} workload{'' if len(work) == 1 else 's'} would start"
+        if work
+        else "",
         f"{evictions} task{' would' if evictions == 1 else 's would'} be evicted" if evictions else "",
     ]
-    return f"{', '.join(part for part in parts if part)}; nothing has been changed"
+    return "; ".join(filter(None, (", ".join(filter(None, parts)), "nothing has been changed")))

@@ -164,7 +164,7 @@ def _find(
         if match is not None and route.method == method:
             return answer, Request(tuple(map(unquote, match.groups())), given, body)
     raise Refused(
-        f"{method} {path} can't be asked of a cluster; `--engine local` asks the server of this machine"
+        f"a cluster has no server of gpumax to answer that ({method} {path}); `--engine local` asks the one of this machine"
     )
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from gpumax.engines.kubernetes.client.errors import ApiRefused
-from gpumax.errors import Conflict, Denied, GpumaxError, NotFound, Refused
+from gpumax.errors import Conflict, Denied, GpumaxError, NotFound, Refused, Unreachable
+
+_WEBHOOK: Final = re.compile(r'failed calling webhook "([^"]{1,253})": (.*)', re.DOTALL)
+MOST_SAID: Final = 200
+"""Characters of what the API server says of a webhook: it cites whatever answered there."""
 
 
 @contextmanager
@@ -32,4 +38,9 @@ def refusal(error: ApiRefused, where: str) -> GpumaxError:
             return Conflict(f"{where}: {said}")
         case code if code < 500:
             return Refused(f"{where}: {said}")
+    if webhook := _WEBHOOK.search(said):
+        name, why = webhook[1], webhook[2] if len(webhook[2]) <= MOST_SAID else f"{webhook[2][:MOST_SAID]}..."
+        return Unreachable(
+            f"{where}: nothing was made, since its webhook {name} has a say and doesn't answer: {why}"
+        )
     return GpumaxError(f"{where}: {said}")

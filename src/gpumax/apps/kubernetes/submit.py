@@ -45,7 +45,8 @@ async def submit(site: Site, request: Request) -> Item:
     if request.text("dry_run") == "1":
         fates = [await write_queue(site, queue, dry=True) for queue in queues]
         pods = await dry_run(site, wanted)
-        return out(Fates(items=[*fates, *await imagine(site, wanted, pods, queues)]))
+        stay = [_fate(new, before[new.name], again) for new in news if new.name in again]
+        return out(Fates(items=[*fates, *stay, *await imagine(site, wanted, pods, queues)]))
     await dry_run(site, wanted)
     fates = [await write_queue(site, queue, dry=False) for queue in queues]
     await make(site, wanted)

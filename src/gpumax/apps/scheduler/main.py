@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gpumax.apps.kubernetes.refusals import plainly
 from gpumax.apps.scheduler.health import Health
 from gpumax.apps.scheduler.install import check, first_queue, install
 from gpumax.apps.scheduler.logs import Format, JsonLines, log_to_stderr
@@ -80,15 +81,18 @@ def steer(data: Path, wishes: Wishes) -> None:
     if wishes.listen:
         read_address(wishes.listen)
     supposed = suppose(wishes.suppose) if wishes.suppose is not None else Supposed()
-    for line in asyncio.run(install(found, require_use=wishes.require_use)) if wishes.add else ():
-        _log.info("%s", line)
-    asyncio.run(check(found))
-    for line in asyncio.run(first_queue(found)) if wishes.queue else ():
-        _log.info("%s", line)
-    over = Event()
+    with plainly(f"cluster {found.name}"):
+        _ready(found, wishes)
+    over, looked = Event(), False
+
+    def end(*_: object) -> None:
+        over.set()
+        if not looked:
+            raise KeyboardInterrupt  # nothing has begun; what can't be listed may be waited for for minutes
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
-    with ExitStack() as stack:
+        signal.signal(number, end)
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
         cluster, steering, thread = _parts(stack, data, found, wishes, supposed)
         if isinstance(lines, JsonLines):
             lines.cycle = lambda: steering.status["cycles"]
@@ -96,17 +100,30 @@ def steer(data: Path, wishes: Wishes) -> None:
             _log.warning("%s", note)
         _log.info("cluster %s (%s): looking at what is there", found.name, found.server)
         cluster.start()
+        looked = True
         if wishes.lease and not wishes.dry:
             identity = f"{socket.gethostname()[:63]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             cluster.stand(space, name, Candidate(identity))
         thread.start()
         stack.callback(thread.join, END_S)
         stack.callback(steering.stop)
-        how = "decides, and writes nothing" if wishes.dry else "steers"
+        how, but = ("decides about", ", and writes nothing") if wishes.dry else ("steers", "")
         _log.info(
-            "gpumax %s pods whose schedulerName is %s; Ctrl-C ends it, pods run on", how, wishes.scheduler
+            "gpumax %s pods whose schedulerName is %s%s; Ctrl-C ends it, pods run on",
+            how,
+            wishes.scheduler,
+            but,
         )
         _follow(steering, over)
+
+
+def _ready(found: Access, wishes: Wishes) -> None:
+    """What has to be there, added where that is wished."""
+    for line in asyncio.run(install(found, require_use=wishes.require_use)) if wishes.add else ():
+        _log.info("%s", line)
+    asyncio.run(check(found))
+    for line in asyncio.run(first_queue(found)) if wishes.queue else ():
+        _log.info("%s", line)
 
 
 def _parts(

@@ -231,7 +231,12 @@ class KubernetesCluster:
     # How
 
     def _call(self, work: Coroutine[Any, Any, T], patience_s: float = 30.0) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(patience_s)
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return asked.result(patience_s)
+        except BaseException:
+            asked.cancel()  # nobody waits for it any more
+            raise
 
     async def _open(self) -> Api:
         return Api(self._access, stamp=lambda: self._fence.stamp, answer_s=self._answer_s, timed=self._timed)

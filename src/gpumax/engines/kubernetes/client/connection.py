@@ -64,8 +64,8 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def reads(self) -> bool:
-        """Whether doing it twice is like doing it once."""
-        return self.method == "GET"
+        """Whether it changes nothing, so that doing it twice is like doing it once."""
+        return self.method == "GET" or "dryRun" in self.query
 
     @property
     def verb(self) -> str:

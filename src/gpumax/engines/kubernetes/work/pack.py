@@ -22,6 +22,22 @@ LEFT_OUT: Final = frozenset(
     (".git", ".hg", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache")
 )
 """Directories that are never brought along: what is in them is made anew, or is history."""
+KEYS: Final = frozenset(
+    (
+        ".ssh",
+        ".gnupg",
+        ".kube",
+        ".aws",
+        ".azure",
+        ".gcloud",
+        ".docker",
+        ".netrc",
+        ".pgpass",
+        ".git-credentials",
+        ".pypirc",
+    )
+)
+"""What opens other doors stays here, for whoever submits from the home directory: all of a namespace may read what goes along."""
 
 
 def pack(directory: Path) -> bytes:
@@ -53,10 +69,10 @@ def pack(directory: Path) -> bytes:
 
 def _files(directory: Path) -> Iterator[Path]:
     for root, names, files in os.walk(directory):
-        names[:] = sorted(name for name in names if name not in LEFT_OUT)
+        names[:] = sorted(name for name in names if name not in LEFT_OUT | KEYS)
         # Links to directories are listed among these, and not followed.
         links = [name for name in names if (Path(root) / name).is_symlink()]
-        for name in sorted([*files, *links]):
+        for name in sorted({*files, *links} - KEYS):
             yield Path(root) / name
 
 
