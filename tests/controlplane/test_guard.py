@@ -204,6 +204,20 @@ def test_a_leader_whose_clock_stands_still_writes_nothing_once_another_holds_the
         hold(fenced, "a", 1)
 
 
+def test_a_lease_that_nobody_holds_lets_nobody_write(fenced: ControlPlane, scheduler: httpx.Client) -> None:
+    """It was given up, or is empty: whoever held it last is not its holder."""
+    merge = {"Content-Type": "application/merge-patch+json"}
+    try:
+        for spec in ({"holderIdentity": None}, None):
+            body = {"spec": spec}
+            fenced.api.patch(f"{LEASES}/gpumax", json=body, headers=merge).raise_for_status()
+            eventually(lambda: tried(scheduler, SIGNED).status_code == 403, "the server knows it")
+            assert {tried(scheduler, stamp).status_code for stamp in ("gpumax/1/", "gpumax/0/", "")} == {403}
+    finally:
+        hold(fenced, "a", 1)
+        eventually(lambda: tried(scheduler, SIGNED).status_code == 404, "it is held again")
+
+
 def test_where_there_is_no_lease_nobody_is_fenced(fenced: ControlPlane, scheduler: httpx.Client) -> None:
     """Nobody can have taken over where there is nothing to take; and nobody else's binds fail for want of it."""
     fenced.api.delete(f"{LEASES}/gpumax").raise_for_status()
