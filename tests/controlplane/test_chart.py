@@ -28,7 +28,7 @@ VALUES: dict[str, Any] = {
     "plugin": {"agent": {"enabled": True, "plugin": True, "kubeletDir": "/var/lib/k0s/kubelet", "runtimeClassName": "nvidia"}},
     "least": {
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "metrics": {"role": False},
-        "test": {"enabled": False}, "webhook": {"enabled": False}, "policies": {"enabled": False},
+        "test": {"enabled": False}, "webhook": {"enabled": False}, "policies": {"enabled": False}, "rbac": {"aggregate": False},
     },
     "all": {
         "metrics": {"serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}},

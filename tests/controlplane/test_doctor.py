@@ -62,7 +62,9 @@ def doctor(prepared: ControlPlane, stage: Stage, monkeypatch: pytest.MonkeyPatch
     """A cluster in which all that can be there without pods of ours is there, a queue and a node with eight GPUs."""
     system_namespace(prepared)
     made = [
-        path for name in ("fence", "decisions", "webhook-rights", "webhook") for path in apply(prepared, name)
+        path
+        for name in ("fence", "decisions", "only", "webhook-rights", "webhook")
+        for path in apply(prepared, name)
     ]
     stage.node("n1", 8)
     stage.queue("a", 8)

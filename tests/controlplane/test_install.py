@@ -424,6 +424,30 @@ def test_an_agent_gives_containers_their_part(
     plane.api.delete(f"/api/v1/namespaces/{SPACE}/pods/agent")
 
 
+def test_who_edits_a_namespace_edits_its_gangs(plane: ControlPlane, stage: Installed) -> None:
+    """By the usual role of Kubernetes; queues are not theirs."""
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "team"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": stage.name}],
+    }  # fmt: skip
+    stage.post(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{stage.name}/rolebindings", binding)
+    with plane.client(stage.name) as team:
+        gangs = f"/apis/gpumax.dev/v1alpha1/namespaces/{stage.name}/gangs"
+        body = {
+            "apiVersion": "gpumax.dev/v1alpha1",
+            "kind": "Gang",
+            "metadata": {"name": "g"},
+            "spec": {"min": 2},
+        }
+        eventually(lambda: team.get(gangs).status_code == 200, "they see gangs")
+        eventually(
+            lambda: team.post(gangs, json=body, params={"dryRun": "All"}).status_code == 201, "and make them"
+        )
+        assert team.get(QUEUES).status_code == 403
+        assert team.delete(f"{QUEUES}/default").status_code == 403
+
+
 def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Document]) -> None:
     """Asked of the API server itself, as that account."""
     for group, resource, verb in (

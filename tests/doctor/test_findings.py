@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import asyncio
 
 import pytest
 
-from gpumax.apps.doctor.patient import differs
-from gpumax.apps.doctor.visit import _behind_s, _version
-
-NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+from gpumax.apps.cli.checks_data import Check
+from gpumax.apps.doctor.patient import Patient, differs
+from gpumax.apps.doctor.steering import clock
+from gpumax.apps.doctor.visit import _version
+from gpumax.engines.kubernetes.client.access import Access
+from gpumax.engines.kubernetes.client.api import Api
 
 
 @pytest.mark.parametrize(
@@ -25,21 +27,24 @@ def test_versions_that_are_supported(told: str, state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "answered_s", "said_s", "behind_s"),
+    ("behind_s", "state", "words"),
     [
-        (0.2, 0.4, 0, 0),  # the same second
-        (0.9, 1.1, 1, 0),  # it passed meanwhile
-        (0.0, 3.0, 2, 0),  # a slow answer proves nothing
-        (0.0, 0.5, 10, 9.5),  # the server is ahead by that at least
-        (100.0, 100.5, 0, -99),  # it is behind
+        (0, "ok", "within"),
+        (30, "warn", "30 s behind"),
+        (-30, "warn", "30 s before"),
+        (-400, "fail", "400 s before"),
     ],
 )
-def test_how_far_a_clock_is_off_for_certain(
-    asked_s: float, answered_s: float, said_s: int, behind_s: float
-) -> None:
-    """The server says a whole second, of some moment between question and answer."""
-    asked, answered = NOON + timedelta(seconds=asked_s), NOON + timedelta(seconds=answered_s)
-    assert _behind_s(asked, answered, NOON.timestamp() + said_s) == pytest.approx(behind_s)
+def test_how_far_this_clock_is_off(behind_s: float, state: str, words: str) -> None:
+    """Against the API server's, either way."""
+
+    async def look() -> list[Check]:
+        async with Api(Access("c", "http://127.0.0.1:9")) as api:
+            patient = Patient(api, "somebody", frozenset(), "gpumax-system", "gpumax", behind_s)
+            return [check async for check in clock(patient)]
+
+    (check,) = asyncio.run(look())
+    assert (check.state, words in check.found) == (state, True)
 
 
 @pytest.mark.parametrize(

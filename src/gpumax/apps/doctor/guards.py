@@ -22,6 +22,7 @@ from gpumax.engines.kubernetes.views import Meta
 POLICIES: Final = {
     "fence": "a replica that was replaced could still write",
     "decisions": "tenants could write what only the scheduler decides: devices and nodes",
+    "only": "where only gpumax is to give out devices, pods could ask other schedulers for them",
 }
 """Files of policies, and what could be without them."""
 SOON_S: Final = 7 * 86400

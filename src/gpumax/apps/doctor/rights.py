@@ -33,6 +33,10 @@ REVIEWS: Final = Kind(
 )  # fmt: skip
 
 
+ACCOUNT: Final = "gpumax"
+"""The one that the chart makes for the scheduler."""
+
+
 async def rights(patient: Patient) -> AsyncIterator[Check]:
     """All rights on what the cluster has; those that lack together, by what can't be done without them."""
     wanted = [right for right in (*RIGHTS, LEASE) if right.group in patient.groups]
@@ -44,16 +48,12 @@ async def rights(patient: Patient) -> AsyncIterator[Check]:
             lacking.setdefault(right.purpose, []).append((right, verb))
     if not lacking:
         yield Check("rights", "ok", f"{patient.user} has all {len(asked)} rights that the scheduler needs")
-    wish = f"steer as the service account {patient.space}/{LEASE_OWNER}, or have the chart's roles granted: {patient.upgrade}"
+    wish = f"steer as the service account {patient.space}/{ACCOUNT}, or have the chart's roles granted: {patient.upgrade}"
     for purpose, rows in lacking.items():
         words = ", ".join(f"{verb} {right.resource}" for right, verb in rows[:4])
         words += f" and {len(rows) - 4} more" if len(rows) > 4 else ""
         state = "warn" if all(right in OWNERS for right, _ in rows) else "fail"
         yield Check("rights", state, f"{patient.user} may not {words}: {purpose}", wish)  # type: ignore[arg-type]
-
-
-LEASE_OWNER: Final = "gpumax"
-"""The account that the chart makes."""
 
 
 async def _may(patient: Patient, right: Right, verb: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -18,7 +18,6 @@ from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.connection import Request
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
-from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.views import Meta
 from gpumax.errors import GpumaxError, Refused
 
@@ -53,7 +52,7 @@ class Said(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Review(msgspec.Struct, frozen=True):
-    """A SelfSubjectReview; it was made when the API server answered, by its clock."""
+    """A SelfSubjectReview."""
 
     metadata: Meta = Meta()
     status: Said = Said()
@@ -153,17 +152,9 @@ def _version(told: str, where: str) -> Check:
 
 
 async def _meet(api: Api, space: str, lease: str) -> Patient:
-    asked = datetime.now(UTC)
     review = await api.create(REVIEWS, {"apiVersion": REVIEWS.api_version, "kind": REVIEWS.name})
-    answered = datetime.now(UTC)
     groups = msgspec.json.decode(await api.read(Request("GET", "/apis")), type=Groups)
-    server_ms = moment_ms(review.metadata.creation_timestamp)
-    behind_s = _behind_s(asked, answered, server_ms / 1000) if server_ms is not None else 0.0
+    own_ms = int(time.time() * 1000)
+    behind_s = (api.connection.time.now_ms(own_ms) - own_ms) / 1000
     names = frozenset(group.name for group in groups.groups) | {""}
     return Patient(api, review.status.user_info.username or "nobody", names, space, lease, behind_s)
-
-
-def _behind_s(asked: datetime, answered: datetime, second: float) -> float:
-    """By how much our clock is behind for certain: the server's says a whole second, at some moment between question and answer."""
-    earliest, latest = second - answered.timestamp(), second + 1 - asked.timestamp()
-    return max(earliest, 0.0) or min(latest, 0.0)
