@@ -374,6 +374,7 @@ def test_run_stays_until_the_end(plane: ControlPlane, stage: Stage, cli: Cli) ->
     stage.steer()
     answer = cli("run", "-f", "-p", queue, "-n", "one", "--workdir", "/", "--", "true")
     assert (answer.code, answer.out) == (0, "hello\n"), answer.err
+    assert "Task was destroyed" not in answer.err
 
 
 def test_what_happens_is_told_as_it_happens(stage: Stage, cli: Cli, opened: ClusterApi) -> None:
@@ -439,6 +440,26 @@ def reader(stage: Stage, user: str) -> None:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         },
     )  # fmt: skip
+
+
+def test_work_of_others_is_shown(stage: Stage, cli: Cli) -> None:
+    """Pods alone and gangs by label stand beside Jobs, with why they wait; what only their makers can do is refused."""
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    stage.steer()
+    stage.pod("alone", queue, 2)
+    for number in range(2):
+        stage.pod(
+            f"g{number}", queue, 4, labels={"gpumax.dev/gang": "both"}, annotations={"gpumax.dev/min": "2"}
+        )
+    eventually(lambda: "GangNoRoom" in cli("why", "both").out, "the gang says why it waits")
+    eventually(lambda: cli("show", "alone", "-o", "json").document["state"] == "running", "the pod runs")
+    listed = cli("ps", "-o", "json").document["items"]
+    told = {row["name"]: (row["project"], row["gpu"], row["tasks"]["total"]) for row in listed}
+    assert told == {"alone": (queue, 2, 1), "both": (queue, 8, 2)}
+    refused = cli("delete", "-y", "both")
+    assert refused.code == 2
+    assert "both is a Gang" in refused.err
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

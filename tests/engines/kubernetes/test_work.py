@@ -13,13 +13,15 @@ import pytest
 
 from gpumax.apps.kubernetes.create import New, prepare
 from gpumax.apps.kubernetes.imagine import show
+from gpumax.apps.kubernetes.logs import task_pod
+from gpumax.apps.kubernetes.site import works
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.channels import exit_code
 from gpumax.engines.kubernetes.work import pack as packing
 from gpumax.engines.kubernetes.work.manifest import Ground
 from gpumax.engines.kubernetes.work.pack import pack
-from gpumax.engines.kubernetes.work.records import Work, read
+from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.engines.kubernetes.work.unfit import unfit
 from gpumax.engines.kubernetes.work.views import Job, SeenPod
 from gpumax.errors import BadFile, GpumaxError
@@ -310,3 +312,30 @@ def test_a_command_tells_its_exit_code() -> None:
     assert exit_code(msgspec.json.encode(told)) == 7
     with pytest.raises(GpumaxError, match="no such file"):
         exit_code(msgspec.json.encode({"status": "Failure", "message": "no such file"}))
+
+
+def test_a_job_set_is_one_workload() -> None:
+    """Its Jobs are of one name, and their tasks are counted on from one to the next."""
+    owner = {
+        "kind": "JobSet",
+        "name": "set",
+        "uid": "s",
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "controller": True,
+    }
+    template = {"spec": {"schedulerName": "gpumax", "containers": [{"name": "c"}]}}
+    jobs = [
+        msgspec.convert(
+            {
+                "metadata": {"name": f"set-{role}-0", "uid": role, "ownerReferences": [owner]},
+                "spec": {"completions": size, "parallelism": size, "template": template},
+            },
+            Job,
+        )
+        for role, size in (("leader", 1), ("worker", 2))
+    ]
+    (work,) = works(jobs, (), (), "gpumax")
+    record, tasks = read(work)
+    assert (work.kind, name_of(work.jobs[0]), record.state) == ("JobSet", "set", "pending")
+    assert [task.index for task in tasks] == [0, 1, 2]
+    assert task_pod(work, 2)[1].metadata.name == "set-worker-0"

@@ -31,6 +31,7 @@ class Wish(NamedTuple):
     env: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
     workdir: str | None = None
+    image: str | None = None
     max_duration: str | None = None
     grace: str | None = None
     retries: int | None = None
@@ -49,6 +50,7 @@ def document(wish: Wish) -> Item:
         "tasks": _tasks(wish.tasks),
         "resources": _resources(wish),
         "workdir": str(Path(wish.workdir or ".").expanduser().absolute()),
+        "image": wish.image,
         "env": _environment(wish.env),
         "secrets": list(wish.secret),
         "run": _command(wish.command),

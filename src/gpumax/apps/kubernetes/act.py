@@ -12,8 +12,9 @@ from gpumax.apps.kubernetes.site import Site
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.connection import Request as Call
 from gpumax.engines.kubernetes.client.errors import ApiRefused
-from gpumax.engines.kubernetes.work.records import Work, read
+from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.engines.kubernetes.work.views import JOBS, Job
+from gpumax.errors import Refused
 from gpumax.model.records import Wish
 from gpumax.ports.store_rules import wished
 
@@ -27,7 +28,7 @@ _WISHES: Final[dict[str, tuple[Wish, bool]]] = {
 async def act(site: Site, request: Request) -> Item:
     """Make Jobs suspended or not; of one that is stopped that is never undone. Conflict where it is over already."""
     name, verb = request.words
-    work = await site.work(name)
+    work = _ours(await site.work(name), verb)
     wish, suspend = _WISHES[verb]
     wished(read(work)[0], name, wish)
     told = {keys.WISH: "stop" if wish == "stop" else None}
@@ -38,9 +39,19 @@ async def act(site: Site, request: Request) -> Item:
 
 async def delete(site: Site, request: Request) -> Item:
     """Its Jobs, and with the first of them all that was made for it. The answer is the workload as it was."""
-    work = await site.work(request.words[0])
+    work = _ours(await site.work(request.words[0]), "delete")
     await forget(site, work)
     return show(site, work)
+
+
+def _ours(work: Work, verb: str) -> Work:
+    """The workload, if Jobs make its pods: of other kinds nobody but their makers know what that means."""
+    if work.kind != "Job":
+        name = name_of(work.jobs[0])
+        raise Refused(
+            f"{name} is a {work.kind}; gpumax can {verb} Jobs alone, so do that to the {work.kind} with kubectl"
+        )
+    return work
 
 
 async def forget(site: Site, work: Work) -> None:

@@ -35,7 +35,7 @@ from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.incluster import from_pod, is_inside
 from gpumax.engines.kubernetes.client.kubeconfig import access_from, files_of
-from gpumax.errors import Refused
+from gpumax.errors import GpumaxError, Refused
 
 T = TypeVar("T")
 Asked = Callable[[Site, Request], Awaitable[Item]]
@@ -132,8 +132,8 @@ class ClusterApi:
 
     def close(self) -> None:
         """Let go."""
-        with suppress(Exception):
-            self._call(self._site.api.connection.close())
+        with suppress(GpumaxError, OSError):
+            self._call(_end(self._site))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -149,6 +149,16 @@ async def _awaited(work: Awaitable[T]) -> T:
 async def _open(access: Access, scheduler: str) -> Site:
     # A person waits for the answer: nobody wants to be told after a minute that the cluster is gone.
     return Site(Api(access, agent="gpumax-cli", tries=2), scheduler)
+
+
+async def _end(site: Site) -> None:
+    """Let go of whoever still listens: a log that is followed, a watch."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    await site.api.connection.close()
 
 
 def _find(

@@ -15,7 +15,7 @@ from gpumax.apps.kubernetes.site import Site
 from gpumax.engines.kubernetes.client.connection import Request as Call
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.documents import at
-from gpumax.engines.kubernetes.work.records import Work, current, first_rank, read, size_of
+from gpumax.engines.kubernetes.work.records import Work, current, read, size_of
 from gpumax.engines.kubernetes.work.views import PODS, Job, SeenPod
 from gpumax.errors import NotFound
 from gpumax.model.records import FINISHED
@@ -45,10 +45,11 @@ async def get_log(site: Site, request: Request) -> AsyncIterator[bytes]:
 
 def task_pod(work: Work, rank: int) -> tuple[SeenPod | None, Job]:
     """The pod of a task, None where it has none now; and its Job. NotFound where there is no such task."""
+    index = rank
     for job in work.jobs:
-        index = rank - first_rank(job)
         if 0 <= index < size_of(job):
             return current(job, work.pods).get(index), job
+        index -= size_of(job)
     name, count = read(work)[0].name, sum(size_of(job) for job in work.jobs)
     raise NotFound(f"{name} has no task {rank}; wanted one of 0 to {count - 1}")
 

@@ -11,7 +11,7 @@ from gpumax.apps.server.views import detail, hold, workload
 from gpumax.apps.server.why import alone, past
 from gpumax.engines.kubernetes.documents import at, rows
 from gpumax.engines.kubernetes.work.container import ROOT
-from gpumax.engines.kubernetes.work.records import Work, read
+from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.errors import Denied
 from gpumax.formats.decision import dump_decision
 from gpumax.formats.explanation import dump_facts
@@ -79,8 +79,8 @@ async def get_why(site: Site, request: Request) -> Item:
 
 def snapshot_name(site: Site, work: Work) -> str:
     """What a snapshot calls the workload."""
-    record, _ = read(work)
-    kind, name = ("gang", record.name) if len(work.jobs) > 1 else ("job", work.jobs[0].metadata.name)
+    kind = "gang" if work.kind == "Job" and len(work.jobs) > 1 else work.kind.lower()
+    name = work.jobs[0].metadata.name if kind == "job" else name_of(work.jobs[0])
     return f"{site.namespace}/{kind}/{name}"
 
 

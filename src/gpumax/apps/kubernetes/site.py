@@ -20,7 +20,8 @@ from gpumax.engines.kubernetes.telling import WHY_GO
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
 from gpumax.engines.kubernetes.work.container import CHECKPOINTS
-from gpumax.engines.kubernetes.work.records import JOB, Work, first_rank, name_of
+from gpumax.engines.kubernetes.work.others import others
+from gpumax.engines.kubernetes.work.records import JOB, JOB_SET, Work, first_rank, name_of, set_of
 from gpumax.engines.kubernetes.work.views import (
     CLAIMS,
     EVENTS,
@@ -157,11 +158,12 @@ class Site:
 def works(
     jobs: Sequence[Job], pods: Sequence[SeenPod], events: Sequence[HappenedEvent], scheduler: str
 ) -> list[Work]:
-    """Jobs whose pods ask for this scheduler, those of one workload together; newest first."""
+    """Jobs whose pods ask for this scheduler, those of one workload together, and what others make of such pods; newest first."""
     groups: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         if at(job.spec, "template", "spec", "schedulerName") == scheduler:
-            run = (job.metadata.labels or {}).get(keys.RUN, job.metadata.uid)
+            made = set_of(job)
+            run = (job.metadata.labels or {}).get(keys.RUN) or (made.uid if made else job.metadata.uid)
             groups.setdefault((name_of(job), run), []).append(job)
     of_job: dict[str, list[SeenPod]] = {}
     for pod in pods:
@@ -180,7 +182,10 @@ def works(
         own = tuple(pod for name in names for pod in of_job.get(name, ()))
         times, told = max((gone[name] for name in names if name in gone), default=(0, ""))
         trouble = "" if own else next((failing[name] for name in names if name in failing), "")
-        found.append(Work(ordered, own, codes, times, told, trouble))
+        kind = JOB_SET if set_of(ordered[0]) else "Job"
+        found.append(Work(ordered, own, codes, times, told, trouble, kind))
+    strangers = [pod for pod in of_job.get("", ()) if pod.spec.scheduler_name == scheduler]
+    found += [Work((job,), own, codes, kind=kind) for kind, job, own in others(strangers)]
     found.sort(
         key=lambda work: (work.jobs[0].metadata.creation_timestamp or "", work.jobs[0].metadata.name),
         reverse=True,

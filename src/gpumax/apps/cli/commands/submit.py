@@ -49,7 +49,10 @@ MOST_BYTES: Final = 16 << 20
 @click.option(
     "--secret", metavar="NAME", multiple=True, help="A secret, as a variable of this name; may be repeated."
 )
-@click.option("--workdir", metavar="DIR", help="Where it runs; unset: here.")
+@click.option("--workdir", metavar="DIR", help="Where it runs; unset: here. On a cluster its files go along.")
+@click.option(
+    "--image", metavar="NAME", help="Container image, on a cluster; unset: Python's, as it is here."
+)
 @click.option("--max-duration", metavar="TIME", help="Ends it, as 12h; lets others plan around it.")
 @click.option("--grace", metavar="TIME", help="From SIGTERM to SIGKILL when it has to go, as 30s.")
 @click.option(
@@ -102,7 +105,7 @@ _OPTIONS: Final = {
     "resources.gpu": "--gpu", "resources.cpu": "--cpu", "resources.memory": "--memory", "max_duration": "--max-duration",
     "tasks": "--tasks", "priority": "--priority", "project": "--project", "name": "--name", "grace": "--grace",
     "retries": "--retries", "checkpoint": "--checkpoint", "env": "--env", "secrets": "--secret", "workdir": "--workdir",
-    "resources.devices": "--devices", "run": "COMMAND",
+    "resources.devices": "--devices", "image": "--image", "run": "COMMAND",
 }  # fmt: skip
 
 

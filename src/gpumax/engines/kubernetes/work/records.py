@@ -13,6 +13,7 @@ from gpumax.engines.kubernetes.grants import recorded
 from gpumax.engines.kubernetes.tasks import state_of
 from gpumax.engines.kubernetes.telling import SCHEDULED, TARGET, WHY_GO
 from gpumax.engines.kubernetes.times import moment_ms
+from gpumax.engines.kubernetes.views import Owner
 from gpumax.engines.kubernetes.work.container import MAIN
 from gpumax.engines.kubernetes.work.specs import read_spec
 from gpumax.engines.kubernetes.work.views import ContainerStatus, Job, SeenPod, Terminated
@@ -21,6 +22,7 @@ from gpumax.model.records import Pair, TaskRecord, Wish, WorkloadRecord, Workloa
 from gpumax.model.workload import ACTIVE, DeviceShare, TaskState
 
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
+JOB_SET: Final = "JobSet"
 JOB: Final = "batch.kubernetes.io/job-name"
 _CAUSES: Final[dict[str, Cause]] = {reason: cause for cause, reason in WHY_GO.items()}
 _STARTING: Final = frozenset(("ContainerCreating", "PodInitializing", ""))
@@ -31,7 +33,8 @@ _CODES: Final = frozenset(get_args(HoldCode))
 class Work(NamedTuple):
     """What a cluster has of one workload. jobs: in the order of their ranks; codes: of holds, by the name of the pod that was told of it.
 
-    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make pods.
+    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make pods. kind: of
+    who makes its pods; of another than a Job, a stand-in is in `jobs`.
     """
 
     jobs: tuple[Job, ...]
@@ -40,11 +43,20 @@ class Work(NamedTuple):
     evictions: int = 0
     evicted: str = ""
     failing: str = ""
+    kind: str = "Job"
 
 
 def name_of(job: Job) -> str:
-    """Of the workload that a Job is part of: the one that was submitted, or the Job's own."""
-    return (job.metadata.labels or {}).get(keys.WORKLOAD) or job.metadata.name
+    """Of the workload that a Job is part of: the one that was submitted, its JobSet, or the Job's own."""
+    owner = set_of(job)
+    return (job.metadata.labels or {}).get(keys.WORKLOAD) or (owner.name if owner else job.metadata.name)
+
+
+def set_of(job: Job) -> Owner | None:
+    """The JobSet that made it; None where none did."""
+    return next(
+        (row for row in job.metadata.owner_references or () if row.controller and row.kind == JOB_SET), None
+    )
 
 
 def first_rank(job: Job) -> int:
@@ -175,7 +187,8 @@ def _told(pod: SeenPod) -> tuple[str, str] | None:
 def current(job: Job, pods: Iterable[SeenPod]) -> dict[int, SeenPod]:
     """By index, the pod that counts: the newest that hasn't failed, else the newest."""
     found: dict[int, SeenPod] = {}
-    own = [pod for pod in pods if (pod.metadata.labels or {}).get(JOB) == job.metadata.name]
+    name = job.metadata.name
+    own = [pod for pod in pods if (pod.metadata.labels or {}).get(JOB, name) == name]
     own.sort(
         key=lambda pod: (state_of(pod) != "failed", pod.metadata.creation_timestamp or "", pod.metadata.name)
     )
