@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpumax.engines.kubernetes.assembly import Assembly
-from gpumax.model.node import Node
+from gpumax.model.node import Device, Node
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import HOLDING, DeviceShare
 from gpumax.policy.decide import decide
-from manifests import NOW_MS, Document, assembled, node, pod, queue, see, several, written
+from manifests import NOW_MS, Document, assembled, node, offer, pod, queue, see, several, written
 
 POLICY = Policy()
 
@@ -121,6 +121,14 @@ _NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
 _NODES = st.sampled_from(["", "n1", "n2", "n3"])
 
 
+_RECORDS = (
+    '{"devices":{"0":{"milli":500}}}',
+    '{"devices":{"1":{"milli":250}}}',
+    '{"devices":{"7":{"milli":1000}}}',
+    "x",
+)
+
+
 @st.composite
 def _pods(draw: st.DrawFn) -> Document:
     """A pod as it may be at any moment: of ours or of others, alone, in a gang, or of the job."""
@@ -130,6 +138,9 @@ def _pods(draw: st.DrawFn) -> Document:
         st.sampled_from([{}, {"gpumax.dev/gang": "g"}, {"gpumax.dev/queue": "a"}, {"gpumax.dev/queue": "b"}])
     )
     extra: dict[str, Any] = {"gpu-fraction": part} if part else {}
+    if part and where and draw(st.booleans()):
+        extra["gpumax.dev/devices"] = draw(st.sampled_from(_RECORDS))
+    claims = [{"name": "gpumax", "resourceClaimName": "gpumax-x"}] if part and draw(st.booleans()) else []
     return pod(
         draw(_NAMES),
         owner=JOB if draw(st.booleans()) else None,
@@ -139,6 +150,7 @@ def _pods(draw: st.DrawFn) -> Document:
         node=where,
         phase=draw(st.sampled_from(["Running", "Pending", "Succeeded"])) if where else "Pending",
         scheduler=draw(st.sampled_from(["gpumax", "gpumax", "other"])),
+        resourceClaims=claims,
     )
 
 
@@ -148,6 +160,7 @@ _STEPS = st.lists(
         _NAMES.map(lambda name: ("no pod", name)),
         st.tuples(st.just("node"), st.sampled_from(["n1", "n2", "n3"]), st.integers(0, 3)),
         st.tuples(st.just("no node"), st.sampled_from(["n1", "n2", "n3"])),
+        st.tuples(st.just("offer"), st.sampled_from(["n1", "n2"]), st.integers(0, 2)),
         st.tuples(st.just("job"), st.booleans()),
         st.tuples(st.just("gang"), st.booleans()),
         st.tuples(st.just("queue"), st.sampled_from(["a", "b"])),
@@ -169,7 +182,9 @@ def test_what_changed_step_by_step_is_what_would_be_read_from_nothing(steps: lis
             # Where a pod is and what it holds there never changes once it has a place.
             before = last.get(("pod", step["metadata"]["name"]))
             if before and before["spec"]["nodeName"]:
-                step["spec"] |= {key: before["spec"][key] for key in ("nodeName", "containers")}
+                step["spec"] |= {
+                    key: before["spec"][key] for key in ("nodeName", "containers", "resourceClaims")
+                }
                 step["metadata"]["annotations"] = before["metadata"]["annotations"]
             see(assembly, step)
             last["pod", step["metadata"]["name"]] = step
@@ -182,6 +197,10 @@ def test_what_changed_step_by_step_is_what_would_be_read_from_nothing(steps: lis
         elif step[0] == "no node":
             assembly.see_node(step[1], None)
             last.pop(("node", step[1]), None)
+        elif step[0] == "offer":
+            devices = [Device(index, "H100", 81_920) for index in range(step[2])]
+            last["offer", step[1]] = offer(step[1], *devices)
+            see(assembly, last["offer", step[1]])
         elif step[0] == "job":
             assembly.see_owner(JOB["metadata"]["uid"], JOB if step[1] else None)
             last["job"] = step[1]

@@ -10,6 +10,7 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.admission.fractions import patch
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.grants import Amount, Grant, read_grant, written
+from gpumax.engines.kubernetes.offers import slice_name
 from gpumax.engines.kubernetes.telling import told
 from gpumax.model.node import Device
 from gpumax.model.snapshot import Policy
@@ -311,6 +312,14 @@ def test_claims_that_we_do_not_allocate_keep_a_pod(
     )
     assert not decide(assembly.snapshot(NOW_MS, Policy())).places
     assert "gpumax allocates no other claims" in str(assembly.faults["ml/a"][0])
+
+
+def test_a_node_of_any_name_can_publish_its_devices() -> None:
+    """Names of nodes may be as long as those of slices, which say more; two nodes never share a slice."""
+    names = ["n", "n" * 253, "n" * 252 + "m"]
+    slices = {slice_name(name) for name in names}
+    assert len(slices) == 3
+    assert max(map(len, slices)) <= 253
 
 
 def test_what_agents_publish_is_bounded() -> None:

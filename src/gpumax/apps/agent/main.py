@@ -18,11 +18,11 @@ from gpumax.apps.agent.plugin import Plugin, offer
 from gpumax.apps.agent.publish import annotate, publish
 from gpumax.apps.agent.registration import home, registered
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
-from gpumax.apps.scheduler.main import access
 from gpumax.devices import open_devices
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.choose import access
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.kinds import PODS, SLICES
 from gpumax.errors import GpumaxError
@@ -54,16 +54,16 @@ class Wishes(NamedTuple):
 def serve(wishes: Wishes) -> None:
     """Give out parts until SIGTERM or SIGINT; containers run on with what they have."""
     log_to_stderr(wishes.log_format)
-    devices = open_devices(wishes.devices)
-    for note in devices.notes():
-        _log.warning("%s", note)
-    asyncio.run(_serve(wishes, devices))
+    asyncio.run(_serve(wishes))
 
 
-async def _serve(wishes: Wishes, devices: Devices) -> None:
+async def _serve(wishes: Wishes) -> None:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
+    devices = await _found(wishes, over)
+    if devices is None:
+        return
     parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
     place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi))
     async with Api(access(wishes.context), agent="gpumax-agent") as api:
@@ -79,6 +79,22 @@ async def _serve(wishes: Wishes, devices: Devices) -> None:
             await work
 
 
+async def _found(wishes: Wishes, over: asyncio.Event) -> Devices | None:
+    """The devices, as soon as there are any: the driver may be installed after us. None where we are told to end before."""
+    told = ""
+    while not over.is_set():
+        devices = open_devices(wishes.devices)
+        notes = "; ".join(devices.notes())
+        if notes != told:
+            _log.warning("node %s: %s", wishes.node, notes)
+        told = notes
+        if devices.read():
+            return devices
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), SWEEP_S)
+    return None
+
+
 async def _by_claims(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
     driver = Driver(place, parts, lambda space, name: api.get(CLAIMS, name, space))
     woken = asyncio.Event()
@@ -90,9 +106,7 @@ async def _by_claims(api: Api, wishes: Wishes, place: Place, parts: Parts) -> No
 async def _by_plugin(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
     plugin = Plugin(place, parts, lambda space, name: api.get(PODS, name, space), wishes.kubelet)
     look = _look(place, lambda: annotate(api, place.node, place.devices), plugin.sweep, asyncio.Event())
-    async with asyncio.TaskGroup() as group:
-        group.create_task(offer(wishes.kubelet, plugin))
-        group.create_task(look)
+    await asyncio.gather(offer(wishes.kubelet, plugin), look)
 
 
 async def _look(

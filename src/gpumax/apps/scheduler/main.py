@@ -21,8 +21,7 @@ from gpumax.apps.scheduler.trial import Output, Supposed, Trial, suppose
 from gpumax.apps.server.doors import read_address
 from gpumax.engines.kubernetes.assembly import SCHEDULER
 from gpumax.engines.kubernetes.client.access import Access
-from gpumax.engines.kubernetes.client.incluster import from_pod, is_inside
-from gpumax.engines.kubernetes.client.kubeconfig import access_from, files_of
+from gpumax.engines.kubernetes.client.choose import access
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
 from gpumax.engines.kubernetes.trial import TrialCluster
@@ -62,13 +61,6 @@ class Wishes(NamedTuple):
     log_format: Format = "text"
     output: Output = "text"
     suppose: Path | None = None
-
-
-def access(context: str = "") -> Access:
-    """The cluster of a context; of the pod that we are in where none is named; else of the current context."""
-    if not context and is_inside():
-        return from_pod()
-    return access_from(files_of(), context)
 
 
 def steer(data: Path, wishes: Wishes) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
-from gpumax.apps.scheduler.main import access
 from gpumax.apps.server.doors import read_address
 from gpumax.apps.webhook.certificates import Kept
 from gpumax.apps.webhook.keeping import Keeper
 from gpumax.apps.webhook.server import Server
 from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.choose import access
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.errors import GpumaxError, Refused
 

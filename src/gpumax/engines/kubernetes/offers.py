@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from gpumax.units import LARGEST
 MOST_DEVICES: Final = 128
 """As many as one ResourceSlice holds."""
 _LONGEST_ANNOTATION: Final = 40_000
+_LONGEST_NAME: Final = 253
 _PREFIX: Final = "gpu-"
 
 
@@ -69,8 +71,9 @@ def device_name(index: int) -> str:
 
 
 def slice_name(node: str) -> str:
-    """Of the one ResourceSlice of a node."""
-    return f"{keys.OWN}-{node}"
+    """Of the one ResourceSlice of a node; of a node with a very long name by a sum of it."""
+    name = f"{keys.OWN}-{node}"
+    return name if len(name) <= _LONGEST_NAME else f"{keys.OWN}-{sha256(node.encode()).hexdigest()}"
 
 
 def slice_of(
