@@ -13,8 +13,8 @@ import msgspec
 from gpumax.apps.cli.checks_data import Check
 from gpumax.apps.doctor import guards, hardware, kinds, rights, steering
 from gpumax.apps.doctor.patient import Look, Patient
-from gpumax.apps.scheduler.main import access
 from gpumax.engines.kubernetes.client.api import Api
+from gpumax.engines.kubernetes.client.choose import access
 from gpumax.engines.kubernetes.client.connection import Request
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
