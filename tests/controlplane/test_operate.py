@@ -170,6 +170,29 @@ def test_a_queue_with_nonsense_in_it_says_what_until_it_is_mended(stage: Stage) 
     eventually(lambda: columns(stage, f"{QUEUES}/{lost}")["Ready"] == "True", "and it says so")
 
 
+def test_a_queue_may_demote_work_that_has_held_much(stage: Stage) -> None:
+    """The steps are read as a file has them; what is no number is refused where it is written."""
+    stage.node("n1", 4)
+    fresh = stage.queue("fresh", 1)
+    queue = stage.queue("a", 2, demote=[1, "2.5"], fresh=fresh)
+    stage.steer()
+    stage.pod("p", queue)
+    eventually(lambda: stage.where() == ["n1"], "it is bound")
+    eventually(
+        lambda: status(stage, f"{QUEUES}/{fresh}").get("allocated", {}).get("gpu") == "1",
+        "it counts as fresh",
+    )
+    body = {
+        "apiVersion": "gpumax.dev/v1alpha1",
+        "kind": "Queue",
+        "metadata": {"name": f"{stage.name}-wrong"},
+        "spec": {"demote": ["much"]},
+    }
+    refused = stage.api.post(QUEUES, json=body)
+    assert refused.status_code == 422
+    assert "wanted a number of GPU hours" in refused.text
+
+
 def test_status_costs_few_writes_however_much_happens(stage: Stage) -> None:
     """At most one an object and look, and none where nothing is new."""
     stage.node("n1", 64)

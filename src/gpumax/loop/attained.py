@@ -61,13 +61,22 @@ def stands(
     tasks: Sequence[TaskRecord],
     now_ms: int,
 ) -> tuple[Workload, int | None]:
+    """`stepped`, by what its records say that it has held."""
+    if ladder is None:
+        return workload, None
+    return stepped(workload, ladder, *attained(record, tasks, now_ms), now_ms)
+
+
+def stepped(
+    workload: Workload, ladder: Ladder | None, had: int, rate: int, now_ms: int
+) -> tuple[Workload, int | None]:
     """The workload with the queue and the priority that it has now, and until when; None for as long as its tasks stay as they are.
 
-    Only work that may be evicted counts elsewhere: other work would have to fit the quota of both queues.
+    had: milli-device-milliseconds that it has held; rate: milli-devices that it holds. Only work that may be evicted counts elsewhere:
+    other work would have to fit the quota of both queues.
     """
     if ladder is None:
         return workload, None
-    had, rate = attained(record, tasks, now_ms)
     down = sum(step <= had for step in ladder.steps)
     until_ms = None
     if rate and down < len(ladder.steps):

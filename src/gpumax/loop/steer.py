@@ -1,7 +1,7 @@
 """The loop around a cluster that keeps its own record: look, decide, check, have it carried out, write it down.
 
 What isn't written in the cluster's objects is kept in memory only, and what is lost with it is little: since when a gang is below its
-minimum (its grace begins anew), and which rooms were promised (they are given out anew).
+minimum (its grace begins anew), which rooms were promised (they are given out anew), and what work had held in runs that are over.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from gpumax.errors import GpumaxError
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.remembered import NOTHING, Promised, Remembered
+from gpumax.loop.standing import Standing
 from gpumax.loop.upcoming import Upcoming
 from gpumax.loop.verify import Known, Violation, sound, verify
 from gpumax.model.decision import Decision
@@ -78,6 +79,7 @@ class Steering:
         self._round_s = monotonic()
         self._pulse = Pulse()
         self._promised = NOTHING
+        self._standing = Standing()
         self._remembered = Remembered()
         self._known = Known()
         self._upcoming = Upcoming()
@@ -152,7 +154,8 @@ class Steering:
             return
         began = perf_counter()
         now_ms = self._clock.now_ms()
-        snapshot = self._remembered.add_to(self._cluster.snapshot(now_ms, self._policy), self._promised)
+        snapshot = self._standing.add_to(self._cluster.snapshot(now_ms, self._policy))
+        snapshot = self._remembered.add_to(snapshot, self._promised)
         self._ahead_ms = snapshot.now_ms - now_ms
         answer = self._answer(snapshot) if self._says_something_new(snapshot) else None
         self._numbers["cycles"] += 1
@@ -194,7 +197,8 @@ class Steering:
                 self._cluster.carry_out(snapshot, kept)
         finally:
             self._journal.write(snapshot, decision)
-        self._again_ms = self._upcoming.next_ms(snapshot)
+        moments = (self._upcoming.next_ms(snapshot), self._standing.next_ms)
+        self._again_ms = min((moment for moment in moments if moment is not None), default=None)
         # What could not be carried out leaves the same question, which is asked again.
         self._quiet = self.dry or (not kept.evictions and all(place.after for place in kept.places))
         self._asked = snapshot
