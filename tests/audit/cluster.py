@@ -96,7 +96,7 @@ class Cluster:
         elif answer.get("kind") == "Node":
             self._node(answer, now_s)
         elif answer.get("kind") == "Queue":
-            spec = answer.get("spec") or {}
+            spec = _spec(answer)
             self.limits[answer["metadata"]["name"]].be(_limit(spec.get("limit")), now_s)
             self.parents[answer["metadata"]["name"]] = spec.get("parent") or ""
         elif about["resource"] == "resourceclaims":
@@ -239,11 +239,12 @@ class Cluster:
 
     def _least(self, thing: Entry) -> None:
         """How many run together: of a Gang, and of a Job all of whose indexes run at once."""
-        meta, spec = thing["metadata"], thing.get("spec") or {}
+        meta, spec = thing["metadata"], _spec(thing)
         name = f"{meta['namespace']}/{thing['kind'].lower()}/{meta['name']}"
         if thing["kind"] == "Gang":
             rows = spec.get("groups") or [spec]
-            self.least[name] = sum(row.get("min") or 0 for row in rows)
+            least = [row.get("min") for row in rows if isinstance(row, dict)]
+            self.least[name] = sum(one for one in least if isinstance(one, int))
         elif spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism"):
             said = _said(meta, MIN)
             self.least[name] = int(said) if said.isdigit() else spec["parallelism"]
@@ -264,6 +265,12 @@ def gang_of(pod: Entry) -> Gang | None:
 def _said(meta: Entry, names: tuple[str, ...]) -> str:
     places = [meta.get("labels") or {}, meta.get("annotations") or {}]
     return next((place[name] for place in places for name in names if name in place), "")
+
+
+def _spec(thing: Entry) -> Entry:
+    """Empty where somebody wrote something else than an object there."""
+    found = thing.get("spec")
+    return found if isinstance(found, dict) else {}
 
 
 def _limit(written: Entry | None) -> Amounts:

@@ -156,7 +156,11 @@ class Stage:
     def post(self, path: str, body: Document) -> None:
         answer = self.api.post(path, json=body)
         assert answer.status_code == 201, answer.text
-        self._made.append(f"{path}/{body['metadata']['name']}")
+        self.made(f"{path}/{body['metadata']['name']}")
+
+    def made(self, path: str) -> None:
+        """It is this test's own, and goes with it."""
+        self._made.append(path)
 
 
 def _ready(node: Document) -> bool:

@@ -143,7 +143,13 @@ class KubernetesCluster:
         work: list[Callable[[], object]] = []
         with self._lock:
             rows = (
-                told(snapshot, decision, self._assembly.faults, self._assembly.workload)
+                told(
+                    snapshot,
+                    decision,
+                    self._assembly.faults,
+                    self._assembly.workload,
+                    self._assembly.queue_faults,
+                )
                 | self._refusals.told()
             )
             for place in decision.places:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import RLock
-from typing import Any
+from typing import Any, Final
 
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
@@ -29,6 +30,7 @@ from gpumax.engines.kubernetes.kinds import (
 )
 from gpumax.engines.kubernetes.views import Owner
 
+_log: Final = logging.getLogger("gpumax.kubernetes")
 Handler = Callable[[Change[Any]], None]
 
 
@@ -46,7 +48,11 @@ class Feed:
 
         def handle(change: Change[Any]) -> None:
             with self._lock:
-                show(change)
+                try:
+                    show(change)
+                except Exception:
+                    # One object must not end what is heard of all others.
+                    _log.exception("%s %s can't be read", kind.plural, "/".join(change.key))
             self._changed()
 
         return handle

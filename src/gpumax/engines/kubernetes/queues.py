@@ -11,7 +11,7 @@ from gpumax.errors import Fault
 from gpumax.formats.kai import GROUP, read_kai_queue
 from gpumax.formats.lines import format_path
 from gpumax.formats.queues import QUEUE
-from gpumax.formats.shape import Bad
+from gpumax.formats.shape import Bad, show
 from gpumax.model.queue import Queue
 
 _CAMEL: Final = {"preemptMinRuntime": "preempt_min_runtime", "reclaimMinRuntime": "reclaim_min_runtime"}
@@ -29,6 +29,8 @@ def read_queue(document: Document) -> QueueRead:
     """The queue of an object of either kind; told apart by its API group."""
     name, spec = at(document, "metadata", "name"), document.get("spec")
     created_s = (moment_ms(at(document, "metadata", "creationTimestamp")) or 0) / 1000
+    if not isinstance(spec, dict | None):  # stored before there was a schema
+        return QueueRead(None, (Fault("spec", None, show(spec), "an object"),))
     try:
         if str(document.get("apiVersion", "")).startswith(f"{GROUP}/"):
             return QueueRead(read_kai_queue(name, spec, created_s))

@@ -55,24 +55,35 @@ class Told(NamedTuple):
 
 
 def told(
-    snapshot: Snapshot, decision: Decision, faults: Mapping[str, tuple[Fault, ...]], workload_of: Find
+    snapshot: Snapshot,
+    decision: Decision,
+    faults: Mapping[str, tuple[Fault, ...]],
+    workload_of: Find,
+    queues: Mapping[str, tuple[Fault, ...]] | None = None,
 ) -> dict[str, Told]:
     """What each task is to be told by this decision: those who wait, those with faults, those who go.
 
-    workload_of: a workload of the snapshot by its name, None where it has gone since.
+    workload_of: a workload of the snapshot by its name, None where it has gone since. queues: what is wrong with objects of queues.
     """
-    holds, goes = _holds(snapshot, decision, workload_of), _goes(snapshot, decision, workload_of)
+    holds, goes = (
+        _holds(snapshot, decision, workload_of, queues or {}),
+        _goes(snapshot, decision, workload_of),
+    )
     found = {row.task: row for row in (*holds, *_waits(decision), *goes)}
     return found | {name: _invalid(name, own) for name, own in faults.items()}
 
 
-def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
+def _holds(
+    snapshot: Snapshot, decision: Decision, workload_of: Find, queues: Mapping[str, tuple[Fault, ...]]
+) -> Iterator[Told]:
     for hold in decision.holds:
         reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
+        workload = workload_of(hold.workload)
         message = hold.message + _RIGHT.get(hold.code, "")
+        if hold.code == "QueueNotFound" and workload is not None and (wrong := queues.get(workload.queue)):
+            message = f"queue {workload.queue} can't be used: {'; '.join(map(str, wrong))}"
         if hold.forecast_ms is not None:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
-        workload = workload_of(hold.workload)
         for task in workload.tasks if workload is not None else ():
             if task.state == "pending":
                 hint = _by_whom(task, snapshot) if hold.code == "NoNodeMatches" else ""

@@ -26,10 +26,11 @@ def groups_of(
     document: Document, topologies: Mapping[str, Topology], faults: list[Fault]
 ) -> tuple[Group, ...]:
     """The groups of a gang's object, by name: of our Gang, of the peers' PodGroup (`minMember`, `subGroups`), or of the cluster's own."""
+    wish_of(at(document, "spec"), topologies, "spec", faults)
     key = "subGroups" if at(document, "spec", "subGroups") else "groups"
     listed = rows(document, "spec", key)
     if not listed:
-        return (Group("", max(_least(at(document, "spec")), 1)),)
+        return (Group("", max(_least(at(document, "spec"), "spec", faults), 1)),)
     parents = {at(row, "parent") for row in listed}
     groups = {}
     for index, row in enumerate(listed):
@@ -42,7 +43,7 @@ def groups_of(
         if name in groups:
             faults.append(Fault(f"{where}.name", None, f"{show(name)} twice", "each group once"))
         parent = at(row, "parent") or None
-        least = 0 if name in parents else max(_least(row), 1)
+        least = 0 if name in parents else max(_least(row, where, faults), 1)
         groups[name] = Group(name, least, parent, wish_of(row, topologies, where, faults))
     for group in groups.values():
         if group.parent is not None and group.parent not in groups:
@@ -87,7 +88,14 @@ def _levels(row: Any) -> tuple[str, ...]:
     return tuple(key for key in found if isinstance(key, str) and key)
 
 
-def _least(row: Any) -> int:
+def _least(row: Any, where: str, faults: list[Fault]) -> int:
+    """The minimum that is written there; 0 where none is. Nonsense is told: to start one by one is not what anybody meant by it."""
+    if not isinstance(row, dict | None):
+        faults.append(Fault(where, None, show(row), "an object"))
+    for key in ("min", "minMember"):
+        written = at(row, key)
+        if written is not None and number(row, key, unset=-1) < 0:
+            faults.append(Fault(f"{where}.{key}", None, show(written), "a whole number, 1 to 10,000"))
     native = number(row, "schedulingPolicy", "gang", "minCount", unset=0)
     return native or number(row, "min", unset=0) or number(row, "minMember", unset=0)
 
