@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gpumax.apps.kubernetes.create import New, prepare
 from gpumax.apps.kubernetes.imagine import show
@@ -18,6 +19,7 @@ from gpumax.apps.kubernetes.site import works
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.channels import exit_code
+from gpumax.engines.kubernetes.views import PodSpec
 from gpumax.engines.kubernetes.work import pack as packing
 from gpumax.engines.kubernetes.work.manifest import Ground
 from gpumax.engines.kubernetes.work.pack import pack
@@ -263,6 +265,20 @@ def test_the_newest_attempt_counts() -> None:
     runs = pod("w-0-b", 0, phase="Running")
     _, tasks = read(Work((job(new),), (failed, runs)))
     assert [(task.state, task.attempt) for task in tasks] == [("running", "w-0-b"), ("pending", None)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("Unschedulable", "NoRoom"), ("OverLimit", "OverLimit"), ("NotAllowed", None)]
+)
+def test_why_it_waits_is_what_was_written_last(reason: str, code: str | None) -> None:
+    """An older event that tells of another reason is history."""
+    row = {"type": "PodScheduled", "status": "False", "reason": reason, "message": "words"}
+    waits = replace(pod("w-0", 0, phase="Pending", conditions=[row]), spec=PodSpec())
+    found = job(made(spec_of()))
+    found.spec["suspend"] = False
+    record, (task,) = read(Work((found,), (waits,), {"w-0": "NoRoom"}))
+    assert (record.hold.code if record.hold is not None else None) == code
+    assert code == reason or task.reason == "words"
 
 
 def test_how_a_task_failed_is_told() -> None:

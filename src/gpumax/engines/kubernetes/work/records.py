@@ -11,7 +11,7 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.documents import number
 from gpumax.engines.kubernetes.grants import recorded
 from gpumax.engines.kubernetes.tasks import state_of
-from gpumax.engines.kubernetes.telling import SCHEDULED, TARGET, WHY_GO
+from gpumax.engines.kubernetes.telling import SCHEDULED, TARGET, UNSCHEDULABLE, WHY_GO
 from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.views import Owner
 from gpumax.engines.kubernetes.work.container import MAIN
@@ -163,7 +163,8 @@ def _hold(work: Work) -> Hold | None:
         row = _told(pod)
         if row is None:
             continue
-        code = row[0] if row[0] in _CODES else work.codes.get(pod.metadata.name, "")
+        # Where more nodes would help, the code is in the event alone; other reasons say all, and an older event nothing.
+        code = work.codes.get(pod.metadata.name, "") if row[0] == UNSCHEDULABLE else row[0]
         if code in _CODES:
             return Hold(record_name(work), code, row[1])  # type: ignore[arg-type]
     return None
