@@ -23,6 +23,8 @@ from gpumax.apps.doctor import steering
 from gpumax.apps.doctor.visit import LOOKS, examine
 from gpumax.apps.scheduler.install import kinds
 from gpumax.engines.kubernetes.guard import NAMESPACE
+from gpumax.engines.kubernetes.offers import slice_of
+from gpumax.model.node import Device
 
 GANGS = "/apis/gpumax.dev/v1alpha1/gangs"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -100,6 +102,23 @@ def test_a_cluster_that_is_well(prepared: ControlPlane, doctor: Doctor, stage: S
     assert ("show how much they hold" if newer else "in their parameters alone") in found["claims"][0].found
     for name in ("clock", "kinds", "queues", "policies", "claims"):
         assert [row.state for row in found[name]] == ["ok"], found[name]
+
+
+def test_who_gives_out_gpus_is_told(doctor: Doctor, stage: Stage) -> None:
+    """The vendor's plugin on one node, our agent on another."""
+    stage.node("n2", 0)
+    name = f"{stage.name}-n2"
+    uid = stage.api.get(f"/api/v1/nodes/{name}").json()["metadata"]["uid"]
+    body = slice_of(
+        name, uid, [Device(0, "H100", 81_920), Device(1, "H100", 81_920)], {0: "GPU-0", 1: "GPU-1"}
+    )
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+    stage.post(path, {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", **body})
+    found = {row.found for row in doctor.found()["gpus"]}
+    assert {
+        "2 on 1 nodes, given out by gpumax's agents",
+        "8 on 1 nodes, given out by nvidia.com/gpu",
+    } <= found
 
 
 def test_the_command_says_so_and_ends_with_its_code(

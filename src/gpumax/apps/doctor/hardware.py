@@ -47,15 +47,13 @@ async def gpus(patient: Patient) -> AsyncIterator[Check]:
     """How many there are, by whom they are given out, and which can't be used."""
     nodes, labelled, odd = await _nodes(patient)
     having = [node for node in nodes if node.devices]
-    by_vendor = Counter(node.labels.get(keys.VENDOR, "") for node in having)
+    by_giver = Counter(map(_giver, having))
     if not having:
         wish = "install the vendor's device plugin, or the chart's agents (agent.enabled=true); gpumax places pods without GPUs, too"
         yield Check("gpus", "warn", f"none on {len(nodes)} nodes", wish)
-    for vendor, number in sorted(by_vendor.items()):
-        count = sum(len(node.devices) for node in having if node.labels.get(keys.VENDOR, "") == vendor)
-        yield Check(
-            "gpus", "ok", f"{count} on {number} nodes, given out by {vendor or 'nobody who is known'}"
-        )
+    for giver, number in sorted(by_giver.items()):
+        count = sum(len(node.devices) for node in having if _giver(node) == giver)
+        yield Check("gpus", "ok", f"{count} on {number} nodes, given out by {giver}")
     for words, names, wish in (
         ("have GPUs that nobody gives out", [node.name for node in nodes if node.name in labelled and not node.devices],
          "see whether the vendor's device plugin or the agent runs there"),
@@ -68,6 +66,12 @@ async def gpus(patient: Patient) -> AsyncIterator[Check]:
             yield Check("gpus", "warn", f"{len(names)} nodes {words}: {_some(names)}", wish)
     for sentence in odd[:MOST]:
         yield Check("gpus", "warn", sentence, "correct the node's labels, or who gives out its GPUs")
+
+
+def _giver(node: Node) -> str:
+    if keys.AGENT in node.labels:
+        return "gpumax's agents"
+    return node.labels.get(keys.VENDOR, "nobody who is known")
 
 
 async def _nodes(patient: Patient) -> tuple[list[Node], set[str], list[str]]:
