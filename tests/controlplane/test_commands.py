@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -317,7 +323,11 @@ def running(stage: Stage, cli: Cli, tmp_path: Path, **fields: Any) -> None:
     }
     (tmp_path / "lives.yaml").write_text(yaml.safe_dump(document))
     assert cli("apply", "-f", "lives.yaml").code == 0
-    eventually(lambda: cli("show", "lives", "-o", "json").document["state"] == "running", "it runs")
+
+    def states() -> set[str]:
+        return {task["state"] for task in cli("show", "lives", "-o", "json").document["tasks"]}
+
+    eventually(lambda: states() == {"running"}, "all of it runs")
 
 
 def test_what_tasks_print(plane: ControlPlane, stage: Stage, cli: Cli, tmp_path: Path) -> None:
@@ -364,6 +374,34 @@ def test_a_command_beside_a_task(stage: Stage, cli: Cli, tmp_path: Path) -> None
     refused = cli("exec", "lives", "--", "true")
     assert refused.code == 3
     assert "task 0 of lives doesn't run" in refused.err
+
+
+def hear(terminal: int, wanted: bytes) -> bytes:
+    """What is printed there, up to this."""
+    said = b""
+    while wanted not in said:
+        there, _, _ = select.select([terminal], [], [], 30)
+        assert there, said
+        said += os.read(terminal, 1024)
+    return said
+
+
+def test_a_terminal_is_lent(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """The command has a terminal where we have one; what is typed goes there, and ours is given back as it was."""
+    running(stage, cli, tmp_path)
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    words = ["exec", "lives", "--", "sh", "-c", "test -t 0 && echo ready; read word; echo heard $word"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "gpumax.apps.cli.main", *words], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as program:
+        hear(ours, b"ready")
+        os.write(ours, b"a word\r")
+        hear(ours, b"heard a word")
+        assert program.wait() == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_run_stays_until_the_end(plane: ControlPlane, stage: Stage, cli: Cli) -> None:
