@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gpumax.apps.kubernetes.create import New, prepare
+from gpumax.apps.kubernetes.create import New, make, prepare
 from gpumax.apps.kubernetes.imagine import show
 from gpumax.apps.kubernetes.logs import task_pod
-from gpumax.apps.kubernetes.site import works
+from gpumax.apps.kubernetes.site import Site, works
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
+from gpumax.engines.kubernetes.client.access import Access
+from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.channels import exit_code
+from gpumax.engines.kubernetes.client.connection import Request as Call
+from gpumax.engines.kubernetes.client.errors import ApiRefused, Status
+from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.views import PodSpec
 from gpumax.engines.kubernetes.work import pack as packing
 from gpumax.engines.kubernetes.work.manifest import Ground
@@ -355,3 +361,59 @@ def test_a_job_set_is_one_workload() -> None:
     assert (work.kind, name_of(work.jobs[0]), record.state) == ("JobSet", "set", "pending")
     assert [task.index for task in tasks] == [0, 1, 2]
     assert task_pod(work, 2)[1].metadata.name == "set-worker-0"
+
+
+class Refusing:
+    """An API that makes objects, until it refuses one: by the plural of its kind."""
+
+    def __init__(self, refuses: str) -> None:
+        self.access = Access("test", "https://nowhere")
+        self.there: dict[str, Any] = {}
+        self._refuses = refuses
+
+    async def create(self, kind: Kind[Any], body: Any, _namespace: str) -> Any:
+        if kind.plural == self._refuses:
+            raise ApiRefused(403, Status(message="no more of these"))
+        name = body["metadata"]["name"]
+        assert body["kind"] != "Job" or body["spec"]["suspend"] is True
+        meta = {**body["metadata"], "uid": f"uid-{name}"}
+        self.there[f"{kind.plural}/{name}"] = msgspec.convert({**body, "metadata": meta}, Job)
+        return self.there[f"{kind.plural}/{name}"]
+
+    async def get(self, kind: Kind[Any], name: str, _namespace: str) -> Any:
+        if f"{kind.plural}/{name}" not in self.there:
+            raise ApiRefused(404, Status(message="not there"))
+        return self.there[f"{kind.plural}/{name}"]
+
+    async def write(self, call: Call) -> bytes:
+        """A deletion, with all that it owns."""
+        assert call.method == "DELETE"
+        assert b'"propagationPolicy":"Background"' in call.body
+        head = self.there.pop(call.path.partition("/namespaces/default/")[2])
+        self.there = {
+            key: one
+            for key, one in self.there.items()
+            if not any(row.uid == head.metadata.uid for row in one.metadata.owner_references)
+        }
+        return b""
+
+
+@pytest.mark.parametrize("refuses", ["services", "gangs", "secrets"])
+def test_all_of_it_is_made_or_nothing_stays(refuses: str, tmp_path: Path) -> None:
+    """Whatever the API server refuses in the middle: what was made by then goes, and the refusal is told."""
+    (tmp_path / "train.py").write_text("")
+    new = made(spec_of(workdir=str(tmp_path), groups=[{"name": "a"}, {"name": "b"}]))
+    api = Refusing(refuses)
+    with pytest.raises(ApiRefused, match="no more of these"):
+        asyncio.run(make(Site(cast(Api, api), "gpumax"), [made(spec_of(name="first")), new]))
+    assert api.there == {}
+
+
+def test_what_somebody_else_made_meanwhile_stays() -> None:
+    """A name that was taken between the dry run and the making is theirs."""
+    api = Refusing("jobs")
+    theirs = job(made(spec_of()))
+    api.there["jobs/w"] = theirs
+    with pytest.raises(ApiRefused):
+        asyncio.run(make(Site(cast(Api, api), "gpumax"), [made(spec_of())]))
+    assert api.there == {"jobs/w": theirs}

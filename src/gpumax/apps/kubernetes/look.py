@@ -19,7 +19,6 @@ from gpumax.formats.scalars import write_amount
 from gpumax.formats.snapshot import dump_snapshot
 from gpumax.model.records import FINISHED, Pair
 from gpumax.model.workload import HOLDING
-from gpumax.policy.explain import explain
 
 
 async def list_workloads(site: Site, request: Request) -> Item:
@@ -103,6 +102,8 @@ def _evicted(work: Work, state: str) -> Iterator[str]:
 
 
 def _explained(pair: Pair, told: tuple[str, ...], seen: Seen, name: str) -> shapes.Why:
+    from gpumax.policy.explain import explain
+
     record, _ = pair
     found = explain(seen.snapshot, seen.decision, name)
     if found is None:

@@ -36,7 +36,6 @@ from gpumax.errors import Denied, NotFound
 from gpumax.model.decision import Decision, HoldCode
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.spec import WorkloadSpec
-from gpumax.policy.decide import decide
 
 T = TypeVar("T", bound=View)
 RECENT_S: Final = 1.0
@@ -142,6 +141,9 @@ class Site:
 
     async def seen(self) -> Seen:
         """The whole cluster. Denied, with what would help, where that may not be seen."""
+        # Late: to list work takes no policy, and no arrays.
+        from gpumax.policy.decide import decide
+
         try:
             assembly = await look(self.api, self.scheduler)
         except ApiRefused as error:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from gpumax.apps.kubernetes.create import New, dry_run, make, prepare
-from gpumax.apps.kubernetes.imagine import imagine
 from gpumax.apps.kubernetes.queues import known_queues, write_queue
 from gpumax.apps.kubernetes.request import Item, Request, out
 from gpumax.apps.kubernetes.site import Site
@@ -43,6 +42,8 @@ async def submit(site: Site, request: Request) -> Item:
     again = _again(news, before, may=bool(source))
     wanted = [new for new in news if new.name not in again]
     if request.text("dry_run") == "1":
+        from gpumax.apps.kubernetes.imagine import imagine
+
         fates = [await write_queue(site, queue, dry=True) for queue in queues]
         pods = await dry_run(site, wanted)
         stay = [_fate(new, before[new.name], again) for new in news if new.name in again]

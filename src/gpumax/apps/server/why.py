@@ -15,7 +15,6 @@ from gpumax.loop.attained import attained, place_in_line
 from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
-from gpumax.policy.explain import explain
 
 if TYPE_CHECKING:
     from gpumax.apps.server.site import Site
@@ -51,6 +50,9 @@ def why(site: Site, name: str) -> Why:
 
 
 def _explained(site: Site, name: str) -> Explanation | None:
+    # Late: who only tells of the past, as the command line does of a cluster's work, needs no policy.
+    from gpumax.policy.explain import explain
+
     seen = site.seen()
     explained = explain(seen.snapshot, seen.decision, name)
     if explained is None:
