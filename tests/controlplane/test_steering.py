@@ -69,6 +69,24 @@ def test_what_is_wrong_with_a_pod_is_told_on_it(stage: Stage) -> None:
     )
 
 
+def test_a_wrong_pod_is_told_so_where_nothing_else_happens(stage: Stage) -> None:
+    """It is in no snapshot, so that nothing is decided for it."""
+    stage.node("n1", 8)
+    queue = stage.queue("a", 8)
+    stage.pod("right", queue)
+    stage.steer()
+    eventually(lambda: stage.pods()["right"]["status"]["phase"] == "Running", "the sound one runs")
+    eventually(lambda: _quiet(stage), "it has come to rest")
+    stage.pod("wrong", queue, 1, annotations={"gpu-fraction": "1.5"})
+    eventually(lambda: stage.told("wrong").get("reason") == "Invalid", "the fault is told")
+
+
+def _quiet(stage: Stage) -> bool:
+    """Whether cycles came in which nothing was decided."""
+    found = stage.steering.status
+    return found["cycles"] > found["decisions"]
+
+
 def test_nobody_who_was_bound_is_told_that_they_wait(stage: Stage) -> None:
     """However fast pods come: what was to be told of a pod that was bound since is dropped."""
     stage.node("n1", 64)

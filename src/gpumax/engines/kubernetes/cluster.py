@@ -31,7 +31,7 @@ from gpumax.engines.kubernetes.owners import Owners
 from gpumax.engines.kubernetes.refusals import Refusals
 from gpumax.engines.kubernetes.settings import Use
 from gpumax.engines.kubernetes.status import Keeper, Shown
-from gpumax.engines.kubernetes.telling import TARGET, Told, told
+from gpumax.engines.kubernetes.telling import TARGET, Told, invalid, told
 from gpumax.engines.kubernetes.uses import Allowed, Uses
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
@@ -82,6 +82,7 @@ class KubernetesCluster:
         self._saying: dict[str, Told] = {}  # by the last decision
         self._told: dict[str, tuple[Told, float]] = {}
         self._flushing = False
+        self._revision = 0  # of the assembly, when pods were told last
         self._shown: tuple[int, Snapshot, Decision] | None = None  # what was carried out last, and its number
         self._seen_in = ""  # the epoch of the last snapshot
         self._shielded: dict[str, float] = {}  # tasks that can't be evicted, until when
@@ -134,6 +135,9 @@ class KubernetesCluster:
             snapshot = self._assembly.snapshot(self._api.connection.time.now_ms(now_ms), policy)
             if self._uses is not None and self._wanted_uses(again=False):
                 self._loop.call_soon_threadsafe(self._uses.wake)
+            if self._shown is not None and self._fence.open and self._assembly.revision != self._revision:
+                # A pod that is written wrongly is in no snapshot, and so no reason to decide.
+                self._tell_soon()
             return snapshot
 
     def carry_out(self, snapshot: Snapshot, decision: Decision) -> None:
@@ -166,9 +170,7 @@ class KubernetesCluster:
             self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
             # After the binds and evictions that came of it, in the order of the queue of the other thread.
             work.append(lambda: self._show(snapshot, decision))
-            if not self._flushing:
-                self._flushing = True
-                work.append(lambda: self._loop.call_later(TELL_S, self._tell))
+            self._tell_soon()
         self._loop.call_soon_threadsafe(lambda: [each() for each in work])
 
     @property
@@ -325,11 +327,18 @@ class KubernetesCluster:
         if (workload := self._assembly.workload_of(task)) is not None:
             self._acts[task] = make(row, workload)
 
+    def _tell_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, TELL_S, self._tell)
+
     def _tell(self) -> None:
         """Write what pods are told, where that is new; other words for the same once in a while."""
         now_s = monotonic()
         with self._lock:
             self._flushing = False
+            wrong = {task: invalid(task, own) for task, own in self._assembly.faults.items()}
+            self._saying, self._revision = self._saying | wrong, self._assembly.revision
             for task, row in self._saying.items():
                 before, since_s = self._told.get(task, (None, 0.0))
                 same = before is not None and (before.reason, before.code) == (row.reason, row.code)

@@ -70,7 +70,7 @@ def told(
         _goes(snapshot, decision, workload_of),
     )
     found = {row.task: row for row in (*holds, *_waits(decision), *goes)}
-    return found | {name: _invalid(name, own) for name, own in faults.items()}
+    return found | {name: invalid(name, own) for name, own in faults.items()}
 
 
 def _holds(
@@ -135,7 +135,8 @@ def _sentence(row: Eviction, queue: str, snapshot: Snapshot) -> str:
     return f"makes room for {asker} by moving{moved}"
 
 
-def _invalid(task: str, faults: tuple[Fault, ...]) -> Told:
+def invalid(task: str, faults: tuple[Fault, ...]) -> Told:
+    """A task that is written wrongly, with all that is wrong."""
     lines = "; ".join(str(fault) for fault in faults)
     code = NOT_ALLOWED if any(isinstance(fault, NotAllowed) for fault in faults) else INVALID
     return Told(task, SCHEDULED, code, short(lines), code)
