@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,17 +14,13 @@ import pytest
 import yaml
 
 from controlplane.guards import apply, system_namespace
+from controlplane.pilot import Pilot
 from controlplane.plane import ControlPlane
-from controlplane.processes import eventually
+from controlplane.processes import Program, eventually
 from controlplane.stage import Document, Stage
 from gpumax.engines.kubernetes import keys, quantities
-from gpumax.engines.kubernetes.client.kubeconfig import access_from
-from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.guard import NAMESPACE, kind_of, objects
 from gpumax.engines.kubernetes.lease import Fence
-from gpumax.loop.steer import Steering
-from gpumax.ports.clock import SystemClock
-from gpumax.ports.journal import MemoryJournal
 
 SIGNED = "gpumax/1/a"
 """How the holder of the lease signs, as long as the fence of this module stands."""
@@ -91,28 +86,6 @@ def bind(
     }  # fmt: skip
     query = ({"fieldManager": stamp} if stamp else {}) | ({"dryRun": "All"} if dry else {})
     return client.post(f"/api/v1/namespaces/{namespace}/pods/{pod}/binding", json=body, params=query)
-
-
-@contextmanager
-def replica(stage: Stage, fence: Fence) -> Iterator[None]:
-    """Another replica for the pods of a stage."""
-    loops: list[Steering] = []
-    cluster = KubernetesCluster(
-        access_from((stage.plane.kubeconfig(SCHEDULER, "system:masters"),)),
-        lambda: [loop.wake() for loop in loops],
-        scheduler=stage.name,
-        fence=fence,
-    )
-    cluster.start()
-    loops.append(Steering(cluster, MemoryJournal(), SystemClock()))
-    thread = Thread(target=loops[0].run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        loops[0].stop()
-        thread.join()
-        cluster.close()
 
 
 def signatures(plane: ControlPlane, stage: Stage, pod: str) -> set[str]:
@@ -196,8 +169,12 @@ def test_a_leader_whose_clock_stands_still_writes_nothing_once_another_holds_the
         assert stage.where("after") == [""]
         assert not first.open
         second.renewed(0.0, 2, "b")
-        with replica(stage, second):
+        other = Pilot(fenced.kubeconfig(SCHEDULER, "system:masters"), stage.name, fence=second)
+        try:
+            other.steer()
             eventually(lambda: stage.where("after") == ["n1"], "the next leader binds")
+        finally:
+            other.close()
         assert signatures(fenced, stage, "after") == {"gpumax/2/b"}
     finally:
         stage.close()
@@ -483,6 +460,28 @@ def test_work_waits_with_a_condition_where_its_account_may_not_use_the_queue(
         assert stage.where("p1") == ["n1"]
     finally:
         stage.close()
+
+
+def test_the_command_brings_the_policy_and_keeps_it(system: ControlPlane, tmp_path: Path) -> None:
+    """`up --kubernetes --install --require-use`: refused at creation; where the policy is gone, the scheduler itself keeps a pod waiting."""
+    argv = [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--kubernetes", "--install", "--require-use"]
+    env = {"KUBECONFIG": str(system.kubeconfig())}
+    program = Program([*argv, "--data", str(tmp_path / "data")], tmp_path / "log", env=env)
+    program.start()
+    pod = f"{TENANTS}/waits"
+    try:
+        eventually(lambda: "steers pods" in program.said(), "it steers", program)
+        grant(system, "tenants", "tenant", ["pods"])
+        eventually(lambda: "gpumax-queues" in made_by(system.api).text, "it is in force", program)
+        for body in objects("queues"):
+            system.api.delete(f"{kind_of(body).path()}/{body['metadata']['name']}")
+        eventually(lambda: made_by(system.api).status_code == 201, "it is gone")
+        made_by(system.api, "waits", dry=False).raise_for_status()
+        eventually(lambda: "NotAllowed" in system.api.get(pod).text, "the pod is told", program)
+    finally:
+        system.api.delete(pod, params={"gracePeriodSeconds": 0})
+        program.stop()
+    assert "Traceback" not in program.said()
 
 
 def test_in_a_namespace_that_is_ours_alone_no_other_scheduler_gives_devices(system: ControlPlane) -> None:
