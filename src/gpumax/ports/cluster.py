@@ -18,6 +18,11 @@ class Cluster(Protocol):
         """Whether we steer it now; another replica may."""
         ...
 
+    @property
+    def wrongs(self) -> int:
+        """Another number whenever something else is wrong with what no snapshot shows, and somebody is to be told: work that is written wrongly."""
+        ...
+
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The cluster now, by its own clock where ours is another. What was carried out counts as done until the cluster itself says otherwise.
 

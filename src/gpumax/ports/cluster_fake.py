@@ -18,6 +18,7 @@ class FakeCluster:
 
     name = "fake"
     ours = True
+    wrongs = 0
 
     def __init__(
         self, nodes: Iterable[Node] = (), queues: Iterable[Queue] = (), workloads: Iterable[Workload] = ()

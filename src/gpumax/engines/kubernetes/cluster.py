@@ -110,6 +110,11 @@ class KubernetesCluster:
         """Whether our lease holds."""
         return self._fence.open
 
+    @property
+    def wrongs(self) -> int:
+        """See `Cluster`: as of the last snapshot."""
+        return self._assembly.wrongs
+
     def stand(self, namespace: str, name: str, candidate: Candidate) -> None:
         """Stand for leader by a lease, from now on."""
         fence = self._fence
