@@ -10,7 +10,7 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.admission.fractions import patch
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.grants import Amount, Grant, read_grant, written
-from gpumax.engines.kubernetes.offers import slice_name
+from gpumax.engines.kubernetes.offers import annotation_of, slice_name
 from gpumax.engines.kubernetes.telling import told
 from gpumax.model.node import Device
 from gpumax.model.snapshot import Policy
@@ -270,6 +270,21 @@ def test_whole_devices_come_from_the_agent_where_the_kubelet_is_new_enough() -> 
         ("i", "gpu-0"), ("i", "gpu-1"), ("a", "gpu-0"), ("c", "gpu-1"),
     ]  # fmt: skip
     assert placed["ml/half"].devices[0].index not in given.grant.devices
+
+
+def test_a_device_plugin_that_was_removed_leaves_its_node_to_others() -> None:
+    """While it is there, its devices stand in the node's annotation; when it is gone the annotation is left, and the kubelet forgets its resource."""
+    there = node("n1", 0)
+    there["metadata"]["annotations"] = {keys.OFFERED: annotation_of(TWO)}
+    there["status"]["capacity"] = there["status"]["allocatable"] | {keys.PART: "256"}
+    there["status"]["allocatable"] = dict(there["status"]["capacity"])
+    asks = patched(pod("a", annotations=HALF), claims=False)
+    assembly = assembled(there, queue("default"), asks)
+    assert [place.node for place in decide(assembly.snapshot(NOW_MS, Policy())).places] == ["n1"]
+    left = node("n1", 8)
+    left["metadata"]["annotations"] = {keys.OFFERED: annotation_of(TWO)}
+    see(assembly, left, pod("whole", gpu=8))
+    assert [place.task for place in decide(assembly.snapshot(NOW_MS, Policy())).places] == ["ml/whole"]
 
 
 def test_slices_stay_with_the_vendor_where_an_agent_is() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes import keys, quantities
 from gpumax.engines.kubernetes.offers import Slice, annotated, offered_by, with_agent
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.model.node import Device, Node
@@ -16,6 +16,11 @@ Devices = tuple[Device, ...]
 CLAIMS_FOR_RESOURCES: Final = 36
 """The minor version from which on kubelets give a container devices of a claim for a resource that it asks for."""
 _VERSION: Final = re.compile(r"v1\.(\d{1,4})\.")
+
+
+def _has_tickets(view: NodeObject) -> bool:
+    built, _ = quantities.exact({keys.PART: (view.status.capacity or {}).get(keys.PART, 0)})
+    return bool(built.get(keys.PART))
 
 
 def _minor(view: NodeObject) -> int:
@@ -59,7 +64,8 @@ class Agents:
         self._newer.discard(name)
         if view is not None and _minor(view) >= CLAIMS_FOR_RESOURCES:
             self._newer.add(name)
-        offered = annotated(view) if view is not None else None
+        # An agent that was removed leaves the annotation behind; its kubelet forgets the resource minutes later.
+        offered = annotated(view) if view is not None and _has_tickets(view) else None
         if offered is not None:
             self._by_plugin[name] = offered
         return before != (offered, name in self._newer)
