@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import pytest
 from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, Sketch, queue
+from engine_kit import eventually
+from gpumax.loop.pulse import Pulse
 from gpumax.loop.remembered import Remembered
 from gpumax.loop.steer import Steering
 from gpumax.model.decision import Decision, Place
@@ -97,6 +101,39 @@ def test_what_is_remembered_of_a_row_makes_it_another_only_when_it_changes() -> 
     whole = replace(first.workloads[0], groups=(Group("", 1),))
     healed = replace(fewer, workloads=(whole, *fewer.workloads[1:]))
     assert remembered.add_to(healed, {}) is healed
+
+
+def test_changes_that_nobody_waits_for_are_gathered() -> None:
+    """One cycle sees all of them, at the latest a moment later; whoever waits ends that at once."""
+    stage = Stage(Sketch("n1: .").with_queues(queue("a", 1)))
+    stage.cluster.pressing = False
+    loop = Thread(target=stage.steering.run)
+    loop.start()
+    try:
+        for _ in range(99):
+            stage.steering.wake()
+        assert stage.steering.wait_past(stage.steering.wake(), 30)
+        assert stage.steering.status["cycles"] < 99
+        stage.cluster.pressing = True
+        assert stage.steering.wait_past(stage.steering.wake(), 30)
+    finally:
+        stage.steering.stop()
+        loop.join()
+
+
+def test_a_pulse_gathers_wakes_until_it_is_enough() -> None:
+    """It is asked at the beginning and at each wake, and nobody waits any longer when it is."""
+    pulse, asked = Pulse(), list[None]()
+
+    def enough() -> bool:
+        asked.append(None)
+        return len(asked) > 3
+
+    waiting = Thread(target=pulse.gather, args=(60.0, enough))
+    waiting.start()
+    eventually(lambda: pulse.wake() and not waiting.is_alive(), "it is enough")
+    waiting.join()
+    assert len(asked) == 4
 
 
 def test_what_could_not_be_done_is_asked_for_again() -> None:

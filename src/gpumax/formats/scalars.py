@@ -29,6 +29,7 @@ LONGEST_DURATION_MS: Final = 100 * 365 * 86_400_000
 
 _LAST_MS: Final = 253_402_300_799_999  # the end of year 9999
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH: Final = _EPOCH.replace(tzinfo=None)
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,18})?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII
 )
@@ -330,9 +331,8 @@ def _time(text: str) -> int:
 
 def write_time(ms: int) -> str:
     """A moment in RFC 3339, UTC, with milliseconds only where there are any."""
-    moment = _EPOCH + timedelta(milliseconds=ms)
-    part = f".{ms % 1000:03d}" if ms % 1000 else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{part}Z"
+    moment = _NAIVE_EPOCH + timedelta(milliseconds=ms)
+    return f"{moment.isoformat(timespec='milliseconds' if ms % 1000 else 'seconds')}Z"
 
 
 def write_duration(ms: int) -> str | int | float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Condition
 
 
@@ -56,6 +57,11 @@ class Pulse:
         """Wait for a wake that no cycle has seen, for so long at most."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._wakes > self._begun, timeout_s)
+
+    def gather(self, timeout_s: float, enough: Callable[[], bool]) -> None:
+        """Wait for more wakes until it is enough, which is asked at each of them, for so long at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or enough(), timeout_s)
 
     def pause(self, timeout_s: float) -> None:
         """Wait, whoever wakes; only `stop` ends it early."""

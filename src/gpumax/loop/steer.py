@@ -30,6 +30,8 @@ from gpumax.ports.journal import Journal
 _log: Final = logging.getLogger("gpumax.loop")
 RESYNC_S: Final = 30.0
 """A cycle comes after this long even where nobody asked for one."""
+GATHER_S: Final = 0.1
+"""For how long changes are gathered that nobody waits for: pods that are seen where they were bound, that begin, that end."""
 FIRST_PAUSE_S: Final = 0.2
 MOST_PAUSE_S: Final = 5.0
 """How long it waits after cycles that failed in a row: doubled each time, up to this."""
@@ -142,6 +144,7 @@ class Steering:
             else:
                 self._trouble, pause_s = "", FIRST_PAUSE_S
                 self._pulse.wait(self._patience_s())
+                self._pulse.gather(GATHER_S, lambda: self._cluster.pressing)
 
     def cycle(self) -> None:
         """Look, and where something is new: decide, check, have it carried out, write it down. Raises what goes wrong.

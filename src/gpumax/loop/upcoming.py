@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from gpumax.model.queue import Queue
 from gpumax.model.rows import difference
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
+
+FEW: Final = 64
+"""Up to so many moments each finds its place by itself; of more all are sorted."""
 
 
 class _Moments:
@@ -21,8 +25,12 @@ class _Moments:
         """Take some out and put others in."""
         for moment in fewer:
             del self._sorted[bisect_left(self._sorted, moment)]
-        self._sorted += more
-        self._sorted.sort()  # of what is nearly sorted it costs one look
+        come = list(more)
+        if len(come) < FEW:
+            for moment in come:
+                insort(self._sorted, moment)
+        else:
+            self._sorted = sorted(self._sorted + come)
 
     def after(self, moment: int) -> int | None:
         """The first one that is later."""
@@ -69,6 +77,9 @@ class Upcoming:
             queues = {queue.name: queue for queue in snapshot.queues}
             found = {name: _runtimes(queues, name) for name in queues}
             self._runtimes = {name: runtimes for name, runtimes in found.items() if runtimes}
+            self._started = {}
+            if self._runtimes:
+                self._start((), self._rows)
         gone, come = difference(self._rows, snapshot.workloads)
         self._rows = snapshot.workloads
         self._stale.change(*(_stale_since(rows) for rows in (gone, come)))
@@ -76,6 +87,11 @@ class Upcoming:
         for rows, sign in ((gone, -1), (come, 1)):
             self._waits += sign * sum(1 for _ in _waiting_since(rows))
             self._timed += sign * sum(1 for row in rows if row.max_duration_ms is not None and _active(row))
+        if self._runtimes:
+            self._start(gone, come)
+
+    def _start(self, gone: Iterable[Workload], come: Iterable[Workload]) -> None:
+        """Since when work runs; only looked at where queues protect it."""
         fewer, more = _running_since(gone), _running_since(come)
         for name in fewer.keys() | more.keys():
             started = self._started.setdefault(name, _Moments())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress, count
 from operator import is_not
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 Row = TypeVar("Row")
 
@@ -15,10 +15,29 @@ AHEAD: Final = 8
 """How far is looked for where what is alike goes on."""
 
 
+class _Memory:
+    """Two tuples and their difference: many ask for the same one after the other."""
+
+    last: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]] | None = None
+
+
+_MEMORY: Final = _Memory()
+
+
 def difference(before: Sequence[Row], after: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
     """What has gone and what has come, each in its order. No object is there twice."""
     if before is after:
         return (), ()
+    last = _MEMORY.last
+    if last is None or last[0] is not before or last[1] is not after:
+        gone, come = _difference(before, after)
+        if type(before) is not tuple or type(after) is not tuple:
+            return gone, come  # somebody may change them
+        last = _MEMORY.last = (before, after, tuple(gone), tuple(come))
+    return last[2], last[3]
+
+
+def _difference(before: Sequence[Row], after: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     gone: list[Row] = []
     come: list[Row] = []
     old, new = iter(before), iter(after)

@@ -23,6 +23,11 @@ class Cluster(Protocol):
         """Another number whenever something else is wrong with what no snapshot shows, and somebody is to be told: work that is written wrongly."""
         ...
 
+    @property
+    def pressing(self) -> bool:
+        """Whether somebody may wait for the next decision; else what changes may be gathered. Asked from any thread."""
+        ...
+
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The cluster now, by its own clock where ours is another. What was carried out counts as done until the cluster itself says otherwise.
 

@@ -19,6 +19,7 @@ class FakeCluster:
     name = "fake"
     ours = True
     wrongs = 0
+    pressing = True
 
     def __init__(
         self, nodes: Iterable[Node] = (), queues: Iterable[Queue] = (), workloads: Iterable[Workload] = ()

@@ -113,6 +113,29 @@ def test_who_runs_holds_its_room_before_anybody_knows_whose_it_is() -> None:
     assert [row.task for row in decide(assembly.snapshot(NOW_MS, POLICY)).evictions] == ["ml/a"]
 
 
+def test_only_who_waits_presses_for_a_decision() -> None:
+    """A pod that came, that can't be bound after all, or that still waits when others end; not one that is seen where it was bound."""
+    assembly = assembled(node("n1", 1), queue("default"))
+    assembly.snapshot(0, POLICY)
+    assert not assembly.pressing
+    see(assembly, pod("a", gpu=1))
+    assert assembly.pressing
+    assembly.snapshot(0, POLICY)
+    assert assembly.pressing
+    assembly.assume("ml/a", "n1", (DeviceShare(0, 1000),))
+    assert not assembly.pressing
+    assembly.snapshot(0, POLICY)
+    assert not assembly.pressing
+    assembly.doubt("ml/a")
+    assert assembly.pressing
+    assembly.snapshot(0, POLICY)
+    assert assembly.pressing
+    see(assembly, pod("a", gpu=1, node="n1", phase="Running"))
+    assembly.snapshot(0, POLICY)
+    see(assembly, pod("a", gpu=1, node="n1", phase="Succeeded"))
+    assert not assembly.pressing
+
+
 JOB = {
     **written("apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}"),
     "spec": {"completionMode": "Indexed", "completions": 2, "parallelism": 2},

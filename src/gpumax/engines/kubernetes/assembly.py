@@ -94,6 +94,8 @@ class Assembly:
         self._holders: dict[str, set[str]] = {}  # workloads that hold room, by node
         self._left = Table[Node]()  # what is left of each node for us
         self._stirred: set[str] = set()  # workloads to be read anew
+        self._pending: set[str] = set()  # tasks that wait
+        self._may_wait = False
         self._moved: set[str] = set()  # nodes to be looked at anew
         self.revision = 0
         """Another where anything was read anew."""
@@ -183,6 +185,7 @@ class Assembly:
             return
         _change(self._gangs, name, document)
         self._stirred.add(name)
+        self._may_wait = True
         for key in native_levels(document):
             # A level of the cluster's own groups is any label; where no topology has it, it is one by itself.
             if not any(key in topology.levels for topology in self._topologies.values()):
@@ -224,6 +227,7 @@ class Assembly:
     def assume(self, task: str, node: str, shares: Shares) -> None:
         """The task counts as bound there until its pod says where it is, or `doubt`."""
         self._assumed[task] = Assumed(node, shares)
+        self._pending.discard(task)
         self._given.setdefault(node, {})[task] = shares
         self._stir(task)
         self._moved.add(node)
@@ -246,6 +250,7 @@ class Assembly:
         """The place will not come true."""
         assumed = self._assumed.pop(task, None)
         if assumed is not None:
+            self._may_wait = True
             self._stir(task)
             self._moved.add(assumed.node)
 
@@ -278,7 +283,13 @@ class Assembly:
     def unbar(self, task: str) -> None:
         """The task may be placed again."""
         self._barred.discard(task)
+        self._may_wait = True
         self._stir(task)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether a task waits for a place, or may do so by what was seen since the last snapshot. Asked from any thread."""
+        return self._may_wait or bool(self._pending)
 
     def pod(self, task: str) -> Pod | None:
         """The pod of one of our tasks; None where it is gone."""
@@ -360,6 +371,7 @@ class Assembly:
             self._below.setdefault(link.owner.uid, set()).add(name)
         self._members.setdefault(found.name, {})[name] = Member(pod, found)
         self._stirred.add(found.name)
+        self._may_wait |= state_of(pod) == "pending" and name not in self._assumed
 
     def _await(self, name: str, owner: Owner | None) -> None:
         """The pod waits for this owner to be known; None: for nobody."""
@@ -426,6 +438,7 @@ class Assembly:
 
     def _stir_all(self) -> None:
         self._stirred.update(self._members)
+        self._may_wait = True
 
     def _refresh(self) -> None:
         """Read anew what changed, and give out devices where somebody came or went."""
@@ -441,7 +454,7 @@ class Assembly:
             again |= self._hand_out(name)
         for name in self._stirred | again:
             self._row(name)
-        self._stirred, self._moved = set(), set()
+        self._stirred, self._moved, self._may_wait = set(), set(), False
 
     def _read(self, name: str, around: Around) -> None:
         before = self._reads.pop(name, None)
@@ -515,7 +528,7 @@ class Assembly:
         """The workload with the devices of its tasks."""
         read = self._reads.get(name)
         if read is None or read.workload is None:
-            self._rows.put(name, None)
+            self._put(name, None)
             return
         tasks = tuple(
             replace(task, devices=shares)
@@ -523,7 +536,14 @@ class Assembly:
             else task
             for task in read.workload.tasks
         )
-        self._rows.put(name, replace(read.workload, tasks=tasks))
+        self._put(name, replace(read.workload, tasks=tasks))
+
+    def _put(self, name: str, row: Workload | None) -> None:
+        for one, change in ((self._rows.get(name), self._pending.discard), (row, self._pending.add)):
+            for task in one.tasks if one is not None else ():
+                if task.state == "pending":
+                    change(task.name)
+        self._rows.put(name, row)
 
 
 def _nodes_of(read: WorkloadRead | None) -> set[str]:

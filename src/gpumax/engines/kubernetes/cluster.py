@@ -115,6 +115,11 @@ class KubernetesCluster:
         """See `Cluster`: as of the last snapshot."""
         return self._assembly.wrongs
 
+    @property
+    def pressing(self) -> bool:
+        """Whether a pod waits for a place."""
+        return self._assembly.pressing
+
     def stand(self, namespace: str, name: str, candidate: Candidate) -> None:
         """Stand for leader by a lease, from now on."""
         fence = self._fence

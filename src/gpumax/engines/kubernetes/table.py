@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 Row = TypeVar("Row")
 
 FEW: Final = 16
-"""Where more than one of so many names is new or gone, all are sorted anew."""
+"""Where more than one of so many rows has changed, all are sorted anew."""
 
 
 class Table(Generic[Row]):
@@ -16,9 +16,11 @@ class Table(Generic[Row]):
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
-        self._names: list[str] = []  # sorted, of the rows that `_all` has
-        self._all: tuple[Row, ...] | None = ()
-        self._moved: set[str] = set()  # names that came or went since
+        self._changed: set[str] = set()  # names of rows that came, went or changed since all were asked for
+        # As they were then, in the order of their names.
+        self._names: list[str] = []
+        self._sorted: list[Row] = []
+        self._all: tuple[Row, ...] = ()
 
     def get(self, name: str) -> Row | None:
         """The row of that name."""
@@ -26,32 +28,29 @@ class Table(Generic[Row]):
 
     def put(self, name: str, row: Row | None) -> None:
         """The row as it is now; None where there is none any more."""
-        before = self._rows.get(name)
-        if row == before:
+        if row == self._rows.get(name):
             return
         if row is None:
             del self._rows[name]
         else:
             self._rows[name] = row
-        if row is None or before is None:
-            self._moved ^= {name}
-        self._all = None
+        self._changed.add(name)
 
     def all(self) -> tuple[Row, ...]:
         """All rows in the order of their names."""
-        if self._all is None:
-            self._sort()
-            self._all = tuple(map(self._rows.__getitem__, self._names))
+        if self._changed:
+            if FEW * len(self._changed) > len(self._names):
+                self._names = sorted(self._rows)
+                self._sorted = [self._rows[name] for name in self._names]
+            else:
+                for name in self._changed:
+                    self._place(name)
+            self._changed = set()
+            self._all = tuple(self._sorted)
         return self._all
 
-    def _sort(self) -> None:
-        if FEW * len(self._moved) > len(self._names):
-            self._names = sorted(self._rows)
-        else:
-            for name in self._moved:
-                at = bisect_left(self._names, name)
-                if name in self._rows:
-                    self._names.insert(at, name)
-                else:
-                    del self._names[at]
-        self._moved = set()
+    def _place(self, name: str) -> None:
+        at, row = bisect_left(self._names, name), self._rows.get(name)
+        known = at < len(self._names) and self._names[at] == name
+        self._names[at : at + known] = [name] if row is not None else []
+        self._sorted[at : at + known] = [row] if row is not None else []
