@@ -1,0 +1,123 @@
+"""Real control planes to measure on: nodes that say that they are ready though nothing is there, pods, and gpumax in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from controlplane.build import KWOK, built
+from controlplane.plane import ControlPlane
+from controlplane.processes import Program, eventually, free_ports
+
+__all__ = ["KWOK", "ControlPlane", "Program", "built", "eventually", "free_ports"]
+"""What the others have from here, who would not find it."""
+
+Document = dict[str, Any]
+GPU: Final = "nvidia.com/gpu"
+NODES: Final = "/api/v1/nodes"
+PODS: Final = "/api/v1/namespaces/default/pods"
+QUEUES: Final = "/apis/gpumax.dev/v1alpha1/queues"
+ROOM: Final = {"cpu": "64", "memory": "512Gi", "pods": "110", GPU: "8"}
+OLD: Final = "2026-01-01T00:00:00Z"
+AT_ONCE: Final = 8
+
+
+def node(number: int, room: Document = ROOM) -> Document:
+    """A node that says that it is ready, though nothing is there."""
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": OLD, "lastTransitionTime": OLD}
+    return {
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n{number}"},
+        "status": {"allocatable": room, "capacity": room, "conditions": [ready]},
+    }  # fmt: skip
+
+
+def pod(
+    name: str,
+    scheduler: str,
+    asks: Document,
+    queue: str = "all",
+    labels: Document | None = None,
+    annotations: Document | None = None,
+    **spec: Any,
+) -> Document:
+    """A pod that asks for so much."""
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"gpumax.dev/queue": queue, **(labels or {})}, "annotations": annotations or {}},
+        "spec": {
+            "schedulerName": scheduler, "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "main", "image": "none", "resources": {"limits": asks}}], **spec,
+        },
+    }  # fmt: skip
+
+
+def queue(name: str, **spec: Any) -> Document:
+    """A queue."""
+    return {"apiVersion": "gpumax.dev/v1alpha1", "kind": "Queue", "metadata": {"name": name}, "spec": spec}
+
+
+@contextmanager
+def cluster(nodes: Iterable[Document], *flags: str) -> Iterator[ControlPlane]:
+    """A control plane with nodes. Its controllers are ended, so that nothing but schedulers writes. flags: of its API server."""
+    with tempfile.TemporaryDirectory() as directory:
+        plane = ControlPlane("newest", Path(directory), *flags)
+        try:
+            plane.start()
+            plane.controllers.kill()
+            post(plane, NODES, nodes)
+            yield plane
+        finally:
+            plane.stop()
+
+
+def post(plane: ControlPlane, path: str, documents: Iterable[Document]) -> None:
+    """Make them all, several at a time, in no order."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for answer in pool.map(lambda document: plane.api.post(path, json=document), documents):
+            answer.raise_for_status()
+
+
+def ours(plane: ControlPlane, queues: Iterable[Document]) -> Program:
+    """gpumax, with these queues."""
+    command = [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--kubernetes", "--install"]
+    program = Program(
+        [*command, "--data", str(plane.directory / "data")],
+        plane.directory / "gpumax.log",
+        env={"KUBECONFIG": str(plane.kubeconfig())},
+    )
+    program.start()
+    for one in queues:
+        eventually(lambda one=one: _made(plane, one), f"queue {one['metadata']['name']} is there", program)  # type: ignore[misc]
+    return program
+
+
+def _made(plane: ControlPlane, one: Document) -> bool:
+    return plane.api.post(QUEUES, json=one).status_code in (201, 409)
+
+
+def waiting(plane: ControlPlane, selector: str = "spec.nodeName=") -> bool:
+    """Whether there is a pod without a node, or another that the selector of fields names."""
+    query = {"fieldSelector": selector, "limit": "1"}
+    return bool(plane.api.get(PODS, params=query).json()["items"])
+
+
+def moment(written: str) -> float:
+    """A moment of the audit log, in seconds."""
+    return datetime.fromisoformat(written).timestamp()
+
+
+def used(program: Program) -> tuple[float, float]:
+    """Seconds of CPU and MiB that a program has used, and uses."""
+    process = psutil.Process(program.pid)
+    times = process.cpu_times()
+    return times.user + times.system, process.memory_info().rss / (1 << 20)
