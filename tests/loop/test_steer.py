@@ -11,7 +11,7 @@ from board import MINUTE_MS, NOW_MS, Sketch, queue
 from engine_kit import eventually
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.remembered import Remembered
-from gpumax.loop.steer import Steering
+from gpumax.loop.steer import Steering, rest_s
 from gpumax.model.decision import Decision, Place
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.model.workload import DeviceShare, Group
@@ -119,6 +119,11 @@ def test_changes_that_nobody_waits_for_are_gathered() -> None:
     finally:
         stage.steering.stop()
         loop.join()
+
+
+def test_only_long_cycles_are_followed_by_a_rest() -> None:
+    """Of twice their time, and never a long one."""
+    assert [rest_s(cycle_s) for cycle_s in (0.002, 0.02, 10.0)] == [0.0, 0.04, 0.5]
 
 
 def test_a_pulse_gathers_wakes_until_it_is_enough() -> None:

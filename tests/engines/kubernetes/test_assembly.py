@@ -42,8 +42,11 @@ def test_a_place_is_assumed_until_it_is_seen() -> None:
     """So the next decision gives its room to nobody else; doubted, it is free again."""
     assembly = assembled(node("n1", 1), queue("default"), pod("a", gpu=1))
     (place,) = decide(assembly.snapshot(NOW_MS, POLICY)).places
-    assembly.assume(place.task, place.node, place.devices)
+    assembly.assume(place.task, place.node, place.devices, NOW_MS)
     found = assembly.snapshot(NOW_MS, POLICY)
+    assert (
+        found.workloads[0].started_ms == NOW_MS
+    )  # so long as it isn't seen, too, it is protected from others
     assert [(task.state, task.node, task.devices) for task in found.workloads[0].tasks] == [
         ("bound", "n1", place.devices)
     ]

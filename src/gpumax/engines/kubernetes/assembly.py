@@ -41,10 +41,11 @@ SCHEDULER: Final = "gpumax"
 
 
 class Assumed(NamedTuple):
-    """A place that was decided and is not seen yet."""
+    """A place that was decided and is not seen yet. at_ms: when it was."""
 
     node: str
     shares: Shares
+    at_ms: int
 
 
 class Assembly:
@@ -224,9 +225,9 @@ class Assembly:
 
     # What was decided and isn't seen yet
 
-    def assume(self, task: str, node: str, shares: Shares) -> None:
+    def assume(self, task: str, node: str, shares: Shares, at_ms: int = 0) -> None:
         """The task counts as bound there until its pod says where it is, or `doubt`."""
-        self._assumed[task] = Assumed(node, shares)
+        self._assumed[task] = Assumed(node, shares, at_ms)
         self._pending.discard(task)
         self._given.setdefault(node, {})[task] = shares
         self._stir(task)
@@ -483,6 +484,10 @@ class Assembly:
         # Nobody goes of whom it isn't known with whom.
         if kept or any(task.name in self._shielded or task.name in self._waiting for task in workload.tasks):
             workload = replace(workload, preemptible=False)
+        if workload.started_ms is None:
+            # Whoever has just been given a place is protected from then on, not from when that is seen.
+            begun = [self._assumed[task.name].at_ms for task in workload.tasks if task.name in self._assumed]
+            workload = replace(workload, started_ms=min(begun, default=None))
         return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
 
     def _as_done(self, task: Task) -> Task:

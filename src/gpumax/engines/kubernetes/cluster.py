@@ -170,7 +170,7 @@ class KubernetesCluster:
                 if not place.after and (target := self._target(place.task)):
                     given = self._assembly.given(place.task, place.node, place.devices)
                     self._note(place.task, acts.bind, place)
-                    self._assembly.assume(place.task, place.node, place.devices)
+                    self._assembly.assume(place.task, place.node, place.devices, snapshot.now_ms)
                     work.append(partial(self._writer.bind, target, place.node, given))
             for row in decision.evictions:
                 if target := self._target(row.task):
