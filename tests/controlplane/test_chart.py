@@ -24,7 +24,7 @@ VALUES: dict[str, Any] = {
             "pullPolicy": "Never", "pullSecrets": [{"name": "mirror"}],
         },
     },
-    "single": {"replicas": 1, "crds": {"install": False}, "defaultQueue": {"create": False}},
+    "single": {"user": None, "replicas": 1, "crds": {"install": False}, "defaultQueue": {"create": False}},
     "plugin": {"agent": {"enabled": True, "plugin": True, "kubeletDir": "/var/lib/k0s/kubelet", "runtimeClassName": "nvidia"}},
     "least": {
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "metrics": {"role": False},
@@ -101,6 +101,7 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("networkPolicy.apiServerPorts={https}", "apiServerPorts"),
         ("resources.requests.cpu=lots", "cpu"),
         ("webhook.replicas=0", "replicas"),
+        ("user=0", "user"),
         ("agent.devices=lots", "devices"),
         ("agent.kubeletDir=/var/../etc", "kubeletDir"),
         ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),

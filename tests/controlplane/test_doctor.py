@@ -148,6 +148,20 @@ def test_who_may_little_is_told_what_lacks(prepared: ControlPlane, doctor: Docto
     assert "may not look" in found["gpus"][0].found
 
 
+def test_an_administrator_is_told_of_the_schedulers_rights(prepared: ControlPlane, doctor: Doctor) -> None:
+    """Not of their own, which are all: an account without roles may do nothing."""
+    accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gpumax"}}
+    prepared.api.post(accounts, json=body).raise_for_status()
+    try:
+        lacking = [row for row in doctor.found()["rights"] if row.state == "fail"]
+        assert f"system:serviceaccount:{NAMESPACE}:gpumax may not create pods/binding" in " ".join(
+            row.found for row in lacking
+        )
+    finally:
+        prepared.api.delete(f"{accounts}/gpumax")
+
+
 def test_a_kind_of_another_version_and_one_that_is_missing(prepared: ControlPlane, doctor: Doctor) -> None:
     """Each by its name, with what mends it."""
     path = f"{CRDS}/gangs.gpumax.dev"
