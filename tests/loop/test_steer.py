@@ -64,17 +64,6 @@ def test_what_has_room_is_bound_and_then_nothing_is_decided_until_something_chan
     assert len(stage.journal.entries) == decided
 
 
-def test_work_that_is_written_wrongly_is_told_though_no_snapshot_shows_it() -> None:
-    """Also where nothing else happens on the cluster; once."""
-    stage = Stage(Sketch("n1: ........"))
-    stage.cycle()
-    told = len(stage.cluster.carried)
-    stage.cluster.wrongs += 1
-    for _ in range(3):
-        stage.cycle()
-    assert len(stage.cluster.carried) == told + 1
-
-
 def test_room_that_was_freed_for_somebody_is_promised_to_them() -> None:
     """Those who left for them wait, too, and don't take it."""
     drawn = sketch()

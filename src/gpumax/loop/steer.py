@@ -90,7 +90,6 @@ class Steering:
         self._known = Known()
         self._upcoming = Upcoming()
         self._asked: Snapshot | None = None
-        self._wrongs = 0  # of the cluster, as of then
         self._quiet = False  # whether the same snapshot would change nothing
         self._again_ms: int | None = None  # when time alone may change the decision, by the cluster's clock
         self._ahead_ms = 0  # how far that is ahead of ours
@@ -175,7 +174,7 @@ class Steering:
         self._pulse.finish(stamp)
 
     def _says_something_new(self, snapshot: Snapshot) -> bool:
-        if self._asked is None or not self._quiet or self._cluster.wrongs != self._wrongs:
+        if self._asked is None or not self._quiet:
             return True
         if self._again_ms is not None and snapshot.now_ms >= self._again_ms:
             return True
@@ -189,7 +188,7 @@ class Steering:
         return Round(snapshot, answer, cycle_s, *times)
 
     def _answer(self, snapshot: Snapshot) -> Steered:
-        began, wrongs = perf_counter(), self._cluster.wrongs
+        began = perf_counter()
         decision = self._think(snapshot)
         self._numbers["decide_ms"] = _ms_since(began)
         began = perf_counter()
@@ -210,7 +209,7 @@ class Steering:
         self._again_ms = min((moment for moment in moments if moment is not None), default=None)
         # What could not be carried out leaves the same question, which is asked again.
         self._quiet = self.dry or (not kept.evictions and all(place.after for place in kept.places))
-        self._asked, self._wrongs = snapshot, wrongs
+        self._asked = snapshot
         self._seen = seen = Steered(snapshot, kept, violations)
         return seen
 

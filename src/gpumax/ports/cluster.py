@@ -19,11 +19,6 @@ class Cluster(Protocol):
         ...
 
     @property
-    def wrongs(self) -> int:
-        """Another number whenever something else is wrong with what no snapshot shows, and somebody is to be told: work that is written wrongly."""
-        ...
-
-    @property
     def pressing(self) -> bool:
         """Whether somebody may wait for the next decision; else what changes may be gathered. Asked from any thread."""
         ...

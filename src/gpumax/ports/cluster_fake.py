@@ -18,7 +18,6 @@ class FakeCluster:
 
     name = "fake"
     ours = True
-    wrongs = 0
     pressing = True
 
     def __init__(

@@ -88,8 +88,6 @@ class Assembly:
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
         self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
         self._reads: dict[str, WorkloadRead] = {}
-        self.wrongs = 0
-        """Another whenever other pods are written wrongly, or in another way."""
         self._faulty: dict[str, Mapping[str, tuple[Fault, ...]]] = {}  # by workload, then task
         self._rows = Table[Workload]()
         self._holders: dict[str, set[str]] = {}  # workloads that hold room, by node
@@ -466,8 +464,6 @@ class Assembly:
             if read.workload is not None:
                 read = WorkloadRead(self._with_assumed(read.workload), read.faults)
             self._reads[name] = read
-        if self._faulty.get(name) != (read.faults or None):
-            self.wrongs += 1
         _change(self._faulty, name, read.faults or None)
         for node in _nodes_of(before) - _nodes_of(read):
             self._holders[node].discard(name)

@@ -111,11 +111,6 @@ class KubernetesCluster:
         return self._fence.open
 
     @property
-    def wrongs(self) -> int:
-        """See `Cluster`: as of the last snapshot."""
-        return self._assembly.wrongs
-
-    @property
     def pressing(self) -> bool:
         """Whether a pod waits for a place."""
         return self._assembly.pressing
