@@ -138,3 +138,28 @@ def known(stage: Stage, way: str) -> bool:
         return stage.api.get(f"{SLICES}/gpumax.dev-{name}").status_code == 200
     annotations = stage.api.get(f"/api/v1/nodes/{name}").json()["metadata"]["annotations"]
     return keys.OFFERED in annotations
+
+
+def test_the_claim_of_a_pod_is_of_no_use_to_another(guarded: ControlPlane) -> None:
+    """Of another scheduler it is refused, by whatever name it asks for the claim; of ours it would wait. Other claims are nobody's business here."""
+    made = apply(guarded, "decisions")
+    try:
+        eventually(lambda: tried(guarded, "gpumax-x", "another") == 403, "the policy is in force")
+        assert tried(guarded, "gpumax-x", "default-scheduler") == 403
+        assert tried(guarded, "gpumax-x", "gpumax") == 201
+        assert tried(guarded, "nic", "another") == 201
+    finally:
+        for path in reversed(made):
+            guarded.api.delete(path)
+
+
+def tried(plane: ControlPlane, claim: str, scheduler: str) -> int:
+    """What comes of making a pod that uses this claim, without making it."""
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "borrower"},
+        "spec": {
+            "schedulerName": scheduler, "resourceClaims": [{"name": "mine", "resourceClaimName": claim}],
+            "containers": [{"name": "main", "image": "none", "resources": {"claims": [{"name": "mine"}]}}],
+        },
+    }  # fmt: skip
+    return plane.api.post("/api/v1/namespaces/default/pods", json=body, params={"dryRun": "All"}).status_code
