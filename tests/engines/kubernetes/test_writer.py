@@ -13,7 +13,7 @@ from engines.kubernetes.stub import Rests, Stub, Talk, api_of, pod, refusal, say
 from gpumax.engines.kubernetes.lease import RENEW_S, Fence
 from gpumax.engines.kubernetes.refusals import FIRST_S, MOST_S, Refusals
 from gpumax.engines.kubernetes.telling import Told
-from gpumax.engines.kubernetes.writer import SPEAKERS, Outcome, Target, Writer
+from gpumax.engines.kubernetes.writer import ENOUGH, LATEST_S, SPEAKERS, Outcome, Target, Writer
 
 POD = "/api/v1/namespaces/ns/pods/a"
 A = Target("ns", "a", "uid-a")
@@ -195,6 +195,30 @@ def test_who_is_refused_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) 
     assert refusals.refuse("ns/a", "409 Conflict") == FIRST_S
     assert refusals.due(lambda _: False) == []
     assert refusals.refuse("ns/a", "409 Conflict") == FIRST_S
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"), [(pod("a", 2), "refused"), (pod("a", 2, nodeName="n1"), "done")]
+)
+def test_a_bind_that_nobody_ever_answers_clearly_ends_when_none_can_come_late(
+    seen: dict[str, Any], outcome: str
+) -> None:
+    """A server that always fails keeps no room for ever: it's looked at what became of it after a minute in which nothing is sent."""
+
+    @story
+    async def told() -> None:
+        rests, came = Rests(), Came()
+        async with stub() as served, api_of(served, rests=rests) as api:
+            served.plays(f"{POD}/binding", says(500, refusal(500, "InternalError", "failed calling webhook")))
+            served.plays(POD, says(200, seen))
+            writer = Writer(api, came.fence, came)
+            writer.bind(A, "n1")
+            await writer.settled()
+        assert came.outcomes == [("a", outcome)]
+        assert served.count("POST") == ENOUGH
+        assert rests.taken[-1] >= LATEST_S
+
+    told()
 
 
 def test_rests_are_taken_between_tries() -> None:

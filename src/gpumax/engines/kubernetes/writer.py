@@ -32,6 +32,10 @@ FENCE: Final = "gpumax-fence"
 """The policy of the API server that refuses writes of another epoch than the lease's."""
 SPEAKERS: Final = 8
 """How many pods are told something at a time: whoever is bound or evicted never waits behind more of them."""
+ENOUGH: Final = 8
+"""How often a write is asked for that nobody answers clearly: for about half a minute."""
+LATEST_S: Final = 60.0
+"""An API server ends what it does for one request by then: what hasn't come won't."""
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
 Outcome = Literal["done", "refused", "kept", "withheld"]
@@ -144,54 +148,57 @@ class Writer:
             return "refused", why
         self.counts["binds"] += 1
         record = {keys.GIVEN: written(given.grant)} if given is not None else None
-        pauses = api.pauses.fresh()
-        while True:
+        error = await self._ask(
+            target, lambda: api.bind(target.namespace, target.name, target.uid, node, record)
+        )
+        if error is None:
+            return "done", ""
+        # A conflict may be our own bind that came late, or somebody else's: then the pod has its room already.
+        pod = await self._seen(target) if _unclear(error) else None
+        return ("done", "") if pod is not None and pod.spec.node_name else ("refused", str(error))
+
+    async def _ask(
+        self, target: Target, write: Callable[[], Coroutine[None, None, None]]
+    ) -> GpumaxError | None:
+        """Ask for a write until somebody says what is so; what was said, None where it was done. Where nobody ever does, wait until none can come late."""
+        pauses = self._api.pauses.fresh()
+        for tries in range(1, ENOUGH + 1):
             try:
-                await api.bind(target.namespace, target.name, target.uid, node, record)
-                return "done", ""
+                await write()
+                return None
             except OutcomeUnknown as error:
                 _log.info("%s: %s", target.task, error)
-                await pauses.pause()
+                unknown = error
+                await pauses.pause(LATEST_S if tries == ENOUGH else None)
             except GpumaxError as error:
                 self._heed(error)
-                # A conflict may be our own bind that came late, or somebody else's: then the pod has its room already.
-                pod = await self._seen(target) if _moved_on(error) else None
-                return ("done", "") if pod is not None and pod.spec.node_name else ("refused", str(error))
+                return error
+        return unknown
 
     async def _claim(self, api: Api, target: Target, node: str, given: Given) -> str:
         """Have the pod's claim say what it was given. Why that can't be; empty where it is so."""
         self.counts["claims"] += 1
-        pauses = api.pauses.fresh()
-        while True:
-            try:
-                await allocate(api, target._asdict(), node, given)
-                if given.mapped:
-                    await map_containers(api, target._asdict(), given)
-                return ""
-            except OutcomeUnknown as error:
-                _log.info("%s: %s", target.task, error)
-                await pauses.pause()
-            except GpumaxError as error:
-                self._heed(error)
-                return f"its claim {given.claim} can't be written: {error}"
+
+        async def write() -> None:
+            await allocate(api, target._asdict(), node, given)
+            if given.mapped:
+                await map_containers(api, target._asdict(), given)
+
+        error = await self._ask(target, write)
+        return "" if error is None else f"its claim {given.claim} can't be written: {error}"
 
     async def _evict(self, api: Api, target: Target, row: Told, grace_s: int | None) -> tuple[Outcome, str]:
         self.counts["evictions"] += 1
         self.evicted[row.code] += 1
         await self._tell(Words(target, row, "", True))
-        pauses = api.pauses.fresh()
-        while True:
-            try:
-                await api.evict(target.namespace, target.name, target.uid, grace_s=grace_s)
-                return "done", ""
-            except OutcomeUnknown as error:
-                _log.info("%s: %s", target.task, error)
-                await pauses.pause()
-            except GpumaxError as error:
-                self._heed(error)
-                pod = await self._seen(target) if _moved_on(error) else None
-                goes = _moved_on(error) and (pod is None or pod.metadata.deletion_timestamp is not None)
-                return ("done", "") if goes else ("kept", str(error))
+        error = await self._ask(
+            target, lambda: api.evict(target.namespace, target.name, target.uid, grace_s=grace_s)
+        )
+        if error is None:
+            return "done", ""
+        pod = await self._seen(target) if _unclear(error) else None
+        goes = _unclear(error) and (pod is None or pod.metadata.deletion_timestamp is not None)
+        return ("done", "") if goes else ("kept", str(error))
 
     async def _seen(self, target: Target) -> Pod | None:
         """The pod as it is, None where it has gone. Until somebody says so, its room counts as taken."""
@@ -256,6 +263,11 @@ class Writer:
             raise Withheld(str(error))
         if isinstance(error, Withheld):
             raise error
+
+
+def _unclear(error: GpumaxError) -> bool:
+    """Whether only the pod itself says what became of a write."""
+    return isinstance(error, OutcomeUnknown) or _moved_on(error)
 
 
 def _moved_on(error: GpumaxError) -> bool:
