@@ -245,6 +245,8 @@ def test_queues_are_set_and_deleted(stage: Stage, cli: Cli) -> None:
     assert (shown["quota"]["gpu"], shown["limit"]["gpu"], shown["weight"]["gpu"]) == (4, 8, 0.5)
     assert shown["quota"]["cpu"] == "unlimited"
     assert shown["reclaim_min_runtime"] == "10m"
+    assert cli("queue", "set", name, "--demote", "0.5,10").code == 0
+    assert cli("queue", "show", name, "-o", "json").document["demote"] == [0.5, 10]
     assert cli("queue", "set", name, "--limit", "gpu=").code == 0
     assert cli("queue", "show", name, "-o", "json").document["limit"]["gpu"] == "unlimited"
     stage.pod("p", name)
@@ -294,9 +296,8 @@ def test_a_tenant_needs_no_more_than_a_namespace(
     answer = cli("run", "-p", queue, "-n", "big", "--gpu", "8", "--tasks", "2", "--", "true")
     assert answer.code == 0, answer.err
     assert "waits" in answer.err
-    told = cli("why", "big").out
-    assert "NoNodeMatches" in told
-    assert "can't be seen from here" in told
+    eventually(lambda: "NoNodeMatches" in cli("why", "big").out, "it is told why it waits")
+    assert "can't be seen from here" in cli("why", "big").out
     assert cli("board").code == 3
     planned = cli("run", "--dry-run", "-p", queue, "--", "true")
     assert planned.code == 0, planned.err
@@ -391,14 +392,25 @@ def test_a_terminal_is_lent(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     running(stage, cli, tmp_path)
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
-    words = ["exec", "lives", "--", "sh", "-c", "test -t 0 && echo ready; read word; echo heard $word"]
+    words = [
+        "exec",
+        "lives",
+        "--",
+        "sh",
+        "-c",
+        "test -t 0 && echo ready; read word; echo heard $word; read end",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "gpumax.apps.cli.main", *words], stdin=theirs, stdout=theirs, stderr=theirs
     ) as program:
-        hear(ours, b"ready")
-        os.write(ours, b"a word\r")
-        hear(ours, b"heard a word")
-        assert program.wait() == 0
+        try:
+            hear(ours, b"ready")
+            os.write(ours, b"a word\r")
+            hear(ours, b"heard a word")
+            os.write(ours, b"\r")
+            assert program.wait(30) == 0
+        finally:
+            program.kill()
     assert termios.tcgetattr(theirs) == before
     os.close(ours)
     os.close(theirs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from gpumax.apps.kubernetes.request import Item, Request, out
 from gpumax.apps.kubernetes.site import Site
@@ -14,7 +13,7 @@ from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.documents import at, number
 from gpumax.engines.kubernetes.kinds import QUEUES, document
 from gpumax.engines.kubernetes.queues import read_queue
-from gpumax.engines.kubernetes.work.queues import queue_body, unhonoured
+from gpumax.engines.kubernetes.work.queues import queue_body, replaced, unhonoured
 from gpumax.errors import BadFile, Denied, Fault, NotFound, Refused
 from gpumax.formats.parsed import Parsed
 from gpumax.formats.scalars import Amount, write_amount
@@ -108,20 +107,10 @@ async def write_queue(site: Site, queue: Queue, *, dry: bool, known: Sequence[Qu
         except ApiRefused as error:
             if error.code != 409:
                 raise
-            await site.api.patch(QUEUES, queue.name, {"spec": _replaced(body["spec"])})
+            await site.api.patch(QUEUES, queue.name, replaced(queue))
     return Fate(
         kind="queue", name=queue.name, created=bool(changed), state=None, hold=None, reason="", places=[], evictions=[]
     )  # fmt: skip
-
-
-def _replaced(spec: dict[str, Any]) -> dict[str, Any]:
-    """A merge patch that leaves nothing of what was there and isn't said any more."""
-    fields = ("parent", "priority", "quota", "limit", "weight", "preemptMinRuntime", "reclaimMinRuntime")
-    amounts = dict.fromkeys(("gpu", "cpu", "memory"))
-    return {
-        name: {**amounts, **spec[name]} if isinstance(spec.get(name), dict) else spec.get(name)
-        for name in fields
-    }
 
 
 async def _needed(site: Site) -> list[Queue]:
