@@ -364,15 +364,20 @@ def test_a_job_set_is_one_workload() -> None:
 
 
 class Refusing:
-    """An API that makes objects, until it refuses one: by the plural of its kind."""
+    """An API that makes objects, until it refuses one, by the plural of its kind; silent: or doesn't answer."""
 
-    def __init__(self, refuses: str) -> None:
+    def __init__(self, refuses: str, *, silent: bool = False) -> None:
+        self.asked = asyncio.Event()
+        self._silent = silent
         self.access = Access("test", "https://nowhere")
         self.there: dict[str, Any] = {}
         self._refuses = refuses
 
     async def create(self, kind: Kind[Any], body: Any, _namespace: str) -> Any:
         if kind.plural == self._refuses:
+            self.asked.set()
+            if self._silent:
+                await asyncio.Event().wait()
             raise ApiRefused(403, Status(message="no more of these"))
         name = body["metadata"]["name"]
         assert body["kind"] != "Job" or body["spec"]["suspend"] is True
@@ -406,6 +411,22 @@ def test_all_of_it_is_made_or_nothing_stays(refuses: str, tmp_path: Path) -> Non
     api = Refusing(refuses)
     with pytest.raises(ApiRefused, match="no more of these"):
         asyncio.run(make(Site(cast(Api, api), "gpumax"), [made(spec_of(name="first")), new]))
+    assert api.there == {}
+
+
+def test_who_is_interrupted_leaves_nothing() -> None:
+    """Ctrl-C while it is made, which cancels the making: what was made by then goes."""
+    api = Refusing("services", silent=True)
+
+    async def interrupted() -> None:
+        making = asyncio.create_task(make(Site(cast(Api, api), "gpumax"), [made(spec_of(tasks=2))]))
+        await api.asked.wait()
+        assert list(api.there) == ["jobs/w"]
+        making.cancel()
+        await asyncio.wait({making})
+        assert making.cancelled()
+
+    asyncio.run(interrupted())
     assert api.there == {}
 
 

@@ -22,7 +22,6 @@ from gpumax.engines.kubernetes.work.container import PORT, ROOT, first_task
 from gpumax.engines.kubernetes.work.manifest import Bundle, Item, bundle
 from gpumax.engines.kubernetes.work.pack import pack
 from gpumax.engines.kubernetes.work.views import JOBS, PODS, Job
-from gpumax.errors import GpumaxError
 from gpumax.loop.launch import Master, launch
 from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.model.spec import WorkloadSpec
@@ -115,7 +114,7 @@ async def make(site: Site, news: Sequence[New]) -> None:
             await _one(site, new, done)
         for job in done:
             await site.api.patch(JOBS, job.metadata.name, {"spec": {"suspend": False}}, site.namespace)
-    except (GpumaxError, OSError):
+    except BaseException:  # Ctrl-C, too, which cancels us
         for name in [item.name for new in news for item in new.objects.jobs]:
             await _undo(site, name, {new.record.id for new in news})
         raise
