@@ -23,22 +23,28 @@ ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
 
 @contextmanager
 def bare(cluster: Cluster) -> Iterator[ControlPlane]:
-    """A control plane with kubelets that are played, and without our kinds of objects."""
+    """A control plane with kubelets that are played, and without anything of ours."""
     if cluster.own is None:
         pytest.skip("needs a control plane of its own, not somebody's cluster")
     kwok = cluster.own.start_kwok()
-    forget_kinds(cluster.own)
+    forget(cluster.own)
     yield cluster.own
     kwok.stop()
 
 
-def forget_kinds(plane: ControlPlane) -> None:
-    """Others may have added them; then they are nobody's."""
-    for row in plane.api.get(CRDS).json()["items"]:
-        if row["spec"]["group"] == "gpumax.dev":
-            path = f"{CRDS}/{row['metadata']['name']}"
-            plane.api.delete(path)
-            eventually(lambda path=path: plane.api.get(path).status_code == 404, "a kind is gone")  # type: ignore[misc]
+def forget(plane: ControlPlane) -> None:
+    """Others may have added our kinds and policies; Helm takes nothing over unasked."""
+    admission, rbac = "/apis/admissionregistration.k8s.io/v1", "/apis/rbac.authorization.k8s.io/v1"
+    for kinds in (
+        f"{admission}/mutatingwebhookconfigurations", f"{admission}/validatingadmissionpolicybindings",
+        f"{admission}/validatingadmissionpolicies", f"{rbac}/clusterrolebindings", f"{rbac}/clusterroles", CRDS,
+    ):  # fmt: skip
+        for row in plane.api.get(kinds).json()["items"]:
+            name = row["metadata"]["name"]
+            if name.startswith("gpumax") or name.endswith(".gpumax.dev"):
+                path = f"{kinds}/{name}"
+                plane.api.delete(path)
+                eventually(lambda path=path: plane.api.get(path).status_code == 404, f"{name} is gone")  # type: ignore[misc]
 
 
 @contextmanager

@@ -162,3 +162,18 @@ def test_queues_stay_when_the_chart_goes_and_it_can_come_back(
     assert plane.api.get(f"/apis/apps/v1/namespaces/{SPACE}/deployments/gpumax").status_code == 404
     helm.run("install", "gpumax", str(CHART), "-n", SPACE)
     plane.api.delete(f"{QUEUES}/stays")
+
+
+def test_kinds_that_somebody_else_added_are_taken_over(
+    plane: ControlPlane, helm: Helm, installed: list[Document]
+) -> None:
+    """As `gpumax up --kubernetes --install` adds them: not silently, but with the option that Helm names."""
+    helm.run("uninstall", "gpumax", "-n", SPACE)
+    path = f"{CRDS}/queues.gpumax.dev"
+    nobodys = {"metadata": {"annotations": None, "labels": None}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    plane.api.patch(path, json=nobodys, headers=headers).raise_for_status()
+    assert "queues.gpumax.dev" in helm.refuses("install", "gpumax", str(CHART), "-n", SPACE)
+    said = helm.run("install", "gpumax", str(CHART), "-n", SPACE, "--take-ownership")
+    assert "helm test gpumax -n gpumax-system" in said
+    assert "kubectl apply" in said
