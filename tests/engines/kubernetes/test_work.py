@@ -116,6 +116,16 @@ def test_what_a_file_says_arrives(fields: dict[str, Any]) -> None:
     assert all(spec.labels.items() <= task.labels.items() for task in workload.tasks)
 
 
+def test_a_queue_of_a_long_name_arrives() -> None:
+    """Longer than a label may be."""
+    name = "q" * 100
+    parsed = Parsed({"name": "w", "project": name, "run": "true", "workdir": "/"}, lambda _path: None)
+    _, (spec,) = load_workloads([parsed], base="/", queues=[Queue(name)], default_project=name)
+    new = made(spec)
+    assert scheduled(new).queue == name
+    assert name not in new.objects.jobs[0].body["spec"]["template"]["metadata"]["labels"].values()
+
+
 def test_groups_arrive() -> None:
     """Each with its minimum and its own request, in one workload."""
     groups = [{"name": "b", "tasks": 2, "resources": {"gpu": 1}}, {"name": "a", "resources": {"cpu": 1}}]

@@ -29,6 +29,7 @@ from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.model.spec import GroupSpec, WorkloadSpec
 from gpumax.ports.engine import Launch
 
+LONGEST_LABEL: Final = 63
 PACKED: Final = "workdir.tar.gz"
 _CLASS_OF: Final = {number: name for name, number in CLASSES.items() if name != "train"}
 _PREEMPTIBLE: Final = {True: "true", False: "false", "semi": "semi"}
@@ -191,11 +192,13 @@ def _template(
 ) -> Document:
     spec = record.spec
     asked = gpus(group.request.gpu, ground.labels)
+    annotations = dict(asked.annotations)
     labels = {
         **spec.labels, **group.labels, **own_labels(record),
-        keys.QUEUE[0]: spec.project, keys.PRIORITY[0]: _CLASS_OF[spec.priority],
-        keys.PREEMPTIBLE[0]: _PREEMPTIBLE[spec.preemptible],
+        keys.PRIORITY[0]: _CLASS_OF[spec.priority], keys.PREEMPTIBLE[0]: _PREEMPTIBLE[spec.preemptible],
     }  # fmt: skip
+    # Names of queues may be longer than labels.
+    (labels if len(spec.project) <= LONGEST_LABEL else annotations)[keys.QUEUE[0]] = spec.project
     if len(spec.groups) > 1:
         labels |= {keys.GANG[0]: spec.name, keys.GROUP[0]: group.name}
     service = service_name(spec.name)
@@ -218,7 +221,7 @@ def _template(
     if affinity := _affinity(group, asked):
         pod["affinity"] = affinity
     _add_volumes(pod, record, group, ground, files)
-    return {"metadata": {"labels": labels, "annotations": asked.annotations}, "spec": pod}
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
 
 
 def _resources(group: GroupSpec, asked: Gpus) -> Document:
