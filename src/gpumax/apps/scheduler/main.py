@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
+import sys
 import uuid
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 1.0
 END_S: Final = 10.0
+TURN_S: Final = 0.001
+"""How long a thread works at most while another wants to."""
 _log: Final = logging.getLogger("gpumax.scheduler")
 
 
@@ -92,6 +96,7 @@ def steer(data: Path, wishes: Wishes) -> None:
             _log.warning("%s", note)
         _log.info("cluster %s (%s): looking at what is there", found.name, found.server)
         cluster.start()
+        _calm()
         looked = True
         if wishes.lease and not wishes.dry:
             identity = f"{socket.gethostname()[:63]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -116,6 +121,13 @@ def _ready(found: Access, wishes: Wishes) -> None:
     asyncio.run(check(found))
     for line in asyncio.run(first_queue(found)) if wishes.queue else ():
         _log.info("%s", line)
+
+
+def _calm() -> None:
+    """Neither of the two threads holds the other up: what is there at the start is not searched for garbage again, and turns are short."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(TURN_S)
 
 
 def _parts(
