@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, thread_time
 from typing import Final, NamedTuple
 
 import msgspec
@@ -135,7 +135,7 @@ class Steering:
         """Cycle on every wake and when time alone changes something, until `stop`. No failure of a cycle ends it."""
         pause_s = FIRST_PAUSE_S
         while not self._pulse.stopped:
-            self._round_s = monotonic()
+            self._round_s, began_s = monotonic(), thread_time()
             try:
                 self.cycle()
             except Exception as error:
@@ -146,7 +146,7 @@ class Steering:
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             else:
                 self._trouble, pause_s = "", FIRST_PAUSE_S
-                self._pulse.pause(rest_s(monotonic() - self._round_s))
+                self._pulse.pause(rest_s(thread_time() - began_s))
                 self._pulse.wait(self._patience_s())
                 self._pulse.gather(GATHER_S, lambda: self._cluster.pressing)
 
@@ -236,7 +236,7 @@ class Steering:
 
 
 def rest_s(cycle_s: float) -> float:
-    """For how long nothing is decided after a cycle that took so long."""
+    """For how long nothing is decided after a cycle that took so long of a core; that others slow it down is no reason to rest."""
     return min(2 * cycle_s, MOST_REST_S) if cycle_s > LONG_S else 0.0
 
 
