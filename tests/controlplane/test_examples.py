@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from controlplane.kubelets import STAYS
 from controlplane.processes import eventually
 from controlplane.stage import QUEUES, Stage
 
@@ -27,15 +28,20 @@ def test_halves_share_a_gpu_beside_a_gang(stage: Stage) -> None:
 
 
 def test_what_was_borrowed_is_given_back(stage: Stage) -> None:
-    """Team vision holds both GPUs; as soon as team language asks for its one, it has it."""
+    """Team vision holds both GPUs; as soon as team language asks for its one, it has it. The pod that made way is made again, and is no failure."""
     stage.node("n1", 2)
     stage.steer()
     apply(stage, "teams")
     apply(stage, "borrow")
     eventually(lambda: stage.where("borrow").count("n1") == 2, "vision has both GPUs")
+    eventually(lambda: len(stage.where("borrow")) == 64, "all of its pods are made")
+    before = stage.pods().keys()
     apply(stage, "reclaim")
     eventually(lambda: stage.where("mine") == ["n1"], "language has its own")
-    assert "Reclaimed" in {reason for reason, _ in stage.events()}
+    eventually(lambda: "Reclaimed" in {reason for reason, _ in stage.events()}, "it is told why it goes")
+    eventually(lambda: bool(stage.pods().keys() - before - {"mine"}), "there is another pod for it")
+    job = stage.api.get(f"/apis/batch/v1/namespaces/{stage.name}/jobs/borrow").json()
+    assert job["status"].get("failed", 0) == 0
 
 
 def apply(stage: Stage, name: str) -> None:
@@ -55,4 +61,5 @@ def _move(stage: Stage, pod: dict[str, Any]) -> None:
     labels, spec = pod["metadata"]["labels"], pod["spec"]
     assert spec["schedulerName"] == "gpumax"
     labels[QUEUE] = f"{stage.name}-{labels[QUEUE]}"
+    labels[STAYS] = "yes"
     spec.update(schedulerName=stage.name, nodeSelector={"stage": stage.name}, terminationGracePeriodSeconds=0)
