@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -14,13 +15,25 @@ from gpumax.engines.kubernetes.lease import LEASES, RETRY_S, Candidate, Fence, L
 from gpumax.errors import GpumaxError
 
 ANSWER_S: Final = 5.0
+GIVE_BACK_S: Final = 2.0
 _log: Final = logging.getLogger("gpumax.kubernetes")
 
 
 async def stand(
     api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence, changed: Callable[[], None]
 ) -> None:
-    """Until cancelled. `changed` is called when we begin to steer. What fails is tried again; the fence closes by itself in time."""
+    """Until cancelled; then the lease is given back. `changed` is called when we begin to steer. What fails is tried again; the fence closes by itself in time."""
+    try:
+        await _stay(api, namespace, name, candidate, fence, changed)
+    finally:
+        if fence.open:
+            fence.close()
+            await _give_back(api, namespace, name, candidate)
+
+
+async def _stay(
+    api: Api, namespace: str, name: str, candidate: Candidate, fence: Fence, changed: Callable[[], None]
+) -> None:
     steered = False
     while True:
         steered = _noted(fence, steered, changed)  # it may have closed while we slept
@@ -35,6 +48,17 @@ async def stand(
             fence.trouble = words
         steered = _noted(fence, steered, changed)
         await asyncio.sleep(RETRY_S)
+
+
+async def _give_back(api: Api, namespace: str, name: str, candidate: Candidate) -> None:
+    """So that nobody has to wait until it runs out, as it does if this fails."""
+    with suppress(GpumaxError, TimeoutError):
+        async with asyncio.timeout(GIVE_BACK_S):
+            lease = await api.get(LEASES, name, namespace)
+            if lease.spec.holder_identity == candidate.identity:
+                version = {"resourceVersion": lease.metadata.resource_version}
+                given = {"metadata": version, "spec": {"holderIdentity": ""}}
+                await api.patch(LEASES, name, given, namespace)
 
 
 def _noted(fence: Fence, steered: bool, changed: Callable[[], None]) -> bool:
