@@ -436,6 +436,10 @@ def test_what_happens_is_told_as_it_happens(stage: Stage, cli: Cli, opened: Clus
     assert (first["kind"], first["workload"]) == ("Submitted", "one")
     assert cli("suspend", "one").code == 0
     assert json.loads(next(heard).data)["kind"] == "Suspended"
+    last = cli("events", "-o", "json").document["next"]
+    later = messages(opened.open("GET", "/watch", query={"after": last}))
+    assert cli("run", "-p", queue, "-n", "two", "--workdir", "/", "--", "true").code == 0
+    assert any(json.loads(each.data)["workload"] == "two" for each in later)
 
 
 def test_who_makes_way_is_told_so(stage: Stage, cli: Cli, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
 from gpumax.errors import BadFile, Fault
 
+MOST_DIGITS: Final = 18
+"""Of a number: events are counted by the microseconds of their time."""
 Item = dict[str, Any]
 """A JSON object of the API."""
 
@@ -29,7 +31,7 @@ class Request(NamedTuple):
         written = self.query.get(name, "")
         if not written:
             return unset
-        if not (written.isascii() and written.isdecimal() and len(written) < 16):
+        if not (written.isascii() and written.isdecimal() and len(written) <= MOST_DIGITS):
             raise BadFile([Fault(f"query.{name}", None, repr(written)[:80], "a whole number")])
         return int(written)
 

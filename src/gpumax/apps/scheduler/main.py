@@ -105,6 +105,8 @@ def steer(data: Path, wishes: Wishes) -> None:
         stack.callback(thread.join, END_S)
         stack.callback(steering.stop)
         how, but = ("decides about", ", and writes nothing") if wishes.dry else ("steers", "")
+        if wishes.lease and not wishes.dry:
+            but = f" while it holds the lease {wishes.lease}"
         _log.info(
             "gpumax %s pods whose schedulerName is %s%s; Ctrl-C ends it, pods run on",
             how,
