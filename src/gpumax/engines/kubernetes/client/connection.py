@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakSet
@@ -104,7 +104,9 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections. Those with TLS take leave of the other end first, for which nobody waits for long."""
-        await self._session.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._session.close()
         for _ in range(GOODBYE_LOOKS):
             if all(each.fileno() < 0 for each in self._sockets):
                 break
