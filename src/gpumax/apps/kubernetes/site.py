@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar, get_args
 
 from gpumax.apps.kubernetes.refusals import refusal
@@ -161,12 +161,6 @@ def works(
     jobs: Sequence[Job], pods: Sequence[SeenPod], events: Sequence[HappenedEvent], scheduler: str
 ) -> list[Work]:
     """Jobs whose pods ask for this scheduler, those of one workload together, and what others make of such pods; newest first."""
-    groups: dict[tuple[str, str], list[Job]] = {}
-    for job in jobs:
-        if at(job.spec, "template", "spec", "schedulerName") == scheduler:
-            made = set_of(job)
-            run = (job.metadata.labels or {}).get(keys.RUN) or (made.uid if made else job.metadata.uid)
-            groups.setdefault((name_of(job), run), []).append(job)
     of_job: dict[str, list[SeenPod]] = {}
     for pod in pods:
         of_job.setdefault((pod.metadata.labels or {}).get(JOB, ""), []).append(pod)
@@ -178,7 +172,7 @@ def works(
         if row.regarding.kind == "Job" and row.reason == "FailedCreate"
     }
     found = []
-    for group in groups.values():
+    for group in _together(jobs, scheduler):
         ordered = tuple(sorted(group, key=lambda job: (first_rank(job), job.metadata.name)))
         names = [job.metadata.name for job in ordered]
         own = tuple(pod for name in names for pod in of_job.get(name, ()))
@@ -193,6 +187,17 @@ def works(
         reverse=True,
     )
     return found
+
+
+def _together(jobs: Sequence[Job], scheduler: str) -> Iterable[list[Job]]:
+    """Jobs of this scheduler, those of one workload side by side."""
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        if at(job.spec, "template", "spec", "schedulerName") == scheduler:
+            made = set_of(job)
+            run = (job.metadata.labels or {}).get(keys.RUN) or (made.uid if made else job.metadata.uid)
+            groups.setdefault((name_of(job), run), []).append(job)
+    return groups.values()
 
 
 def _codes(events: Sequence[HappenedEvent]) -> Mapping[str, str]:

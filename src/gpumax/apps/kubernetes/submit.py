@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from gpumax.apps.kubernetes.create import New, dry_run, make, prepare
 from gpumax.apps.kubernetes.queues import known_queues, write_queue
@@ -28,6 +28,8 @@ from gpumax.model.workload import HOLDING
 
 PATIENCE_S: Final = 4.0
 """How long an answer waits for the scheduler to have said something."""
+CODE_S: Final = 1.0
+"""How long it waits for the code where the reason is known."""
 LOOK_S: Final = 0.25
 
 
@@ -139,20 +141,29 @@ def _changed(new: New, work: Work) -> list[str]:
 
 
 async def _settled(site: Site, names: Sequence[str]) -> dict[str, Work]:
-    """Workloads as they are once the scheduler has said something of each of these, or after a while."""
+    """Workloads as they are once the scheduler has said something of each of these, or after a while.
+
+    Why a pod waits is written on it first; the code of the hold comes with an event, a moment later.
+    """
     end_s = time.monotonic() + PATIENCE_S
     while True:
         works = {name_of(work.jobs[0]): work for work in await site.works()}
-        if all(_answered(works.get(name)) for name in names) or time.monotonic() > end_s:
+        said = [_said(works.get(name)) for name in names]
+        if "" not in said:
+            end_s = min(end_s, time.monotonic() + CODE_S)
+        if all(each == "all" for each in said) or time.monotonic() >= end_s:
             return works
         await asyncio.sleep(LOOK_S)
 
 
-def _answered(work: Work | None) -> bool:
+def _said(work: Work | None) -> Literal["", "why", "all"]:
+    """How much has been said of a workload."""
     if work is None:
-        return False
+        return ""
     record, tasks = read(work)
-    return record.state != "pending" or record.hold is not None or bool(reason_of(record, tasks))
+    if record.state != "pending" or record.hold is not None:
+        return "all"
+    return "why" if reason_of(record, tasks) else ""
 
 
 def _fate(new: New, work: Work | None, again: frozenset[str]) -> Fate:

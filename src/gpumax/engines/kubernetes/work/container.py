@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ DEFAULT_IMAGE: Final = f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim
 """Of workloads that name no image: the Python of whoever submits."""
 INDEX: Final = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 _RANKS: Final = ("RANK", "GROUP_RANK", "NODE_RANK", "PET_NODE_RANK")
-_LATER: Final = ("GPUMAX_RESTARTS", "GPUMAX_CHECKPOINT_DIR")
+_OTHERWISE: Final = frozenset((*_RANKS, "GPUMAX_TASK", "GPUMAX_RESTARTS", "GPUMAX_CHECKPOINT_DIR"))
 """What a launch says and a cluster can't, or says otherwise."""
 
 _SETUP: Final = '/bin/sh -c "$0" || { code=$?; echo "gpumax: its setup failed with exit code $code" >&2; exit $code; }; exec "$@"'
@@ -49,29 +50,24 @@ def container(
     """
     spec = record.spec
     written = {**spec.env, **group.env}
-    argv: tuple[str, ...]
-    env: list[dict[str, Any]] = []
+    argv = told.argv
     if rank:
-        argv = ("/bin/sh", "-c", _shifted(spec.name, rank, written), *told.argv)
-    else:
-        argv = told.argv
-        env += [{"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX}}}]
-    for name, value in sorted(told.env.items()):
-        if name in _LATER or (name in _RANKS and name not in written):
-            if not rank and name in _RANKS[1:]:
-                env.append({"name": name, "value": "$(RANK)"})
-        elif name == "GPUMAX_TASK":
-            env += [] if rank else [{"name": name, "value": f"{spec.name}-$(RANK)"}]
-        else:
-            env.append({"name": name, "value": literal(value)})
+        argv = ("/bin/sh", "-c", _shifted(spec.name, rank, written), *argv)
+    if spec.setup:
+        argv = ("/bin/sh", "-c", _SETUP, spec.setup, *argv)
+    env = [] if rank else list(_ranks(spec.name, written))
+    env += [
+        {"name": name, "value": literal(value)}
+        for name, value in sorted(told.env.items())
+        if name in written or name not in _OTHERWISE
+    ]
     if keeps:
         env.append({"name": "GPUMAX_CHECKPOINT_DIR", "value": literal(str(_checkpoints(record)))})
-    env += [{"name": "PYTHONUNBUFFERED", "value": "1"}] if "PYTHONUNBUFFERED" not in written else []
+    if "PYTHONUNBUFFERED" not in written:
+        env.append({"name": "PYTHONUNBUFFERED", "value": "1"})
     env += [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRETS, "key": name}}} for name in spec.secrets
     ]
-    if spec.setup:
-        argv = ("/bin/sh", "-c", _SETUP, spec.setup, *argv)
     return {
         "name": MAIN,
         "image": spec.image or DEFAULT_IMAGE,
@@ -79,6 +75,13 @@ def container(
         "env": env,
         "securityContext": {"allowPrivilegeEscalation": False},
     }
+
+
+def _ranks(name: str, written: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Of the first group, whose ranks are the indexes of its Job."""
+    yield {"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX}}}
+    yield from ({"name": rank, "value": "$(RANK)"} for rank in _RANKS[1:] if rank not in written)
+    yield {"name": "GPUMAX_TASK", "value": f"{name}-$(RANK)"}
 
 
 def literal(text: str) -> str:
