@@ -100,6 +100,14 @@ def test_a_gang_with_too_few_tasks_ready_is_incomplete() -> None:
     assert hold.code == "GangIncomplete"
 
 
+def test_one_task_does_not_start_before_the_other_groups_are_there() -> None:
+    sketch = one_queue("n1: ....").wait("A", "q", tasks=1, groups=(Group("a", 1), Group("b", 1)))
+    (task,) = sketch.workloads["A"].tasks
+    sketch.change("A", tasks=(Task(name=task.name, group="a", request=task.request),))
+    (hold,) = check(sketch, "n1: ....", held="A").holds
+    assert hold.code == "GangIncomplete"
+
+
 def test_fractions_share_the_fullest_gpu_that_fits_on_any_node() -> None:
     sketch = one_queue("n1: [a3].\nn2: bbb[c5]\nn3: [d6]...")
     for letter in "abcd":

@@ -125,7 +125,7 @@ class Gang:
 
 def _told_apart(workload: Workload, wants: list[Want]) -> tuple[list[Want], list[Want], dict[str, int], int]:
     """What the minimum lacks, the extras, by group how many more it lacks than there are, and how many extras run."""
-    if len(workload.tasks) == 1 == workload.groups[0].min:
+    if len(workload.tasks) == 1 == len(workload.groups) == workload.groups[0].min:
         return wants, [], {}, 0
     short: list[Want] = []
     extras: list[Want] = []
