@@ -102,6 +102,7 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("resources.requests.cpu=lots", "cpu"),
         ("webhook.replicas=0", "replicas"),
         ("user=0", "user"),
+        ("image.registry=https://registry.example.com", "registry"),
         ("agent.devices=lots", "devices"),
         ("agent.kubeletDir=/var/../etc", "kubeletDir"),
         ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),

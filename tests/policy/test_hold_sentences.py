@@ -121,7 +121,7 @@ def test_a_gang_that_is_not_whole_says_what_it_lacks() -> None:
     )  # fmt: skip
     sketch = held("n1: ..").wait("A", "a", groups=(Group("x", 2), Group("y", 1)))
     assert told(sketch.change("A", tasks=(Task("A-0", "x", request=gpus(1)),)))[:2] == (
-        "GangIncomplete", "its minimum lacks 1 of group x, 1 of group y more tasks that are ready to be placed",
+        "GangIncomplete", "its minimum lacks tasks that are ready to be placed: 1 of group x, 1 of group y",
     )  # fmt: skip
 
 

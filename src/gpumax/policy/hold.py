@@ -250,11 +250,13 @@ def beyond_share(account: Account, wanted: Vector) -> str:
 
 
 def _incomplete(missing: dict[str, int]) -> str:
+    if list(missing) == [""]:
+        tasks = "task that is" if missing[""] == 1 else "tasks that are"
+        return f"its minimum lacks {missing['']} more {tasks} ready to be placed"
     groups = ", ".join(
         f"{number} of group {name}" if name else str(number) for name, number in sorted(missing.items())
     )
-    tasks = "task that is" if sum(missing.values()) == 1 else "tasks that are"
-    return f"its minimum lacks {groups} more {tasks} ready to be placed"
+    return f"its minimum lacks tasks that are ready to be placed: {groups}"
 
 
 def _barred(found: Barrier, wanted: Vector) -> str:
