@@ -22,6 +22,7 @@ from controlplane.processes import eventually
 from controlplane.stage import QUEUES, Stage
 from gpumax.apps.cli import main
 from gpumax.apps.cli.stream import messages
+from gpumax.apps.kubernetes import look
 from gpumax.apps.kubernetes.door import ClusterApi, access
 
 
@@ -105,6 +106,17 @@ def test_why_work_waits(stage: Stage, cli: Cli) -> None:
     assert told["hold"]["code"] == "GangNoRoom"
     assert "together" in " ".join(told["sentences"])
     assert {row["queue"] for row in told["derived"]} == {queue}
+
+
+def test_why_tells_of_a_scheduler_that_is_silent(
+    stage: Stage, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody steers, what has room doesn't start; that isn't told as if it did."""
+    stage.node("n1", 4)
+    assert cli("run", "-p", stage.queue("a", 4), "-n", "lost", "--gpu", "1", "--", "true").code == 0
+    eventually(lambda: len(stage.pods()) == 1, "its pod is there")
+    monkeypatch.setattr(look, "SILENT_MS", -1)
+    assert "`gpumax doctor` tells whether one is there" in cli("why", "lost").out
 
 
 def test_what_a_cluster_cannot_honour_is_refused(stage: Stage, cli: Cli, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from gpumax.apps.kubernetes.request import Item, Request, out
 from gpumax.apps.kubernetes.site import Seen, Site
@@ -19,6 +20,10 @@ from gpumax.formats.scalars import write_amount
 from gpumax.formats.snapshot import dump_snapshot
 from gpumax.model.records import FINISHED, Pair
 from gpumax.model.workload import HOLDING
+
+SILENT_MS: Final = 10_000
+"""So long after it was submitted a scheduler would have bound what has room."""
+SILENT: Final = "That is how this command sees it; no scheduler has done so yet: `gpumax doctor` tells whether one is there."
 
 
 async def list_workloads(site: Site, request: Request) -> Item:
@@ -73,7 +78,11 @@ async def get_why(site: Site, request: Request) -> Item:
     except Denied as error:
         blind = f"How that came about can't be seen from here: {error}."
         return out(alone(record, [*_said(pair), *told, blind]).model_copy(update={"hold": hold(record.hold)}))
-    return out(_explained(pair, told, seen, snapshot_name(site, work)))
+    answer = _explained(pair, told, seen, snapshot_name(site, work))
+    waits_ms = site.now_ms() - record.submitted_ms
+    if (record.state, answer.state) == ("pending", "placed") and waits_ms > SILENT_MS:
+        answer = answer.model_copy(update={"sentences": [*answer.sentences, SILENT]})
+    return out(answer)
 
 
 def snapshot_name(site: Site, work: Work) -> str:
