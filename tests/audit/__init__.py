@@ -30,12 +30,13 @@ def check(
     unseen_s: float = 1.0,
     careless: Collection[str] = ("somebody-else",),
     lease: str = "",
+    since: str = "",
 ) -> list[str]:
     """Every violation, as a sentence.
 
     limits: GPUs by queue, beside those of the queues' own objects. together_s: how long a gang may take to start; deadline_s: how long one that
     ran may be in parts. unseen_s: for how long what others did need not be known. careless: schedulers whose own binds aren't judged. lease: by which
-    replicas agree who steers, `namespace/name`.
+    replicas agree who steers, `namespace/name`. since: what was so before this moment of the log is somebody else's to judge.
     """
     cluster, gangs, leader = Cluster(unseen_s), Gangs(together_s, deadline_s), Leader(lease)
     for queue, most in (limits or {}).items():
@@ -49,7 +50,9 @@ def check(
         if (bound := cluster.bound) is not None and bound.scheduler not in careless:
             sentences += [*over_full(cluster, bound, now_s), *over_limit(cluster, bound, now_s)]
         sentences += gangs.look(cluster, now_s)
-        found += [f"{sentence}, at {entry['requestReceivedTimestamp']}" for sentence in sentences]
+        moment = entry["requestReceivedTimestamp"]
+        if moment >= since:
+            found += [f"{sentence}, at {moment}" for sentence in sentences]
     return found + list(_last(gangs, cluster, now_s))
 
 

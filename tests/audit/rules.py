@@ -102,7 +102,7 @@ class Leader:
 
     def look(self, entry: Mapping[str, Any], now_s: float) -> list[str]:
         """A write by a replica that didn't steer."""
-        about, user = entry["objectRef"], entry["user"]["username"]
+        about, user = entry["objectRef"], entry["user"].get("username", "")
         space, _, name = self._lease.partition("/")
         # What is created is named in its body alone.
         if (

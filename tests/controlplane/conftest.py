@@ -85,4 +85,4 @@ def stage(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield made
     finally:
         made.close()
-        assert check(ground.audited()) == []
+        assert check(ground.audited(), since=made.began) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from controlplane.elsewhere import Elsewhere
@@ -32,6 +33,8 @@ class Stage:
         """user: as whom it is steered, with all rights; fence: while and as what it may write."""
         self.plane = plane
         self.api = plane.api
+        self.began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        """As the log of audits writes moments."""
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.pods_path = f"/api/v1/namespaces/{self.name}/pods"
         self._made: list[str] = []

@@ -173,7 +173,7 @@ def told(prepared: ControlPlane) -> Iterator[Told]:
         yield _seen(stage)
     finally:
         stage.close()
-    assert check(prepared.audited()) == []
+    assert check(prepared.audited(), since=stage.began) == []
 
 
 def _long_queue() -> dict[str, Any]:

@@ -102,7 +102,7 @@ def writers(plane: ControlPlane, since: str = "") -> set[str]:
         if entry["requestReceivedTimestamp"] > since
         and entry.get("objectRef", {}).get("resource") == "pods"
         and entry["verb"] not in ("get", "list", "watch")
-        and entry["user"]["username"].startswith("replica-")
+        and entry["user"].get("username", "").startswith("replica-")
     }
 
 

@@ -140,4 +140,4 @@ def test_clocks_that_differ_by_ten_minutes_do_no_harm(
     assert len(stage.where("b")) == 4
     behind.close()
     lease = f"{stage.name}/gpumax"
-    assert check(plane.audited(), lease=lease) == []
+    assert check(plane.audited(), lease=lease, since=stage.began) == []

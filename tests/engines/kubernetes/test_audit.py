@@ -251,3 +251,15 @@ def test_what_is_wrong_is_found(entries: Log, told: str) -> None:
     found = check(entries.entries, limits={"": 12}, together_s=5, deadline_s=20, lease="ml/gpumax")
     assert any(line.startswith(told) for line in found), found
     assert ", at 2026-01-01T00:" in found[0]
+
+
+def test_what_was_so_before_is_somebody_elses_to_judge() -> None:
+    """A test that shares a cluster asks from its own beginning on; what began earlier still holds its room."""
+    entries = log(2).start("a", gpu=3).make("b", 1).entries
+    began = entries[-1]["requestReceivedTimestamp"]
+    assert check(entries) != []
+    assert check(entries, since=began) == []
+    again = log(2).start("a", gpu=3).start("b", gpu=1).entries
+    assert [line.partition(" with ")[0] for line in check(again, since=began)] == [
+        "node n1 holds 4 GPUs of 2"
+    ]

@@ -28,7 +28,7 @@ from gpumax.apps.kubernetes.queues import delete_queue, get_queue, list_queues, 
 from gpumax.apps.kubernetes.refusals import plainly
 from gpumax.apps.kubernetes.request import Item, Request
 from gpumax.apps.kubernetes.site import Site
-from gpumax.apps.kubernetes.stream import Stream
+from gpumax.apps.kubernetes.stream import Stream, waited_for
 from gpumax.apps.kubernetes.submit import submit
 from gpumax.engines.kubernetes.assembly import SCHEDULER
 from gpumax.engines.kubernetes.client.access import Access
@@ -139,7 +139,7 @@ class ClusterApi:
         self._loop.close()
 
     def _call(self, work: Awaitable[T]) -> T:
-        return asyncio.run_coroutine_threadsafe(_awaited(work), self._loop).result(self._timeout_s)
+        return waited_for(_awaited(work), self._loop, self._timeout_s)
 
 
 async def _awaited(work: Awaitable[T]) -> T:

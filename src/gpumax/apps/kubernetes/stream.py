@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from types import TracebackType
+from typing import Any, TypeVar
 
 from gpumax.apps.kubernetes.refusals import plainly
 from gpumax.engines.kubernetes.client.errors import NoAnswer
+from gpumax.errors import Unreachable
+
+T = TypeVar("T")
 
 
 class Stream:
@@ -54,12 +59,25 @@ class Stream:
     def _next(self) -> bytes:
         with plainly(self._about):
             try:
-                return asyncio.run_coroutine_threadsafe(_next_of(self._pieces), self._loop).result()
+                return waited_for(_next_of(self._pieces), self._loop)
             except NoAnswer as error:
                 if self._begun:
                     # As when a server breaks a connection: whoever follows asks again.
                     raise ConnectionError(str(error)) from None
                 raise
+
+
+def waited_for(
+    work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, timeout_s: float | None = None
+) -> T:
+    """What comes of it, from another thread. Unreachable where the loop has been ended, before or meanwhile."""
+    if loop.is_closed():
+        work.close()
+        raise Unreachable("the connection to the cluster was closed")
+    try:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout_s)
+    except CancelledError:
+        raise Unreachable("the connection to the cluster was closed") from None
 
 
 async def _next_of(pieces: AsyncIterator[bytes]) -> bytes:
