@@ -14,7 +14,7 @@ import yaml
 from controlplane.helm import CHART, Document, Helm, only
 from controlplane.plane import Cluster, ControlPlane
 from controlplane.processes import HOST, Program, eventually, free_ports
-from controlplane.stage import CRDS, Stage
+from controlplane.stage import CRDS, Stage, moment
 
 SPACE = "gpumax-system"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/gpumax"
@@ -76,6 +76,7 @@ class Running(NamedTuple):
 
     program: Program
     url: str
+    began: str
 
 
 def command(objects: list[Document], kind: str, name: str) -> list[str]:
@@ -96,10 +97,11 @@ def scheduler_of(plane: ControlPlane, objects: list[Document], folder: Path) -> 
             "GPUMAX_DATA": str(folder / "data"),
         },
     )
+    began = moment()
     program.start()
     try:
         eventually(lambda: "steering, epoch" in program.said(), "it steers", program)
-        yield Running(program, f"http://{HOST}:{port}")
+        yield Running(program, f"http://{HOST}:{port}", began)
     finally:
         program.stop()
     assert "Traceback" not in program.said()

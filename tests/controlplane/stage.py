@@ -19,6 +19,11 @@ CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 Document = dict[str, Any]
 
 
+def moment() -> str:
+    """Now, as the log of audits writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 class Stage:
     """A namespace of a test's own in a real cluster, with nodes and queues, and who steers it."""
 
@@ -33,8 +38,7 @@ class Stage:
         """user: as whom it is steered, with all rights; fence: while and as what it may write."""
         self.plane = plane
         self.api = plane.api
-        self.began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        """As the log of audits writes moments."""
+        self.began = moment()
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.pods_path = f"/api/v1/namespaces/{self.name}/pods"
         self._made: list[str] = []

@@ -164,7 +164,7 @@ def test_a_pod_that_asks_for_a_part_gets_it(
     queue = stage.queue("team", 1)
     stage.steer()
     eventually(
-        lambda: about(prepared, stage.name, annotations=PART).json()["spec"].get("resourceClaims"),
+        lambda: about(prepared, stage.name, annotations=PART).json().get("spec", {}).get("resourceClaims"),
         "it is asked",
     )
     for name in ("a", "b"):
