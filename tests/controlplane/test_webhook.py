@@ -156,6 +156,10 @@ def test_a_pod_that_asks_for_a_part_gets_it(
     program = process(prepared, port, tmp_path / "webhook.log")
     eventually(lambda: about(prepared, annotations=PART).status_code == 201, "it answers", program)
     _ask_for(prepared, stage.name)
+    # Left by a test that installed everything: it keeps our claims from pods of any scheduler but `gpumax`, as this one's.
+    prepared.api.delete(
+        "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/gpumax-claims"
+    )
     stage.node("n1", 0)
     node = prepared.api.get(f"/api/v1/nodes/{stage.name}-n1").json()["metadata"]
     devices = [Device(0, "H100", 80 * 1024)]
