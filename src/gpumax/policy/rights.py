@@ -82,11 +82,8 @@ class Rights(ABC):
         """Whether a queue has anything left to give, whatever kind of part it is."""
 
     def height(self, tally: Tally, account: Account, more: float) -> float:
-        """How high a queue ends, relative to its share, when it gives `more` of the first resource asked for on top.
-
-        Asked only where that matters.
-        """
-        raise NotImplementedError
+        """How high a queue ends, relative to its share, when it gives `more` of the first resource asked for on top. Alike where it doesn't matter."""
+        return 0.0
 
     @abstractmethod
     def narrowed(self) -> tuple[Account | None, ...]:
