@@ -114,6 +114,12 @@ def status(stage: Stage, path: str) -> Document:
     return found
 
 
+def condition(stage: Stage, path: str) -> tuple[str, str]:
+    """The one condition of an object, and its reason; empty where it has none."""
+    rows = status(stage, path).get("conditions", [])
+    return (rows[0]["status"], rows[0]["reason"]) if rows else ("", "")
+
+
 def columns(stage: Stage, path: str) -> dict[str, object]:
     """One object as `kubectl get` prints it."""
     table = stage.api.get(path, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}).json()
@@ -136,12 +142,15 @@ def test_queues_and_gangs_say_how_they_are(stage: Stage) -> None:
         lambda: status(stage, f"{QUEUES}/{queue}").get("allocated", {}).get("gpu") == "3",
         "it says what it holds",
     )
-    assert status(stage, f"{gangs}/g")["state"] == "Empty"
+    eventually(
+        lambda: status(stage, f"{gangs}/g").get("state") == "Empty", "the gang says that it has no pods"
+    )
     for number in range(2):
         stage.pod(f"g{number}", queue, labels={"gpumax.dev/gang": "g"})
-    eventually(lambda: status(stage, f"{gangs}/g").get("state") == "Waiting", "the gang says that it waits")
-    (ready,) = status(stage, f"{gangs}/g")["conditions"]
-    assert (ready["status"], ready["reason"]) == ("False", "GangNoRoom")
+    eventually(
+        lambda: condition(stage, f"{gangs}/g") == ("False", "GangNoRoom"), "the gang says why it isn't ready"
+    )
+    assert status(stage, f"{gangs}/g")["state"] == "Waiting"
     eventually(
         lambda: status(stage, f"{QUEUES}/{queue}")["waiting"].get("gpu") == "2", "the queue says what waits"
     )
@@ -163,9 +172,10 @@ def test_a_queue_with_nonsense_in_it_says_what_until_it_is_mended(stage: Stage) 
     stage.pod("there", lost)
     stage.steer()
     eventually(lambda: stage.where("here") == ["n1"], "the sound one runs")
-    eventually(lambda: "conditions" in status(stage, f"{QUEUES}/{lost}"), "the other says something")
+    eventually(
+        lambda: condition(stage, f"{QUEUES}/{lost}") == ("False", "Invalid"), "the other says what is wrong"
+    )
     (ready,) = status(stage, f"{QUEUES}/{lost}")["conditions"]
-    assert (ready["status"], ready["reason"]) == ("False", "Invalid")
     assert ready["message"] == f'spec.parent: found "{stage.name}-top"; wanted a queue that exists'
     assert stage.where("there") == [""]
     stage.queue("top", 2)
