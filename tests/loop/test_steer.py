@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from threading import Thread
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from board import MINUTE_MS, NOW_MS, Sketch, queue
 from engine_kit import eventually
+from gpumax.loop.journal import JournalError
 from gpumax.loop.pulse import Pulse
 from gpumax.loop.remembered import Remembered
 from gpumax.loop.steer import Steering, rest_s
@@ -217,6 +219,36 @@ def test_a_cluster_that_can_not_be_read_is_told_once_and_asked_again() -> None:
     assert stage.steering.status["failures"] == 2
     assert stage.steering.trouble == ""
     assert "bound" in stage.states().values()
+
+
+def test_a_journal_that_fails_stops_nothing_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """On a full disk decisions go on and are carried out; when there is room again, they are written again, and that is said, too."""
+    drawn = Sketch("n1: ....")
+    drawn.queues.append(queue("a", 4))
+    drawn.wait("x", queue="a", tasks=2)
+    stage = Stage(drawn)
+    write, wrote = (
+        stage.journal.write,
+        "the journal can't be written (no space left on device); decisions go on",
+    )
+
+    def full(snapshot: Snapshot, decision: Decision) -> None:
+        raise JournalError(wrote)
+
+    stage.journal.write = full  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO, "gpumax.loop"):
+        assert len(stage.cycle().places) == 2
+        stage.cycle()
+        stage.cycle()
+        assert stage.steering.status["unwritten"] == stage.steering.status["decisions"] == 2
+        assert stage.steering.trouble == ""
+        stage.journal.write = write  # type: ignore[method-assign]
+        stage.cluster.workloads |= {
+            row.name: row for row in drawn.wait("y", queue="a").snapshot().workloads if row.name == "y"
+        }
+        assert len(stage.cycle().places) == 1
+    assert [row.getMessage() for row in caplog.records] == [wrote, "the journal is written again"]
+    assert len(stage.journal.entries) == 1
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -95,8 +95,9 @@ class Steering:
         self._ahead_ms = 0  # how far that is ahead of ours
         self._seen: Steered | None = None
         self._trouble = ""
+        self._unwritten = ""
         self._numbers: dict[str, float] = dict.fromkeys(
-            ("cycles", "decisions", "failures", "rule_breaks", "decide_ms", "verify_ms"), 0
+            ("cycles", "decisions", "failures", "rule_breaks", "unwritten", "decide_ms", "verify_ms"), 0
         )
 
     @property
@@ -204,7 +205,7 @@ class Steering:
             if not self.dry:
                 self._cluster.carry_out(snapshot, kept)
         finally:
-            self._journal.write(snapshot, decision)
+            self._write_down(snapshot, decision)
         moments = (self._upcoming.next_ms(snapshot), self._standing.next_ms)
         self._again_ms = min((moment for moment in moments if moment is not None), default=None)
         # What could not be carried out leaves the same question, which is asked again.
@@ -212,6 +213,21 @@ class Steering:
         self._asked = snapshot
         self._seen = seen = Steered(snapshot, kept, violations)
         return seen
+
+    def _write_down(self, snapshot: Snapshot, decision: Decision) -> None:
+        """Journal the decision. A journal that fails stops nothing: it is told once, and tried again with the next decision."""
+        try:
+            self._journal.write(snapshot, decision)
+        except Exception as error:
+            self._numbers["unwritten"] += 1
+            words, known = _in_words(error)
+            if words != self._unwritten:
+                self._unwritten = words
+                _log.error("%s", words, exc_info=None if known else error)
+        else:
+            if self._unwritten:
+                _log.info("the journal is written again")
+            self._unwritten = ""
 
     def _promises(self, decision: Decision) -> Promised:
         """Who starts when others have left."""
@@ -223,16 +239,22 @@ class Steering:
 
     def _tell(self, error: Exception) -> None:
         """Say once what went wrong."""
-        expected = isinstance(error, GpumaxError | OSError)
-        words = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
+        words, known = _in_words(error)
         if words != self._trouble:
             self._trouble = words
-            _log.error("a cycle failed: %s", words, exc_info=None if expected else error)
+            _log.error("a cycle failed: %s", words, exc_info=None if known else error)
 
     def _patience_s(self) -> float:
         if self._again_ms is None:
             return RESYNC_S
         return min(RESYNC_S, max(0, self._again_ms - self._clock.now_ms() - self._ahead_ms) / 1000)
+
+
+def _in_words(error: Exception) -> tuple[str, bool]:
+    """What went wrong, and whether that is something that can happen; else it is a fault of ours."""
+    if isinstance(error, GpumaxError | OSError):
+        return str(error), True
+    return f"internal error: {type(error).__name__}: {error}", False
 
 
 def rest_s(cycle_s: float) -> float:

@@ -24,6 +24,9 @@ EXPORTED: Final = {
     "gpumax_decide_duration_seconds": Row("histogram", (), "a decision"),
     "gpumax_verify_duration_seconds": Row("histogram", (), "the check of a decision against the rules"),
     "gpumax_cycle_failures_total": Row("counter", (), "cycles that failed; each is tried again"),
+    "gpumax_journal_failures_total": Row(
+        "counter", (), "decisions that could not be written into the journal, as on a full disk; they are carried out all the same"
+    ),
     "gpumax_rule_breaks_total": Row(
         "counter", (), "parts of decisions that broke a rule, and so were not carried out; more than 0 is a bug"
     ),

@@ -83,6 +83,7 @@ class _Seen(Collector):
             yield _family("gpumax_holds", {code: found[code] for code in HOLD_CODES})
         status = self._steering.status
         yield _family("gpumax_cycle_failures_total", {(): status["failures"]})
+        yield _family("gpumax_journal_failures_total", {(): status["unwritten"]})
         yield _family("gpumax_rule_breaks_total", {(): status["rule_breaks"]})
         yield _family("gpumax_build_info", {version("gpumax"): 1})
         yield _family("gpumax_leader", {(): int(self._cluster.ours and not self._steering.dry)})
