@@ -38,6 +38,8 @@ class Parts:
 
     def __init__(self) -> None:
         self.ours = True
+        self.others = "another replica steers, epoch 3"
+        self.dry = False
         self.silent_s = 0.0
         self.trouble = ""
         self.lacks: tuple[str, ...] = ()
@@ -73,6 +75,11 @@ def test_only_what_a_new_start_mends_costs_a_life() -> None:
     parts.thread.start()
     try:
         assert parts.health.ready() == (True, "ready, and steers")
+        parts.ours = False
+        assert parts.health.ready() == (True, "ready to take over; another replica steers, epoch 3")
+        parts.dry = True
+        assert parts.health.ready() == (True, "ready; a dry run, which writes nothing")
+        parts.dry = False
         parts.ours, parts.lacks, parts.trouble = (
             False,
             ("pods aren't known yet: no answer",),

@@ -35,7 +35,12 @@ class Health:
 
     def ready(self) -> State:
         """Whether we steer, or could take over at once from the replica that does."""
-        well = "ready, and steers" if self._cluster.ours else "ready to take over; another replica steers"
+        if self._steering.dry:
+            well = "ready; a dry run, which writes nothing"
+        else:
+            well = (
+                "ready, and steers" if self._cluster.ours else f"ready to take over; {self._cluster.others}"
+            )
         return _state((*self._dead(), *self._unready()), well)
 
     def _dead(self) -> Iterator[str]:

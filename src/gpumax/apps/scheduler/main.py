@@ -101,6 +101,8 @@ def steer(data: Path, wishes: Wishes) -> None:
         if wishes.lease and not wishes.dry:
             identity = f"{socket.gethostname()[:63]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             cluster.stand(space, name, Candidate(identity))
+        elif not wishes.dry:
+            cluster.look_out()
         thread.start()
         stack.callback(thread.join, END_S)
         stack.callback(steering.stop)

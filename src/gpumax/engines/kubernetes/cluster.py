@@ -26,7 +26,8 @@ from gpumax.engines.kubernetes.freshness import ages_s, old
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
 from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, NATIVE_GROUPS, OFTEN, OURS, QUEUES
-from gpumax.engines.kubernetes.lease import Always, Candidate, Fence
+from gpumax.engines.kubernetes.lease import Always, Candidate, Fence, labels_of
+from gpumax.engines.kubernetes.others import LookOut
 from gpumax.engines.kubernetes.owners import Owners
 from gpumax.engines.kubernetes.refusals import Refusals
 from gpumax.engines.kubernetes.settings import Use
@@ -72,6 +73,7 @@ class KubernetesCluster:
         that was answered, or wasn't; in the thread that speaks to it.
         """
         self._access = access
+        self._scheduler = scheduler
         self._answer_s = answer_s
         self._timed = timed
         self._wake = wake
@@ -117,12 +119,27 @@ class KubernetesCluster:
 
     def stand(self, namespace: str, name: str, candidate: Candidate) -> None:
         """Stand for leader by a lease, from now on."""
-        fence = self._fence
+        fence, labels = self._fence, labels_of(self._scheduler)
 
         def begin() -> None:
-            self._keep(stand(self._api, namespace, name, candidate, fence, self._begins_to_steer))
+            self._keep(stand(self._api, namespace, name, candidate, fence, self._begins_to_steer, labels))
 
         self._loop.call_soon_threadsafe(begin)
+
+    def look_out(self) -> None:
+        """Warn, from now on, where somebody else schedules the same pods: for who steers without a lease."""
+        out = LookOut(self._api, self._scheduler)
+        self._loop.call_soon_threadsafe(lambda: self._keep(out.run()))
+
+    @property
+    def others(self) -> str:
+        """Who steers where we don't, in words that name nobody."""
+        other = self._fence.other
+        return (
+            f"another replica steers, epoch {other.lease_transitions or 0}"
+            if other
+            else "no replica steers now"
+        )
 
     def _begins_to_steer(self) -> None:
         with self._lock:

@@ -59,6 +59,9 @@ CLAIM: Final = "gpumax"
 POOL: Final[Keys] = (f"{OWN}/pool", "kai.scheduler/node-pool", "runai/node-pool")
 """Of a node: its pool. Of work: the pool that it asks for."""
 
+SCHEDULER: Final = f"{OWN}/scheduler"
+"""Of a lease: pods of which schedulerName its holder schedules."""
+
 WORKLOAD: Final = f"{OWN}/workload"
 """Of objects that a submitted workload consists of: its name."""
 RUN: Final = f"{OWN}/run"

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.views import Meta, Part
 
@@ -48,8 +49,15 @@ class Lease(Part, frozen=True, rename="camel"):
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", Lease)
 
 
+def labels_of(scheduler: str) -> dict[str, str]:
+    """By which the leases are found of those who schedule the pods that ask for this scheduler."""
+    return {keys.SCHEDULER: scheduler[:63].rstrip("-.")}
+
+
 class Fence:
-    """Whether we may write now, and in which epoch. trouble: why we could not take over now; empty where nothing speaks against it."""
+    """Whether we may write now, and in which epoch. trouble: why we could not take over now; empty where nothing speaks against it. other: who else
+    holds the lease, as it was seen last; None where nobody does.
+    """
 
     def __init__(self, now_s: Callable[[], float] = monotonic) -> None:
         self._now_s = now_s
@@ -58,6 +66,7 @@ class Fence:
         self.stamp = ""
         """By whom and in which epoch we write, as the API server compares it with the lease; empty for one who steers alone."""
         self.trouble = "the lease wasn't looked at yet"
+        self.other: LeaseSpec | None = None
 
     @property
     def open(self) -> bool:
