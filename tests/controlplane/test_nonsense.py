@@ -27,13 +27,23 @@ def gangs_of(stage: Stage) -> str:
     return f"/apis/gpumax.dev/v1alpha1/namespaces/{stage.name}/gangs"
 
 
+OF_A_QUEUE = "; whoever keeps the queue has to correct it, nothing is wrong with the pod"
+
+
 def served(stage: Stage, wrong: dict[str, str]) -> None:
     """A pod of a sound queue is bound, and each of the others is told what is wrong and has no node."""
     stage.pod("good", f"{stage.name}-a")
     eventually(lambda: stage.where("good") == ["n1"], "the sound one is bound")
     eventually(lambda: all(stage.told(name) for name in wrong), "all others are told", patience_s=30)
     told = {name: stage.told(name).get("message") for name in wrong}
-    assert told == {name: words.format(s=stage.name) for name, words in wrong.items()}
+    assert told == {
+        name: words.format(s=stage.name) + (OF_A_QUEUE if words.startswith("queue ") else "")
+        for name, words in wrong.items()
+    }
+    reasons = {name: stage.told(name)["reason"] for name in wrong}
+    assert reasons == {
+        name: "QueueInvalid" if words.startswith("queue ") else "Invalid" for name, words in wrong.items()
+    }
     assert {stage.pods()[name]["spec"].get("nodeName") for name in wrong} == {None}
     assert stage.steering.trouble == ""
 

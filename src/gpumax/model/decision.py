@@ -12,12 +12,13 @@ from gpumax.model.workload import DeviceShare
 Cause = Literal["reclaim", "preempt", "consolidate", "stale"]
 
 HoldCode = Literal[
-    "QueueNotFound", "QueueNotLeaf", "GangIncomplete", "OverLimit", "OverQuotaNonPreemptible", "NoNodeMatches",
+    "QueueNotFound", "QueueInvalid", "QueueNotLeaf", "GangIncomplete", "OverLimit", "OverQuotaNonPreemptible", "NoNodeMatches",
     "NoRoom", "GangNoRoom", "Topology", "TaskAffinity", "WaitsForEvictions", "Reserved",
 ]  # fmt: skip
 
 HOLD_CODES: Final[dict[HoldCode, str]] = {
     "QueueNotFound": "its queue does not exist",
+    "QueueInvalid": "its queue is there and can't be used, since something is wrong with its object; only clusters have such queues",
     "QueueNotLeaf": "its queue has queues below it; work goes to leaves only",
     "GangIncomplete": "fewer tasks are ready to be placed than its minimum",
     "OverLimit": "its queue, or one above, would go over its limit",

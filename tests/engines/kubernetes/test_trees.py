@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from gpumax.engines.kubernetes.queues import read_queue
+from gpumax.engines.kubernetes.telling import told
 from gpumax.engines.kubernetes.trees import planted
-from manifests import decided, node, pod, queue
+from gpumax.engines.kubernetes.unsound import of_unsound_queues
+from gpumax.model.snapshot import Policy
+from gpumax.policy.decide import decide
+from manifests import NOW_MS, assembled, decided, node, pod, queue
 
 
 def tree(**parents: str) -> dict[str, str]:
@@ -57,3 +61,26 @@ def test_work_of_a_queue_without_a_place_waits_and_the_others_run() -> None:
     found = decided(node("n1"), queue("a"), queue("b", parent="gone"), *works)
     assert [place.task for place in found.places] == ["ml/a"]
     assert [hold.code for hold in found.holds] == ["QueueNotFound"]
+
+
+def test_whoever_waits_for_a_faulty_queue_is_told_what_is_wrong_with_it() -> None:
+    """Not that there is none: its keeper has to mend it, and the work is as it should be. Where there is none, or its fault costs nothing, nothing changes."""
+    works = [pod(name, labels={"gpumax.dev/queue": name}, gpu=9) for name in ("fresh", "b", "nobody")]
+    see = assembled(
+        node("n1"), queue("fresh", demote=[1, 2], fresh="gone"), queue("b", parent="gone"), *works
+    )
+    snapshot = see.snapshot(NOW_MS, Policy())
+    found = of_unsound_queues(snapshot, decide(snapshot), see.queue_faults)
+    codes = {hold.workload: hold.code for hold in found.holds}
+    assert codes == {
+        "ml/pod/b": "QueueInvalid",
+        "ml/pod/fresh": "NoNodeMatches",
+        "ml/pod/nobody": "QueueNotFound",
+    }
+    row = told(snapshot, found, {}, see.workload)["ml/b"]
+    assert (row.reason, row.code) == ("QueueInvalid", "QueueInvalid")
+    assert row.message == (
+        'queue b can\'t be used: spec.parent: found "gone"; wanted a queue that exists; '
+        "whoever keeps the queue has to correct it, nothing is wrong with the pod"
+    )
+    assert of_unsound_queues(snapshot, found, {}) is found

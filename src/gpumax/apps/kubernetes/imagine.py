@@ -15,6 +15,7 @@ from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.kinds import GANGS, QUEUES
 from gpumax.engines.kubernetes.once import look
+from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import Pod
 from gpumax.engines.kubernetes.work.manifest import Item
 from gpumax.engines.kubernetes.work.queues import queue_body
@@ -38,7 +39,8 @@ async def imagine(site: Site, news: Sequence[New], pods: Pods, queues: Sequence[
         assembly.see_queue(queue.name, {"apiVersion": QUEUES.api_version, **queue_body(queue)})
     for new in news:
         show(assembly, new, pods, site.namespace)
-    decision = decide(assembly.snapshot(site.now_ms(), Policy()))
+    snapshot = assembly.snapshot(site.now_ms(), Policy())
+    decision = of_unsound_queues(snapshot, decide(snapshot), assembly.queue_faults)
     faults = {name: "; ".join(map(str, own)) for name, own in assembly.faults.items()}
     return [_fate(new, decision, faults, "", site.namespace) for new in news]
 

@@ -17,6 +17,7 @@ from gpumax.engines.kubernetes.documents import at
 from gpumax.engines.kubernetes.kinds import NODES
 from gpumax.engines.kubernetes.once import look
 from gpumax.engines.kubernetes.telling import WHY_GO
+from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
 from gpumax.engines.kubernetes.work.container import CHECKPOINTS
@@ -154,7 +155,8 @@ class Site:
                 f"{told}; whoever is to see all of the cluster needs to list nodes, pods and queues of all namespaces"
             ) from None
         snapshot = assembly.snapshot(self.now_ms(), Policy())
-        return Seen(snapshot, await asyncio.to_thread(decide, snapshot))
+        decision = await asyncio.to_thread(decide, snapshot)
+        return Seen(snapshot, of_unsound_queues(snapshot, decision, assembly.queue_faults))
 
 
 def works(

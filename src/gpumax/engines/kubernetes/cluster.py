@@ -33,6 +33,7 @@ from gpumax.engines.kubernetes.refusals import Refusals
 from gpumax.engines.kubernetes.settings import Use
 from gpumax.engines.kubernetes.status import Keeper, Shown
 from gpumax.engines.kubernetes.telling import TARGET, Told, invalid, told
+from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.uses import Allowed, Uses
 from gpumax.engines.kubernetes.writer import Outcome, Target, Writer
 from gpumax.errors import Stale
@@ -168,16 +169,9 @@ class KubernetesCluster:
             return
         work: list[Callable[[], object]] = []
         with self._lock:
-            rows = (
-                told(
-                    snapshot,
-                    decision,
-                    self._assembly.faults,
-                    self._assembly.workload,
-                    self._assembly.queue_faults,
-                )
-                | self._refusals.told()
-            )
+            see = self._assembly
+            decision = of_unsound_queues(snapshot, decision, see.queue_faults)
+            rows = told(snapshot, decision, see.faults, see.workload) | self._refusals.told()
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     given = self._assembly.given(place.task, place.node, place.devices)

@@ -29,7 +29,8 @@ MORE_NODES_HELP: Final[frozenset[HoldCode]] = frozenset(
 )
 """Holds that a larger cluster would end. The others wait for quota, for others, or for a person: new nodes would stay idle."""
 _RIGHT: Final[dict[HoldCode, str]] = {
-    "QueueNotFound": f"; wanted one that does, by the label {keys.QUEUE[0]}"
+    "QueueNotFound": f"; wanted one that does, by the label {keys.QUEUE[0]}",
+    "QueueInvalid": "; whoever keeps the queue has to correct it, nothing is wrong with the pod",
 }
 """What would be right, where a hold is of something that is written wrongly."""
 WHY_GO: Final[dict[Cause, str]] = {
@@ -59,29 +60,21 @@ def told(
     decision: Decision,
     faults: Mapping[str, tuple[Fault, ...]],
     workload_of: Find,
-    queues: Mapping[str, tuple[Fault, ...]] | None = None,
 ) -> dict[str, Told]:
     """What each task is to be told by this decision: those who wait, those with faults, those who go.
 
-    workload_of: a workload of the snapshot by its name, None where it has gone since. queues: what is wrong with objects of queues.
+    workload_of: a workload of the snapshot by its name, None where it has gone since.
     """
-    holds, goes = (
-        _holds(snapshot, decision, workload_of, queues or {}),
-        _goes(snapshot, decision, workload_of),
-    )
+    holds, goes = _holds(snapshot, decision, workload_of), _goes(snapshot, decision, workload_of)
     found = {row.task: row for row in (*holds, *_waits(decision), *goes)}
     return found | {name: invalid(name, own) for name, own in faults.items()}
 
 
-def _holds(
-    snapshot: Snapshot, decision: Decision, workload_of: Find, queues: Mapping[str, tuple[Fault, ...]]
-) -> Iterator[Told]:
+def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
     for hold in decision.holds:
         reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
         workload = workload_of(hold.workload)
         message = hold.message + _RIGHT.get(hold.code, "")
-        if hold.code == "QueueNotFound" and workload is not None and (wrong := queues.get(workload.queue)):
-            message = f"queue {workload.queue} can't be used: {'; '.join(map(str, wrong))}"
         if hold.forecast_ms is not None:
             message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
         for task in workload.tasks if workload is not None else ():
