@@ -2,12 +2,12 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study kube-demo test lint units controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo study kube-demo test lint units native controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-PATHS := src tests bench examples docs
+PATHS := src tests bench examples docs interposer hatch_build.py
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 REPORT ?= study-report
@@ -16,7 +16,7 @@ CONTROLPLANE ?= newest
 
 # Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
 key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
-RUN := .venv/.run-$(call key,requirements/run.txt pyproject.toml)
+RUN := .venv/.run-$(call key,requirements/run.txt pyproject.toml hatch_build.py)
 DEV := .venv/.dev-$(call key,requirements/run.txt requirements/cluster.txt requirements/dev.txt pyproject.toml)
 
 FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -43,8 +43,12 @@ lint: $(DEV) ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-units: $(DEV) ## the tests, those of the README's code blocks among them
+units: $(DEV) native ## the tests, those of the README's code blocks among them
 	$(PYTEST) -n $(WORKERS) --dist loadfile
+
+# Set-up compiles them, too; this follows changes of their sources.
+native: $(RUN) ## the native libraries (emulated driver, layer under CUDA), into src/gpumax/native
+	@$(MAKE) -s -C interposer OUT=$(CURDIR)/src/gpumax/native OBJ=$(CURDIR)/build/native
 
 controlplane: $(DEV) ## build Kubernetes' own programs for its tests, with Go: ten minutes or more the first time, kept outside the checkout
 	@$(BIN)/python tests/controlplane/build.py $(CONTROLPLANE) kwok helm
@@ -53,7 +57,7 @@ kubernetes: $(DEV) ## the tests against a real API server: CONTROLPLANE=oldest, 
 	@if [ -z "$$USE_EXISTING_CLUSTER" ] && command -v go >/dev/null; then $(MAKE) -s controlplane; fi
 	CONTROLPLANE=$(CONTROLPLANE) $(PYTEST) -rs tests/controlplane
 
-bench: $(RUN) ## the README's figures, measured here and now
+bench: $(RUN) native ## the README's figures, measured here and now
 	@$(BIN)/python bench/all.py
 
 mutants: $(DEV) ## which faults in policy/ no test finds: 200 drawn ones, a quarter of an hour (MUTANTS='--sample 0': all)
@@ -94,5 +98,5 @@ lock: $(RUN) ## pin the newest versions that pyproject.toml allows
 	| $(COMPILE) -c requirements/run.txt -c requirements/cluster.txt -o requirements/dev.txt -
 
 clean: ## remove what the other targets made
-	rm -rf .venv study-report .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build src/gpumax/native/*.so study-report .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
