@@ -10,13 +10,15 @@ import pytest
 
 from gpumax.apps.scheduler.health import HUNG_S, Health
 from gpumax.engines.kubernetes import freshness
-from gpumax.engines.kubernetes.freshness import FRESH_S, ages_s, old
-from gpumax.engines.kubernetes.kinds import PODS, QUEUES
+from gpumax.engines.kubernetes.freshness import FRESH_S, ages_s, left_out, old, unknown
+from gpumax.engines.kubernetes.kinds import PODS, QUEUES, SLICES, TOPOLOGIES
 
 
-def informer(kind: Any, heard_s: float, *, synced: bool = True, trouble: str = "") -> Any:
+def informer(
+    kind: Any, heard_s: float, *, synced: bool = True, trouble: str = "", denied: bool = False
+) -> Any:
     """What is asked of one."""
-    return SimpleNamespace(kind=kind, heard_s=heard_s, synced=synced, trouble=trouble)
+    return SimpleNamespace(kind=kind, heard_s=heard_s, synced=synced, trouble=trouble, denied=denied)
 
 
 def test_what_is_not_known_or_silent_for_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,22 @@ def test_what_is_not_known_or_silent_for_long_is_said(monkeypatch: pytest.Monkey
     assert ages_s([lately, silent]) == {"pods": 1.0, "queues.gpumax.dev": FRESH_S + 1}
 
 
+def test_what_may_not_be_seen_is_needed_or_left_out() -> None:
+    """Without pods or queues nothing can be decided; without topologies, say, it goes on and says so, whether they were known once or never."""
+    never = informer(TOPOLOGIES, 0.0, synced=False, trouble="403", denied=True)
+    once = informer(SLICES, 0.0, trouble="403", denied=True)
+    needed = informer(QUEUES, 0.0, synced=False, trouble="403", denied=True)
+    away = informer(TOPOLOGIES, 0.0, synced=False, trouble="no answer")
+    assert list(old([never, once])) == list(unknown([never, once])) == []
+    assert list(left_out([never, once, needed, away])) == [
+        "goes on without topologies.gpumax.dev: no right to list and watch them",
+        "goes on without resourceslices.resource.k8s.io: no right to list and watch them",
+    ]
+    assert [*unknown([needed, away])] == [
+        "queues.gpumax.dev aren't known yet: 403", "topologies.gpumax.dev aren't known yet: no answer",
+    ]  # fmt: skip
+
+
 class Parts:
     """A cluster and a loop, as far as they are asked how they are."""
 
@@ -40,6 +58,7 @@ class Parts:
         self.ours = True
         self.others = "another replica steers, epoch 3"
         self.dry = False
+        self.left_out: tuple[str, ...] = ()
         self.silent_s = 0.0
         self.trouble = ""
         self.lacks: tuple[str, ...] = ()
@@ -79,7 +98,11 @@ def test_only_what_a_new_start_mends_costs_a_life() -> None:
         assert parts.health.ready() == (True, "ready to take over; another replica steers, epoch 3")
         parts.dry = True
         assert parts.health.ready() == (True, "ready; a dry run, which writes nothing")
-        parts.dry = False
+        parts.dry, parts.left_out = False, ("goes on without topologies.gpumax.dev: no right",)
+        assert parts.health.ready().well
+        assert parts.health.ready().words.splitlines()[1:] == [
+            "goes on without topologies.gpumax.dev: no right"
+        ]
         parts.ours, parts.lacks, parts.trouble = (
             False,
             ("pods aren't known yet: no answer",),

@@ -267,9 +267,26 @@ async def test_without_rights_it_says_so_and_comes_back_with_them() -> None:
             while "pods is forbidden" not in follower.informer.trouble:
                 await asyncio.sleep(0)
             assert follower.names() == ["a1"]
+            assert follower.informer.denied
             allowed.set()
             await follower.informer.reached("6")
             assert follower.informer.trouble == ""
+            assert not follower.informer.denied
+
+
+@story
+async def test_whoever_waits_for_a_first_list_hears_that_there_is_no_right_to_it() -> None:
+    """And of nothing else that keeps it from coming: that may pass."""
+    async with stub() as there:
+        there.plays(
+            ALL,
+            says(500, refusal(500, "InternalError", "it is being started")),
+            says(403, refusal(403, "Forbidden", "pods is forbidden")),
+        )
+        async with following(there) as follower:
+            await follower.informer.settled()
+            assert (follower.informer.synced, follower.informer.denied) == (False, True)
+            assert "pods is forbidden" in follower.informer.trouble
 
 
 @story

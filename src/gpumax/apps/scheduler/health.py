@@ -41,7 +41,7 @@ class Health:
             well = (
                 "ready, and steers" if self._cluster.ours else f"ready to take over; {self._cluster.others}"
             )
-        return _state((*self._dead(), *self._unready()), well)
+        return _state((*self._dead(), *self._unready()), "\n".join((well, *self._cluster.left_out)))
 
     def _dead(self) -> Iterator[str]:
         if self._thread.ident is not None and not self._thread.is_alive():

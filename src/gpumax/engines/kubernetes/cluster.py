@@ -22,10 +22,10 @@ from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.elect import stand
 from gpumax.engines.kubernetes.feed import Feed
-from gpumax.engines.kubernetes.freshness import ages_s, old
+from gpumax.engines.kubernetes.freshness import ages_s, left_out, old, unknown
 from gpumax.engines.kubernetes.grouping.find import Kinds
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
-from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, NATIVE_GROUPS, OFTEN, OURS, QUEUES
+from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, NATIVE_GROUPS, OFTEN, OPTIONAL, OURS, QUEUES
 from gpumax.engines.kubernetes.lease import Always, Candidate, Fence, labels_of
 from gpumax.engines.kubernetes.others import LookOut
 from gpumax.engines.kubernetes.owners import Owners
@@ -149,9 +149,8 @@ class KubernetesCluster:
 
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """See `Cluster`. Stale before all is known, and while what is known may be old."""
-        for informer in list(self._informers.values()):
-            if not informer.synced:
-                raise Stale(f"{informer.kind.plural} aren't known yet: {informer.trouble}")
+        for words in unknown(list(self._informers.values())):
+            raise Stale(words)
         with self._lock:
             self._lift()
             self._seen_in = self._fence.stamp
@@ -230,6 +229,11 @@ class KubernetesCluster:
         lease = (self._fence.trouble,) if self._fence.trouble else ()
         return (*begins, *old(list(self._informers.values())), *lease)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What isn't looked at though the cluster has it, as sentences."""
+        return tuple(left_out(list(self._informers.values())))
+
     def answers(self, patience_s: float) -> bool:
         """Whether its thread still does its work."""
         if self._loop.is_closed():
@@ -280,15 +284,25 @@ class KubernetesCluster:
             self._keep(self._uses.run())
         told = {kind: self._informers[kind] for kind in (QUEUES, GANGS) if kind in self._informers}
         self._keep(Keeper(told, self._shows, self._writer.note).run())
+        await self._known(patience_s)
+        for words in left_out(self._informers.values()):
+            _log.warning("%s; it is asked for again, and known as soon as that is granted", words)
+
+    async def _known(self, patience_s: float) -> None:
+        """Wait until all is known without which nothing can be decided."""
+        followed = list(self._informers.values())
         try:
             async with asyncio.timeout(patience_s):
-                for informer in list(self._informers.values()):
-                    await informer.reached("0")
+                for informer in followed:
+                    await (informer.settled() if informer.kind in OPTIONAL else informer.reached("0"))
         except TimeoutError:
-            unknown = [
-                f"{one.kind.plural}: {one.trouble}" for one in self._informers.values() if not one.synced
-            ]
-            raise Stale(f"not all is known after {patience_s:g} s: {'; '.join(unknown)}") from None
+            words = "; ".join(unknown(followed))
+            wish = (
+                " (`gpumax doctor --engine kubernetes` says which rights lack)"
+                if any(one.denied for one in followed)
+                else ""
+            )
+            raise Stale(f"not all is known after {patience_s:g} s: {words}{wish}") from None
 
     def _follow(self, kind: Kind[Any], handler: Callable[[Change[Any]], None]) -> None:
         """A kind without which nothing can be decided."""

@@ -64,6 +64,8 @@ OFTEN: Final[tuple[Kind[Any], ...]] = (
     QUEUES, TOPOLOGIES, GANGS, KAI_QUEUES, KAI_TOPOLOGIES, KAI_GROUPS, PLUGIN_GROUPS, *NATIVE_GROUPS, SLICES,
 )  # fmt: skip
 """What a cluster has where somebody installed it."""
+OPTIONAL: Final = frozenset(OFTEN) - {QUEUES}
+"""Without which pods are placed all the same, if less well: where we have no right to see them, we go on without."""
 OURS: Final[dict[Kind[Any], str]] = {SLICES: f"spec.driver={keys.DRIVER}"}
 """Of kinds that others use, too: which of their objects are followed, as a selector of fields."""
 

@@ -24,7 +24,7 @@ class Informer(Generic[T]):
     """One kind, in all namespaces or one.
 
     trouble: why what is known may be old; empty while all is well. lists: how often all was listed. heard_s: when anything was heard last,
-    if only that nothing has changed, by a clock that only runs on.
+    if only that nothing has changed, by a clock that only runs on. denied: whether there is no right to list or watch; it is asked for on and on, since rights are given.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Informer(Generic[T]):
         self.kind = kind
         self.cache: Cache[T] = Cache()
         self.trouble = "nothing was listed yet"
+        self.denied = False
         self.lists = 0
         self.heard_s = monotonic()
         self._api = api
@@ -60,7 +61,7 @@ class Informer(Generic[T]):
                 if isinstance(error, ApiRefused):
                     asked_s, at_once = error.retry_after_s, self._otherwise(error)
                 if not at_once:
-                    self._tell(error)
+                    await self._ill(error)
             if self._heard != heard:
                 pauses.reset()
             if not at_once:
@@ -70,6 +71,11 @@ class Informer(Generic[T]):
         """Wait until all that happened up to a version of this kind is known: what we wrote ourselves, say."""
         async with self._moved:
             await self._moved.wait_for(lambda: self.knows(version))
+
+    async def settled(self) -> None:
+        """Wait until all that is there is known, or it is clear that we have no right to know it."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.synced or self.denied)
 
     async def changed(self) -> None:
         """Wait for the next news, if only that nothing has changed."""
@@ -122,15 +128,20 @@ class Informer(Generic[T]):
         return self._anew
 
     async def _well(self) -> None:
-        self.trouble = ""
+        self.trouble, self.denied = "", False
         self.heard_s = monotonic()
         async with self._moved:
             self._moved.notify_all()
 
-    def _tell(self, error: GpumaxError) -> None:
+    async def _ill(self, error: GpumaxError) -> None:
         if str(error) != self.trouble:
             _log.warning("%s: %s", self.kind.plural, error)
         self.trouble = str(error)
+        denied = isinstance(error, ApiRefused) and error.code == 403
+        if denied != self.denied:
+            self.denied = denied
+            async with self._moved:
+                self._moved.notify_all()
 
 
 def _cannot_stream(error: ApiRefused) -> bool:
