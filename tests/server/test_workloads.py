@@ -178,6 +178,46 @@ def test_a_submit_that_evicts_for_a_limit_says_whom(there: Served, stops: bool) 
     assert item["evictions"] == [{"task": "w5-0", "cause": "reclaim", "for": "hi"}]
 
 
+def test_a_file_that_is_applied_again_changes_nothing(there: Served) -> None:
+    """What is there just as it says stays, running or done; what is new of it is made; what is there otherwise is told, and nothing is made."""
+    first, second = {"name": "a", **RUN}, {"name": "b", **RUN}
+    there.submit([first], source="work.yaml")
+    before = there.get("/workloads/a")
+    there.clock.advance(1000)
+    answer = there.ask("POST", "/workloads", body=[first], source="work.yaml")
+    assert answer.status == 200
+    assert [(item["name"], item["created"], item["state"]) for item in answer.body["items"]] == [
+        ("a", False, "running")
+    ]
+    planned = there.ask("POST", "/workloads", body=[second, first], source="work.yaml", dry_run=1).body[
+        "items"
+    ]
+    assert [(item["name"], item["state"]) for item in planned] == [("b", "pending"), ("a", "running")]
+    more = there.submit([second, first], source="work.yaml")
+    assert [(item["name"], item["created"]) for item in more] == [("b", True), ("a", False)]
+    assert there.get("/workloads/a")["id"] == before["id"]
+    changed = [{"name": "c", **RUN}, {**first, "run": "false", "env": {"X": "1"}}]
+    for dry_run in (0, 1):
+        refused = there.ask("POST", "/workloads", body=changed, source="work.yaml", dry_run=dry_run)
+        assert refused.status == 409
+        assert "run, env of it can't change" in refused.body["error"]["message"]
+    assert [item["name"] for item in there.get("/workloads")["items"]] == ["b", "a"]
+    there.engine.exit("a-0", 0)
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "succeeded", "it is done")
+    (done,) = there.ask("POST", "/workloads", body=[first], source="work.yaml").body["items"]
+    assert (done["created"], done["state"]) == (False, "succeeded")
+
+
+def test_what_is_being_deleted_is_not_applied_again(there: Served) -> None:
+    """It would go; whoever wants it waits until it has gone."""
+    there.engine.stops = False
+    there.submit([{"name": "a", **RUN}], source="work.yaml")
+    there.ask("DELETE", "/workloads/a")
+    refused = there.ask("POST", "/workloads", body=[{"name": "a", **RUN}], source="work.yaml")
+    assert refused.status == 409
+    assert "being deleted" in refused.body["error"]["message"]
+
+
 def test_evictions_for_another_of_the_name_are_not_told(there: Served) -> None:
     """Whom a deleted workload drove away, a new one of its name has nothing to do with."""
     there.submit([

@@ -11,6 +11,7 @@ from gpumax.apps.kubernetes.create import New, dry_run, make, prepare
 from gpumax.apps.kubernetes.queues import known_queues, write_queue
 from gpumax.apps.kubernetes.request import Item, Request, out
 from gpumax.apps.kubernetes.site import Site
+from gpumax.apps.server.again import again
 from gpumax.apps.server.naming import with_names
 from gpumax.apps.server.shapes import Fate, Fates, PlaceOut
 from gpumax.apps.server.views import devices, hold, reason_of
@@ -18,13 +19,14 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.settings import DEFAULT_QUEUE
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.engines.kubernetes.work.unfit import unfit
-from gpumax.errors import BadFile, Conflict, Fault
+from gpumax.errors import BadFile, Fault
 from gpumax.formats.parsed import Parsed
 from gpumax.formats.text import parse_text
-from gpumax.formats.workload import dump_spec, load_workloads
+from gpumax.formats.workload import load_workloads
 from gpumax.model.queue import Queue
 from gpumax.model.spec import WorkloadSpec
 from gpumax.model.workload import HOLDING
+from gpumax.ports.store_rules import refuse_names
 
 PATIENCE_S: Final = 4.0
 """How long an answer waits for the scheduler to have said something."""
@@ -41,20 +43,20 @@ async def submit(site: Site, request: Request) -> Item:
     named, _ = with_names(parsed, before.__contains__)
     queues, specs = await _load(site, named, request)
     news = await _prepare(site, named, specs, source)
-    again = _again(news, before, may=bool(source))
-    wanted = [new for new in news if new.name not in again]
+    stay = _again(news, before, may=bool(source))
+    wanted = [new for new in news if new.name not in stay]
     if request.text("dry_run") == "1":
         from gpumax.apps.kubernetes.imagine import imagine
 
         fates = [await write_queue(site, queue, dry=True) for queue in queues]
         pods = await dry_run(site, wanted)
-        stay = [_fate(new, before[new.name], again) for new in news if new.name in again]
-        return out(Fates(items=[*fates, *stay, *await imagine(site, wanted, pods, queues)]))
+        kept = [_fate(new, before[new.name], stay) for new in news if new.name in stay]
+        return out(Fates(items=[*fates, *kept, *await imagine(site, wanted, pods, queues)]))
     await dry_run(site, wanted)
     fates = [await write_queue(site, queue, dry=False) for queue in queues]
     await make(site, wanted)
     works = await _settled(site, [new.name for new in news])
-    return out(Fates(items=[*fates, *(_fate(new, works.get(new.name), again) for new in news)]))
+    return out(Fates(items=[*fates, *(_fate(new, works.get(new.name), stay) for new in news)]))
 
 
 def _parsed(request: Request, source: str) -> list[Parsed]:
@@ -113,31 +115,19 @@ def _again(news: Sequence[New], before: dict[str, Work], *, may: bool) -> frozen
 
     may: whether submitting something again means to leave it, as applying a file does.
     """
-    same, lines = [], []
-    for new in news:
-        work = before.get(new.name)
-        if work is None:
-            continue
-        changed = _changed(new, work)
-        if may and not changed:
-            same.append(new.name)
-            continue
-        state = read(work)[0].state
-        what = f", and {', '.join(changed)} of it can't change" if may else ""
-        lines.append(
-            f"{new.name}: a workload of this name exists ({state}){what}; delete it, or choose another name"
+    records = {name: read(work)[0] for name, work in before.items()}
+    if not may:
+        refuse_names(
+            [new.record.spec for new in news], {name: record.state for name, record in records.items()}
         )
-    if lines:
-        raise Conflict("\n".join(lines))
-    return frozenset(same)
+        return frozenset()
+    digests = {new.name: new.digest for new in news}
 
+    def files(spec: WorkloadSpec) -> tuple[str, ...]:
+        was = (before[spec.name].jobs[0].metadata.annotations or {}).get(keys.FILES, "")
+        return () if was == digests[spec.name] else ("its files",)
 
-def _changed(new: New, work: Work) -> list[str]:
-    """Fields that are others than those of the workload that is there."""
-    was, now = dump_spec(read(work)[0].spec), dump_spec(new.record.spec)
-    fields = [key for key in {**now, **was} if was.get(key) != now.get(key)]
-    files = (work.jobs[0].metadata.annotations or {}).get(keys.FILES, "")
-    return [*fields, *(["its files"] if files != new.digest else [])]
+    return again([new.record.spec for new in news], records.get, files)
 
 
 async def _settled(site: Site, names: Sequence[str]) -> dict[str, Work]:
@@ -166,12 +156,12 @@ def _said(work: Work | None) -> Literal["", "why", "all"]:
     return "why" if reason_of(record, tasks) else ""
 
 
-def _fate(new: New, work: Work | None, again: frozenset[str]) -> Fate:
+def _fate(new: New, work: Work | None, stay: frozenset[str]) -> Fate:
     record, tasks = read(work) if work is not None else (new.record, ())
     return Fate(
         kind="workload",
         name=new.name,
-        created=new.name not in again,
+        created=new.name not in stay,
         state=record.state,
         hold=hold(record.hold),
         reason=reason_of(record, tasks),

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from gpumax.apps.server.again import again
 from gpumax.apps.server.naming import with_names
 from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
 from gpumax.apps.server.site import Site
@@ -48,12 +49,28 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class _Read(msgspec.Struct, frozen=True):
-    """A file's queues and workloads. made: names that nobody wrote; known: the queues as they are."""
+    """A file's queues and workloads. made: names that nobody wrote; known: the queues as they are.
+
+    stay: workloads of the file that are there already just as it says.
+    """
 
     queues: tuple[Queue, ...]
     specs: tuple[WorkloadSpec, ...]
     made: frozenset[str]
     known: dict[str, Queue]
+    stay: tuple[WorkloadRecord, ...]
+
+    @property
+    def new(self) -> tuple[WorkloadSpec, ...]:
+        """Workloads that aren't there."""
+        there = {record.name for record in self.stay}
+        return tuple(spec for spec in self.specs if spec.name not in there)
+
+    def ordered(self, records: Iterable[WorkloadRecord]) -> tuple[WorkloadRecord, ...]:
+        """These records and those that stay, as they come in the file; of a request that is sent again made names are others."""
+        place = {spec.name: index for index, spec in enumerate(self.specs)}
+        found = {record.name: record for record in (*self.stay, *records)}
+        return tuple(sorted(found.values(), key=lambda record: place.get(record.name, 0)))
 
 
 def make_first_queue(store: Store, clock: Clock) -> None:
@@ -83,7 +100,7 @@ def _record(
             read = _read(site, submission, parsed)
             try:
                 records = site.store.submit(
-                    read.specs,
+                    read.new,
                     queues=read.queues,
                     key=submission.key,
                     digest=submission.digest(),
@@ -94,20 +111,26 @@ def _record(
                     raise
                 # A submit that wrote its name was quicker.
                 continue
-        return read, records
+        return read, read.ordered(records)
     raise AssertionError("the last try has returned or raised")
 
 
 def imagine(site: Site, submission: Submission) -> list[Fate]:
     """What would become of a file; nothing is changed. Refuses what a submit would refuse."""
     read = _read(site, submission, parse_text(submission.body, submission.source))
-    taken = [spec.name for spec in read.specs if site.store.find(spec.name) is not None]
+    taken = [spec.name for spec in read.new if site.store.find(spec.name) is not None]
     if taken:
         raise Conflict(f"a workload of this name exists: {', '.join(taken)}; choose another name")
     site.seen()
-    imagined = site.loop.what_if(read.specs, read.queues)
+    imagined = site.loop.what_if(read.new, read.queues)
     fates = [_of_queue(queue, read.known) for queue in read.queues]
-    return fates + [_imagined(spec.name, imagined) for spec in read.specs]
+    now_ms, stay = site.clock.now_ms(), {record.name: record for record in read.stay}
+    return fates + [
+        _of_workload(site, stay[spec.name], now_ms, ())
+        if spec.name in stay
+        else _imagined(spec.name, imagined)
+        for spec in read.specs
+    ]
 
 
 def _read(site: Site, submission: Submission, parsed: Sequence[Parsed]) -> _Read:
@@ -118,7 +141,15 @@ def _read(site: Site, submission: Submission, parsed: Sequence[Parsed]) -> _Read
     )
     if not queues and not specs:
         raise BadFile([Fault("", None, "nothing to submit", "a workload or a queue")], submission.source)
-    return _Read(queues, specs, made, {queue.name: queue for queue in known})
+
+    def find(name: str) -> WorkloadRecord | None:
+        pair = site.store.find(name)
+        return None if pair is None else pair[0]
+
+    # A command that is run again is new work; a file that is applied again says what there is to be.
+    stay = again(specs, find) if submission.source else frozenset()
+    records = tuple(record for name in sorted(stay) if (record := find(name)) is not None)
+    return _Read(queues, specs, made, {queue.name: queue for queue in known}, records)
 
 
 def _of_queue(queue: Queue, known: dict[str, Queue]) -> Fate:

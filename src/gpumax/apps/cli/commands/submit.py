@@ -146,6 +146,9 @@ def apply(
 ) -> None:
     """Submit the workloads and set the queues of a file: all of them, or none where one has a fault.
 
+    A workload that is there already just as the file says stays as it is, whether it waits, runs or is done; one that is
+    there otherwise is refused, since work that was submitted doesn't change.
+
     \b
       gpumax apply -f train.yaml
       gpumax schema workload          what may stand in the file

@@ -92,7 +92,13 @@ async def post_workloads(
     dry_run: Annotated[bool, Query(description="Change nothing; tell what would happen.")] = False,
     base: Annotated[str, Query(description="Directory that relative paths start from.", max_length=4096)] = "/",
     project: Annotated[str, Query(description="Of workloads that name none.", max_length=253)] = PROJECT,
-    source: Annotated[str, Query(description="The file's name, for messages and names.", max_length=4096)] = "",
+    source: Annotated[
+        str,
+        Query(
+            description="The file's name, for messages and names; with it, what is there already just as the file says stays as it is.",
+            max_length=4096,
+        ),
+    ] = "",
     idempotency_key: Annotated[
         str, Header(description="The same key again repeats nothing.", max_length=200)
     ] = "",
