@@ -132,7 +132,8 @@ def test_what_no_open_node_takes_is_told_by_reason() -> None:
     """And a cluster without nodes says so."""
     sketch = held("n1: .\nn2: .").node("n1", taints=(Taint("k"),)).node("n2", ready=False).wait("A", "a")
     assert told(sketch) == (
-        "NoNodeMatches", "needs 1 GPU; no node may take it (NotReady on 1, TaintNotTolerated on 1)",
+        "NoNodeMatches",
+        "needs 1 GPU; no node may take it (NotReady on 1, TaintNotTolerated on 1), so it can't start while n2 (not ready) is out of service",
         {"NotReady": 1, "TaintNotTolerated": 1}, {},
     )  # fmt: skip
     assert told(held("").wait("A", "a")) == (
@@ -170,7 +171,9 @@ def test_gpus_that_nobody_has_are_told_with_those_that_there_are() -> None:
 def test_a_closed_node_is_where_the_model_is() -> None:
     """`where it may run` is said only then; cut and broken GPUs are none."""
     sketch = held("n1: (.)\nn2: x\nn3: .").node("n3", cordoned=True).wait("A", "a")
-    assert told(sketch)[1] == f"needs 1 GPU; there is no healthy whole GPU where it may run{NEVER}"
+    assert told(sketch)[1] == "needs 1 GPU; there is no healthy whole GPU where it may run" + (
+        ", so it can't start while n3 (cordoned) is out of service"
+    )
     sketch = held("n1: (.)\nn2: x").wait("A", "a")
     assert told(sketch)[1] == f"needs 1 GPU; there is no healthy whole GPU{NEVER}"
 
@@ -183,8 +186,8 @@ def test_requests_are_told_as_they_were_written() -> None:
         "2 2g.10gb slices, 1 nic": Request(slices={"2g.10gb": 2}, extended={"nic": 1}), "a task slot": Request(),
     }  # fmt: skip
     for words, request in requests.items():
-        message = told(held("n1: .").node("n1", cordoned=True).wait("A", "a", request=request))[1]
-        assert message == f"needs {words}; no node may take it (Cordoned on 1)"
+        message = told(held("n1: .").node("n1", taints=(Taint("k"),)).wait("A", "a", request=request))[1]
+        assert message == f"needs {words}; no node may take it (TaintNotTolerated on 1)"
 
 
 # What has to stand together

@@ -7,7 +7,7 @@ import pytest
 from board import Sketch, gpus, queue
 from gpumax.model.decision import Hold
 from gpumax.model.node import Device, Taint
-from gpumax.model.workload import Request, Task, TopologyWish
+from gpumax.model.workload import Affinity, Expression, NodeTerm, Request, Task, TopologyWish
 from gpumax.policy.decide import decide
 from gpumax.policy.words import amount, amounts, listed, some
 
@@ -136,3 +136,79 @@ def test_what_waits_of_work_that_moves_is_told_to_follow() -> None:
     assert {row.task: row.restarts_on for row in decision.evictions} == {"b-0": "n2", "c-0": None}
     words = {hold.workload: hold.message for hold in decision.holds}
     assert words["b"] == "it moves in this decision; what waits of it follows once it stands in its new place"
+
+
+def test_a_node_that_is_down_may_come_back() -> None:
+    """What only it could hold waits for it, and is not told that it can never start."""
+    sketch = asking(gpus(2, model="A100"), "n1: ..\nn2: ..")
+    sketch.node("n2", devices=(Device(0, "A100", 40960), Device(1, "A100", 40960)), ready=False)
+    assert hold_of(sketch).message == (
+        "needs 2 A100; there is no A100 where it may run, only H100, so it can't start while n2 (not ready) is out of service"
+    )
+    sketch.node("n2", ready=True, cordoned=True)
+    assert hold_of(sketch).message.endswith("while n2 (cordoned) is out of service")
+    assert hold_of(asking(gpus(4), "n1: ..\nn2: ....").node("n2", cordoned=True)).message == (
+        "needs 4 GPUs; even empty, the largest nodes lack 2 GPUs, so it can't start while n2 (cordoned) is out of service"
+    )
+    only = asking(gpus(2), "n1: ..").node("n1", ready=False)
+    assert hold_of(only).message == (
+        "needs 2 GPUs; no node may take it (NotReady on 1), so it can't start while n1 (not ready) is out of service"
+    )
+
+
+def test_a_node_that_is_down_is_told_only_where_it_would_help() -> None:
+    """Too small, of another model, closed to it anyway: then nothing that comes back changes anything."""
+    sketch = asking(gpus(4), "n1: ..\nn2: ...\nn3: ....")
+    sketch.node("n2", ready=False).node("n3", ready=False, taints=(Taint("team", "b"),))
+    assert hold_of(sketch).message.endswith("lack 2 GPUs, so it can never start")
+
+
+def test_a_gang_waits_for_nodes_that_are_down_where_all_of_it_would_fit() -> None:
+    """Together with them, and with no fewer; also where it has to stand together."""
+
+    def gang(tasks: int, nodes: str) -> Sketch:
+        return Sketch(nodes).with_queues(queue("q", 99)).wait("A", "q", tasks=tasks, gpu=2)
+
+    sketch = gang(3, "n1: ..\nn2: ..\nn3: ..").node("n2", ready=False).node("n3", cordoned=True)
+    assert hold_of(sketch).message.endswith(
+        "lack 4 GPUs, so it can't start while n2 (not ready) and n3 (cordoned) are out of service"
+    )
+    sketch = gang(4, "n1: ..\nn2: ..\nn3: ..").node("n2", ready=False).node("n3", cordoned=True)
+    assert hold_of(sketch).message.endswith(", so it can never start")
+    together = TopologyWish("default", required="rack")
+    sketch = gang(2, "n1: ..\nn2: ..\nn3: ..").stand(r1="n1 n2", r2="n3").node("n2", ready=False)
+    sketch.change("A", topology=together)
+    assert hold_of(sketch).message.endswith("so it can't start while n2 (not ready) is out of service")
+    sketch = gang(2, "n1: ..\nn2: ..\nn3: ..").stand(r1="n1", r2="n2", r3="n3").node("n2", ready=False)
+    sketch.change("A", topology=together)
+    assert hold_of(sketch).message.endswith("so it can never start")
+
+
+def test_a_label_that_no_node_has_is_told_with_those_that_there_are() -> None:
+    """A misspelt model on a cluster is a label to the scheduler; `AffinityMismatch on 2` helps nobody."""
+    model = "nvidia.com/gpu.product"
+
+    def wanting(*terms: NodeTerm) -> Sketch:
+        sketch = Sketch("n1: .\nn2: .\nn3:").with_queues(queue("q", 99)).wait("A", "q")
+        sketch.node("n1", labels={model: "H100"}).node("n2", labels={model: "L4"}, ready=False)
+        task = Task(name="A-0", request=gpus(1), affinity=Affinity(required=terms))
+        return sketch.change("A", tasks=(task,))
+
+    def term(*values: str, key: str = model) -> NodeTerm:
+        return NodeTerm(labels=(Expression(key, "In", values),))
+
+    told = f"needs 1 GPU; no node has {model} Z999, only H100 and L4, so it can never start"
+    assert hold_of(wanting(term("Z999"))).message == told
+    assert f"no node has {model} Y or Z, only H100" in hold_of(wanting(term("Z"), term("Y"))).message
+    assert "no node has zone a, nor any other zone" in hold_of(wanting(term("a", key="zone"))).message
+    # One of several ways is open, or a node that is down has it: then no label is to blame.
+    assert "no node may take it" in hold_of(wanting(term("Z"), term("a", key="zone"))).message
+    down = hold_of(wanting(term("L4"))).message
+    assert "no node may take it (AffinityMismatch on 2, NotReady on 1), so it can't start while n2" in down
+
+
+def test_a_selector_that_no_node_has_is_told() -> None:
+    """As an affinity is."""
+    sketch = asking(gpus(1), "n1: .").node("n1", labels={"zone": "b"})
+    sketch.change("A", tasks=(Task(name="A-0", request=gpus(1), selector={"zone": "a"}),))
+    assert hold_of(sketch).message == "needs 1 GPU; no node has zone a, only b, so it can never start"

@@ -15,7 +15,7 @@ from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer
 from gpumax.policy.short import shortfall
 from gpumax.policy.topology import Level, Scope
-from gpumax.policy.words import amounts, chunk_words
+from gpumax.policy.words import NEVER, amounts, chunk_words
 from gpumax.policy.world import World
 from gpumax.units import format_count
 
@@ -65,7 +65,7 @@ def apart(world: World, chunk: list[Want], empty: Ledger) -> Apart | None:
             return _Lack(world, ledger, branch.scope, alone, possible).tell()
     needs = f"needs {chunk_words(chunk)}; what has to stand together fits part by part, but not all at once"
     if not possible:
-        needs += ", not even on empty nodes, so it can never start"
+        needs += f", not even on empty nodes{NEVER}"
     return Apart(possible, needs, _reasons(world, ledger, chunk[0]), {})
 
 
@@ -125,7 +125,7 @@ class _Lack:
         elif nearest:
             message += f"; {nearest} comes nearest and lacks {amounts(short)}"
         if not self._possible:
-            message += ", so it can never start"
+            message += NEVER
         return Apart(self._possible, message, _reasons(self._world, self._ledger, left[0]), short)
 
     def _best(self, level: Level, name: str) -> str:

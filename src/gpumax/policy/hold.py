@@ -14,15 +14,16 @@ from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
 from gpumax.policy.branch import sign
+from gpumax.policy.closed import Closed
 from gpumax.policy.fairness import due
 from gpumax.policy.forecast import Effort, forecasts
 from gpumax.policy.gang import Gang, Want
 from gpumax.policy.kept import Kept
 from gpumax.policy.lonely import Lonelies
-from gpumax.policy.nowhere import no_such_device
+from gpumax.policy.nowhere import no_such_device, no_such_label
 from gpumax.policy.short import Lack, Lacks
 from gpumax.policy.tree import Account, Vector
-from gpumax.policy.words import amount, amounts, bare, chunk_words, count, some
+from gpumax.policy.words import NEVER, amount, amounts, bare, chunk_words, count, some
 from gpumax.policy.world import World
 from gpumax.units import format_duration
 
@@ -57,6 +58,7 @@ class Reasons:
         self.lacks = Lacks(world)
         self.aparts = Aparts(world)
         self.lonelies = Lonelies(world)
+        self.closed = Closed(world)
         self._known: dict[object, Hold] = {}
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
@@ -97,18 +99,20 @@ class Reasons:
             return Hold(name, found.code, _barred(found, wanted), short=found.excess)
         lack = self.lacks.of(chunk)
         if not lack.matches:
-            return Hold(name, "NoNodeMatches", self._impossible(chunk, lack), lack.nodes, lack.short)
+            message = self.closed.unless(self._impossible(chunk, lack), lack.left)
+            return Hold(name, "NoNodeMatches", message, lack.nodes, lack.short)
         code: HoldCode = "NoRoom" if len(chunk) == 1 else "GangNoRoom"
         if not lack.possible:
-            return Hold(name, code, _too_large(chunk, lack), lack.nodes, lack.short)
+            message = self.closed.unless(_too_large(chunk, lack), chunk)
+            return Hold(name, code, message, lack.nodes, lack.short)
         lonely = self.lonelies.of(chunk)
         if lonely is not None and not lonely.possible:
             code = "TaskAffinity" if lonely.matches else "NoNodeMatches"
-            return Hold(name, code, lonely.message, lonely.nodes)
+            return Hold(name, code, self.closed.unless(lonely.message, chunk), lonely.nodes)
         begin = self._runs(gang)
         apart = self.aparts.of(chunk)
         if apart is not None and not apart.possible:
-            return Hold(name, "Topology", apart.message, apart.nodes, apart.short)
+            return Hold(name, "Topology", self.closed.unless(apart.message, chunk), apart.nodes, apart.short)
         if found is not None:
             message = begin + _barred(found, wanted) + self._below(gang.account, found, wanted)
             return Hold(name, found.code, message, short=found.excess)
@@ -160,12 +164,16 @@ class Reasons:
         what = chunk_words(lack.left if len({want.ask for want in chunk}) > 1 else chunk)
         why = no_such_device(self.world, lack.left[0].ask)
         if why:
-            return f"needs {what}; {why}, so it can never start"
+            return f"needs {what}; {why}{NEVER}"
         if lack.short:
             short = amounts(lack.short)
-            return f"needs {what}; even empty, the largest nodes lack {short}, so it can never start"
+            return f"needs {what}; even empty, the largest nodes lack {short}{NEVER}"
+        why = no_such_label(self.world, lack.left[0].ask)
+        if why:
+            return f"needs {what}; {why}{NEVER}"
         reasons = ", ".join(f"{reason} on {number}" for reason, number in lack.nodes.items())
-        return f"needs {what}; no node may take it ({reasons or 'there are no nodes'})"
+        away = self.closed.waits_for(lack.left)
+        return f"needs {what}; no node may take it ({reasons or 'there are no nodes'}){away}"
 
     def _crowded(self, chunk: list[Want], lack: Lack) -> str:
         needs = f"needs {chunk_words(chunk)}"
@@ -265,10 +273,10 @@ def _barred(found: Barrier, wanted: Vector) -> str:
     bound = "limit" if found.code == "OverLimit" else "quota for non-preemptible work"
     queue, most = f"queue {found.account.name}", bare(resource, found.bound)
     if wanted[found.resource] > found.bound:
-        return f"asks for {asked}; the {bound} of {queue} is {most}, so it can never start"
+        return f"asks for {asked}; the {bound} of {queue} is {most}{NEVER}"
     return f"asks for {asked}; {queue} uses {bare(resource, found.used)} of its {bound} of {most}"
 
 
 def _too_large(chunk: list[Want], lack: Lack) -> str:
     lacks = f"all nodes together lack {amounts(lack.short)}" if lack.short else "they don't fit together"
-    return f"needs {chunk_words(chunk)} together; even empty, {lacks}, so it can never start"
+    return f"needs {chunk_words(chunk)} together; even empty, {lacks}{NEVER}"

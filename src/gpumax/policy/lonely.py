@@ -12,7 +12,7 @@ from gpumax.policy.gather import brought, needy, tied
 from gpumax.policy.ledger import Ledger
 from gpumax.policy.place import Placer
 from gpumax.policy.topology import NOWHERE
-from gpumax.policy.words import chunk_words, count, listed
+from gpumax.policy.words import NEVER, chunk_words, count, listed
 from gpumax.policy.world import World
 
 _SAID: Final = {
@@ -53,16 +53,14 @@ class Lonelies:
         for want in chunk:
             keys = self._nowhere(want)
             if keys:
-                message = f"{_needs([want])}; no node that may take it has the label {listed(keys)}, so it can never start"
+                message = f"{_needs([want])}; no node that may take it has the label {listed(keys)}{NEVER}"
                 return Lonely(False, False, message, world.fits.reasons(world.ledger.later, want.ask))
         # Whoever it needs may come; those who are placed together keep each other away for ever.
         aloof = [replace(want, ask=world.asks.aloof(want.ask)) for want in chunk]
         if self._empty is None:
             self._empty = Ledger(world.nodes, world.ties)
         if len(chunk) > 1 and not self._fits(self._empty.copy(), aloof):
-            message = (
-                f"{_needs(chunk)}; even on empty nodes they can't all be so far apart, so it can never start"
-            )
+            message = f"{_needs(chunk)}; even on empty nodes they can't all be so far apart{NEVER}"
             return Lonely(True, False, message, world.fits.reasons(world.ledger.later, chunk[0].ask))
         alone = [replace(want, ask=want.ask.plain) for want in chunk]
         if not self._fits(world.ledger.copy(), alone):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from gpumax.model.node import Device, Node
 from gpumax.model.workload import DeviceAsk
@@ -66,6 +67,7 @@ class Nodes:
         self.sliced = Sliced(nodes)
         self.has_gpus: Bools = np.array([bool(node.devices) for node in nodes], np.bool_)
         self._usable: dict[DeviceAsk, tuple[Bools, Ints]] = {}
+        self._opened: Nodes | None = None
 
     def _read_devices(self, sets: list[tuple[Device, ...]], number: Ints) -> None:
         """number: of each node the place of its devices among the sets."""
@@ -91,6 +93,16 @@ class Nodes:
         other.sliced = self.sliced.anew()
         other._usable = {}
         return other
+
+    def opened(self) -> Nodes:
+        """The same as if all of them were in service."""
+        if self._opened is None:
+            self._opened = Nodes(
+                tuple(
+                    [node if node.open else replace(node, ready=True, cordoned=False) for node in self.nodes]
+                )
+            )
+        return self._opened
 
     def usable(self, ask: DeviceAsk) -> tuple[Bools, Ints]:
         """Which devices could ever serve the ask, and the milli-devices that it takes of each."""

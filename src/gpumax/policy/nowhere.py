@@ -1,12 +1,14 @@
-"""Why no GPU of the cluster can ever serve an ask."""
+"""Why no GPU and no node of the cluster can ever serve an ask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from gpumax.model.node import Device
-from gpumax.policy.ask import Ask
-from gpumax.policy.words import listed
+from gpumax.model.workload import NodeTerm
+from gpumax.policy.ask import Ask, Filter
+from gpumax.policy.words import listed, some
 from gpumax.policy.world import World
 from gpumax.units import format_memory
 
@@ -41,3 +43,39 @@ def no_such_device(world: World, ask: Ask) -> str:
 
 def _models(devices: Iterable[Device]) -> str:
     return listed(sorted({device.model or "GPUs of unknown model" for device in devices}))
+
+
+MOST_VALUES: Final = 5
+"""Of a label that is told."""
+
+
+def no_such_label(world: World, ask: Ask) -> str:
+    """The label that it wants and no node has, and what they have instead; empty where no single label is to blame."""
+    nodes = world.nodes.nodes
+    for key, wanted in _wanted(ask.filter):
+        there = {node.labels[key] for node in nodes if key in node.labels}
+        if there.isdisjoint(wanted):
+            told = f"no node has {key} {listed(sorted(wanted), 'or')}"
+            return (
+                f"{told}, only {some(sorted(there), MOST_VALUES)}"
+                if there
+                else f"{told}, nor any other {key}"
+            )
+    return ""
+
+
+def _wanted(wanted: Filter) -> Iterable[tuple[str, frozenset[str]]]:
+    """Labels without one of whose values no node is wanted."""
+    for key, value in wanted.selector:
+        yield key, frozenset((value,))
+    terms = wanted.affinity.required if wanted.affinity is not None else None
+    if terms:
+        each = [_values(term) for term in terms]
+        for key in each[0]:
+            if all(key in own for own in each):
+                yield key, frozenset().union(*(own[key] for own in each))
+
+
+def _values(term: NodeTerm) -> dict[str, frozenset[str]]:
+    """By label, the values that the term takes."""
+    return {row.key: frozenset(row.values) for row in term.labels if row.operator == "In"}

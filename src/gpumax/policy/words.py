@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Want
 from gpumax.units import MILLI, UNLIMITED, format_count, format_memory
+
+NEVER: Final = ", so it can never start"
+"""How a sentence ends about what no room that others leave would help."""
 
 
 def amount(resource: str, value: int) -> str:

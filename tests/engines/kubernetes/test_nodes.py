@@ -56,6 +56,20 @@ def test_a_node_that_is_not_ready_or_cordoned_takes_nothing_new() -> None:
     assert found.taints == (Taint("gpu", "a", "NoExecute"), Taint("new", "", "NoSchedule"))
 
 
+def test_that_a_node_is_down_is_no_reason_of_its_own() -> None:
+    """Taints that only repeat it are passed over as long as it is down: what it would take when it is back can be told."""
+    document = node("n1")
+    keys = ("not-ready", "unreachable", "memory-pressure")
+    document["spec"] = {
+        "taints": [{"key": f"node.kubernetes.io/{key}", "effect": "NoSchedule"} for key in keys]
+    }
+    assert len(read(document).node.taints) == 3
+    document["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+    found = read(document).node
+    assert not found.ready
+    assert [taint.key for taint in found.taints] == ["node.kubernetes.io/memory-pressure"]
+
+
 def test_devices_that_are_cut_offer_their_slices_alike() -> None:
     """The API tells sums over the devices that are cut."""
     document = node("n1", 2, **{"nvidia.com/gpu.count": "4"})

@@ -150,6 +150,23 @@ def test_a_model_is_a_label() -> None:
     assert container(new)["resources"]["limits"] == {"nvidia.com/gpu": "2"}
 
 
+def test_a_model_that_no_node_has_is_looked_for_where_models_stand() -> None:
+    """So the scheduler can tell which there are, whoever made them."""
+    for labels, keys_ in (
+        ([], ["nvidia.com/gpu.product"]),
+        ([{"amd.com/gpu.product-name": "MI300X"}], ["amd.com/gpu.product-name"]),
+        (
+            [{"amd.com/gpu.product-name": "MI300X"}, H100],
+            ["amd.com/gpu.product-name", "nvidia.com/gpu.product"],
+        ),
+    ):
+        new = made(spec_of(resources={"gpu": "Z999"}), Ground("gpumax", labels))
+        node = new.objects.jobs[0].body["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+        terms = node["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert [row["matchExpressions"][0]["key"] for row in terms] == keys_
+        assert {row["matchExpressions"][0]["values"][0] for row in terms} == {"Z999"}
+
+
 def test_words_arrive_as_they_are() -> None:
     """Kubernetes would put variables into `$(NAME)` and make one dollar of two."""
     new = made(spec_of(run=["echo", "$(HOME)", "$$", "$x"], env={"A": "$(B)"}))

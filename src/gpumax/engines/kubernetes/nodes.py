@@ -16,6 +16,7 @@ DEVICE_MEMORY: Final = ("nvidia.com/gpu.memory",)
 """Labels that give the memory of each device, in MiB."""
 MOST_DEVICES: Final = 256
 _EFFECTS: Final = frozenset(get_args(Effect))
+_DOWN: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _MODEL: Final = re.compile(r"[^A-Za-z0-9 ._+/()-]")
 
 
@@ -40,6 +41,7 @@ def read_node(view: NodeView) -> NodeRead:
     if vendor:
         labels = {**labels, keys.VENDOR: vendor}
     pool = keys.said(keys.POOL, labels)
+    ready = any(one.type == "Ready" and one.status == "True" for one in view.status.conditions or ())
     return NodeRead(
         Node(
             name=view.metadata.name,
@@ -50,8 +52,8 @@ def read_node(view: NodeView) -> NodeRead:
             devices=devices,
             extended=quantities.others(there, quantities.down),
             labels=labels,
-            taints=_taints(view),
-            ready=any(one.type == "Ready" and one.status == "True" for one in view.status.conditions or ()),
+            taints=_taints(view, ready),
+            ready=ready,
             cordoned=view.spec.unschedulable is True,
         ),
         tuple(f"node {view.metadata.name}: {oddity}" for oddity in oddities),
@@ -116,13 +118,16 @@ def _memory(written: str, oddities: list[str]) -> int:
     return 0
 
 
-def _taints(view: NodeView) -> tuple[Taint, ...]:
-    """Taints that keep pods away. What a later API adds has no effect that is known, so it keeps everybody away."""
+def _taints(view: NodeView, ready: bool) -> tuple[Taint, ...]:
+    """Taints that keep pods away. What a later API adds has no effect that is known, so it keeps everybody away.
+
+    A cordon is told twice, and so is that a node isn't ready: who asks what a node would take if it were back looks past these.
+    """
+    twice = {"node.kubernetes.io/unschedulable", *(() if ready else _DOWN)}
     return tuple(
         Taint(taint.key, taint.value or "", taint.effect if taint.effect in _EFFECTS else "NoSchedule")  # type: ignore[arg-type]
         for taint in view.spec.taints or ()
-        # A cordon is told twice.
-        if taint.key != "node.kubernetes.io/unschedulable"
+        if taint.key not in twice
     )
 
 

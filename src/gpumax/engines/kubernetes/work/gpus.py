@@ -72,7 +72,9 @@ def _terms(model: str, labels: Sequence[Mapping[str, str]]) -> list[dict[str, An
             if key in own and _is(model, own[key]):
                 found.setdefault(key, set()).add(own[key])
     if not found:
-        found = {MODELS[0]: {model.replace(" ", "-")}}
+        # Nobody has it, or nobody may know: then the scheduler tells which there are.
+        there = [key for key in MODELS if any(key in own for own in labels)] or MODELS[:1]
+        found = {key: {model.replace(" ", "-")} for key in there}
     return [
         {"matchExpressions": [{"key": key, "operator": "In", "values": sorted(values)}]}
         for key, values in sorted(found.items())
