@@ -27,7 +27,7 @@ from gpumax.engines.kubernetes.client.errors import ApiRefused, Status
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.views import PodSpec
 from gpumax.engines.kubernetes.work import pack as packing
-from gpumax.engines.kubernetes.work.manifest import Ground
+from gpumax.engines.kubernetes.work.manifest import Confined, Ground
 from gpumax.engines.kubernetes.work.pack import pack
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.engines.kubernetes.work.unfit import unfit
@@ -199,6 +199,44 @@ def test_secrets_are_named_never_told() -> None:
     """The value is the cluster's to give."""
     env = variables(made(spec_of(secrets=["HF_TOKEN"])))
     assert env["HF_TOKEN"] == {"secretKeyRef": {"name": "gpumax-secrets", "key": "HF_TOKEN"}}
+
+
+def test_a_secret_that_is_not_there_is_told() -> None:
+    """With those that there are, each at its place; where that may not be seen, nothing is said."""
+    spec = spec_of(secrets=["HF_TOKEN", "WANDB"])
+    assert unfit(spec, GROUND) == []
+    assert unfit(spec, GROUND._replace(secrets=frozenset(("HF_TOKEN", "WANDB", "X")))) == []
+    (fault,) = unfit(spec, GROUND._replace(secrets=frozenset(("HF_TOKEN", "X"))))
+    assert (fault.path, fault.found) == ("secrets[1]", "WANDB")
+    assert "which has HF_TOKEN, X" in fault.wanted
+    none = unfit(spec, GROUND._replace(secrets=frozenset()))
+    assert [fault.path for fault in none] == ["secrets[0]", "secrets[1]"]
+    assert "kubectl create secret generic gpumax-secrets" in none[0].wanted
+
+
+@pytest.mark.parametrize("user", [1000, None])
+def test_pods_pass_the_profile_restricted_where_they_have_to(user: int | None, tmp_path: Path) -> None:
+    """All that it asks for, also of what unpacks their files; as a user of no rights, or as whom the cluster chooses."""
+    (tmp_path / "train.py").write_text("print()")
+    new = made(spec_of(workdir=str(tmp_path), env={"A": "1"}), Ground("gpumax", confined=Confined(user)))
+    spec = new.objects.jobs[0].body["spec"]["template"]["spec"]
+    whole = spec["securityContext"]
+    assert (whole["runAsNonRoot"], whole["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+    assert [whole.get(key) for key in ("runAsUser", "runAsGroup", "fsGroup")] == [user] * 3
+    for one in (*spec["containers"], *spec["initContainers"]):
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+    assert variables(new)["HOME"] == "/tmp"
+    own = made(spec_of(env={"HOME": "/data"}), Ground("gpumax", confined=Confined(user)))
+    assert variables(own)["HOME"] == "/data"
+
+
+def test_elsewhere_pods_are_who_their_image_says() -> None:
+    """An image may need root to install what its setup asks for."""
+    spec = made(spec_of()).objects.jobs[0].body["spec"]["template"]["spec"]
+    assert spec["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert "capabilities" not in spec["containers"][0]["securityContext"]
 
 
 @pytest.mark.parametrize(

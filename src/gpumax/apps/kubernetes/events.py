@@ -37,8 +37,8 @@ async def list_events(site: Site, request: Request) -> Item:
     name, after = request.text("workload"), request.number("after", 0)
     limit = request.number("limit", 100)
     found = [one for one in await _all(site, name) if one.seq > after]
-    if name and not found:
-        await site.work(name)
+    if not found:
+        await (site.work(name) if name else site.need_namespace())
     shown = found[-limit:] if request.text("newest") not in ("", "0") else found[:limit]
     return out(shapes.Events(items=[event(one) for one in shown], next=shown[-1].seq if shown else after))
 

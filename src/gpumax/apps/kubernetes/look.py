@@ -31,6 +31,8 @@ async def list_workloads(site: Site, request: Request) -> Item:
     states = [word for word in request.text("state").split(",") if word]
     project = request.text("project")
     pairs = [read(work) for work in await site.works()]
+    if not pairs:
+        await site.need_namespace()
     found = [
         (record, tasks)
         for record, tasks in pairs
@@ -121,7 +123,8 @@ def _explained(pair: Pair, told: tuple[str, ...], seen: Seen, name: str) -> shap
         )
         return alone(record, [*_said(pair), *told, *nobody])
     decided = found.state in ("placed", "held", "evicted")
-    said = [] if record.hold is None or _same(record.hold.message, found.sentences) else [*_said(pair)]
+    words = record.hold.message if record.hold is not None else record.reason
+    said = [] if not words or _same(words, found.sentences) else [*_said(pair)]
     return shapes.Why(
         workload=record.name,
         state=found.state if decided else record.state,

@@ -14,19 +14,20 @@ from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.client.views import View
 from gpumax.engines.kubernetes.documents import at
-from gpumax.engines.kubernetes.kinds import NODES
+from gpumax.engines.kubernetes.kinds import NODES, Named
 from gpumax.engines.kubernetes.once import look
 from gpumax.engines.kubernetes.telling import WHY_GO
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
-from gpumax.engines.kubernetes.work.container import CHECKPOINTS
+from gpumax.engines.kubernetes.work.container import CHECKPOINTS, SECRETS
 from gpumax.engines.kubernetes.work.others import others
-from gpumax.engines.kubernetes.work.records import JOB, JOB_SET, Work, first_rank, name_of, set_of
+from gpumax.engines.kubernetes.work.records import JOB, JOB_SET, Work, first_rank, name_of, set_of, size_of
 from gpumax.engines.kubernetes.work.views import (
     CLAIMS,
     EVENTS,
     JOBS,
+    KEYS,
     PODS,
     SPACES,
     HappenedEvent,
@@ -40,6 +41,10 @@ from gpumax.model.spec import WorkloadSpec
 
 T = TypeVar("T", bound=View)
 RECENT_S: Final = 1.0
+PROFILE: Final = "pod-security.kubernetes.io/enforce"
+"""The label by which a namespace says which pods it takes."""
+UIDS: Final = "openshift.io/sa.scc.uid-range"
+"""The annotation by which OpenShift says as whom pods of a namespace run."""
 _CODES: Final = frozenset(get_args(HoldCode))
 _EVICTED: Final = frozenset(WHY_GO.values())
 
@@ -81,6 +86,7 @@ class Site:
         """One workload. NotFound."""
         found = next((work for work in await self.works() if name_of(work.jobs[0]) == name), None)
         if found is None:
+            await self.need_namespace()
             raise NotFound(f"no workload named {name!r} in {self.where}")
         return found
 
@@ -113,32 +119,58 @@ class Site:
                 raise
             return ()
 
+    async def space(self) -> Named | None:
+        """Our namespace; None where there is none, or it may not be seen."""
+        return await self._maybe(SPACES, self.namespace)
+
     async def default_queue(self) -> str:
         """The queue that an administrator gave the namespace; empty where there is none, or it may not be seen."""
-        try:
-            space = await self.api.get(SPACES, self.namespace)
-        except ApiRefused as error:
-            if error.code not in (403, 404):
-                raise
+        space = await self.space()
+        if space is None:
             return ""
         said = keys.said(keys.QUEUE, space.metadata.labels or {}, space.metadata.annotations or {})
         return said[1] if said else ""
+
+    async def need_namespace(self) -> None:
+        """NotFound where our namespace isn't there: its lists would be empty and nothing else."""
+        try:
+            await self.api.get(SPACES, self.namespace)
+        except ApiRefused as error:
+            if error.code == 404:
+                raise NotFound(
+                    f"cluster {self.api.access.name} has no namespace {self.namespace!r}; "
+                    "`--namespace` or GPUMAX_NAMESPACE names another, `kubectl get namespaces` lists them"
+                ) from None
+            if error.code != 403:
+                raise
 
     async def around(self, specs: Sequence[WorkloadSpec]) -> manifest.Ground:
         """What of the cluster decides how the objects of these look."""
         models = any(ask.model for spec in specs for group in spec.groups for ask in group.request.gpu)
         labels = [node.metadata.labels or {} for node in await self.nodes()] if models else []
-        return manifest.Ground(self.scheduler, labels, await self._keeps())
+        # Secrets are none of our business unless somebody names one.
+        secrets = await self._secrets() if any(spec.secrets for spec in specs) else None
+        keeps = await self._maybe(CLAIMS, CHECKPOINTS, self.namespace) is not None
+        confined = _confined(await self.space())
+        return manifest.Ground(self.scheduler, labels, keeps, secrets, confined)
 
-    async def _keeps(self) -> bool:
-        """Whether the namespace has a claim for checkpoints."""
+    async def _secrets(self) -> frozenset[str] | None:
+        """Names of the secrets that workloads may name; None where that may not be seen."""
         try:
-            await self.api.get(CLAIMS, CHECKPOINTS, self.namespace)
+            return frozenset((await self.api.get(KEYS, SECRETS, self.namespace)).data or {})
         except ApiRefused as error:
             if error.code not in (403, 404):
                 raise
-            return False
-        return True
+            return frozenset() if error.code == 404 else None
+
+    async def _maybe(self, kind: Kind[T], name: str, namespace: str = "") -> T | None:
+        """An object; None where there is none, or it may not be seen."""
+        try:
+            return await self.api.get(kind, name, namespace)
+        except ApiRefused as error:
+            if error.code not in (403, 404):
+                raise
+            return None
 
     async def seen(self) -> Seen:
         """The whole cluster. Denied, with what would help, where that may not be seen."""
@@ -157,6 +189,19 @@ class Site:
         snapshot = assembly.snapshot(self.now_ms(), Policy())
         decision = await asyncio.to_thread(decide, snapshot)
         return Seen(snapshot, of_unsound_queues(snapshot, decision, assembly.queue_faults))
+
+
+def _confined(space: Named | None) -> manifest.Confined | None:
+    """How pods of this namespace have to run; None where they may run as they are, as far as can be seen."""
+    if space is None or (space.metadata.labels or {}).get(PROFILE) != "restricted":
+        return None
+    return confined(space)
+
+
+def confined(space: Named | None) -> manifest.Confined:
+    """As whom pods run that may not run as root: OpenShift gives each namespace users of its own."""
+    chosen = space is not None and UIDS in (space.metadata.annotations or {})
+    return manifest.Confined(None) if chosen else manifest.Confined()
 
 
 def works(
@@ -179,7 +224,9 @@ def works(
         names = [job.metadata.name for job in ordered]
         own = tuple(pod for name in names for pod in of_job.get(name, ()))
         times, told = max((gone[name] for name in names if name in gone), default=(0, ""))
-        trouble = "" if own else next((failing[name] for name in names if name in failing), "")
+        # What was told is of the past where all of them are there.
+        whole = len(own) >= sum(map(size_of, ordered))
+        trouble = "" if whole else next((failing[name] for name in names if name in failing), "")
         kind = JOB_SET if set_of(ordered[0]) else "Job"
         found.append(Work(ordered, own, codes, times, told, trouble, kind))
     strangers = [pod for pod in of_job.get("", ()) if pod.spec.scheduler_name == scheduler]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -10,13 +11,15 @@ from typing import Final, Literal
 from gpumax.apps.kubernetes.create import New, dry_run, make, prepare
 from gpumax.apps.kubernetes.queues import known_queues, write_queue
 from gpumax.apps.kubernetes.request import Item, Request, out
-from gpumax.apps.kubernetes.site import Site
+from gpumax.apps.kubernetes.site import Site, confined
 from gpumax.apps.server.again import again
 from gpumax.apps.server.naming import with_names
 from gpumax.apps.server.shapes import Fate, Fates, PlaceOut
 from gpumax.apps.server.views import devices, hold, reason_of
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.settings import DEFAULT_QUEUE
+from gpumax.engines.kubernetes.work.manifest import Ground
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
 from gpumax.engines.kubernetes.work.unfit import unfit
 from gpumax.errors import BadFile, Fault
@@ -33,6 +36,7 @@ PATIENCE_S: Final = 4.0
 CODE_S: Final = 1.0
 """How long it waits for the code where the reason is known."""
 LOOK_S: Final = 0.25
+_RESTRICTED: Final = re.compile('violates PodSecurity "restricted[:"]')
 
 
 async def submit(site: Site, request: Request) -> Item:
@@ -40,19 +44,30 @@ async def submit(site: Site, request: Request) -> Item:
     source = request.text("source")
     parsed = _parsed(request, source)
     before = {name_of(work.jobs[0]): work for work in await site.works()}
+    if not before:
+        await site.need_namespace()
     named, _ = with_names(parsed, before.__contains__)
     queues, specs = await _load(site, named, request)
-    news = await _prepare(site, named, specs, source)
+    around = await site.around(specs)
+    news = await _prepare(site, named, specs, source, around)
     stay = _again(news, before, may=bool(source))
     wanted = [new for new in news if new.name not in stay]
+    try:
+        pods = await dry_run(site, wanted)
+    except ApiRefused as error:
+        if around.confined is not None or not _RESTRICTED.search(error.message):
+            raise
+        # What holds for the whole cluster stands on no namespace.
+        around = around._replace(confined=confined(await site.space()))
+        news = await _prepare(site, named, specs, source, around)
+        wanted = [new for new in news if new.name not in stay]
+        pods = await dry_run(site, wanted)
     if request.text("dry_run") == "1":
         from gpumax.apps.kubernetes.imagine import imagine
 
         fates = [await write_queue(site, queue, dry=True) for queue in queues]
-        pods = await dry_run(site, wanted)
         kept = [_fate(new, before[new.name], stay) for new in news if new.name in stay]
         return out(Fates(items=[*fates, *kept, *await imagine(site, wanted, pods, queues)]))
-    await dry_run(site, wanted)
     fates = [await write_queue(site, queue, dry=False) for queue in queues]
     await make(site, wanted)
     works = await _settled(site, [new.name for new in news])
@@ -95,10 +110,9 @@ def _workloads(named: Sequence[Parsed]) -> list[tuple[tuple[Parsed, str], dict[s
 
 
 async def _prepare(
-    site: Site, named: Sequence[Parsed], specs: Sequence[WorkloadSpec], source: str
+    site: Site, named: Sequence[Parsed], specs: Sequence[WorkloadSpec], source: str, around: Ground
 ) -> list[New]:
     """The objects of each workload. BadFile with all that a cluster can't honour."""
-    around = await site.around(specs)
     faults: list[Fault] = []
     for ((one, head), _), spec in zip(_workloads(named), specs, strict=True):
         for fault in unfit(spec, around):

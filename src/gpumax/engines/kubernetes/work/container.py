@@ -25,6 +25,8 @@ CHECKPOINTS: Final = "gpumax-checkpoints"
 """The PersistentVolumeClaim of the namespace that keeps checkpoints."""
 ROOT: Final = Path("/gpumax")
 """Where a container finds what we bring along."""
+HOME: Final = "/tmp"  # noqa: S108 - of the container
+"""Of users whom the image doesn't know: their own would be `/`, where they may not write."""
 DEFAULT_IMAGE: Final = f"python:{sys.version_info[0]}.{sys.version_info[1]}-slim"
 """Of workloads that name no image: the Python of whoever submits."""
 INDEX: Final = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
@@ -43,10 +45,10 @@ def first_task(tasks: tuple[TaskRecord, ...], group: GroupSpec) -> TaskRecord:
 
 
 def container(
-    record: WorkloadRecord, group: GroupSpec, rank: int, told: Launch, *, keeps: bool
+    record: WorkloadRecord, group: GroupSpec, rank: int, told: Launch, *, keeps: bool, confined: bool = False
 ) -> dict[str, Any]:
     """Command and environment of the tasks of a group. rank: of the first of them, which `told` says how to start; keeps: there is a
-    claim for checkpoints.
+    claim for checkpoints; confined: it runs as nobody whom its image knows.
     """
     spec = record.spec
     written = {**spec.env, **group.env}
@@ -63,8 +65,8 @@ def container(
     ]
     if keeps:
         env.append({"name": "GPUMAX_CHECKPOINT_DIR", "value": literal(str(_checkpoints(record)))})
-    if "PYTHONUNBUFFERED" not in written:
-        env.append({"name": "PYTHONUNBUFFERED", "value": "1"})
+    usual = {"PYTHONUNBUFFERED": "1", **({"HOME": HOME} if confined else {})}
+    env += [{"name": name, "value": value} for name, value in usual.items() if name not in written]
     env += [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": SECRETS, "key": name}}} for name in spec.secrets
     ]
@@ -73,7 +75,10 @@ def container(
         "image": spec.image or DEFAULT_IMAGE,
         "command": [literal(word) for word in argv],
         "env": env,
-        "securityContext": {"allowPrivilegeEscalation": False},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            **({"capabilities": {"drop": ["ALL"]}} if confined else {}),
+        },
     }
 
 

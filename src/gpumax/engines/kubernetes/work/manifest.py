@@ -30,6 +30,8 @@ from gpumax.model.spec import GroupSpec, WorkloadSpec
 from gpumax.ports.engine import Launch
 
 LONGEST_LABEL: Final = 63
+USER: Final = 1000
+"""As whom pods run where they may not run as root: whoever it is, images don't mind."""
 PACKED: Final = "workdir.tar.gz"
 _CLASS_OF: Final = {number: name for name, number in CLASSES.items() if name != "train"}
 _PREEMPTIBLE: Final = {True: "true", False: "false", "semi": "semi"}
@@ -65,12 +67,26 @@ class Files(NamedTuple):
     ours: bool
 
 
+class Confined(NamedTuple):
+    """How pods of a namespace run that takes no others than those of the profile `restricted` of pod security.
+
+    user: as whom, since images' own is root as a rule; None where the cluster chooses one itself.
+    """
+
+    user: int | None = USER
+
+
 class Ground(NamedTuple):
-    """What of the cluster decides how objects look. labels: of nodes, as far as they may be seen; keeps: a claim for checkpoints."""
+    """What of the cluster decides how objects look. labels: of nodes, as far as they may be seen; keeps: a claim for checkpoints.
+
+    secrets: names of those that the namespace has; None where nobody asked, or that may not be seen.
+    """
 
     scheduler: str
     labels: Sequence[Mapping[str, str]] = ()
     keeps: bool = False
+    secrets: frozenset[str] | None = None
+    confined: Confined | None = None
 
 
 def bundle(
@@ -203,7 +219,7 @@ def _template(
         labels |= {keys.GANG[0]: spec.name, keys.GROUP[0]: group.name}
     service = service_name(spec.name)
     rank = next(task.index for task in tasks if task.group == group.name)
-    main = container(record, group, rank, told, keeps=ground.keeps)
+    main = container(record, group, rank, told, keeps=ground.keeps, confined=ground.confined is not None)
     main["resources"] = _resources(group, asked)
     pod: Document = {
         "schedulerName": ground.scheduler,
@@ -211,7 +227,7 @@ def _template(
         "terminationGracePeriodSeconds": -(-spec.grace_ms // 1000),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, **_user(ground.confined)},
         "containers": [main],
     }
     if len(tasks) > 1:
@@ -222,6 +238,16 @@ def _template(
         pod["affinity"] = affinity
     _add_volumes(pod, record, group, ground, files)
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
+
+
+def _user(confined: Confined | None) -> Document:
+    """As whom a pod runs, and whose its volumes are; as its image says where nothing forbids that."""
+    if confined is None:
+        return {}
+    if confined.user is None:
+        return {"runAsNonRoot": True}
+    own = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), confined.user)
+    return {"runAsNonRoot": True, **own, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 def _resources(group: GroupSpec, asked: Gpus) -> Document:

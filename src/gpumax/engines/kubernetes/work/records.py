@@ -33,7 +33,7 @@ _CODES: Final = frozenset(get_args(HoldCode))
 class Work(NamedTuple):
     """What a cluster has of one workload. jobs: in the order of their ranks; codes: of holds, by the name of the pod that was told of it.
 
-    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make pods. kind: of
+    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make all of its pods. kind: of
     who makes its pods; of another than a Job, a stand-in is in `jobs`.
     """
 
@@ -93,12 +93,15 @@ def _as_it_is(record: WorkloadRecord, tasks: tuple[TaskRecord, ...], work: Work)
     ended = [task.ended_ms for task in tasks if task.ended_ms is not None]
     over = state in ("succeeded", "failed")
     wish: Wish = "run" if state == "failed" and record.wish != "delete" else record.wish
+    hold = _hold(work) if state == "pending" else None
+    if work.failing and hold is not None and hold.code == "GangIncomplete":
+        hold = None  # why tasks are missing says more than that they are
     return replace(
         record,
         state=state,
         wish=wish,
-        reason=reason or work.failing,
-        hold=_hold(work) if state == "pending" else None,
+        reason=reason or (work.failing if state == "pending" else ""),
+        hold=hold,
         started_ms=min(started, default=None) if state != "pending" else None,
         ended_ms=max([*ended, *_ends(work.jobs)], default=None) if over else None,
         runs=1 + record.evictions + record.failures if started else record.evictions + record.failures,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.work.container import SECRETS
 from gpumax.engines.kubernetes.work.gpus import gpus
 from gpumax.engines.kubernetes.work.manifest import Ground, job_name, service_name
 from gpumax.errors import Fault
@@ -16,6 +17,8 @@ from gpumax.model.spec import GroupSpec, WorkloadSpec
 
 LONGEST: Final = 63
 """The most characters of a name that a machine has."""
+MOST_NAMES: Final = 8
+"""Of secrets that are told."""
 _RESERVED: Final = frozenset(
     name
     for meanings in vars(keys).values()
@@ -46,6 +49,7 @@ def _whole(spec: WorkloadSpec, ground: Ground) -> Iterator[Fault]:
     if spec.checkpoint is not None and not ground.keeps:
         wanted = "the claim gpumax-checkpoints in the namespace (a PersistentVolumeClaim), where checkpoints stay when pods go"
         yield Fault("checkpoint", None, "no place that outlives a pod", wanted)
+    yield from _secrets(spec, ground)
     for key in sorted({*spec.labels, *(key for group in spec.groups for key in group.labels)}):
         if key in _RESERVED or key.startswith(
             (f"{keys.OWN}/", "batch.kubernetes.io/", "job-name", "controller-uid")
@@ -56,6 +60,23 @@ def _whole(spec: WorkloadSpec, ground: Ground) -> Iterator[Fault]:
                 "a label that means something to the scheduler",
                 "another name",
             )
+
+
+def _secrets(spec: WorkloadSpec, ground: Ground) -> Iterator[Fault]:
+    """Those that aren't there: a container that needs one never begins, and keeps its GPUs all the while."""
+    if ground.secrets is None:
+        return
+    names = sorted(ground.secrets)
+    there = ", ".join(names[:MOST_NAMES]) + (
+        f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    )
+    if there:
+        wanted = f"a key of the Secret {SECRETS} of the namespace, which has {there}; `kubectl edit secret {SECRETS}` adds one"
+    else:
+        wanted = f"the Secret {SECRETS} in the namespace; `kubectl create secret generic {SECRETS} --from-env-file=FILE` makes it of lines NAME=VALUE"
+    for index, name in enumerate(spec.secrets):
+        if name not in ground.secrets:
+            yield Fault(format_path(("secrets", index)), None, name, wanted)
 
 
 def _group(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> Iterator[Fault]:

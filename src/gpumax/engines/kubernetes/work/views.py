@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import Named
 from gpumax.engines.kubernetes.views import Condition, Meta, Part, Pod, PodStatus
@@ -105,10 +107,18 @@ class HappenedEvent(Part, frozen=True, rename="camel", gc=False):
     reporting_controller: str = ""
 
 
+class Keys(Part, frozen=True, rename="camel", gc=False):
+    """A Secret, as far as anybody here needs it: its keys. Values aren't decoded, and never shown."""
+
+    metadata: Meta = Meta()
+    data: dict[str, msgspec.Raw] | None = None
+
+
 PODS: Final = Kind("", "v1", "pods", "Pod", SeenPod)
 JOBS: Final = Kind("batch", "v1", "jobs", "Job", Job)
 EVENTS: Final = Kind("events.k8s.io", "v1", "events", "Event", HappenedEvent)
 SERVICES: Final = Kind("", "v1", "services", "Service", Named)
 SECRETS: Final = Kind("", "v1", "secrets", "Secret", Named)
+KEYS: Final = Kind("", "v1", "secrets", "Secret", Keys)
 CLAIMS: Final = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", Named)
 SPACES: Final = Kind("", "v1", "namespaces", "Namespace", Named, namespaced=False)
