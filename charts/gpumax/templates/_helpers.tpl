@@ -14,6 +14,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* Labels that a user adds to ours. where: the value that has them. By ours services, budgets and policies find pods, so none of them is another. */ -}}
+{{- define "gpumax.moreLabels" -}}
+{{- range $key, $_ := .labels }}
+{{- if or (hasPrefix "app.kubernetes.io/" $key) (eq $key "helm.sh/chart") }}
+{{- fail (printf "%s: found %s, which the chart sets itself, since by such labels its services and policies find its pods; wanted labels of your own, outside app.kubernetes.io" $.where $key) }}
+{{- end }}
+{{- end }}
+{{- with .labels }}{{ toYaml . }}{{ end }}
+{{- end -}}
+
 {{- define "gpumax.image" -}}
 {{- with .Values.image -}}
 {{- if .registry }}{{ trimSuffix "/" .registry }}/{{ end -}}
