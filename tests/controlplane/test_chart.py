@@ -129,6 +129,15 @@ def test_the_roles_grant_what_the_code_needs_and_nothing_else(helm: Helm) -> Non
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["gpumax"]]
 
 
+@pytest.mark.parametrize("plugin", [True, False])
+def test_the_webhook_has_pods_ask_as_agents_give(helm: Helm, *, plugin: bool) -> None:
+    """By tickets where these are device plugins, whatever else the cluster serves."""
+    objects = helm.objects("--set", f"agent.enabled=true,agent.plugin={str(plugin).lower()}")
+    for kind, name in (("DaemonSet", "gpumax-agent"), ("Deployment", "gpumax-webhook")):
+        (container,) = only(objects, kind, name)["spec"]["template"]["spec"]["containers"]
+        assert ("--plugin" in container["args"]) == plugin
+
+
 def test_without_a_first_queue_nothing_may_be_created_of_ours(helm: Helm) -> None:
     """The right goes with the option."""
     role = only(helm.objects("--set", "defaultQueue.create=false"), "ClusterRole")

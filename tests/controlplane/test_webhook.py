@@ -64,11 +64,11 @@ def about(plane: ControlPlane, scheduler: str = "gpumax", **meta: Any) -> httpx.
     return plane.api.post(PODS, json=body, params={"dryRun": "All"})
 
 
-def process(plane: ControlPlane, port: int, log: Path) -> Program:
+def process(plane: ControlPlane, port: int, log: Path, *options: str) -> Program:
     """The webhook as a process, with the rights of its account and no others."""
     argv = [
         sys.executable, "-m", "gpumax.apps.cli.main", "webhook",
-        "--listen", f"{HOST}:{port}", "--also", HOST, "--service", f"{NAMESPACE}/gpumax-webhook",
+        "--listen", f"{HOST}:{port}", "--also", HOST, "--service", f"{NAMESPACE}/gpumax-webhook", *options,
     ]  # fmt: skip
     config = plane.kubeconfig(ACCOUNT, "system:serviceaccounts", "system:authenticated")
     program = Program(argv, log, env={"KUBECONFIG": str(config)})
@@ -95,6 +95,18 @@ def test_with_its_few_rights_it_answers_and_warns(prepared: ControlPlane, port: 
     program.stop()
     assert "Traceback" not in program.said()
     assert "KEY" not in program.said()
+
+
+def test_where_agents_are_device_plugins_pods_ask_for_tickets(
+    prepared: ControlPlane, port: int, tmp_path: Path
+) -> None:
+    """Though the cluster serves claims, which nobody would give out there."""
+    program = process(prepared, port, tmp_path / "webhook.log", "--plugin")
+    eventually(lambda: about(prepared, annotations=PART).status_code == 201, "it answers", program)
+    spec = about(prepared, annotations=PART).json()["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"gpumax.dev/gpu-part": "1"}
+    assert "resourceClaims" not in spec
+    program.stop()
 
 
 def test_while_it_is_down_only_pods_that_need_it_wait(

@@ -230,6 +230,34 @@ def test_a_claim_where_no_agent_is_waits_and_is_told_so() -> None:
     assert "parts of a GPU are given out on nodes where gpumax's agent runs" in row.message
 
 
+def plugged(name: str) -> Document:
+    """A node whose agent is a device plugin."""
+    there = node(name, 0)
+    there["metadata"]["annotations"] = {keys.OFFERED: annotation_of(TWO)}
+    there["status"]["capacity"] = there["status"]["allocatable"] | {keys.PART: "256"}
+    there["status"]["allocatable"] = dict(there["status"]["capacity"])
+    return there
+
+
+def test_a_pod_that_asks_in_another_way_than_agents_give_is_told_so() -> None:
+    """By a claim where all are device plugins, by a ticket where all take claims. Where one of the other kind is, it waits for that."""
+    by_claim, by_ticket = claimed("a", HALF), patched(pod("b", annotations=HALF), claims=False)
+
+    def why(*there: Document) -> dict[str, str]:
+        assembly = assembled(*there, queue("default"), by_claim, by_ticket)
+        found = assembly.snapshot(NOW_MS, Policy())
+        rows = told(found, decide(found), assembly.faults, assembly.workload)
+        return {task: row.message for task, row in rows.items()}
+
+    assert [*why(plugged("n1"))] == ["ml/a"]
+    assert (
+        "agents here are device plugins: have the webhook know (`gpumax webhook --plugin`"
+        in why(plugged("n1"))["ml/a"]
+    )
+    assert "agents here take claims" in why(node("n1", 0), offer("n1", *TWO))["ml/b"]
+    assert why(plugged("n1"), node("n2", 0), offer("n2", *TWO)) == {}
+
+
 def test_whole_devices_of_a_node_with_an_agent_are_asked_for_as_parts_where_its_kubelet_is_older() -> None:
     """Whoever asks by the vendor's resource is told so."""
     whole = {"gpumax.dev/gpu-fraction": "1", "gpumax.dev/gpu-devices": "2"}
@@ -274,10 +302,7 @@ def test_whole_devices_come_from_the_agent_where_the_kubelet_is_new_enough() -> 
 
 def test_a_device_plugin_that_was_removed_leaves_its_node_to_others() -> None:
     """While it is there, its devices stand in the node's annotation; when it is gone the annotation is left, and the kubelet forgets its resource."""
-    there = node("n1", 0)
-    there["metadata"]["annotations"] = {keys.OFFERED: annotation_of(TWO)}
-    there["status"]["capacity"] = there["status"]["allocatable"] | {keys.PART: "256"}
-    there["status"]["allocatable"] = dict(there["status"]["capacity"])
+    there = plugged("n1")
     asks = patched(pod("a", annotations=HALF), claims=False)
     assembly = assembled(there, queue("default"), asks)
     assert [place.node for place in decide(assembly.snapshot(NOW_MS, Policy())).places] == ["n1"]
@@ -326,7 +351,7 @@ def test_claims_that_we_do_not_allocate_keep_a_pod(
         node("n1"), queue("default"), pod("a", annotations=annotations, resourceClaims=claims)
     )
     assert not decide(assembly.snapshot(NOW_MS, Policy())).places
-    assert "gpumax allocates no other claims" in str(assembly.faults["ml/a"][0])
+    assert "claims of its own: gpumax allocates none of those" in str(assembly.faults["ml/a"][0])
 
 
 def test_a_node_of_any_name_can_publish_its_devices() -> None:

@@ -26,12 +26,15 @@ _log: Final = logging.getLogger("gpumax.webhook")
 
 
 class Place(NamedTuple):
-    """Where the webhook stands. service: NAMESPACE/NAME; its certificates are in the secret NAME-certificates beside it."""
+    """Where the webhook stands. service: NAMESPACE/NAME; its certificates are in the secret NAME-certificates beside it. plugin: whether agents are
+    device plugins even where the cluster serves claims, so that pods get tickets instead.
+    """
 
     listen: str
     service: str
     configuration: str
     more_names: Sequence[str] = ()
+    plugin: bool = False
 
     def namespace_and_name(self) -> tuple[str, str]:
         """Of the service."""
@@ -59,18 +62,18 @@ async def _serve(place: Place, context: str) -> None:
         keeper = Keeper(api, space, f"{name}-certificates", place.configuration, names)
         server = Server(*read_address(place.listen))
         try:
-            await _keep(api, keeper, server, over)
+            await _keep(api, keeper, server, over, plugin=place.plugin)
         finally:
             await server.stop()
 
 
-async def _keep(api: Api, keeper: Keeper, server: Server, over: asyncio.Event) -> None:
+async def _keep(api: Api, keeper: Keeper, server: Server, over: asyncio.Event, *, plugin: bool) -> None:
     """Listen from the first certificate on. What fails is tried again; meanwhile the last certificate is shown."""
     shown: Kept | None = None
     trouble = ""
     while not over.is_set():
         try:
-            server.claims = await Discovery(api).serves(CLAIMS)
+            server.claims = not plugin and await Discovery(api).serves(CLAIMS)
             kept, trouble = await keeper.step(), ""
         except GpumaxError as error:
             if str(error) != trouble:

@@ -32,7 +32,7 @@ class Server:
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         app = web.Application(client_max_size=MOST_BYTES)
         self.claims = True
-        """Whether the cluster serves ResourceClaims, by which containers get their parts of devices."""
+        """Whether containers get their parts of devices by ResourceClaims; else by tickets of a device plugin."""
         app.add_routes([web.post(PATH, self._answer), web.get("/healthz", _fine), web.get("/readyz", _fine)])
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
 

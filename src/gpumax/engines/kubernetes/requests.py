@@ -31,7 +31,8 @@ _CLAIMED: Final = (
     "the claim that `gpumax webhook` adds to pods as they are made; make the pod again while it runs"
 )
 _NO_CLAIMS: Final = (
-    f"parts of GPUs by annotation ({keys.FRACTION[0]}, {keys.MEMORY[0]}); gpumax allocates no other claims"
+    f"whole GPUs by the containers' resources ({quantities.NVIDIA}) or parts of them by annotation ({keys.FRACTION[0]}, {keys.MEMORY[0]}), in a pod without "
+    "claims of its own: gpumax allocates none of those"
 )
 _MEMORY: Final = "MiB of a device as a whole number like 20480, or with a unit like 20Gi"
 

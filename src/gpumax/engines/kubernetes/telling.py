@@ -85,13 +85,25 @@ def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterato
 
 def _by_whom(task: Task, snapshot: Snapshot) -> str:
     """By whom its devices would have to be given out, where that may be what is wrong."""
-    if keys.AGENT in task.selector:
-        return "; parts of a GPU are given out on nodes where gpumax's agent runs"
+    if how := task.selector.get(keys.AGENT):
+        others = {node.labels[keys.AGENT] for node in snapshot.nodes if keys.AGENT in node.labels}
+        return _OTHERWISE[how] if others and how not in others else _WHERE
     if keys.VENDOR in task.selector and any(
         keys.AGENT in node.labels and keys.VENDOR not in node.labels for node in snapshot.nodes
     ):
         return f'; where gpumax\'s agent runs whole GPUs are asked for by {keys.FRACTION[0]}: "1"'
     return ""
+
+
+_WHERE: Final = "; parts of a GPU are given out on nodes where gpumax's agent runs"
+_AGAIN: Final = "then make the pod again"
+_OTHERWISE: Final = {
+    keys.DRIVER: "; it asks for its part by a claim, and gpumax's agents here are device plugins: have the webhook know (`gpumax webhook --plugin`, or the "
+    f"chart's agent.plugin=true), {_AGAIN}",
+    keys.PART: f"; it asks for its part by {keys.PART}, and gpumax's agents here take claims: have the webhook know (without `--plugin`, or the chart's "
+    f"agent.plugin=false), {_AGAIN}",
+}
+"""Where all agents give parts out in another way than that by which the task asks."""
 
 
 def _waits(decision: Decision) -> Iterator[Told]:

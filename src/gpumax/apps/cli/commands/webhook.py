@@ -39,6 +39,11 @@ from gpumax.errors import Refused
     help="Another name or address by which the API server calls it.",
 )
 @click.option(
+    "--plugin",
+    is_flag=True,
+    help="Agents are device plugins, though the cluster has Dynamic Resource Allocation: pods ask for a ticket instead of a claim.",
+)
+@click.option(
     "--context",
     metavar="NAME",
     help="The cluster; unset: that of the pod it runs in, else the current context.",
@@ -54,6 +59,7 @@ def webhook(
     service: str,
     configuration: str,
     names: tuple[str, ...],
+    plugin: bool,
     context: str | None,
     log_format: Literal["text", "json"],
 ) -> None:
@@ -67,4 +73,4 @@ def webhook(
         if not (error.name or "").startswith("cryptography"):
             raise
         raise Refused("the webhook needs the package cryptography: pip install 'gpumax[webhook]'") from None
-    serve(Place(listen, service, configuration, names), context or "", log_format)
+    serve(Place(listen, service, configuration, names, plugin), context or "", log_format)

@@ -15,7 +15,7 @@ _RESOURCE: Final = keys.PART.replace("~", "~0").replace("/", "~1")
 def patch(pod: dict[str, Any], chance: str, *, claims: bool) -> Patch:
     """The steps; none for a pod that asks for no part, or has what it needs.
 
-    chance: letters and digits that no other pod gets; claims: whether the cluster serves ResourceClaims. The claim itself is made when the
+    chance: letters and digits that no other pod gets; claims: whether parts are given out by ResourceClaims. The claim itself is made when the
     pod is placed, so nothing is left over from a pod that is refused later. What is wrong with a pod is told on the pod, and not mended here.
     """
     index = _container(pod)

@@ -43,7 +43,7 @@ _OBJECT: Final = msgspec.json.Decoder(Document)
 
 
 def answer(body: bytes, *, claims: bool) -> bytes:
-    """The answer to a review. Refused where the body is none. claims: whether the cluster serves ResourceClaims."""
+    """The answer to a review. Refused where the body is none. claims: whether parts are given out by ResourceClaims."""
     try:
         review = _REVIEW.decode(body)
         document = _OBJECT.decode(review.request.object)
