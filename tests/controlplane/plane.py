@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,6 +15,7 @@ import yaml
 
 from controlplane.build import built
 from controlplane.certificates import Authority
+from controlplane.crowd import crowd
 from controlplane.kubelets import kubelets
 from controlplane.middle import Middle
 from controlplane.processes import HOST, Program, eventually, free_ports
@@ -55,6 +56,8 @@ AUDIT_POLICY: Final = {
     ],
 }
 """What happened to pods, nodes, jobs and our objects is kept whole, so that a checker can go through it afterwards; of the rest, that it happened."""
+AUDIT_MIB: Final = 1 << 20
+"""Of one file of that log. With no word of it a new one begins after 100 MiB, and what was before would be proven no more."""
 
 
 class ControlPlane:
@@ -181,10 +184,20 @@ class ControlPlane:
 
     def client(self, user: str, *groups: str) -> httpx.Client:
         """Plain HTTP as this user, which shares no code with what is tested."""
+        return httpx.Client(
+            base_url=self.url, verify=self.context(user, *groups), timeout=30, trust_env=False
+        )
+
+    def context(self, user: str, *groups: str) -> ssl.SSLContext:
+        """What a connection as this user shows and trusts."""
         certificate, key = self._identity(user, *groups)
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         context.load_cert_chain(certificate, key)
-        return httpx.Client(base_url=self.url, verify=context, timeout=30, trust_env=False)
+        return context
+
+    def crowd(self, path: str, documents: Iterable[dict[str, Any]]) -> None:
+        """Make thousands of objects as the administrator; see `crowd`."""
+        crowd(self.url, self.context(ADMIN, "system:masters"), path, documents)
 
     def start_scheduler(self, *flags: str) -> Program:
         """Kubernetes' own scheduler, of the same version."""
@@ -265,7 +278,7 @@ class ControlPlane:
             "--service-account-issuer", self.url, "--service-account-key-file", public,
             "--service-account-signing-key-file", private, "--service-cluster-ip-range", "10.0.0.0/24",
             "--endpoint-reconciler-type", "none", "--allow-privileged=true", "--profiling=false",
-            "--audit-policy-file", policy, "--audit-log-path", self.audit_log, *flags,
+            "--audit-policy-file", policy, "--audit-log-path", self.audit_log, "--audit-log-maxsize", AUDIT_MIB, *flags,
         )  # fmt: skip
 
     def _controllers(self, port: int) -> Program:
