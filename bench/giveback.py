@@ -11,9 +11,9 @@ from planes import (
     PODS,
     ControlPlane,
     Program,
+    asked,
     cluster,
     eventually,
-    moment,
     node,
     ours,
     pod,
@@ -69,21 +69,14 @@ def _count(plane: ControlPlane) -> int:
 
 
 def _sent(plane: ControlPlane) -> list[float]:
-    return [
-        moment(entry["requestReceivedTimestamp"])
-        for entry in plane.audited()
-        if entry.get("objectRef", {}).get("subresource") == "eviction"
-    ]
+    return [entry.came_s for entry in asked(plane) if entry.object_ref.subresource == "eviction"]
 
 
 def _made(plane: ControlPlane) -> list[float]:
     return [
-        moment(entry["stageTimestamp"])
-        for entry in plane.audited()
-        if entry["verb"] == "create"
-        and entry.get("objectRef", {}).get("resource") == "pods"
-        and "subresource" not in entry["objectRef"]
-        and entry["responseObject"]["metadata"]["name"].startswith("a")
+        entry.answered_s
+        for entry in asked(plane)
+        if entry.makes("pods") and entry.response_object.metadata.name.startswith("a")
     ]
 
 

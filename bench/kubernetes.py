@@ -6,7 +6,7 @@
     python bench/kubernetes.py cohorts [--parents 5]                 Kueue's load: 30 queues, 15,000 pods that run for 0.2 to 1 s; see load.py
     python bench/kubernetes.py reclaim [--nodes 500] [--tasks 16]    a gang takes back nodes that another queue has filled: see giveback.py
 
-Moments are those of the API server's audit log. Nodes have eight GPUs, pods ask for one each. No kubelet runs: only binds are measured. Needs Go,
+Moments are those of the API server's audit log. Nodes have eight GPUs, or as many as there are pods for, pods ask for one each. No kubelet runs: only binds are measured. Needs Go,
 with which `make controlplane` builds Kubernetes' own programs. kube-scheduler has no queues: of the last two there is gpumax alone.
 """
 
@@ -19,16 +19,20 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import psutil
+
 import giveback
 import load
 from planes import (
     GPU,
     PODS,
+    ROOM,
+    Asked,
     ControlPlane,
     Program,
+    asked,
     cluster,
     eventually,
-    moment,
     node,
     ours,
     pod,
@@ -46,9 +50,13 @@ EVERYTHING: Final = queue("all", quota=dict.fromkeys(("gpu", "cpu", "memory"), "
 
 
 class Run(NamedTuple):
-    """What one run came to: seconds from the first bind to the last, from each creation to its bind, of CPU; and MiB at the end."""
+    """What one run came to: seconds from the first bind to the last, from the start of the program to it, from each creation until its bind was
+    asked for and until it was done, of CPU; and MiB at the end.
+    """
 
     span_s: float
+    all_s: float
+    thinks_s: list[float]
     waits_s: list[float]
     cpu_s: float
     memory_mib: float
@@ -80,27 +88,28 @@ def run(
     case: Callable[[ControlPlane, str, int, float], Program], scheduler: str, flags: argparse.Namespace
 ) -> Run:
     """One run on a cluster of its own."""
-    with cluster(node(number) for number in range(flags.nodes)) as plane:
+    room = {**ROOM, GPU: str(max(int(ROOM[GPU]), -(-flags.pods // flags.nodes)))}
+    with cluster(node(number, room) for number in range(flags.nodes)) as plane:
         program = case(plane, scheduler, flags.pods, flags.rate)
         eventually(lambda: not waiting(plane), "all are bound", program, patience_s=600)
         cpu_s, memory_mib = used(program)
-        made, bound = {}, {}
-        for entry in plane.audited():
-            about = entry.get("objectRef", {})
-            if (
-                about.get("resource") != "pods"
-                or entry["verb"] != "create"
-                or entry["responseStatus"]["code"] != 201
-            ):
-                continue
-            if about.get("subresource") == "binding":
-                bound[about["name"]] = entry
-            elif "subresource" not in about:
-                made[entry["responseObject"]["metadata"]["name"]] = entry
-        begins = [moment(entry["requestReceivedTimestamp"]) for entry in bound.values()]
-        ends = {name: moment(entry["stageTimestamp"]) for name, entry in bound.items()}
-        waits = [ends[name] - moment(entry["stageTimestamp"]) for name, entry in made.items()]
-        return Run(max(ends.values()) - min(begins), waits, cpu_s, memory_mib)
+        made: dict[str, float] = {}
+        bound: dict[str, Asked] = {}
+        for entry in asked(plane):
+            if entry.makes("pods", "binding"):
+                bound[entry.object_ref.name] = entry
+            elif entry.makes("pods"):
+                made[entry.response_object.metadata.name] = entry.answered_s
+        ends = {name: entry.answered_s for name, entry in bound.items()}
+        last_s = max(ends.values())
+        return Run(
+            last_s - min(entry.came_s for entry in bound.values()),
+            last_s - psutil.Process(program.pid).create_time(),
+            [bound[name].came_s - made_s for name, made_s in made.items()],
+            [ends[name] - made_s for name, made_s in made.items()],
+            cpu_s,
+            memory_mib,
+        )
 
 
 def main() -> None:
@@ -147,6 +156,8 @@ def _beside(flags: argparse.Namespace) -> None:
 def _median(runs: list[Run]) -> Run:
     return Run(
         statistics.median(run.span_s for run in runs),
+        statistics.median(run.all_s for run in runs),
+        [wait for run in runs for wait in run.thinks_s],
         [wait for run in runs for wait in run.waits_s],
         statistics.median(run.cpu_s for run in runs),
         statistics.median(run.memory_mib for run in runs),
@@ -156,10 +167,15 @@ def _median(runs: list[Run]) -> Run:
 def _told(case: str, found: Run) -> str:
     rest = f"{found.cpu_s:.1f} s of CPU, {found.memory_mib:.0f} MiB"
     if case != "stream":
-        return f"{found.span_s:.2f} s from the first bind to the last, {rest}"
-    waits = sorted(found.waits_s)
-    p50, p99 = waits[len(waits) // 2], waits[min(len(waits) * 99 // 100, len(waits) - 1)]
-    return f"creation to bound p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, {rest}"
+        return f"{found.span_s:.2f} s from the first bind to the last, {found.all_s:.1f} s since the program began, {rest}"
+    waits, thinks = _quantiles(found.waits_s), _quantiles(found.thinks_s)
+    return f"creation to bound {waits}, until its bind was asked for {thinks}, {rest}"
+
+
+def _quantiles(times_s: list[float]) -> str:
+    rows = sorted(times_s)
+    p50, p99 = (1000 * rows[min(len(rows) * part // 100, len(rows) - 1)] for part in (50, 99))
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -28,8 +29,8 @@ NODES: Final = "/api/v1/nodes"
 PODS: Final = "/api/v1/namespaces/default/pods"
 QUEUES: Final = "/apis/gpumax.dev/v1alpha1/queues"
 ROOM: Final = {"cpu": "64", "memory": "512Gi", "pods": "110", GPU: "8"}
+LOOK_S: Final = 0.5
 OLD: Final = "2026-01-01T00:00:00Z"
-AT_ONCE: Final = 8
 
 
 def node(number: int, room: Document = ROOM) -> Document:
@@ -81,10 +82,8 @@ def cluster(nodes: Iterable[Document], *flags: str) -> Iterator[ControlPlane]:
 
 
 def post(plane: ControlPlane, path: str, documents: Iterable[Document]) -> None:
-    """Make them all, several at a time, in no order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for answer in pool.map(lambda document: plane.api.post(path, json=document), documents):
-            answer.raise_for_status()
+    """Make them all, many at a time, in no order."""
+    plane.crowd(path, documents)
 
 
 def ours(plane: ControlPlane, queues: Iterable[Document]) -> Program:
@@ -106,14 +105,74 @@ def _made(plane: ControlPlane, one: Document) -> bool:
 
 
 def waiting(plane: ControlPlane, selector: str = "spec.nodeName=") -> bool:
-    """Whether there is a pod without a node, or another that the selector of fields names."""
+    """Whether there is a pod without a node, or another that the selector of fields names. To look through all of them costs the API server
+    something, which schedulers should have: not more than twice a second.
+    """
+    time.sleep(LOOK_S)
     query = {"fieldSelector": selector, "limit": "1"}
     return bool(plane.api.get(PODS, params=query).json()["items"])
 
 
-def moment(written: str) -> float:
-    """A moment of the audit log, in seconds."""
-    return datetime.fromisoformat(written).timestamp()
+class Object(msgspec.Struct, frozen=True):
+    """What was asked for."""
+
+    resource: str = ""
+    subresource: str = ""
+    name: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered."""
+
+    code: int = 0
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What there is since, as far as it has a name."""
+
+    class Meta(msgspec.Struct, frozen=True):
+        """Its metadata."""
+
+        name: str = ""
+
+    metadata: Meta = Meta()
+
+
+class Asked(msgspec.Struct, frozen=True, rename="camel"):
+    """A request in the audit log, as far as it is measured."""
+
+    verb: str
+    request_received_timestamp: datetime
+    stage_timestamp: datetime
+    object_ref: Object = Object()
+    response_status: Answer = Answer()
+    response_object: Made = Made()
+
+    @property
+    def came_s(self) -> float:
+        """When the API server got it, in seconds."""
+        return self.request_received_timestamp.timestamp()
+
+    @property
+    def answered_s(self) -> float:
+        """When it had answered."""
+        return self.stage_timestamp.timestamp()
+
+    def makes(self, resource: str, subresource: str = "") -> bool:
+        """Whether one of these was made by it."""
+        about = self.object_ref
+        return (
+            self.verb == "create"
+            and self.response_status.code == 201
+            and (about.resource, about.subresource) == (resource, subresource)
+        )
+
+
+def asked(plane: ControlPlane) -> Iterator[Asked]:
+    """The audit log, line by line: that of ten thousand pods has hundreds of megabytes."""
+    decoder = msgspec.json.Decoder(Asked)
+    with plane.audit_log.open("rb") as file:
+        yield from map(decoder.decode, file)
 
 
 def used(program: Program) -> tuple[float, float]:
