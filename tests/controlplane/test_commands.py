@@ -549,6 +549,8 @@ def test_the_api_server_takes_what_files_become(name: str, stage: Stage, cli: Cl
     """Every object, and a pod of every Job, in a dry run that changes nothing."""
     document = {"name": name, "project": stage.queue("a", 4), "run": "true", "workdir": "/", **AWKWARD[name]}
     (tmp_path / "work.yaml").write_text(yaml.safe_dump(document))
+    secrets = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gpumax-secrets"}}
+    stage.post(f"/api/v1/namespaces/{stage.name}/secrets", {**secrets, "stringData": {"HF_TOKEN": "x"}})
     answer = cli("plan", "-f", "work.yaml")
     assert answer.code == 0, answer.err
     assert jobs(stage) == {}
