@@ -277,3 +277,18 @@ def test_nothing_in_a_file(cli: Cli, api: FakeApi, tmp_path: Path) -> None:
     file = tmp_path / "w.yaml"
     file.write_text("x")
     assert cli("apply", "-f", str(file)).code == 2
+
+
+@pytest.mark.parametrize(("words", "told"), [((), True), (("--dry-run",), False)])
+def test_who_interrupts_a_submit_is_told_how_to_find_out(
+    words: tuple[str, ...], told: bool, cli: Cli, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before the answer came: it may have been submitted. Where nothing would have been made, nothing is said."""
+
+    def interrupted(*_: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpumax.apps.cli.client.ServerApi.send", interrupted)
+    done = cli("run", *words, "--", "true")
+    assert done.code == 130
+    assert ("`gpumax ps` shows whether it was submitted" in done.err) is told

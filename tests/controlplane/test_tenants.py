@@ -156,3 +156,13 @@ def test_why_a_gang_lacks_pods_is_told(stage: Stage, cli: Cli) -> None:
     assert "It can't start: Error creating: pods" in told
     stage.api.delete(path)
     eventually(lambda: cli("show", "two", "-o", "json").document["state"] == "succeeded", "then it runs")
+
+
+def test_who_has_no_rights_is_told_which_help(
+    stage: Stage, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server says what was refused; a person needs to know what to ask for."""
+    as_user(stage, monkeypatch, f"{stage.name}-stranger")
+    refused = cli("ps")
+    assert refused.code == 3
+    assert f"bind the role `edit` in namespace {stage.name} to you" in refused.err

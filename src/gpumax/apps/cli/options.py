@@ -105,9 +105,13 @@ class Where:
     def _of_cluster(self, context: str, *, silent: bool, timeout_s: float | None = None) -> ClusterApi:
         """The way to a cluster, opened once; who answers is said on stderr."""
         if self._cluster is None:
+            import logging
+
             from gpumax.apps.cli.output import say
             from gpumax.apps.kubernetes.door import ClusterApi, access
 
+            # What is to be known of the way to it is said below, once.
+            logging.getLogger("gpumax.kubernetes").addHandler(logging.NullHandler())
             found = access(context, self.namespace_option or os.environ.get("GPUMAX_NAMESPACE", ""))
             scheduler = os.environ.get("GPUMAX_SCHEDULER") or "gpumax"
             self._cluster = ClusterApi(found, scheduler, timeout_s=timeout_s)

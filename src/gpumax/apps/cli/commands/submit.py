@@ -223,7 +223,12 @@ def _fault(source: str, found: str, wanted: str) -> BadFile:
 def _submit(api: Api, body: bytes | Item, query: dict[str, object]) -> Item:
     from uuid import uuid4
 
-    return api.send("POST", "/workloads", body, query=query, headers={"Idempotency-Key": str(uuid4())})
+    try:
+        return api.send("POST", "/workloads", body, query=query, headers={"Idempotency-Key": str(uuid4())})
+    except KeyboardInterrupt:
+        if not query["dry_run"]:
+            say("gpumax: interrupted before it was answered; `gpumax ps` shows whether it was submitted")
+        raise
 
 
 def _tell(answer: Item, output: str, quiet: bool, dry_run: bool) -> None:
