@@ -13,7 +13,7 @@ from controlplane.build import NoGo
 from controlplane.helm import CHART, Document, Helm, only
 from gpumax import __version__
 from gpumax.apps.scheduler.install import kinds
-from gpumax.engines.kubernetes.rights import FIRST_QUEUE, LEASE, RIGHTS, Right
+from gpumax.engines.kubernetes.rights import FIRST_QUEUE, LEASE, RIGHTS, SEEN, VIEW, Right
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 VALUES: dict[str, Any] = {
@@ -124,6 +124,7 @@ def test_the_roles_grant_what_the_code_needs_and_nothing_else(helm: Helm) -> Non
     """The table of rights and the chart's roles say the same, verb by verb."""
     objects = helm.objects()
     assert granted(only(objects, "ClusterRole", "gpumax")) == needed(*RIGHTS, FIRST_QUEUE)
+    assert granted(only(objects, "ClusterRole", VIEW)) == needed(*SEEN)
     role = only(objects, "Role")
     assert granted(role) == needed(LEASE)
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["gpumax"]]

@@ -32,6 +32,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Rules that let read who made pods: kinds that are known, and those that the values add. */ -}}
+{{- define "gpumax.owners" }}
+- {apiGroups: [""], resources: [replicationcontrollers], verbs: {{ .verbs }}}
+- {apiGroups: [apps], resources: [replicasets, deployments, statefulsets, daemonsets], verbs: {{ .verbs }}}
+- {apiGroups: [batch], resources: [jobs, cronjobs], verbs: {{ .verbs }}}
+- {apiGroups: [jobset.x-k8s.io], resources: [jobsets], verbs: {{ .verbs }}}
+- {apiGroups: [leaderworkerset.x-k8s.io], resources: [leaderworkersets], verbs: {{ .verbs }}}
+- apiGroups: [kubeflow.org]
+  resources: [pytorchjobs, tfjobs, xgboostjobs, paddlejobs, jaxjobs, mpijobs, notebooks]
+  verbs: {{ .verbs }}
+- {apiGroups: [trainer.kubeflow.org], resources: [trainjobs], verbs: {{ .verbs }}}
+- {apiGroups: [ray.io], resources: [rayclusters, rayjobs, rayservices], verbs: {{ .verbs }}}
+- {apiGroups: [serving.knative.dev], resources: [services, revisions, configurations, routes], verbs: {{ .verbs }}}
+- {apiGroups: [argoproj.io], resources: [workflows, cronworkflows], verbs: {{ .verbs }}}
+- {apiGroups: [tekton.dev], resources: [pipelineruns, taskruns], verbs: {{ .verbs }}}
+- {apiGroups: [sparkoperator.k8s.io], resources: [sparkapplications, scheduledsparkapplications], verbs: {{ .verbs }}}
+{{- range $.root.Values.rbac.owners }}
+- {apiGroups: {{ toJson .apiGroups }}, resources: {{ toJson .resources }}, verbs: {{ $.verbs }}}
+{{- end }}
+{{- end -}}
+
 {{- /* Of a pod: as the profile `restricted` of pod security wants it. */ -}}
 {{- define "gpumax.podSecurity" -}}
 runAsNonRoot: true

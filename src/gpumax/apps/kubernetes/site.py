@@ -16,6 +16,7 @@ from gpumax.engines.kubernetes.client.views import View
 from gpumax.engines.kubernetes.documents import at
 from gpumax.engines.kubernetes.kinds import NODES, Named
 from gpumax.engines.kubernetes.once import look
+from gpumax.engines.kubernetes.rights import VIEW
 from gpumax.engines.kubernetes.telling import WHY_GO
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
@@ -184,7 +185,7 @@ class Site:
                 raise
             told = str(refusal(error, self.where))
             raise Denied(
-                f"{told}; whoever is to see all of the cluster needs to list nodes, pods and queues of all namespaces"
+                f"{told}; whoever is to see all of the cluster needs to list nodes, pods and queues of all namespaces: have the chart's role {VIEW} bound to you"
             ) from None
         snapshot = assembly.snapshot(self.now_ms(), Policy())
         decision = await asyncio.to_thread(decide, snapshot)

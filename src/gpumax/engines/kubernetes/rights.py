@@ -56,6 +56,18 @@ CLAIMING: Final = (
     # No request asks for this part: newer clusters look at it when the status says what was allocated.
     Right(CLAIMS.group, f"{CLAIMS.plural}/binding", ("patch",), "no part of a GPU is given"),
 )
+VIEW: Final = "gpumax-board-view"
+"""The chart's role for people who are to see the whole cluster."""
+SEEN: Final = tuple(
+    Right(
+        right.group,
+        right.resource,
+        tuple(verb for verb in right.verbs if verb != "watch"),
+        "the board isn't whole",
+    )
+    for right in (*WATCHED, *OWNERS, WRITES[0])
+)
+"""What `board`, `nodes`, `gpu list` and `why` ask for, of who looks."""
 FIRST_QUEUE: Final = Right(QUEUES.group, QUEUES.plural, ("create",), "a new cluster has no queue")
 """Only where it is to make the first queue."""
 CALLERS: Final = (
