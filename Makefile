@@ -48,7 +48,7 @@ units: $(DEV) native ## the tests, those of the README's code blocks among them
 
 # Set-up compiles them, too; this follows changes of their sources.
 native: $(RUN) ## the native libraries (emulated driver, layer under CUDA), into src/gpumax/native
-	@$(MAKE) -s -C interposer OUT=$(CURDIR)/src/gpumax/native OBJ=$(CURDIR)/build/native
+	@$(MAKE) -s -C interposer OUT=$(CURDIR)/src/gpumax/native OBJ=$(CURDIR)/build/native PYTHON=$(CURDIR)/$(BIN)/python
 
 controlplane: $(DEV) ## build Kubernetes' own programs for its tests, with Go: ten minutes or more the first time, kept outside the checkout
 	@$(BIN)/python tests/controlplane/build.py $(CONTROLPLANE) kwok helm

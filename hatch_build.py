@@ -48,6 +48,7 @@ def compiled(root: Path) -> None:
     command = [
         "make", "-s", "-C", str(root / "interposer"),
         f"OUT={root / 'src/gpumax/native'}", f"OBJ={root / 'build/native'}",
+        f"PYTHON={sys.executable}",
     ]  # fmt: skip
     # What a shell set for other programs' make is none of ours.
     kept = {

@@ -1,0 +1,1 @@
+#include "../layer/aarch64.S"

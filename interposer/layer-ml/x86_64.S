@@ -1,0 +1,1 @@
+#include "../layer/x86_64.S"

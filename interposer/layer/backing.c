@@ -1,0 +1,276 @@
+/* Allocations made of pieces. backing.h says what for; swap.c moves them. */
+#include "backing.h"
+
+#include <stdlib.h>
+
+#include "api.h"
+
+#define SMALLEST (UINT64_C(1) << 20) /* below that, pieces cost more than they give */
+
+pthread_mutex_t backings_lock = PTHREAD_MUTEX_INITIALIZER;
+struct backing *backings;
+
+static _Atomic uint64_t granularities[SHARE_DEVICES]; /* 0: not asked yet; 1: this device can't */
+
+static _Atomic uint32_t peers_of[SHARE_DEVICES];      /* a bit for each device that may use another's memory */
+
+static CUmemAllocationProp wish_for(uint32_t device)
+{
+	CUmemAllocationProp wish = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+				    .location = {CU_MEM_LOCATION_TYPE_DEVICE, device_ordinal(device)}};
+	int direct = 0;
+
+	REAL(cuDeviceGetAttribute)(&direct, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
+				   wish.location.id);
+	wish.allocFlags.gpuDirectRDMACapable = direct != 0;
+	return wish;
+}
+
+static uint64_t ask_granularity(uint32_t device)
+{
+	CUmemAllocationProp wish = wish_for(device);
+	size_t granularity = 0;
+	int able = 0;
+
+	if (REAL(cuDeviceGetAttribute)(&able, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+				       wish.location.id) ||
+	    !able)
+		return 1;
+	if (REAL(cuMemGetAllocationGranularity)(&granularity, &wish, CU_MEM_ALLOC_GRANULARITY_MINIMUM) ||
+	    granularity < 2 || PIECE % granularity)
+		return 1;
+	return granularity;
+}
+
+static uint64_t granularity_of(uint32_t device)
+{
+	uint64_t granularity = atomic_load_explicit(&granularities[device], memory_order_relaxed);
+
+	if (!granularity) {
+		granularity = ask_granularity(device);
+		atomic_store(&granularities[device], granularity);
+	}
+	return granularity;
+}
+
+bool backing_wanted(uint64_t size, uint32_t device)
+{
+	return settings()->swappable && size >= SMALLEST && granularity_of(device) > 1;
+}
+
+uint64_t piece_size(const struct backing *backing, uint32_t i)
+{
+	uint64_t rest = backing->size - i * PIECE;
+
+	return rest < PIECE ? rest : PIECE;
+}
+
+/* The device that has the memory, and those whose contexts were given peer access to it. */
+static CUresult let_in(uint64_t at, uint64_t size, uint32_t device)
+{
+	uint32_t peers = atomic_load(&peers_of[device]) | UINT32_C(1) << device;
+	CUmemAccessDesc access[SHARE_DEVICES];
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < SHARE_DEVICES; i++)
+		if (peers >> i & 1)
+			access[count++] = (CUmemAccessDesc){{CU_MEM_LOCATION_TYPE_DEVICE, device_ordinal(i)},
+							    CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+	return REAL(cuMemSetAccess)(at, size, access, count);
+}
+
+CUresult piece_bring(struct backing *backing, uint32_t i)
+{
+	CUmemAllocationProp wish = wish_for(backing->device);
+	uint64_t at = backing->base + i * PIECE, size = piece_size(backing, i);
+	struct piece *piece = &backing->pieces[i];
+	CUresult result = REAL(cuMemCreate)(&piece->handle, size, &wish, 0);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	result = REAL(cuMemMap)(at, size, 0, piece->handle, 0);
+	if (result == CUDA_SUCCESS) {
+		result = let_in(at, size, backing->device);
+		if (result != CUDA_SUCCESS)
+			REAL(cuMemUnmap)(at, size);
+	}
+	if (result != CUDA_SUCCESS)
+		REAL(cuMemRelease)(piece->handle);
+	piece->resident = result == CUDA_SUCCESS;
+	return result;
+}
+
+CUresult piece_drop(struct backing *backing, uint32_t i)
+{
+	struct piece *piece = &backing->pieces[i];
+	CUresult result;
+
+	if (!piece->resident)
+		return CUDA_SUCCESS;
+	result = REAL(cuMemUnmap)(backing->base + i * PIECE, piece_size(backing, i));
+	if (result != CUDA_SUCCESS)
+		return result;
+	piece->resident = false;
+	return REAL(cuMemRelease)(piece->handle);
+}
+
+static void link_in(struct backing *backing)
+{
+	pthread_mutex_lock(&backings_lock);
+	backing->next = backings;
+	if (backings)
+		backings->previous = backing;
+	backings = backing;
+	pthread_mutex_unlock(&backings_lock);
+}
+
+static void link_out(struct backing *backing)
+{
+	if (backing->previous)
+		backing->previous->next = backing->next;
+	else
+		backings = backing->next;
+	if (backing->next)
+		backing->next->previous = backing->previous;
+}
+
+static void end(struct backing *backing)
+{
+	for (uint32_t i = 0; i < backing->count; i++)
+		piece_drop(backing, i);
+	if (backing->base)
+		REAL(cuMemAddressFree)(backing->base, backing->size);
+	backing_host_free(backing);
+	free(backing);
+}
+
+static CUresult fill(struct backing *backing)
+{
+	CUdeviceptr base = 0;
+	CUresult result = REAL(cuMemAddressReserve)(&base, backing->size, 0, 0, 0);
+
+	if (result != CUDA_SUCCESS)
+		return result;
+	backing->base = base;
+	for (uint32_t i = 0; i < backing->count && result == CUDA_SUCCESS; i++)
+		result = piece_bring(backing, i);
+	return result;
+}
+
+static struct backing *make(uint64_t size, uint32_t device, uint64_t charged)
+{
+	uint64_t count = (size + PIECE - 1) / PIECE;
+	struct backing *backing = calloc(1, sizeof *backing + count * sizeof *backing->pieces);
+
+	if (!backing)
+		return NULL;
+	backing->size = size;
+	backing->count = (uint32_t)count;
+	backing->device = device;
+	backing->charged = charged;
+	backing->context = context_current();
+	return backing;
+}
+
+static CUresult enter(struct backing *backing, uint64_t asked)
+{
+	struct block block = {.base = backing->base, .size = asked, .charged = backing->charged, .device = backing->device,
+			      .kind = BACKED, .context = backing->context, .owner = backing};
+
+	link_in(backing);
+	if (index_add(&addresses, &block))
+		return CUDA_SUCCESS;
+	pthread_mutex_lock(&backings_lock);
+	link_out(backing);
+	pthread_mutex_unlock(&backings_lock);
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult build(CUdeviceptr *pointer, uint64_t asked, uint64_t size, uint32_t device, uint64_t charged)
+{
+	struct backing *backing = make(size, device, charged);
+	struct gate_seat *seat;
+	CUresult result;
+
+	if (!backing)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	seat = gate_enter();
+	result = fill(backing);
+	if (result == CUDA_SUCCESS)
+		result = enter(backing, asked);
+	if (result == CUDA_SUCCESS)
+		*pointer = backing->base;
+	else
+		end(backing);
+	gate_leave(seat);
+	return result;
+}
+
+CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
+{
+	uint64_t granularity = granularity_of(device), size, charged;
+	CUresult result;
+
+	if (__builtin_add_overflow(asked, granularity - 1, &size))
+		return refuse();
+	size -= size % granularity;
+	if (!charge(device, size, &charged))
+		return refuse();
+	result = build(pointer, asked, size, device, charged);
+	if (result != CUDA_SUCCESS)
+		discharge(device, charged);
+	return result;
+}
+
+/* As cuMemFree does, it waits for what the context still has to do. The block has left the index already. */
+CUresult backing_free(struct block *block)
+{
+	struct backing *backing = block->owner;
+	CUcontext unused;
+	CUresult result = REAL(cuCtxPushCurrent_v2)(backing->context);
+
+	if (result == CUDA_SUCCESS) {
+		result = REAL(cuCtxSynchronize)();
+		REAL(cuCtxPopCurrent_v2)(&unused);
+	}
+	if (result != CUDA_SUCCESS && result != CUDA_ERROR_INVALID_CONTEXT && result != CUDA_ERROR_CONTEXT_IS_DESTROYED) {
+		index_add(&addresses, block);
+		return result;
+	}
+	pthread_mutex_lock(&backings_lock);
+	link_out(backing);
+	end(backing);
+	pthread_mutex_unlock(&backings_lock);
+	discharge(block->device, block->charged);
+	return CUDA_SUCCESS;
+}
+
+static bool device_of(CUcontext context, uint32_t *device)
+{
+	CUcontext unused;
+	bool found;
+
+	if (REAL(cuCtxPushCurrent_v2)(context) != CUDA_SUCCESS)
+		return false;
+	found = device_current(device);
+	REAL(cuCtxPopCurrent_v2)(&unused);
+	return found;
+}
+
+/* Peer access between contexts says nothing of memory that is mapped by hand, so we say it for each piece. */
+EXPORT CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
+{
+	CUresult result = REAL(cuCtxEnablePeerAccess)(peer, flags);
+	uint32_t owner, user;
+
+	if (result != CUDA_SUCCESS || idle() || !settings()->swappable || !device_of(peer, &owner) || !device_current(&user))
+		return result;
+	pthread_mutex_lock(&backings_lock);
+	atomic_fetch_or(&peers_of[owner], UINT32_C(1) << user);
+	for (struct backing *backing = backings; backing; backing = backing->next)
+		for (uint32_t i = 0; i < backing->count && backing->device == owner; i++)
+			if (backing->pieces[i].resident)
+				let_in(backing->base + i * PIECE, piece_size(backing, i), owner);
+	pthread_mutex_unlock(&backings_lock);
+	return result;
+}

@@ -1,0 +1,145 @@
+/* The end of a context ends what was allocated in it; and waits for a device, after which pools may hold less. */
+#include "api.h"
+#include "layer.h"
+
+/* What is made of pieces outlives a context unless we end it, and must before its context has gone. */
+static void end_backed(CUcontext context)
+{
+	CUcontext unused;
+	struct block block;
+	bool pushed = REAL(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+
+	for (uint64_t from = 0; index_next(&addresses, from, &block); from = block.base + 1)
+		if (block.kind == BACKED && block.context == context && index_take(&addresses, block.base, &block))
+			backing_free(&block);
+	if (pushed)
+		REAL(cuCtxPopCurrent_v2)(&unused);
+}
+
+static void forget(CUcontext context)
+{
+	struct block block;
+
+	while (index_take_of(&addresses, context, &block))
+		discharge(block.device, block.charged);
+	while (index_take_of(&arrays, context, &block))
+		discharge(block.device, block.charged);
+}
+
+static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
+{
+	CUresult result;
+
+	if (idle() || !context)
+		return real(context);
+	end_backed(context);
+	result = real(context);
+	if (result == CUDA_SUCCESS)
+		forget(context);
+	return result;
+}
+
+EXPORT CUresult cuCtxDestroy_v2(CUcontext context)
+{
+	return destroy(context, REAL(cuCtxDestroy_v2));
+}
+
+EXPORT CUresult cuCtxDestroy(CUcontext context)
+{
+	return destroy(context, REAL(cuCtxDestroy));
+}
+
+/* The primary context of a device, NULL where it has none now. Asking must not bring it into being. */
+static CUcontext primary(CUdevice device)
+{
+	CUcontext context = NULL;
+	unsigned int flags;
+	int active = 0;
+
+	if (REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) || !active)
+		return NULL;
+	if (REAL(cuDevicePrimaryCtxRetain)(&context, device))
+		return NULL;
+	REAL(cuDevicePrimaryCtxRelease_v2)(device);
+	return context;
+}
+
+static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
+{
+	CUcontext context = idle() ? NULL : primary(device);
+	CUresult result;
+
+	if (context)
+		end_backed(context);
+	result = real(device);
+	if (result == CUDA_SUCCESS && context)
+		forget(context);
+	return result;
+}
+
+/* Only the last release ends the context; whether this was it shows afterwards. */
+static CUresult release(CUdevice device, CUresult (*real)(CUdevice))
+{
+	CUcontext context = idle() ? NULL : primary(device);
+	CUresult result = real(device);
+	unsigned int flags;
+	int active = 1;
+
+	if (result == CUDA_SUCCESS && context &&
+	    REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && !active) {
+		end_backed(context);
+		forget(context);
+	}
+	return result;
+}
+
+EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
+{
+	return reset(device, REAL(cuDevicePrimaryCtxReset_v2));
+}
+
+EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice device)
+{
+	return reset(device, REAL(cuDevicePrimaryCtxReset));
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
+{
+	return release(device, REAL(cuDevicePrimaryCtxRelease_v2));
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device)
+{
+	return release(device, REAL(cuDevicePrimaryCtxRelease));
+}
+
+static CUresult waited(CUresult result)
+{
+	pools_settle();
+	return result;
+}
+
+EXPORT CUresult cuCtxSynchronize(void)
+{
+	return waited(REAL(cuCtxSynchronize)());
+}
+
+EXPORT CUresult cuCtxSynchronize_v2(CUcontext context)
+{
+	return waited(REAL(cuCtxSynchronize_v2)(context));
+}
+
+EXPORT CUresult cuStreamSynchronize(CUstream stream)
+{
+	return waited(REAL(cuStreamSynchronize)(stream));
+}
+
+EXPORT CUresult cuStreamSynchronize_ptsz(CUstream stream)
+{
+	return waited(REAL(cuStreamSynchronize_ptsz)(stream));
+}
+
+EXPORT CUresult cuEventSynchronize(CUevent event)
+{
+	return waited(REAL(cuEventSynchronize)(event));
+}

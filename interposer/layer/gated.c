@@ -1,0 +1,77 @@
+/*
+ * The functions that submit work, each behind the gate; and the beginning and end of captures. Their arguments are all
+ * of a register's size, so they pass as what they are: words. The lists say how many.
+ */
+#include "layer.h"
+
+typedef uintptr_t w;
+
+#define NOTE_BEGIN(result)                                                                                             \
+	do {                                                                                                           \
+		if ((result) == CUDA_SUCCESS)                                                                          \
+			atomic_fetch_add(&captures, 1);                                                                \
+	} while (0)
+#define NOTE_END(result) capture_ended(result)
+
+/* A capture that failed has ended too; a stream that was not captured, or by another thread, tells nothing. */
+static void capture_ended(unsigned result)
+{
+	uint32_t before = atomic_load(&captures);
+
+	if (result != CUDA_SUCCESS && (result < CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ||
+				       result == CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD))
+		return;
+	while (before && !atomic_compare_exchange_weak(&captures, &before, before - 1))
+		;
+}
+
+#define GATE(name, parameters, arguments)                                                                              \
+	unsigned name parameters;                                                                                      \
+	EXPORT unsigned name parameters                                                                                \
+	{                                                                                                              \
+		struct gate_seat *seat = gate_enter();                                                                 \
+		unsigned result = REAL(name) arguments;                                                                \
+                                                                                                                       \
+		gate_leave(seat);                                                                                      \
+		return result;                                                                                         \
+	}
+
+#define PLAIN_CALL(name, parameters, arguments, note)                                                                  \
+	unsigned name parameters;                                                                                      \
+	EXPORT unsigned name parameters                                                                                \
+	{                                                                                                              \
+		unsigned result = REAL(name) arguments;                                                                \
+                                                                                                                       \
+		note(result);                                                                                          \
+		return result;                                                                                         \
+	}
+
+#define P1 (w a)
+#define P2 (w a, w b)
+#define P3 (w a, w b, w c)
+#define P4 (w a, w b, w c, w d)
+#define P5 (w a, w b, w c, w d, w e)
+#define P6 (w a, w b, w c, w d, w e, w f)
+#define P8 (w a, w b, w c, w d, w e, w f, w g, w h)
+#define P9 (w a, w b, w c, w d, w e, w f, w g, w h, w i)
+#define P10 (w a, w b, w c, w d, w e, w f, w g, w h, w i, w j)
+#define P11 (w a, w b, w c, w d, w e, w f, w g, w h, w i, w j, w k)
+
+#define GATE_1(name) GATE(name, P1, (a))
+#define GATE_2(name) GATE(name, P2, (a, b))
+#define GATE_3(name) GATE(name, P3, (a, b, c))
+#define GATE_4(name) GATE(name, P4, (a, b, c, d))
+#define GATE_5(name) GATE(name, P5, (a, b, c, d, e))
+#define GATE_6(name) GATE(name, P6, (a, b, c, d, e, f))
+#define GATE_8(name) GATE(name, P8, (a, b, c, d, e, f, g, h))
+#define GATE_9(name) GATE(name, P9, (a, b, c, d, e, f, g, h, i))
+#define GATE_10(name) GATE(name, P10, (a, b, c, d, e, f, g, h, i, j))
+#define GATE_11(name) GATE(name, P11, (a, b, c, d, e, f, g, h, i, j, k))
+
+#define BEGIN_1(name) PLAIN_CALL(name, P1, (a), NOTE_BEGIN)
+#define BEGIN_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_BEGIN)
+#define BEGIN_5(name) PLAIN_CALL(name, P5, (a, b, c, d, e), NOTE_BEGIN)
+#define BEGIN_6(name) PLAIN_CALL(name, P6, (a, b, c, d, e, f), NOTE_BEGIN)
+#define END_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_END)
+
+#include "gates.inc"

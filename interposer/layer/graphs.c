@@ -1,0 +1,214 @@
+/*
+ * Memory that graphs allocate when they run. A node that allocates is charged when it is added, for as long as the graph
+ * or what was instantiated of it exists: the driver keeps that memory over launches. Nodes of one graph are added up,
+ * though those that follow each other may share memory.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "layer.h"
+
+struct node {
+	struct node *next;
+	CUgraph graph; /* NULL: destroyed */
+	CUgraphExec executable;
+	uint64_t charged;
+	uint32_t device;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct node *nodes;
+
+bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes)
+{
+	struct node *node;
+	uint64_t charged;
+
+	if (!charge(device, bytes, &charged))
+		return false;
+	node = malloc(sizeof *node);
+	if (!node) {
+		count(&counters.unaccounted);
+		return true;
+	}
+	pthread_mutex_lock(&lock);
+	*node = (struct node){.next = nodes, .graph = graph, .charged = charged, .device = device};
+	nodes = node;
+	pthread_mutex_unlock(&lock);
+	return true;
+}
+
+/* The node was not added after all. */
+static void take_back(CUgraph graph, uint64_t bytes)
+{
+	struct node **place = &nodes, *node;
+
+	pthread_mutex_lock(&lock);
+	while (*place && ((*place)->graph != graph || (*place)->charged != bytes || (*place)->executable))
+		place = &(*place)->next;
+	node = *place;
+	if (node) {
+		*place = node->next;
+		discharge(node->device, node->charged);
+		free(node);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* Whoever has neither a graph nor anything instantiated of it left gives its memory back. */
+static void sweep(void)
+{
+	struct node **place = &nodes, *node;
+
+	while ((node = *place)) {
+		if (node->graph || node->executable) {
+			place = &node->next;
+			continue;
+		}
+		*place = node->next;
+		REAL(cuDeviceGraphMemTrim)(device_ordinal(node->device));
+		discharge(node->device, node->charged);
+		free(node);
+	}
+}
+
+EXPORT CUresult cuGraphDestroy(CUgraph graph)
+{
+	CUresult result = REAL(cuGraphDestroy)(graph);
+
+	if (result != CUDA_SUCCESS || idle())
+		return result;
+	pthread_mutex_lock(&lock);
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->graph == graph)
+			node->graph = NULL;
+	sweep();
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+EXPORT CUresult cuGraphExecDestroy(CUgraphExec executable)
+{
+	CUresult result = REAL(cuGraphExecDestroy)(executable);
+
+	if (result != CUDA_SUCCESS || idle())
+		return result;
+	pthread_mutex_lock(&lock);
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->executable == executable)
+			node->executable = NULL;
+	sweep();
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+static CUresult instantiated(CUresult result, const CUgraphExec *executable, CUgraph graph)
+{
+	if (result != CUDA_SUCCESS || idle())
+		return result;
+	pthread_mutex_lock(&lock);
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->graph == graph)
+			node->executable = *executable;
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+EXPORT CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, CUgraphNode *bad, char *log, size_t size)
+{
+	return instantiated(REAL(cuGraphInstantiate)(executable, graph, bad, log, size), executable, graph);
+}
+
+EXPORT CUresult cuGraphInstantiate_v2(CUgraphExec *executable, CUgraph graph, CUgraphNode *bad, char *log, size_t size)
+{
+	return instantiated(REAL(cuGraphInstantiate_v2)(executable, graph, bad, log, size), executable, graph);
+}
+
+EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags)
+{
+	return instantiated(REAL(cuGraphInstantiateWithFlags)(executable, graph, flags), executable, graph);
+}
+
+EXPORT CUresult cuGraphInstantiateWithParams(CUgraphExec *executable, CUgraph graph, void *wish)
+{
+	return instantiated(REAL(cuGraphInstantiateWithParams)(executable, graph, wish), executable, graph);
+}
+
+EXPORT CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *executable, CUgraph graph, void *wish)
+{
+	return instantiated(REAL(cuGraphInstantiateWithParams_ptsz)(executable, graph, wish), executable, graph);
+}
+
+/* What a node asks for, charged to its graph. False: beyond the limit. */
+static bool charge_node(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
+{
+	uint32_t device;
+
+	if (wish->poolProps.location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+	    !device_index(wish->poolProps.location.id, &device))
+		return true;
+	return graph_charge(graph, device, wish->bytesize);
+}
+
+EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count_after,
+				       CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
+{
+	CUresult result;
+
+	if (idle() || !wish)
+		return REAL(cuGraphAddMemAllocNode)(node, graph, after, count_after, wish);
+	if (!charge_node(graph, wish))
+		return refuse();
+	result = REAL(cuGraphAddMemAllocNode)(node, graph, after, count_after, wish);
+	if (result != CUDA_SUCCESS)
+		take_back(graph, wish->bytesize);
+	return result;
+}
+
+/* A node of any kind: its kind first, what the kind needs 16 bytes on. */
+static const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *allocation(const void *wish)
+{
+	CUgraphNodeType type;
+
+	if (idle() || !wish)
+		return NULL;
+	memcpy(&type, wish, sizeof type);
+	return type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ? (const void *)((const char *)wish + 16) : NULL;
+}
+
+static CUresult added(CUresult result, CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
+{
+	if (result != CUDA_SUCCESS && wish)
+		take_back(graph, wish->bytesize);
+	return result;
+}
+
+EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count_after, void *wish)
+{
+	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
+
+	if (memory && !charge_node(graph, memory))
+		return refuse();
+	return added(REAL(cuGraphAddNode)(node, graph, after, count_after, wish), graph, memory);
+}
+
+EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, const void *edges,
+				  size_t count_after, void *wish)
+{
+	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
+
+	if (memory && !charge_node(graph, memory))
+		return refuse();
+	return added(REAL(cuGraphAddNode_v2)(node, graph, after, edges, count_after, wish), graph, memory);
+}
+
+EXPORT CUresult cuGraphAddNode_v3(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, const void *edges,
+				  size_t count_after, void *wish)
+{
+	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
+
+	if (memory && !charge_node(graph, memory))
+		return refuse();
+	return added(REAL(cuGraphAddNode_v3)(node, graph, after, edges, count_after, wish), graph, memory);
+}

@@ -1,0 +1,180 @@
+/*
+ * What the files of the layer know of each other. The layer stands between a program and its CUDA driver: it exports
+ * every function of the driver, forwards most of them, and holds the process to its share with the rest.
+ *
+ * Three rules hold everywhere. The host program is never ended by us. In doubt a call goes to the driver, and is
+ * counted. Nothing is done before the first call of CUDA.
+ */
+#ifndef GPUMAX_LAYER_H
+#define GPUMAX_LAYER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gpumax/cuda_abi.h"
+#include "gpumax/export.h"
+#include "share/share.h"
+#include "slots.h"
+
+#define EXPORT GPUMAX_EXPORT
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* driver.c: the real driver */
+
+typedef void (*any_function)(void);
+extern any_function gpumax_slots[SLOTS];
+
+/* The real function in a slot, called with the type that `like` has. */
+#define REAL_AS(like, slot) ((__typeof__(&like))__atomic_load_n(&gpumax_slots[slot], __ATOMIC_RELAXED))
+#define REAL(name) REAL_AS(name, SLOT_##name)
+
+any_function gpumax_resolve(uint32_t slot);
+any_function driver_symbol(const char *name); /* NULL where the driver has none, or there is no driver */
+bool driver_found(void);
+const char *slot_name(uint32_t slot);
+bool name_known(const char *name);
+
+/* settings.c: what the environment asks for, read once at the first call of CUDA */
+
+struct settings {
+	bool active;    /* whether anything is enforced at all */
+	bool swappable; /* large allocations are made of pieces that can be taken away and given back */
+	struct share share;
+};
+
+const struct settings *settings(void);
+
+static inline bool idle(void)
+{
+	return !settings()->active;
+}
+
+/* What was let through because we can't judge it; and what was refused. Read by tests and by whoever watches. */
+struct counters {
+	_Atomic uint64_t refused;           /* allocations beyond the limit */
+	_Atomic uint64_t unknown_functions; /* function pointers given out whose names we have never heard of */
+	_Atomic uint64_t export_tables;     /* private tables given out, behind which we see nothing */
+	_Atomic uint64_t unaccounted;       /* allocations whose device or size we could not find out */
+	_Atomic uint64_t gate_waits;        /* calls that had to wait for the device */
+};
+
+extern struct counters counters;
+
+static inline void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* index.c: what is where, by ranges that don't overlap */
+
+enum kind { PLAIN, POOLED, BACKED, MAPPED, HANDLE, ARRAY };
+
+struct block {
+	uint64_t base, size; /* of addresses; for what has a handle alone: the handle, and 1 */
+	uint64_t charged;    /* bytes that the share is charged with */
+	CUcontext context;   /* with which it ends; NULL where it doesn't */
+	void *owner;         /* struct pool, struct physical or struct backing, by kind */
+	struct block *left, *right;
+	uint32_t device, weight;
+	enum kind kind;
+};
+
+struct index {
+	pthread_mutex_t lock;
+	struct block *root;
+	uint32_t chance;
+};
+
+extern struct index addresses, handles, arrays;
+
+bool index_add(struct index *index, const struct block *block);     /* false: no memory, or the place is taken */
+bool index_take(struct index *index, uint64_t base, struct block *taken); /* exactly there: it is removed */
+bool index_take_within(struct index *index, uint64_t base, uint64_t size, enum kind kind, struct block *taken);
+bool index_take_of(struct index *index, CUcontext context, struct block *taken);
+bool index_find(struct index *index, uint64_t address, struct block *found); /* the one that holds the address */
+bool index_next(struct index *index, uint64_t address, struct block *found); /* the first that begins at it or behind */
+void indexes_after_fork(void);
+
+/* devices.c */
+
+#define MOST_DEVICES 64
+
+bool device_current(uint32_t *device); /* the share's number of the current context's device */
+bool device_of_stream(CUstream stream, bool per_thread, uint32_t *device);
+bool device_index(CUdevice ordinal, uint32_t *device);
+CUdevice device_ordinal(uint32_t device);
+CUcontext context_current(void);
+void devices_after_fork(void);
+
+/* charge.c: what the share is charged with for this process */
+
+bool charge(uint32_t device, uint64_t bytes, uint64_t *charged); /* false: the limit would be exceeded */
+void discharge(uint32_t device, uint64_t bytes);
+CUresult refuse(void); /* counts, and is CUDA_ERROR_OUT_OF_MEMORY */
+
+/* pools.c */
+
+bool pools_trim(uint32_t device); /* gives back what pools keep without need; whether anything came of it */
+void pools_settle(void);          /* after a wait for the device: what was freed in stream order is free now */
+void pool_freed(const struct block *block);
+void pools_after_fork(void);
+
+/* graphs.c */
+
+bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node that allocates */
+
+/* backing.c */
+
+bool backing_wanted(uint64_t size, uint32_t device);
+CUresult backing_allocate(CUdeviceptr *pointer, uint64_t size, uint32_t device);
+CUresult backing_free(struct block *block);
+
+/* gate.c: who may submit now */
+
+struct gate_seat {
+	_Atomic uint32_t inside; /* how many gated calls of its thread are under way */
+	_Atomic bool taken;
+	struct gate_seat *next;
+} __attribute__((aligned(64)));
+
+extern _Thread_local struct gate_seat *gate_seat __attribute__((tls_model("initial-exec")));
+extern _Atomic(_Atomic uint32_t *) gate_word; /* 0: open; otherwise why it is closed, a bit a reason */
+
+struct gate_seat *gate_take_seat(void);
+void gate_wait(struct gate_seat *seat);
+
+static inline struct gate_seat *gate_enter(void)
+{
+	struct gate_seat *seat = gate_seat;
+
+	if (UNLIKELY(!seat))
+		seat = gate_take_seat();
+	/*
+	 * Only this thread writes its seat. Whoever closes the gate does so first, then makes every thread pass a barrier
+	 * (membarrier), then looks at the seats: either we see the gate closed, or it sees us inside.
+	 */
+	atomic_store_explicit(&seat->inside, atomic_load_explicit(&seat->inside, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (UNLIKELY(atomic_load_explicit(atomic_load_explicit(&gate_word, memory_order_relaxed), memory_order_acquire)))
+		gate_wait(seat);
+	return seat;
+}
+
+static inline void gate_leave(struct gate_seat *seat)
+{
+	atomic_store_explicit(&seat->inside, atomic_load_explicit(&seat->inside, memory_order_relaxed) - 1,
+			      memory_order_release);
+}
+
+enum why_closed { GATE_SWAPPED = 1, GATE_LEASE = 2 };
+
+bool gate_close(uint32_t why, uint64_t patience_ns); /* false, and open again: not everybody left in time */
+void gate_open(uint32_t why);
+void gate_after_fork(void);
+extern _Atomic uint32_t captures; /* streams that are being captured: nobody is held up during that */
+
+#endif

@@ -1,0 +1,60 @@
+/* What this process is held to, found out at its first call of CUDA. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "layer.h"
+#include "swap.h"
+
+struct counters counters;
+
+static struct settings found;
+static _Atomic(const struct settings *) ready;
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
+
+static bool is_set(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value && *value && strcmp(value, "0");
+}
+
+static void read_environment(void)
+{
+	if (is_set("GPUMAX_DISABLE"))
+		return;
+	share_from_environment(&found.share);
+	if (found.share.bad)
+		return;
+	found.swappable = is_set("GPUMAX_SWAP");
+	found.active = found.share.limit || found.swappable || is_set("GPUMAX_SOCKET");
+}
+
+/* The child has threads, locks and devices of its own, or none yet. */
+static void in_child(void)
+{
+	pthread_mutex_init(&reading, NULL);
+	share_after_fork();
+	devices_after_fork();
+	indexes_after_fork();
+	pools_after_fork();
+	swap_after_fork();
+	gate_after_fork();
+}
+
+const struct settings *settings(void)
+{
+	const struct settings *now = atomic_load_explicit(&ready, memory_order_acquire);
+
+	if (now)
+		return now;
+	pthread_mutex_lock(&reading);
+	now = atomic_load_explicit(&ready, memory_order_relaxed);
+	if (!now) {
+		read_environment();
+		pthread_atfork(NULL, NULL, in_child);
+		now = &found;
+		atomic_store_explicit(&ready, now, memory_order_release);
+	}
+	pthread_mutex_unlock(&reading);
+	return now;
+}

@@ -1,0 +1,395 @@
+/* The account that the processes of one workload share. share.h says what for. */
+#include "share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOTS_IN_PAGE 1024
+#define MAGIC UINT64_C(0x31656761702d7067)
+#define PATIENCE_SECONDS 2
+
+/* Who a process is: its id alone would be another's one day, and a process that was exec'ed has let go of everything. */
+struct identity {
+	uint64_t started, stack, namespace;
+	uint32_t pid;
+};
+
+struct slot {
+	struct identity who; /* pid 0: free */
+	uint64_t used[SHARE_DEVICES];
+};
+
+struct page {
+	_Atomic uint64_t magic;
+	pthread_mutex_t lock;
+	uint32_t gone; /* the last one out has unlinked it */
+	uint32_t devices;
+	struct {
+		unsigned char uuid[16];
+		uint64_t used; /* the sum over all slots */
+	} device[SHARE_DEVICES];
+	struct slot slots[SLOTS_IN_PAGE];
+};
+
+static struct page *page;      /* NULL until joined */
+static struct slot *own;       /* NULL for whoever only watches */
+static struct page *alone;     /* of this process, where no page can be shared */
+static char page_path[192];
+
+/* Reads fields 3, 22 and 28 of /proc/PID/stat: state, moment of the start, where the stack begins. */
+static bool read_stat(uint32_t pid, char *state, uint64_t *started, uint64_t *stack)
+{
+	char path[32], text[1024], *at;
+	unsigned long long first = 0, second = 0;
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%u/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	length = read(fd, text, sizeof text - 1);
+	close(fd);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	at = strrchr(text, ')');
+	if (!at || sscanf(at + 1,
+			  " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %*s %*s %*s "
+			  "%*s %*s %llu",
+			  state, &first, &second) < 2)
+		return false;
+	*started = first;
+	*stack = second;
+	return true;
+}
+
+static struct identity myself(void)
+{
+	struct identity me = {.pid = (uint32_t)getpid()};
+	struct stat namespace;
+	char state;
+
+	read_stat(me.pid, &state, &me.started, &me.stack);
+	if (stat("/proc/self/ns/pid", &namespace) == 0)
+		me.namespace = namespace.st_ino;
+	return me;
+}
+
+/* Whether the process that took a slot still holds what it held. Where we can't tell, it does. */
+static bool lives(const struct identity *who)
+{
+	struct identity now = {0};
+	char state = 'R';
+
+	if (own && who->namespace != own->who.namespace)
+		return true;
+	if (!read_stat(who->pid, &state, &now.started, &now.stack))
+		return kill((pid_t)who->pid, 0) == 0 || errno != ESRCH;
+	if (state == 'Z' || state == 'X' || now.started != who->started)
+		return false;
+	return !now.stack || !who->stack || now.stack == who->stack;
+}
+
+static void add_up(void)
+{
+	for (unsigned device = 0; device < SHARE_DEVICES; device++) {
+		uint64_t sum = 0;
+
+		for (unsigned i = 0; i < SLOTS_IN_PAGE; i++)
+			if (page->slots[i].who.pid)
+				sum += page->slots[i].used[device];
+		page->device[device].used = sum;
+	}
+}
+
+/* Whoever was killed within these few lines leaves a sum that may be wrong, never a slot. */
+static bool lock_page(void)
+{
+	struct timespec until;
+	int error;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_SECONDS;
+	error = pthread_mutex_trylock(&page->lock);
+	if (error == EBUSY)
+		error = pthread_mutex_timedlock(&page->lock, &until);
+	if (error == EOWNERDEAD) {
+		add_up();
+		error = pthread_mutex_consistent(&page->lock);
+	}
+	return error == 0;
+}
+
+static void unlock_page(void)
+{
+	pthread_mutex_unlock(&page->lock);
+}
+
+/* Takes back what processes held that have ended. True where there was any. */
+static bool reclaim(void)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < SLOTS_IN_PAGE; i++) {
+		struct slot *slot = &page->slots[i];
+
+		if (!slot->who.pid || slot == own || lives(&slot->who))
+			continue;
+		memset(slot, 0, sizeof *slot);
+		found = true;
+	}
+	if (found)
+		add_up();
+	return found;
+}
+
+static struct slot *take_slot(void)
+{
+	struct identity me = myself();
+	struct slot *free_slot = NULL;
+
+	reclaim();
+	for (unsigned i = 0; i < SLOTS_IN_PAGE && !free_slot; i++)
+		if (!page->slots[i].who.pid)
+			free_slot = &page->slots[i];
+	if (free_slot) {
+		memset(free_slot->used, 0, sizeof free_slot->used);
+		free_slot->who = me;
+	}
+	return free_slot;
+}
+
+static void prepare(struct page *fresh)
+{
+	pthread_mutexattr_t attributes;
+
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&fresh->lock, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	atomic_store(&fresh->magic, MAGIC);
+}
+
+static struct page *map_file(int fd, bool create)
+{
+	struct stat file;
+	struct page *mapped;
+
+	if (fstat(fd, &file) || !S_ISREG(file.st_mode) || file.st_uid != geteuid())
+		return NULL;
+	if (create && file.st_size == 0 && ftruncate(fd, sizeof(struct page)))
+		return NULL;
+	if (file.st_size && (size_t)file.st_size != sizeof(struct page))
+		return NULL;
+	if (!create && !file.st_size)
+		return NULL;
+	mapped = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (mapped == MAP_FAILED)
+		return NULL;
+	if (create && atomic_load(&mapped->magic) == 0)
+		prepare(mapped);
+	if (atomic_load(&mapped->magic) == MAGIC)
+		return mapped;
+	munmap(mapped, sizeof(struct page));
+	return NULL;
+}
+
+static struct page *open_page(bool create)
+{
+	int fd = open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
+	struct page *mapped;
+
+	if (fd < 0)
+		return NULL;
+	/* Only whoever makes the page ready holds this lock, for no longer than that takes. */
+	if (create && flock(fd, LOCK_EX)) {
+		close(fd);
+		return NULL;
+	}
+	mapped = map_file(fd, create);
+	if (create)
+		flock(fd, LOCK_UN); /* closing alone would not: what is mapped keeps the file open */
+	close(fd);
+	return mapped;
+}
+
+static void name_page(const struct share *share)
+{
+	snprintf(page_path, sizeof page_path, "/dev/shm/gpumax-1-%u-%016llx", (unsigned)geteuid(),
+		 (unsigned long long)share->group);
+}
+
+/* A page that its last user has just unlinked is of no use; whoever comes then makes a new one. */
+static bool join_shared(void)
+{
+	for (int attempt = 0; attempt < 100; attempt++) {
+		page = open_page(true);
+		if (!page)
+			return false;
+		if (!lock_page())
+			break;
+		if (!page->gone) {
+			own = take_slot();
+			unlock_page();
+			if (own)
+				return true;
+			break;
+		}
+		unlock_page();
+		munmap(page, sizeof *page);
+	}
+	if (page)
+		munmap(page, sizeof *page);
+	page = NULL;
+	return false;
+}
+
+bool share_join(const struct share *share)
+{
+	if (page)
+		return true;
+	name_page(share);
+	if (join_shared())
+		return true;
+	say_once(CAUSE_PAGE, "%s can't be used, so processes of this workload don't know of each other: "
+			     "the limit holds for each of them by itself", page_path);
+	if (!alone)
+		alone = mmap(NULL, sizeof *alone, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (alone == MAP_FAILED) {
+		alone = NULL;
+		return false;
+	}
+	memset(alone, 0, sizeof *alone);
+	prepare(alone);
+	page = alone;
+	own = take_slot();
+	return true;
+}
+
+bool share_watch(const struct share *share)
+{
+	if (page) {
+		if (!page->gone)
+			return true;
+		munmap(page, sizeof *page);
+	}
+	name_page(share);
+	page = open_page(false);
+	return page != NULL;
+}
+
+int share_device(const unsigned char uuid[16], bool add)
+{
+	int found = -1;
+
+	if (!page || !lock_page())
+		return -1;
+	for (unsigned i = 0; i < page->devices && i < SHARE_DEVICES; i++)
+		if (!memcmp(page->device[i].uuid, uuid, 16))
+			found = (int)i;
+	if (found < 0 && add && page->devices < SHARE_DEVICES) {
+		found = (int)page->devices;
+		memcpy(page->device[found].uuid, uuid, 16);
+		page->devices++;
+	}
+	unlock_page();
+	return found;
+}
+
+enum verdict share_charge(uint32_t device, uint64_t bytes, uint64_t limit)
+{
+	enum verdict verdict = WITHIN;
+	uint64_t *sum;
+
+	if (!own || device >= SHARE_DEVICES || !lock_page())
+		return UNKNOWN;
+	sum = &page->device[device].used;
+	if (bytes > UINT64_MAX - *sum)
+		verdict = BEYOND;
+	else if (limit && (bytes > limit || *sum > limit - bytes)) {
+		reclaim();
+		if (bytes > limit || *sum > limit - bytes)
+			verdict = BEYOND;
+	}
+	if (verdict == WITHIN) {
+		own->used[device] += bytes;
+		*sum += bytes;
+	}
+	unlock_page();
+	return verdict;
+}
+
+void share_discharge(uint32_t device, uint64_t bytes)
+{
+	uint64_t held;
+
+	if (!own || device >= SHARE_DEVICES || !lock_page())
+		return;
+	held = own->used[device] < bytes ? own->used[device] : bytes;
+	own->used[device] -= held;
+	page->device[device].used -= held;
+	unlock_page();
+}
+
+uint64_t share_used(uint32_t device)
+{
+	uint64_t used;
+
+	if (!page || device >= SHARE_DEVICES || !lock_page())
+		return 0;
+	reclaim();
+	used = page->device[device].used;
+	unlock_page();
+	return used;
+}
+
+bool share_has_process(uint32_t pid)
+{
+	bool found = false;
+
+	if (!page || !pid || !lock_page())
+		return false;
+	for (unsigned i = 0; i < SLOTS_IN_PAGE && !found; i++)
+		found = page->slots[i].who.pid == pid;
+	unlock_page();
+	return found;
+}
+
+/* What the parent holds is its own; the child joins by itself when it allocates. */
+void share_after_fork(void)
+{
+	if (page && page != alone)
+		munmap(page, sizeof *page);
+	page = NULL;
+	own = NULL;
+}
+
+/* The last one out takes the page away. What it holds ends with the process, a moment later. */
+__attribute__((destructor)) static void leave(void)
+{
+	bool others = false;
+
+	if (!own || page == alone || own->who.pid != (uint32_t)getpid() || !lock_page())
+		return;
+	reclaim();
+	for (unsigned i = 0; i < SLOTS_IN_PAGE; i++)
+		others |= page->slots[i].who.pid && &page->slots[i] != own;
+	if (!others) {
+		page->gone = 1;
+		unlink(page_path);
+	}
+	unlock_page();
+}

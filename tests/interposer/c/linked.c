@@ -1,0 +1,132 @@
+/* A program as they are: linked with -lcuda. It says "held" where no way around a limit of 64 MiB is open. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gpumax/cuda_abi.h"
+
+#define MIB ((size_t)1 << 20)
+
+CUresult cuInit(unsigned flags);
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device);
+CUresult cuCtxSetCurrent(CUcontext context);
+CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t size);
+CUresult cuMemFree_v2(CUdeviceptr pointer);
+CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+			unsigned shared, CUstream stream, void **parameters, void **extra);
+
+CUresult cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status);
+
+static CUcontext context;
+
+static int begin(void)
+{
+	return cuInit(0) || cuDevicePrimaryCtxRetain(&context, 0) || cuCtxSetCurrent(context);
+}
+
+static int is_held(CUresult (*allocate)(CUdeviceptr *, size_t))
+{
+	CUdeviceptr small, large;
+
+	if (allocate(&large, 65 * MIB) != CUDA_ERROR_OUT_OF_MEMORY || allocate(&small, 40 * MIB) != CUDA_SUCCESS)
+		return 0;
+	if (allocate(&large, 25 * MIB) != CUDA_ERROR_OUT_OF_MEMORY)
+		return 0;
+	return cuMemFree_v2(small) == CUDA_SUCCESS;
+}
+
+static int by_dlsym(void)
+{
+	void *library = dlopen("/usr/lib/nowhere/libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+	CUresult (*found)(CUdeviceptr *, size_t);
+
+	*(void **)&found = dlsym(RTLD_DEFAULT, "cuMemAlloc_v2");
+	if (!library || (void *)found != dlsym(library, "cuMemAlloc_v2"))
+		return 0;
+	return is_held(found);
+}
+
+/* The parent has used nothing yet: its child is a process like any other. */
+static int in_child(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(begin() || !is_held(cuMemAlloc_v2));
+	waitpid(child, &status, 0);
+	return status == 0 && !begin() && is_held(cuMemAlloc_v2);
+}
+
+static _Atomic int refused, allowed;
+
+/* Each of eight wants 16 MiB, for which four have room, whoever comes first. */
+static void *one_of_many(void *unused)
+{
+	CUdeviceptr pointer;
+
+	(void)unused;
+	cuCtxSetCurrent(context);
+	if (cuMemAlloc_v2(&pointer, 16 * MIB) == CUDA_SUCCESS)
+		allowed++;
+	else
+		refused++;
+	return NULL;
+}
+
+static int threads(void)
+{
+	pthread_t all[8];
+
+	for (int i = 0; i < 8; i++)
+		pthread_create(&all[i], NULL, one_of_many, NULL);
+	for (int i = 0; i < 8; i++)
+		pthread_join(all[i], NULL);
+	return allowed == 4 && refused == 4;
+}
+
+/* Eleven arguments, on registers and on the stack: what the driver got of them. */
+static int arguments(void)
+{
+	static const uint64_t sent[] = {0x1111222233334444, 2, 3, 4, 5, 6, 7, 8, 0x99, 0xaaaabbbbcccc, 0xbb};
+	uint64_t (*got)(int);
+	void *found;
+
+	if (cuLaunchKernel((CUfunction)sent[0], 2, 3, 4, 5, 6, 7, 8, (CUstream)sent[8], (void **)sent[9], (void **)sent[10]))
+		return 0;
+	if (cuGetProcAddress_v2("script_argument", &found, 12000, 0, NULL) || !found)
+		return 0;
+	*(void **)&got = found;
+	for (int i = 0; i < 11; i++)
+		if (got(i) != sent[i])
+			return 0;
+	return 1;
+}
+
+int main(int count, char **words)
+{
+	const char *way = count > 1 ? words[1] : "";
+	int held;
+
+	if (!strcmp(way, "exec")) {
+		execl(words[0], words[0], "linked", NULL);
+		return 1;
+	}
+	if (!strcmp(way, "fork"))
+		held = in_child();
+	else if (begin())
+		return 1;
+	else if (!strcmp(way, "dlsym"))
+		held = by_dlsym();
+	else if (!strcmp(way, "threads"))
+		held = threads();
+	else if (!strcmp(way, "arguments"))
+		held = arguments();
+	else
+		held = is_held(cuMemAlloc_v2);
+	puts(held ? "held" : "escaped");
+	return 0;
+}
