@@ -41,12 +41,12 @@ class Doctor:
         self._plane = plane
         self._patch = patch
 
-    def found(self, *groups: str, user: str = "admin") -> dict[str, list[Check]]:
-        """All findings, by what was looked at."""
+    def found(self, *groups: str, user: str = "admin", namespace: str = "") -> dict[str, list[Check]]:
+        """All findings, by what was looked at. namespace: of the context; unset: default."""
         config = self._plane.kubeconfig(user, *(groups or (("system:masters",) if user == "admin" else ())))
         self._patch.setenv("KUBECONFIG", str(config))
         rows: list[Check] = []
-        examine("", f"{NAMESPACE}/gpumax", rows.append)
+        examine("", f"{NAMESPACE}/gpumax", rows.append, namespace)
         by_name: dict[str, list[Check]] = {}
         for row in rows:
             by_name.setdefault(row.name, []).append(row)
@@ -138,14 +138,67 @@ def test_the_command_says_so_and_ends_with_its_code(
     ).items()
 
 
-def test_who_may_little_is_told_what_lacks(prepared: ControlPlane, doctor: Doctor) -> None:
-    """Each right with what can't be done without it; what they may not look at is no failure of the cluster."""
-    found = doctor.found(user="somebody-else")
-    lacking = " ".join(row.found for row in found["rights"] if row.state == "fail")
+def bound(stage: Stage, user: str, role: str, *, cluster: bool = False) -> None:
+    """The user has the role, in the stage's namespace or everywhere."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    where = "clusterrolebindings" if cluster else f"namespaces/{stage.name}/rolebindings"
+    stage.post(
+        f"{rbac}/{where}",
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user},
+            "kind": "ClusterRoleBinding" if cluster else "RoleBinding",
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        },
+    )  # fmt: skip
+
+
+def test_a_tenant_is_told_of_what_a_tenant_needs(doctor: Doctor, stage: Stage) -> None:
+    """Nothing of a scheduler's rights, which nobody expects of them; what they may not look at is one line, and no failure of the cluster."""
+    user = f"{stage.name}-tenant"
+    bound(stage, user, "admin")
+    found: dict[str, list[Check]] = {}
+
+    def state() -> str:
+        found.clear()
+        found.update(doctor.found(user=user, namespace=stage.name))
+        return found["rights"][0].state
+
+    eventually(lambda: state() == "warn", "the role is known")
+    assert found["rights"][0].found.startswith(f"in namespace {stage.name} {user} may not create gangs (")
+    # As the chart has it.
+    rules = [{"apiGroups": ["gpumax.dev"], "resources": ["gangs"], "verbs": ["create"]}]
+    labels = {"rbac.authorization.k8s.io/aggregate-to-admin": "true"}
+    stage.post(
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": stage.name, "labels": labels}, "rules": rules,
+        },
+    )  # fmt: skip
+    eventually(lambda: state() == "ok", "gangs are part of it")
+    assert {name for name, rows in found.items() if any(row.state == "fail" for row in rows)} == set()
+    own, others = found["rights"]
+    assert f"that submitting work and looking at it take in namespace {stage.name}" in own.found
+    assert others.state == "warn"
+    assert (
+        f"not looked at, since {user} may not: kinds, queues, policies, webhook, gpus, leader" in others.found
+    )
+    assert not {"kinds", "gpus", "leader"} & set(found)
+
+
+def test_who_may_little_is_told_what_lacks(doctor: Doctor, stage: Stage) -> None:
+    """In one line, with what can't be done without it; a scheduler's account that lacks something is one all the same."""
+    rows = doctor.found(user="somebody-else", namespace=stage.name)["rights"]
+    assert rows[0].state == "fail"
+    assert (
+        f"in namespace {stage.name} somebody-else may not create, delete, get, list, patch jobs"
+        in rows[0].found
+    )
+    account = f"system:serviceaccount:{NAMESPACE}:gpumax"
+    lacking = " ".join(row.found for row in doctor.found(user=account)["rights"] if row.state == "fail")
     for words in ("create pods/binding: nothing starts", "create leases, get leases, patch leases"):
         assert words in lacking
-    assert {row.state for row in found["kinds"]} == {"warn"}
-    assert "may not look" in found["gpus"][0].found
 
 
 def test_an_administrator_is_told_of_the_schedulers_rights(prepared: ControlPlane, doctor: Doctor) -> None:

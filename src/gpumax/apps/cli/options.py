@@ -102,6 +102,11 @@ class Where:
             raise Refused("on one machine that isn't there yet; `--engine kubernetes` does it on a cluster")
         return self._of_cluster(self.context, silent=False)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that was named; empty for the context's."""
+        return self.namespace_option or os.environ.get("GPUMAX_NAMESPACE", "")
+
     def _of_cluster(self, context: str, *, silent: bool, timeout_s: float | None = None) -> ClusterApi:
         """The way to a cluster, opened once; who answers is said on stderr."""
         if self._cluster is None:
@@ -112,7 +117,7 @@ class Where:
 
             # What is to be known of the way to it is said below, once.
             logging.getLogger("gpumax.kubernetes").addHandler(logging.NullHandler())
-            found = access(context, self.namespace_option or os.environ.get("GPUMAX_NAMESPACE", ""))
+            found = access(context, self.namespace)
             scheduler = os.environ.get("GPUMAX_SCHEDULER") or "gpumax"
             self._cluster = ClusterApi(found, scheduler, timeout_s=timeout_s)
             for line in () if silent else (*found.notes(), self._cluster.about):

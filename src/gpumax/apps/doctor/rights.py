@@ -1,4 +1,4 @@
-"""Whether the scheduler may do all that it does: its service account, where that can be asked about, else whoever asks."""
+"""Whether the scheduler may do all that it does: its service account, where that can be asked about, else whoever asks; of a tenant, what a tenant needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpumax.apps.doctor.patient import Patient
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import Named
-from gpumax.engines.kubernetes.rights import LEASE, OWNERS, RIGHTS, Right
+from gpumax.engines.kubernetes.rights import BIND, COMFORTS, LEASE, OWNERS, RIGHTS, SUBMITTING, Right
 from gpumax.engines.kubernetes.views import Meta
 
 
@@ -51,6 +51,10 @@ class Subject(NamedTuple):
 async def rights(patient: Patient) -> AsyncIterator[Check]:
     """All rights on what the cluster has; those that lack together, by what can't be done without them."""
     subject = await _subject(patient)
+    if await _is_tenant(patient, subject):
+        async for check in _tenant(patient, subject):
+            yield check
+        return
     wanted = [right for right in (*RIGHTS, LEASE) if right.group in patient.groups]
     asked = [(right, verb) for right in wanted for verb in right.verbs]
     answers = await asyncio.gather(*(_may(patient, subject, right, verb) for right, verb in asked))
@@ -68,9 +72,50 @@ async def rights(patient: Patient) -> AsyncIterator[Check]:
         yield Check("rights", few, f"{subject.name} may not {words}: {purpose}", wish)
 
 
+async def _is_tenant(patient: Patient, subject: Subject) -> bool:
+    """Whether somebody asks of himself who is no scheduler and could be none. The scheduler's own account is one, whatever it lacks."""
+    return (
+        subject.kind is OWN
+        and patient.user != _name(patient)
+        and not await _may(patient, subject, BIND, BIND.verbs[0])
+    )
+
+
+async def _tenant(patient: Patient, subject: Subject) -> AsyncIterator[Check]:
+    """What a tenant needs in the namespace of the context."""
+    space = patient.api.access.namespace
+    wanted = [right for right in (*SUBMITTING, *COMFORTS) if right.group in patient.groups]
+    asked = [(right, verb) for right in wanted for verb in right.verbs]
+    answers = await asyncio.gather(*(_may(patient, subject, right, verb, space) for right, verb in asked))
+    lacking: dict[Right, list[str]] = {}
+    for (right, verb), allowed in zip(asked, answers, strict=True):
+        if not allowed:
+            lacking.setdefault(right, []).append(verb)
+    if not lacking:
+        yield Check(
+            "rights",
+            "ok",
+            f"{subject.name} has all {len(asked)} rights that submitting work and looking at it take in namespace {space}",
+        )
+        return
+    wish = f"have the role `edit` bound to you in namespace {space} (the chart's rbac.aggregate adds gangs to it), or name another by --namespace"
+    vital = [right for right in lacking if right in SUBMITTING]
+    words = "; ".join(
+        f"{', '.join(verbs)} {right.resource} ({right.purpose})" for right, verbs in lacking.items()
+    )
+    yield Check(
+        "rights", "fail" if vital else "warn", f"in namespace {space} {subject.name} may not {words}", wish
+    )
+
+
+def _name(patient: Patient) -> str:
+    """Of the scheduler's account."""
+    return f"system:serviceaccount:{patient.space}:{ACCOUNT}"
+
+
 async def _subject(patient: Patient) -> Subject:
     """The scheduler's account; ourselves where there is none, or where we may not ask about it."""
-    name = f"system:serviceaccount:{patient.space}:{ACCOUNT}"
+    name = _name(patient)
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{patient.space}", "system:authenticated"]
     account = Subject(name, OTHERS, {"user": name, "groups": groups})
     try:
@@ -83,9 +128,11 @@ async def _subject(patient: Patient) -> Subject:
     return account
 
 
-async def _may(patient: Patient, subject: Subject, right: Right, verb: str) -> bool:
+async def _may(patient: Patient, subject: Subject, right: Right, verb: str, namespace: str = "") -> bool:
     resource, _, part = right.resource.partition("/")
     attributes = {"group": right.group, "resource": resource, "subresource": part, "verb": verb}
+    if namespace:
+        attributes["namespace"] = namespace
     if right is LEASE:
         attributes |= {"namespace": patient.space} | ({} if verb == "create" else {"name": patient.lease})
     kind = subject.kind

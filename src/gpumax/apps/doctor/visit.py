@@ -18,6 +18,7 @@ from gpumax.engines.kubernetes.client.choose import access
 from gpumax.engines.kubernetes.client.connection import Request
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.rights import VIEW
 from gpumax.engines.kubernetes.views import Meta
 from gpumax.errors import GpumaxError, Refused
 
@@ -75,15 +76,19 @@ REVIEWS: Final = Kind(
 )
 
 
-def examine(context: str, lease: str, tell: Callable[[Check], object]) -> None:
-    """Look at the cluster of a context. tell: called with each finding as soon as it is there. Refused for a lease that is none."""
+def examine(context: str, lease: str, tell: Callable[[Check], object], namespace: str = "") -> None:
+    """Look at the cluster of a context. tell: called with each finding as soon as it is there. namespace: in which whoever asks submits work; empty:
+    that of the context. Refused for a lease that is none.
+    """
     space, _, name = lease.partition("/")
     if not (space and name):
         raise Refused(f"found --lease {lease!r}; wanted NAMESPACE/NAME")
-    asyncio.run(_examine(context, space, name, tell))
+    asyncio.run(_examine(context, namespace, space, name, tell))
 
 
-async def _examine(context: str, space: str, lease: str, tell: Callable[[Check], object]) -> None:
+async def _examine(
+    context: str, namespace: str, space: str, lease: str, tell: Callable[[Check], object]
+) -> None:
     try:
         found = access(context)
     except GpumaxError as error:
@@ -96,6 +101,8 @@ async def _examine(context: str, space: str, lease: str, tell: Callable[[Check],
             )
         )
         return
+    if namespace:
+        found = msgspec.structs.replace(found, namespace=namespace)
     async with Api(found, tries=TRIES) as api:
         try:
             tell(_version((await api.version()).get("gitVersion", ""), f"{found.name} ({found.server})"))
@@ -112,29 +119,28 @@ async def _examine(context: str, space: str, lease: str, tell: Callable[[Check],
             return
         for note in found.notes():
             tell(Check("cluster", "warn", note, "correct the context"))
-        for name, look in LOOKS:
-            await _look(name, look, patient, tell)
+        denied = [name for name, look in LOOKS if not await _look(name, look, patient, tell)]
+        if denied:
+            words = f"not looked at, since {patient.user} may not: {', '.join(denied)}"
+            wish = (
+                "nothing of that is needed to submit work; an administrator of the cluster can look at it, and bind the chart's role "
+                f"{VIEW} to whoever is to see nodes, queues and the board"
+            )
+            tell(Check("rights", "warn", words, wish))
 
 
-async def _look(name: str, look: Look, patient: Patient, tell: Callable[[Check], object]) -> None:
-    """What can't be looked at hides nothing else."""
+async def _look(name: str, look: Look, patient: Patient, tell: Callable[[Check], object]) -> bool:
+    """What can't be looked at hides nothing else. Returns whether we have the right to look."""
     try:
         async for check in look(patient):
             tell(check)
     except ApiRefused as error:
-        if error.code != 403:
-            tell(Check(name, "fail", str(error), "see the log of the API server"))
-        else:
-            tell(
-                Check(
-                    name,
-                    "warn",
-                    f"{patient.user} may not look: {error.message}",
-                    "ask as an administrator of the cluster",
-                )
-            )
+        if error.code == 403:
+            return False
+        tell(Check(name, "fail", str(error), "see the log of the API server"))
     except GpumaxError as error:
         tell(Check(name, "fail", str(error), "see the log of the API server"))
+    return True
 
 
 def _version(told: str, where: str) -> Check:

@@ -56,6 +56,27 @@ CLAIMING: Final = (
     # No request asks for this part: newer clusters look at it when the status says what was allocated.
     Right(CLAIMS.group, f"{CLAIMS.plural}/binding", ("patch",), "no part of a GPU is given"),
 )
+BIND: Final = WRITES[1]
+"""Who lacks this is no scheduler."""
+SUBMITTING: Final = (
+    Right(
+        "batch",
+        "jobs",
+        ("create", "delete", "get", "list", "patch"),
+        "`run`, `apply`, `ps`, `stop` and `delete` don't work",
+    ),
+    Right("", "pods", ("list",), "nothing is known of tasks"),
+    Right("", "services", ("create",), "tasks don't find each other"),
+)
+"""What a tenant needs in a namespace to submit work and look at it. The role `edit` has it."""
+COMFORTS: Final = (
+    Right("", "secrets", ("create",), "no files can be brought along (`workdir`)"),
+    Right(GANGS.group, GANGS.plural, ("create",), "workloads whose groups differ can't be submitted"),
+    Right("", "pods/log", ("get",), "`logs` shows nothing"),
+    Right("", "pods/exec", ("create",), "`exec` runs nothing"),
+    Right("events.k8s.io", "events", ("list",), "`why` and `events` don't tell who made way"),
+)
+"""What some of it needs, or is better with."""
 VIEW: Final = "gpumax-board-view"
 """The chart's role for people who are to see the whole cluster."""
 SEEN: Final = tuple(

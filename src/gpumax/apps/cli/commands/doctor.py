@@ -47,7 +47,7 @@ def doctor(where: Where, output: str, lease: str) -> None:
     else:
         from gpumax.apps.doctor.visit import examine
 
-        examine(where.context, lease, tell)
+        examine(where.context, lease, tell, where.namespace)
     if output in ("json", "yaml"):
         emit_document({"items": [_row(check) for check in found]}, output)
     failed = [check.name for check in found if check.state == "fail"]
