@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from interposer.emulated import Machine
+
+SMALL = {"memory": "1Gi", "context": "64Mi", "name": "Small", "cc": "8.6", "sms": 20}
+
 ROOT = Path(__file__).resolve().parents[2]
 INTERPOSER = ROOT / "interposer"
 NVIDIA = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
@@ -28,3 +32,9 @@ def _compiler() -> None:
     for each in ("cc", "make"):
         if shutil.which(each) is None:
             pytest.fail(f"no {each} in PATH: gpumax's native part is compiled on install")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """One device of a GiB, whose clock stands still but for work."""
+    return Machine(tmp_path, {"clock": "virtual", "devices": [SMALL]})

@@ -132,6 +132,17 @@ typedef enum {
 	CU_CTX_FLAGS_MASK = 0xFF
 } CUctx_flags;
 
+typedef struct CUexecAffinityParam_st {
+	int type;
+	unsigned int param;
+} CUexecAffinityParam;
+
+typedef struct CUctxCreateParams_st {
+	CUexecAffinityParam *execAffinityParams;
+	int numExecAffinityParams;
+	void *cigParams;
+} CUctxCreateParams;
+
 typedef enum { CU_STREAM_DEFAULT = 0, CU_STREAM_NON_BLOCKING = 1 } CUstream_flags;
 
 typedef enum {
@@ -232,6 +243,10 @@ typedef enum {
 	CU_FUNC_ATTRIBUTE_BINARY_VERSION = 6,
 	CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
 } CUfunction_attribute;
+
+typedef enum { CU_FUNC_CACHE_PREFER_NONE = 0 } CUfunc_cache;
+typedef enum { CU_JIT_MAX_REGISTERS = 0 } CUjit_option;
+typedef enum { CU_LIBRARY_BINARY_IS_PRESERVED = 1 } CUlibraryOption;
 
 typedef enum {
 	CU_LIMIT_STACK_SIZE = 0,
@@ -517,6 +532,26 @@ typedef struct CUDA_KERNEL_NODE_PARAMS_v1_st {
 	void **kernelParams;
 	void **extra;
 } CUDA_KERNEL_NODE_PARAMS_v1;
+
+typedef struct CUDA_KERNEL_NODE_PARAMS_v2_st {
+	CUfunction func;
+	unsigned int gridDimX;
+	unsigned int gridDimY;
+	unsigned int gridDimZ;
+	unsigned int blockDimX;
+	unsigned int blockDimY;
+	unsigned int blockDimZ;
+	unsigned int sharedMemBytes;
+	void **kernelParams;
+	void **extra;
+	CUkernel kern;
+	CUcontext ctx;
+} CUDA_KERNEL_NODE_PARAMS_v2;
+
+typedef struct CUDA_HOST_NODE_PARAMS_v1_st {
+	CUhostFn fn;
+	void *userData;
+} CUDA_HOST_NODE_PARAMS_v1;
 
 typedef struct CUDA_MEMSET_NODE_PARAMS_v1_st {
 	CUdeviceptr dst;

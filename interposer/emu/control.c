@@ -1,0 +1,32 @@
+/* For tests: what the machine does from now on, for all processes on it. */
+#include "emu/emu.h"
+
+#include <string.h>
+
+GPUMAX_EXPORT CUresult gpumax_emu_set(int device, const char *what, double value);
+GPUMAX_EXPORT CUresult gpumax_emu_advance(unsigned long long nanoseconds);
+
+/* "slower": copies take so many times as long; "broken": every call on the device gives this CUresult (0: whole again). */
+CUresult gpumax_emu_set(int device, const char *what, double value)
+{
+	struct emu_shared_device *shared;
+
+	REFUSE_IF(emu.init != CUDA_SUCCESS, CUDA_ERROR_NOT_INITIALIZED);
+	REFUSE_IF(what == NULL || device < 0 || device >= emu.config.devices, CUDA_ERROR_INVALID_VALUE);
+	shared = &emu.shared->device[device];
+	if (strcmp(what, "slower") == 0 && value > 0)
+		shared->slower = value;
+	else if (strcmp(what, "broken") == 0 && value >= 0 && value <= 999)
+		__atomic_store_n(&shared->broken, (int32_t)value, __ATOMIC_RELAXED);
+	else
+		return CUDA_ERROR_INVALID_VALUE;
+	return CUDA_SUCCESS;
+}
+
+/* Moves the virtual clock. */
+CUresult gpumax_emu_advance(unsigned long long nanoseconds)
+{
+	REFUSE_IF(emu.init != CUDA_SUCCESS || !emu.config.virtual_clock, CUDA_ERROR_NOT_SUPPORTED);
+	emu_wait_until(emu_now() + nanoseconds);
+	return CUDA_SUCCESS;
+}
