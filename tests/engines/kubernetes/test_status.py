@@ -8,17 +8,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.cache import Cache, Key
 from gpumax.engines.kubernetes.kinds import GANGS, QUEUES, Stated
-from gpumax.engines.kubernetes.status import Keeper, Shown
+from gpumax.engines.kubernetes.status import Keeper, Shown, keeper
 from gpumax.engines.kubernetes.status.keeper import MOST
 from gpumax.engines.kubernetes.status.words import gang_status, news, queue_status
-from gpumax.engines.kubernetes.tallies import tallies, waits
+from gpumax.engines.kubernetes.tallies import find, tallies, waits
 from gpumax.errors import Fault
 from gpumax.model.decision import Decision
 from gpumax.model.snapshot import Policy, Snapshot
+from gpumax.model.workload import Workload
 from gpumax.policy.decide import decide
 from manifests import NOW_MS, Document, assembled, node, pod, queue
 
@@ -180,6 +183,42 @@ def test_where_nothing_is_new_nothing_is_looked_at() -> None:
     assert kept.look(1) == []
     kept.keeper._queues = None  # type: ignore[assignment, method-assign]
     assert kept.look(1) == []
+
+
+def test_only_what_changed_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many queues the one whose fault is new, and the one whose status somebody wrote over; one that is gone is forgotten."""
+    kept = Kept(*(f"q{number}" for number in range(20)))
+    kept.look(1)
+    kept.look(2)
+    made: list[object] = []
+
+    def count(*made_of: Any) -> Document:
+        made.append(made_of)
+        return queue_status(*made_of)
+
+    monkeypatch.setattr(keeper, "queue_status", count)
+    assert kept.look(3) == []
+    assert made == []
+    wrong = (Fault("spec", None, "x", "y"),)
+    assert kept.look(4, q7=wrong) == ["q7"]
+    assert len(made) == 1
+    kept.queues.put("q3", status={"why": "because"})
+    assert kept.look(5, q7=wrong) == ["q3"]
+    kept.queues.cache.replace("99", [])
+    assert kept.look(6) == []
+    kept.queues.version = 99
+    kept.queues.put("q3")
+    assert kept.look(7) == ["q3"]
+
+
+@given(st.sets(st.integers(0, 200), max_size=40), st.sets(st.integers(0, 200), max_size=200))
+def test_workloads_are_found_by_name_however_many_are_looked_for(wanted: set[int], there: set[int]) -> None:
+    """Few of many are looked up, and many are gone through: both find the same."""
+    rows = tuple(Workload(name, "a", NOW_MS) for name in sorted(f"w{number:03}" for number in there))
+    names = [f"w{number:03}" for number in sorted(wanted)]
+    assert find(rows, names) == {row.name: row for row in rows if row.name in names}
+    one = [f"w{min(wanted | {0}):03}"]
+    assert find(rows, one) == {row.name: row for row in rows if row.name in one}
 
 
 def test_its_own_status_changes_nothing_of_a_queue() -> None:

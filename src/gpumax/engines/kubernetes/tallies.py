@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from gpumax.model.amounts import RESOURCES, Amounts
 from gpumax.model.decision import Decision, HoldCode, Share
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import Workload
 from gpumax.words import plural
+
+FEW: Final = 16
+"""Where more than one of so many rows is looked up, all are gone through."""
 
 
 class Wait(NamedTuple):
@@ -42,16 +47,30 @@ def waits(snapshot: Snapshot, decision: Decision) -> tuple[Wait, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
+def find(workloads: Sequence[Workload], names: Collection[str]) -> dict[str, Workload]:
+    """The workloads of these names, by name; those that aren't there are left out. All stand in the order of their names, so few of many cost little."""
+    if FEW * len(names) > len(workloads):
+        wanted = frozenset(names)
+        return {row.name: row for row in workloads if row.name in wanted}
+    found = {}
+    for name in names:
+        at = bisect_left(workloads, name, key=lambda row: row.name)
+        if at < len(workloads) and workloads[at].name == name:
+            found[name] = workloads[at]
+    return found
+
+
 def tallies(snapshot: Snapshot, decision: Decision) -> dict[str, Tally]:
     """Of each queue, as the decision found it."""
     shares: dict[str, dict[str, Share]] = {}
     for row in decision.shares:
         shares.setdefault(row.queue, {})[row.resource] = row
     queues = {queue.name: queue for queue in snapshot.queues}
-    belongs = {workload.name: workload.queue for workload in snapshot.workloads}
+    waiting = waits(snapshot, decision)
+    found = find(snapshot.workloads, [wait.workload for wait in waiting])
     rows: dict[str, list[Wait]] = {name: [] for name in shares}
-    for wait in waits(snapshot, decision):
-        for name in _upwards(belongs[wait.workload], queues):
+    for wait in waiting:
+        for name in _upwards(found[wait.workload].queue, queues):
             rows[name].append(wait)
     return {name: _tally(own, tuple(rows[name])) for name, own in shares.items()}
 
