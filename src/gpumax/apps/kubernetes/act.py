@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +14,11 @@ from gpumax.apps.kubernetes.site import Site
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.connection import Request as Call
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.client.views import View
+from gpumax.engines.kubernetes.work.job_sets import JOB_SETS, jobs_of
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
-from gpumax.engines.kubernetes.work.views import JOBS, Job
+from gpumax.engines.kubernetes.work.views import JOBS
 from gpumax.errors import Refused
 from gpumax.model.records import Wish
 from gpumax.ports.store_rules import wished
@@ -33,6 +38,9 @@ async def act(site: Site, request: Request) -> Item:
     wished(read(work)[0], name, wish)
     told = {keys.WISH: "stop" if wish == "stop" else None}
     patch: dict[str, Any] = {"metadata": {"annotations": told}, "spec": {"suspend": suspend}}
+    if work.made is not None:
+        made = await site.api.patch(JOB_SETS, work.made.metadata.name, patch, site.namespace)
+        return show(site, work._replace(jobs=tuple(jobs_of(made, work.jobs)), made=made))
     jobs = [await site.api.patch(JOBS, job.metadata.name, patch, site.namespace) for job in work.jobs]
     return show(site, work._replace(jobs=tuple(jobs)))
 
@@ -45,8 +53,8 @@ async def delete(site: Site, request: Request) -> Item:
 
 
 def _ours(work: Work, verb: str) -> Work:
-    """The workload, if Jobs make its pods: of other kinds nobody but their makers know what that means."""
-    if work.kind != "Job":
+    """The workload, if Jobs make its pods, or a set that we made: of other kinds nobody but their makers know what that means."""
+    if not work.ours:
         name = name_of(work.jobs[0])
         raise Refused(
             f"{name} is a {work.kind}; gpumax can {verb} Jobs alone, so do that to the {work.kind} with kubectl"
@@ -56,21 +64,31 @@ def _ours(work: Work, verb: str) -> Work:
 
 async def forget(site: Site, work: Work) -> None:
     """Delete all of a workload. One that is gone by now is no trouble."""
+    with _gone_by_now():
+        if work.made is not None:
+            await delete_this(site, JOB_SETS, work.made)
+            return
     for job in reversed(work.jobs):
-        try:
-            await delete_job(site, job)
-        except ApiRefused as error:
-            if error.code != 404:
-                raise
+        with _gone_by_now():
+            await delete_this(site, JOBS, job)
 
 
-async def delete_job(site: Site, job: Job) -> None:
-    """This very Job, with its pods: without a word about them they would stay."""
+@contextmanager
+def _gone_by_now() -> Iterator[None]:
+    try:
+        yield
+    except ApiRefused as error:
+        if error.code != 404:
+            raise
+
+
+async def delete_this(site: Site, kind: Kind[Any], one: View) -> None:
+    """This very object, with what it owns: without a word about them a Job's pods would stay."""
     body = {
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Background",
-        "preconditions": {"uid": job.metadata.uid},
+        "preconditions": {"uid": one.metadata.uid},
     }
-    path = JOBS.path(site.namespace, job.metadata.name)
+    path = kind.path(site.namespace, one.metadata.name)
     await site.api.write(Call("DELETE", path, body=msgspec.json.encode(body)))

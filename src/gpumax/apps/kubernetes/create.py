@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gpumax.apps.kubernetes.act import delete_job
+from gpumax.apps.kubernetes.act import delete_this
 from gpumax.apps.kubernetes.site import Site
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.connection import Request as Call
@@ -21,7 +21,7 @@ from gpumax.engines.kubernetes.work import manifest
 from gpumax.engines.kubernetes.work.container import PORT, ROOT, first_task
 from gpumax.engines.kubernetes.work.manifest import Bundle, Item, bundle
 from gpumax.engines.kubernetes.work.pack import pack
-from gpumax.engines.kubernetes.work.views import JOBS, PODS, Job
+from gpumax.engines.kubernetes.work.views import PODS
 from gpumax.loop.launch import Master, launch
 from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.model.spec import WorkloadSpec
@@ -51,7 +51,7 @@ def prepare(spec: WorkloadSpec, around: manifest.Ground, now_ms: int) -> New:
     brings = spec.workdir != "/" and Path(spec.workdir).is_dir()
     packed = pack(Path(spec.workdir)) if brings else b""
     record, tasks, _ = begin(spec, uuid.uuid4().hex, now_ms)
-    master = Master(manifest.meeting(spec), PORT)
+    master = Master(manifest.meeting(spec, around), PORT)
     launches = {
         group.name: launch(record, tasks, first_task(tasks, group), data=ROOT, master=master)
         for group in spec.groups
@@ -59,7 +59,7 @@ def prepare(spec: WorkloadSpec, around: manifest.Ground, now_ms: int) -> New:
     objects = bundle(record, tasks, launches, around, packed, brings=brings)
     digest = hashlib.sha256(packed).hexdigest() if packed else ""
     if digest:
-        objects.jobs[0].body["metadata"]["annotations"][keys.FILES] = digest
+        objects.made[0].body["metadata"]["annotations"][keys.FILES] = digest
     return New(record, tasks, objects, digest)
 
 
@@ -71,7 +71,7 @@ async def dry_run(site: Site, news: Sequence[New]) -> Pods:
     """
     pods: Pods = {}
     for new in news:
-        for item in (*new.objects.jobs, *new.objects.others):
+        for item in (*new.objects.made, *new.objects.others):
             await _asked(site, item.kind, item.body)
         for item in new.objects.jobs:
             pods[item.name] = await _pod_of(site, item)
@@ -108,39 +108,35 @@ async def _asked(site: Site, kind: Kind[Any], body: Mapping[str, Any]) -> bytes:
 
 async def make(site: Site, news: Sequence[New]) -> None:
     """Make all of them; where one can't be made, none stays."""
-    done: list[Job] = []
+    done: list[Item] = []
     try:
         for new in news:
             await _one(site, new, done)
-        for job in done:
-            await site.api.patch(JOBS, job.metadata.name, {"spec": {"suspend": False}}, site.namespace)
+        for item in done:
+            await site.api.patch(item.kind, item.name, {"spec": {"suspend": False}}, site.namespace)
     except BaseException:  # Ctrl-C, too, which cancels us
-        for name in [item.name for new in news for item in new.objects.jobs]:
-            await _undo(site, name, {new.record.id for new in news})
+        for item in [item for new in news for item in new.objects.made]:
+            await _undo(site, item, {new.record.id for new in news})
         raise
 
 
-async def _one(site: Site, new: New, done: list[Job]) -> None:
-    first, *rest = new.objects.jobs
-    head: Job = await site.api.create(first.kind, first.body, site.namespace)
-    done.append(head)
-    for item in (*new.objects.others, *rest):
-        made = await site.api.create(item.kind, _owned(item, head), site.namespace)
-        if item.kind is JOBS:
-            done.append(made)
-
-
-def _owned(item: Item, head: Job) -> Mapping[str, Any]:
-    """The object, which goes when the workload's first Job goes."""
+async def _one(site: Site, new: New, done: list[Item]) -> None:
+    first, *rest = new.objects.made
+    head = await site.api.create(first.kind, first.body, site.namespace)
+    done.append(first)
     owner = {
-        "apiVersion": JOBS.api_version, "kind": JOBS.name, "name": head.metadata.name, "uid": head.metadata.uid,
+        "apiVersion": first.kind.api_version, "kind": first.kind.name, "name": first.name, "uid": head.metadata.uid,
     }  # fmt: skip
-    return {**item.body, "metadata": {**item.body["metadata"], "ownerReferences": [owner]}}
+    for item in (*new.objects.others, *rest):
+        body = {**item.body, "metadata": {**item.body["metadata"], "ownerReferences": [owner]}}
+        await site.api.create(item.kind, body, site.namespace)
+        if item in rest:
+            done.append(item)
 
 
-async def _undo(site: Site, name: str, ours: set[str]) -> None:
-    """Delete the Job of this name, if we made it: of a create that nobody answered nothing is known but this."""
+async def _undo(site: Site, item: Item, ours: set[str]) -> None:
+    """Delete what has this name, if we made it: of a create that nobody answered nothing is known but this."""
     with suppress(ApiRefused):
-        job = await site.api.get(JOBS, name, site.namespace)
-        if (job.metadata.labels or {}).get(keys.RUN) in ours:
-            await delete_job(site, job)
+        there = await site.api.get(item.kind, item.name, site.namespace)
+        if (there.metadata.labels or {}).get(keys.RUN) in ours:
+            await delete_this(site, item.kind, there)

@@ -93,9 +93,9 @@ async def _follow(site: Site, kind: Kind[Any], stirred: asyncio.Event) -> None:
 
 async def _all(site: Site, name: str) -> list[Event]:
     """All events, oldest first, numbered by their times."""
-    jobs, pods, told = await asyncio.gather(site.all(JOBS), site.all(PODS), site.events())
+    jobs, pods, told, sets = await asyncio.gather(site.all(JOBS), site.all(PODS), site.events(), site.sets())
     found: list[Event] = []
-    for work in works(jobs, pods, told, site.scheduler):
+    for work in works(jobs, pods, told, site.scheduler, sets or ()):
         found += _of(work, told)
     found = [one for one in found if name in ("", one.workload)]
     # Most times are whole seconds: within one, what comes first in the course of things came first.

@@ -13,6 +13,7 @@ from gpumax.apps.server.shapes import EvictionOut, Fate, PlaceOut
 from gpumax.apps.server.views import devices, hold
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.errors import ApiRefused
+from gpumax.engines.kubernetes.grouping.kinds import SET_MEMBER
 from gpumax.engines.kubernetes.kinds import GANGS, QUEUES
 from gpumax.engines.kubernetes.once import look
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
@@ -50,34 +51,53 @@ def show(assembly: Assembly, new: New, pods: Pods, namespace: str) -> None:
     for item in new.objects.others:
         if item.kind is GANGS:
             assembly.see_gang(f"{namespace}/gang/{item.name}", item.body)
+    owners: list[dict[str, Any]] = []
+    if new.objects.whole is not None:
+        owners = [_owner(new.objects.whole, new.record.id)]
+        assembly.see_owner(new.record.id, new.objects.whole.body)
     for item in new.objects.jobs:
         uid = f"{new.record.id}-{item.name}"
-        assembly.see_owner(uid, item.body)
+        assembly.see_owner(
+            uid, {**item.body, "metadata": {**item.body["metadata"], "ownerReferences": owners}}
+        )
         for index in range(item.body["spec"]["completions"]):
-            pod = _pod(item, pods[item.name], uid, namespace, index)
+            pod = _pod(new, item, pods[item.name], uid, namespace, index)
             assembly.see_pod(f"{namespace}/{pod.metadata.name}", pod)
 
 
-def _pod(item: Item, seen: dict[str, Any], uid: str, namespace: str, index: int) -> Pod:
+def _owner(item: Item, uid: str) -> dict[str, Any]:
+    return {
+        "apiVersion": item.kind.api_version,
+        "kind": item.kind.name,
+        "name": item.name,
+        "uid": uid,
+        "controller": True,
+    }
+
+
+def _pod(new: New, item: Item, seen: dict[str, Any], uid: str, namespace: str, index: int) -> Pod:
     """As the Job would make it."""
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": item.name, "uid": uid, "controller": True}
     meta = {
         **seen["metadata"],
         "name": f"{item.name}-{index}",
         "namespace": namespace,
-        "ownerReferences": [owner],
+        "ownerReferences": [_owner(item, uid)],
     }
+    if new.objects.whole is not None:
+        member = item.name.removeprefix(f"{new.name}-").removesuffix("-0")
+        meta["labels"] = {**meta["labels"], SET_MEMBER: member}
     document = {"metadata": meta, "spec": seen["spec"], "status": {"phase": "Pending"}}
     return msgspec.json.decode(msgspec.json.encode(document), type=Pod)
 
 
 def _fate(new: New, decision: Decision, faults: dict[str, str], reason: str, namespace: str = "") -> Fate:
     kind, name = ("gang", new.name) if len(new.objects.jobs) > 1 else ("job", new.objects.jobs[0].name)
+    kind, name = ("jobset", new.name) if new.objects.whole is not None else (kind, name)
     workload = f"{namespace}/{kind}/{name}"
     ranks = {
         f"{namespace}/{item.name}-{index}": task.name
-        for item in new.objects.jobs
-        for index, task in enumerate(task for task in new.tasks if _belongs(item, task.group, new))
+        for item, group in zip(new.objects.jobs, new.record.spec.groups, strict=True)
+        for index, task in enumerate(task for task in new.tasks if task.group == group.name)
     }
     wrong = next((faults[pod] for pod in ranks if pod in faults), "")
     return Fate(
@@ -98,7 +118,3 @@ def _fate(new: New, decision: Decision, faults: dict[str, str], reason: str, nam
             if row.beneficiary == workload
         ],
     )
-
-
-def _belongs(item: Item, group: str, new: New) -> bool:
-    return item.name == (f"{new.name}-{group}" if group else new.name)

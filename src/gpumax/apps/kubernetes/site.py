@@ -16,12 +16,14 @@ from gpumax.engines.kubernetes.client.views import View
 from gpumax.engines.kubernetes.documents import at
 from gpumax.engines.kubernetes.kinds import NODES, Named
 from gpumax.engines.kubernetes.once import look
+from gpumax.engines.kubernetes.reviews import OWN_RIGHTS, review
 from gpumax.engines.kubernetes.rights import VIEW
 from gpumax.engines.kubernetes.telling import WHY_GO
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
 from gpumax.engines.kubernetes.work.container import CHECKPOINTS, SECRETS
+from gpumax.engines.kubernetes.work.job_sets import JOB_SETS, JobSet, is_ours, jobs_of
 from gpumax.engines.kubernetes.work.others import others
 from gpumax.engines.kubernetes.work.records import JOB, JOB_SET, Work, first_rank, name_of, set_of, size_of
 from gpumax.engines.kubernetes.work.views import (
@@ -80,8 +82,10 @@ class Site:
 
     async def works(self) -> list[Work]:
         """All workloads of the namespace, newest first."""
-        jobs, pods, events = await asyncio.gather(self.all(JOBS), self.all(PODS), self.events())
-        return works(jobs, pods, events, self.scheduler)
+        jobs, pods, events, sets = await asyncio.gather(
+            self.all(JOBS), self.all(PODS), self.events(), self.sets()
+        )
+        return works(jobs, pods, events, self.scheduler, sets or ())
 
     async def work(self, name: str) -> Work:
         """One workload. NotFound."""
@@ -95,8 +99,9 @@ class Site:
         """One workload as it was a moment ago, for many who look again and again. NotFound."""
         async with self._looking:
             if time.monotonic() - self._looked_s > RECENT_S:
-                jobs, pods = await asyncio.gather(self.all(JOBS), self.all(PODS))
-                self._recent = {name_of(work.jobs[0]): work for work in works(jobs, pods, (), self.scheduler)}
+                jobs, pods, sets = await asyncio.gather(self.all(JOBS), self.all(PODS), self.sets())
+                found = works(jobs, pods, (), self.scheduler, sets or ())
+                self._recent = {name_of(work.jobs[0]): work for work in found}
                 self._looked_s = time.monotonic()
         if name not in self._recent:
             raise NotFound(f"no workload named {name!r} in {self.where}")
@@ -110,6 +115,15 @@ class Site:
             if error.code != 403:
                 raise
             return ()
+
+    async def sets(self) -> tuple[JobSet, ...] | None:
+        """JobSets of the namespace; None where the cluster has no such kind, or they may not be listed."""
+        try:
+            return await self.all(JOB_SETS)
+        except ApiRefused as error:
+            if error.code not in (403, 404):
+                raise
+            return None
 
     async def nodes(self) -> tuple[NodeObject, ...]:
         """All nodes; none where they may not be listed."""
@@ -152,8 +166,8 @@ class Site:
         # Secrets are none of our business unless somebody names one.
         secrets = await self._secrets() if any(spec.secrets for spec in specs) else None
         keeps = await self._maybe(CLAIMS, CHECKPOINTS, self.namespace) is not None
-        confined = _confined(await self.space())
-        return manifest.Ground(self.scheduler, labels, keeps, secrets, confined)
+        sets = any(spec.retries or len(spec.groups) > 1 for spec in specs) and await self._may_make_sets()
+        return manifest.Ground(self.scheduler, labels, keeps, secrets, _confined(await self.space()), sets)
 
     async def _secrets(self) -> frozenset[str] | None:
         """Names of the secrets that workloads may name; None where that may not be seen."""
@@ -163,6 +177,21 @@ class Site:
             if error.code not in (403, 404):
                 raise
             return frozenset() if error.code == 404 else None
+
+    async def _may_make_sets(self) -> bool:
+        """Whether the cluster has JobSets, and we may make them; who can't ask may not."""
+        if await self.sets() is None:
+            return False
+        wanted = {
+            "namespace": self.namespace,
+            "verb": "create",
+            "group": JOB_SETS.group,
+            "resource": JOB_SETS.plural,
+        }
+        try:
+            return (await review(self.api, OWN_RIGHTS, {"resourceAttributes": wanted})).allowed
+        except ApiRefused:
+            return False
 
     async def _maybe(self, kind: Kind[T], name: str, namespace: str = "") -> T | None:
         """An object; None where there is none, or it may not be seen."""
@@ -206,9 +235,15 @@ def confined(space: Named | None) -> manifest.Confined:
 
 
 def works(
-    jobs: Sequence[Job], pods: Sequence[SeenPod], events: Sequence[HappenedEvent], scheduler: str
+    jobs: Sequence[Job],
+    pods: Sequence[SeenPod],
+    events: Sequence[HappenedEvent],
+    scheduler: str,
+    sets: Sequence[JobSet] = (),
 ) -> list[Work]:
     """Jobs whose pods ask for this scheduler, those of one workload together, and what others make of such pods; newest first."""
+    made = {one.metadata.uid: one for one in sets if is_ours(one)}
+    jobs = _of_sets(jobs, made)
     of_job: dict[str, list[SeenPod]] = {}
     for pod in pods:
         of_job.setdefault((pod.metadata.labels or {}).get(JOB, ""), []).append(pod)
@@ -228,8 +263,11 @@ def works(
         # What was told is of the past where all of them are there.
         whole = len(own) >= sum(map(size_of, ordered))
         trouble = "" if whole else next((failing[name] for name in names if name in failing), "")
-        kind = JOB_SET if set_of(ordered[0]) else "Job"
-        found.append(Work(ordered, own, codes, times, told, trouble, kind))
+        owner = set_of(ordered[0])
+        kind = JOB_SET if owner else "Job"
+        found.append(
+            Work(ordered, own, codes, times, told, trouble, kind, made.get(owner.uid) if owner else None)
+        )
     strangers = [pod for pod in of_job.get("", ()) if pod.spec.scheduler_name == scheduler]
     found += [Work((job,), own, codes, kind=kind) for kind, job, own in others(strangers)]
     found.sort(
@@ -237,6 +275,16 @@ def works(
         reverse=True,
     )
     return found
+
+
+def _of_sets(jobs: Sequence[Job], made: Mapping[str, JobSet]) -> list[Job]:
+    """All Jobs; those of sets that we made as these say, whether they are there now or not."""
+    own: dict[str, list[Job]] = {uid: [] for uid in made}
+    rest: list[Job] = []
+    for job in jobs:
+        owner = set_of(job)
+        own.get(owner.uid if owner else "", rest).append(job)
+    return [*rest, *(job for uid, one in made.items() for job in jobs_of(one, own[uid]))]
 
 
 def _together(jobs: Sequence[Job], scheduler: str) -> Iterable[list[Job]]:

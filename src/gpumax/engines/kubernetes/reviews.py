@@ -40,6 +40,9 @@ TOKENS: Final = Kind(
 RIGHTS: Final = Kind(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", Review, namespaced=False
 )  # fmt: skip
+OWN_RIGHTS: Final = Kind(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", Review, namespaced=False
+)  # fmt: skip
 
 
 async def review(api: Api, kind: Kind[Review], spec: object) -> ReviewStatus:

@@ -8,6 +8,7 @@ from gpumax.engines.kubernetes.documents import at, number, rows, text
 from gpumax.engines.kubernetes.grouping.kind import BUILD, INFERENCE, Kind, Role, Roles, one
 from gpumax.engines.kubernetes.views import Document
 
+SET_MEMBER: Final = "jobset.sigs.k8s.io/replicatedjob-name"
 KUBEFLOW_TYPE: Final = "training.kubeflow.org/replica-type"
 KUBEFLOW_ROLE: Final = "training.kubeflow.org/job-role"
 
@@ -31,7 +32,7 @@ def _job_set(jobs: Document) -> Roles:
         if least := each * number(job, "replicas"):
             name = text(job, "name")
             later = bool((in_order and index) or rows(job, "dependsOn"))
-            roles.append(Role(name, least, {"jobset.sigs.k8s.io/replicatedjob-name": name}, later))
+            roles.append(Role(name, least, {SET_MEMBER: name}, later))
     return tuple(roles) or one(jobs)
 
 

@@ -20,6 +20,7 @@ from gpumax.engines.kubernetes.work.container import (
     own_labels,
 )
 from gpumax.engines.kubernetes.work.gpus import Gpus, gpus
+from gpumax.engines.kubernetes.work.job_sets import JOB_SETS, MEMBER, set_body
 from gpumax.engines.kubernetes.work.views import JOBS, SECRETS, SERVICES
 from gpumax.formats.affinity import dump_affinity
 from gpumax.formats.snapshot_shapes import CLASSES
@@ -54,10 +55,16 @@ class Item(NamedTuple):
 
 
 class Bundle(NamedTuple):
-    """The objects of one workload. The first Job owns all others: they go when it goes."""
+    """The objects of one workload. The first that is made owns all others: they go when it goes. whole: a JobSet that makes the Jobs."""
 
     jobs: tuple[Item, ...]
     others: tuple[Item, ...]
+    whole: Item | None = None
+
+    @property
+    def made(self) -> tuple[Item, ...]:
+        """What is made suspended: the Jobs, or the set that makes them."""
+        return self.jobs if self.whole is None else (self.whole,)
 
 
 class Files(NamedTuple):
@@ -79,7 +86,7 @@ class Confined(NamedTuple):
 class Ground(NamedTuple):
     """What of the cluster decides how objects look. labels: of nodes, as far as they may be seen; keeps: a claim for checkpoints.
 
-    secrets: names of those that the namespace has; None where nobody asked, or that may not be seen.
+    secrets: names of those that the namespace has; None where nobody asked, or that may not be seen; sets: JobSets may be made.
     """
 
     scheduler: str
@@ -87,6 +94,13 @@ class Ground(NamedTuple):
     keeps: bool = False
     secrets: frozenset[str] | None = None
     confined: Confined | None = None
+    sets: bool = False
+
+
+def in_set(spec: WorkloadSpec, ground: Ground) -> bool:
+    """Whether its Jobs are made by a set: that ends all of them, or starts all again, where a task fails; Jobs know nothing of each other."""
+    many = sum(group.max for group in spec.groups) > 1
+    return ground.sets and (len(spec.groups) > 1 or (many and bool(spec.retries)))
 
 
 def bundle(
@@ -105,10 +119,11 @@ def bundle(
     spec = record.spec
     files = Files(bool(packed), brings)
     jobs = tuple(_job(record, tasks, group, launches[group.name], ground, files) for group in spec.groups)
+    whole = _whole(record, jobs) if in_set(spec, ground) else None
     others = []
     if len(tasks) > 1:
         others.append(Item(SERVICES, _service(record)))
-    if len(spec.groups) > 1:
+    if len(spec.groups) > 1 and whole is None:
         others.append(Item(GANGS, _gang(record)))
     if packed:
         data = {PACKED: base64.b64encode(packed).decode()}
@@ -119,7 +134,14 @@ def bundle(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "immutable": True, "data": data},
             )
         )
-    return Bundle(jobs, tuple(others))
+    return Bundle(jobs, tuple(others), whole)
+
+
+def _whole(record: WorkloadRecord, jobs: Sequence[Item]) -> Item:
+    """The set of these Jobs. What was submitted stands on it instead of the first of them."""
+    first = jobs[0].body["metadata"]["annotations"]
+    meta = {**_meta(record, record.name), "annotations": {keys.FILE: first.pop(keys.FILE)}}
+    return Item(JOB_SETS, set_body(meta, [job.body for job in jobs], record.spec.retries))
 
 
 def service_name(workload: str) -> str:
@@ -127,16 +149,18 @@ def service_name(workload: str) -> str:
     return workload if workload[:1].isalpha() else f"w-{workload}"
 
 
-def meeting(spec: WorkloadSpec) -> str:
+def meeting(spec: WorkloadSpec, ground: Ground) -> str:
     """The name of rank 0, where all tasks meet."""
     if sum(group.max for group in spec.groups) == 1:
         return "localhost"
-    return f"{job_name(spec.name, spec.groups[0].name)}-0.{service_name(spec.name)}"
+    return f"{job_name(spec, spec.groups[0], ground)}-0.{service_name(spec.name)}"
 
 
-def job_name(workload: str, group: str) -> str:
+def job_name(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> str:
     """Of the Job of a group."""
-    return f"{workload}-{group}" if group else workload
+    if in_set(spec, ground):
+        return f"{spec.name}-{group.name or MEMBER}-0"
+    return f"{spec.name}-{group.name}" if group.name else spec.name
 
 
 def _meta(record: WorkloadRecord, name: str) -> Document:
@@ -179,7 +203,7 @@ def _job(
     body = {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.name,
-        "metadata": {**_meta(record, job_name(spec.name, group.name)), "annotations": annotations},
+        "metadata": {**_meta(record, job_name(spec, group, ground)), "annotations": annotations},
         "spec": {
             "suspend": True,
             "completionMode": "Indexed",
@@ -215,7 +239,7 @@ def _template(
     }  # fmt: skip
     # Names of queues may be longer than labels.
     (labels if len(spec.project) <= LONGEST_LABEL else annotations)[keys.QUEUE[0]] = spec.project
-    if len(spec.groups) > 1:
+    if len(spec.groups) > 1 and not in_set(spec, ground):
         labels |= {keys.GANG[0]: spec.name, keys.GROUP[0]: group.name}
     service = service_name(spec.name)
     rank = next(task.index for task in tasks if task.group == group.name)

@@ -15,6 +15,7 @@ from gpumax.engines.kubernetes.telling import SCHEDULED, TARGET, UNSCHEDULABLE, 
 from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.views import Owner
 from gpumax.engines.kubernetes.work.container import MAIN
+from gpumax.engines.kubernetes.work.job_sets import JobSet
 from gpumax.engines.kubernetes.work.specs import read_spec
 from gpumax.engines.kubernetes.work.views import ContainerStatus, Job, SeenPod, Terminated
 from gpumax.model.decision import Cause, Hold, HoldCode
@@ -34,7 +35,7 @@ class Work(NamedTuple):
     """What a cluster has of one workload. jobs: in the order of their ranks; codes: of holds, by the name of the pod that was told of it.
 
     evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make all of its pods. kind: of
-    who makes its pods; of another than a Job, a stand-in is in `jobs`.
+    who makes its pods; of another than a Job, a stand-in is in `jobs`. made: the set that was made of a workload file.
     """
 
     jobs: tuple[Job, ...]
@@ -44,6 +45,12 @@ class Work(NamedTuple):
     evicted: str = ""
     failing: str = ""
     kind: str = "Job"
+    made: JobSet | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Whether commands know what it means to change it."""
+        return self.kind == "Job" or self.made is not None
 
 
 def name_of(job: Job) -> str:

@@ -40,8 +40,11 @@ def _whole(spec: WorkloadSpec, ground: Ground) -> Iterator[Fault]:
         yield Fault(
             "priority", None, str(spec.priority), f"a class: {names}; on a cluster each priority is one"
         )
-    if spec.retries and count > 1:
-        wanted = "retries of workloads of one task: a Job starts one task again, and not all tasks together"
+    if spec.retries and count > 1 and not ground.sets:
+        wanted = (
+            "retries of workloads of one task, or a cluster with JobSet (jobset.x-k8s.io): a Job starts one task again, and not all "
+            "tasks together"
+        )
         yield Fault("retries", None, f"{spec.retries} for {count} tasks", wanted)
     if spec.retries and spec.max_duration_ms is not None:
         wanted = "one of the two: a Job starts again what its max_duration ended"
@@ -89,7 +92,7 @@ def _group(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> Iterator[Fau
     except Bad as bad:
         for wrong in bad.wrongs:
             yield Fault(format_path((*at, "resources", *wrong.path)), None, wrong.found, wrong.wanted)
-    name = job_name(spec.name, group.name)
+    name = job_name(spec, group, ground)
     longest = max(len(f"{name}-{group.max - 1}"), len(service_name(spec.name)), len(f"{spec.name}-files"))
     if longest > LONGEST:
         wanted = (
