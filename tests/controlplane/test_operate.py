@@ -270,8 +270,12 @@ def test_two_replicas_are_ready_and_one_of_them_steers(prepared: ControlPlane, t
                 *programs,
             )
             assert first.ask("/healthz") == second.ask("/healthz") == (200, "ok\n")
-            said = {first.ask("/readyz")[1], second.ask("/readyz")[1]}
-            assert said == {"ready, and steers\n", "ready to take over; another replica steers\n"}
+            words = {"ready, and steers\n", "ready to take over; another replica steers, epoch 1\n"}
+            eventually(
+                lambda: {first.ask("/readyz")[1], second.ask("/readyz")[1]} == words,
+                "both say which they are",
+                *programs,
+            )
         eventually(lambda: second.sample("gpumax_leader") == 1, "the other steers", second.program)
         assert second.ask("/readyz") == (200, "ready, and steers\n")
     for line in (*first.log.read_text().splitlines(), *second.log.read_text().splitlines()):
@@ -299,7 +303,7 @@ def test_readiness_goes_with_the_lease_and_life_does_not(prepared: ControlPlane,
     """A replica that may not look at its lease could never take over: it says so, and is not started anew for that."""
     scheduler = Scheduler(prepared, tmp_path, "replica-1", "--lease", "nowhere/gpumax")
     with running(scheduler):
-        words = 'namespaces "nowhere" not found'
+        words = "there is no namespace nowhere, so this replica schedules nothing"
         eventually(lambda: words in scheduler.ask("/readyz")[1], "it says what is missing", scheduler.program)
         assert scheduler.ask("/readyz")[0] == 503
         assert scheduler.ask("/healthz") == (200, "ok\n")
