@@ -133,8 +133,10 @@ static uint64_t put(int device, enum emu_engine engine, uint64_t ready, uint64_t
 	turn->free_at = end;
 	if (turn->owner == emu.me + 1)
 		turn->until = end;
-	if (engine == EMU_COMPUTE)
+	if (engine == EMU_COMPUTE) {
 		emu.slot->busy_ns[device] += part;
+		emu.shared->device[device].busy_ns += part;
+	}
 	emu_shared_unlock(emu.shared);
 	return end;
 }

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const uint64_t MAGIC = 0x67706d6178656d32; /* changes with the layout */
+static const uint64_t MAGIC = 0x67706d6178656d33; /* changes with the layout */
 
 /* Locks belong to an open file: one holds ours, one looks at all. */
 static int own = -1, look = -1;

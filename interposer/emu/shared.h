@@ -28,6 +28,7 @@ struct emu_shared_device {
 	struct emu_turn turn[EMU_ENGINES];
 	int32_t broken; /* a CUresult that every call gets, or 0 */
 	double slower;	/* how many times as long copies take */
+	uint64_t busy_ns; /* of the compute engine, for all that there ever were */
 };
 
 struct emu_slot {
