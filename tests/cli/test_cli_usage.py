@@ -449,6 +449,18 @@ def test_the_engine_is_chosen(cli: Cli, data: Path, how: str, monkeypatch: pytes
     assert "contexts: found 'other'; wanted one of lab" in asked("kubernetes:other").err
 
 
+@pytest.mark.parametrize("name", ["../../x", "Foo Bar", "ünï", "n" * 64])
+def test_what_is_no_name_of_a_namespace_is_told(
+    cli: Cli, data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody is asked: it would become a part of a path."""
+    kubeconfig(data)
+    monkeypatch.setenv("GPUMAX_NAMESPACE", name)
+    refused = cli("ps", "--engine", "kubernetes:lab")
+    assert refused.code == 2
+    assert "can't be the name of a namespace" in refused.err
+
+
 def test_what_only_a_cluster_can_is_refused_here(cli: Cli) -> None:
     """With what would do it."""
     answer = cli("exec", "train", "--", "true")

@@ -268,3 +268,12 @@ def test_the_tree_is_checked_with_the_queues_that_exist() -> None:
 def test_a_queue_s_name_is_part_of_an_address() -> None:
     """No slash in it."""
     assert fault_of(_queues, "{kind: queue, name: a/b}").path == "name"
+
+
+def test_an_object_of_kubernetes_is_told_as_one() -> None:
+    """And not field by field; what else is wrong with the file is told all the same."""
+    text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec: {}\n---\nname: a\nrun: x\nproject: nobody\n"
+    faults = faults_of(submit, text)
+    assert [(fault.path, fault.line) for fault in faults] == [("apiVersion", 1), ("project", 8)]
+    assert faults[0].found == 'an object of Kubernetes ("Job")'
+    assert "kubectl apply -f" in faults[0].wanted

@@ -22,6 +22,10 @@ __all__ = ["dump_queue", "dump_spec", "load_workloads"]
 _LONGEST_NAME: Final = 63
 _NO_FILES: Final = frozenset(("", "-", "standard input"))
 
+_OBJECT: Final = (
+    "a workload or a queue, as `gpumax schema workload` describes them; objects go by `kubectl apply -f`"
+)
+
 
 class _Entry:
     """One queue or workload of a file, with the faults that it turns out to have."""
@@ -113,6 +117,10 @@ def _read_workload(
     entry: _Entry, name: str, queues: Mapping[str, Queue], base: str, default_project: str
 ) -> WorkloadSpec | None:
     kind = entry.text("kind")
+    if "apiVersion" in entry.fields:
+        # Each of its fields is one that we don't know; what it is says more.
+        entry.wrongs.add(("apiVersion",), f"an object of Kubernetes ({show(kind)})", _OBJECT)
+        return None
     if kind in KINDS and kind not in RUNS:
         # Its other fields may be ones that this version does not know.
         entry.wrongs.add(("kind",), show(kind), f"{', '.join(RUNS)}: this version runs no other kind yet")

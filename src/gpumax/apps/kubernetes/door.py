@@ -40,6 +40,7 @@ from gpumax.errors import GpumaxError, Refused
 T = TypeVar("T")
 Asked = Callable[[Site, Request], Awaitable[Item]]
 Streamed = Callable[[Site, Request], AsyncIterator[bytes]]
+_NAMESPACE: Final = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Route(NamedTuple):
@@ -174,11 +175,16 @@ def _find(
         if match is not None and route.method == method:
             return answer, Request(tuple(map(unquote, match.groups())), given, body)
     raise Refused(
-        f"a cluster has no server of gpumax to answer that ({method} {path}); `--engine local` asks the one of this machine"
+        f"a cluster has no server of gpumax to answer that ({method} {path}); `gpumax doctor` looks at a cluster, "
+        "and `--engine local` asks the server of this machine"
     )
 
 
 def access(context: str = "", namespace: str = "") -> Access:
     """The cluster of a context, as its user; of the pod that we are in where none is named; else of the current context."""
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise Refused(
+            f"{namespace[:80]!r} can't be the name of a namespace; wanted lower-case letters, digits and `-`, 63 at most"
+        )
     found = from_pod() if not context and is_inside() else access_from(files_of(), context)
     return replace(found, namespace=namespace) if namespace else found
