@@ -54,6 +54,18 @@ def test_a_place_is_assumed_until_it_is_seen() -> None:
     assert assembly.snapshot(NOW_MS, POLICY).workloads[0].tasks[0].state == "pending"
 
 
+def test_who_is_told_to_go_before_it_is_seen_in_its_place_counts_as_going() -> None:
+    """Whatever of before is heard of it meanwhile, so that it isn't told once more."""
+    assembly = assembled(node("n1", 1), queue("default"), pod("a", gpu=1))
+    assembly.assume("ml/a", "n1", (DeviceShare(0, 1000),), NOW_MS)
+    assembly.expect_gone("ml/a")
+    for seen in (None, pod("a", gpu=1), pod("a", gpu=1, node="n1")):
+        if seen is not None:
+            see(assembly, seen)
+        (task,) = assembly.snapshot(NOW_MS, POLICY).workloads[0].tasks
+        assert (task.state, task.node, task.devices) == ("releasing", "n1", (DeviceShare(0, 1000),))
+
+
 def test_what_is_seen_counts_more_than_what_was_assumed() -> None:
     """Somebody else bound the pod elsewhere."""
     assembly = assembled(node("n1"), node("n2"), pod("a", gpu=1))

@@ -33,7 +33,7 @@ from gpumax.errors import Fault
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot, Topology
-from gpumax.model.workload import ACTIVE, HOLDING, Task, Workload
+from gpumax.model.workload import ACTIVE, HOLDING, Task, TaskState, Workload
 
 T = TypeVar("T")
 SCHEDULER: Final = "gpumax"
@@ -139,7 +139,7 @@ class Assembly:
                 if assumed is not None and recorded(pod):
                     # What was written down counts, whoever wrote it.
                     self._given.get(assumed.node, {}).pop(name, None)
-            if state_of(pod) not in ("bound", "running"):
+            if state_of(pod) not in ("bound", "running") and name not in self._assumed:
                 self._going.discard(name)
             self._place(name, pod)
         else:
@@ -488,7 +488,8 @@ class Assembly:
 
     def _as_done(self, task: Task) -> Task:
         if task.name in self._assumed and task.state == "pending":
-            return replace(task, state="bound", node=self._assumed[task.name].node)
+            state: TaskState = "releasing" if task.name in self._going else "bound"
+            return replace(task, state=state, node=self._assumed[task.name].node)
         if task.name in self._barred and task.state == "pending":
             return replace(task, state="gated")
         if task.name in self._going and task.state in ACTIVE:
