@@ -16,13 +16,14 @@ from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.discovery import Discovery
 from gpumax.engines.kubernetes.guard import kind_of, objects
-from gpumax.engines.kubernetes.kinds import QUEUES, Named
+from gpumax.engines.kubernetes.kinds import GANGS, QUEUES, TOPOLOGIES, Named
 from gpumax.errors import Refused, Unreachable
 
 CRDS: Final = Kind(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", Named, namespaced=False
 )  # fmt: skip
 MANAGER: Final = "gpumax"
+OWN: Final = (QUEUES, GANGS, TOPOLOGIES)
 PATIENCE_S: Final = 30.0
 _PAUSE_S: Final = 0.2
 
@@ -85,19 +86,30 @@ async def check(access: Access) -> None:
 
 
 async def _served(api: Api) -> None:
-    """Wait until the queues that were just described are served."""
+    """Wait until all that was just described is served, and known to be: who steers follows what is served when it begins, and no more later."""
+    missing = [QUEUES.plural]
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    await api.list(QUEUES)
-                except ApiRefused as error:
-                    if error.code not in (404, 429):
-                        raise
-                    await asyncio.sleep(_PAUSE_S)
-                else:
-                    return
+            while missing := await _missing(api):
+                await asyncio.sleep(_PAUSE_S)
     except TimeoutError:
         raise Unreachable(
-            f"{QUEUES.plural}.{QUEUES.group} are not served {PATIENCE_S:g} s after they were added"
+            f"{', '.join(missing)} of {QUEUES.group} are not served {PATIENCE_S:g} s after they were added"
         ) from None
+
+
+async def _missing(api: Api) -> list[str]:
+    """Our kinds that can't be listed yet, or of which whoever asks isn't told."""
+    known = Discovery(api)
+    missing = []
+    for kind in OWN:
+        try:
+            await api.list(kind)
+            served = await known.serves(kind)
+        except ApiRefused as error:
+            if error.code not in (404, 429):
+                raise
+            served = False
+        if not served:
+            missing.append(kind.plural)
+    return missing
