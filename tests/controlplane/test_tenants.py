@@ -125,7 +125,7 @@ def test_why_a_job_makes_no_pods_is_told(stage: Stage, cli: Cli, monkeypatch: py
         stage, user,
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
     )  # fmt: skip
     as_user(stage, monkeypatch, user)
     done = cli("run", "-p", queue, "-n", "one", "--workdir", "/", "--", "true")

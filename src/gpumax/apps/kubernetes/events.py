@@ -146,7 +146,7 @@ def _of_task(name: str, task: TaskRecord) -> Iterator[Event]:
 
 def _told(name: str, task: str, one: HappenedEvent) -> Event | None:
     """What is of interest beside what objects say: holds, evictions, and warnings."""
-    at_ms = moment_ms(one.event_time) or moment_ms(one.deprecated_last_timestamp)
+    at_ms = moment_ms(one.event_time) or moment_ms(one.last_timestamp)
     if at_ms is None:
         return None
     if one.reason in HOLD_CODES:

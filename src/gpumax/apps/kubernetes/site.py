@@ -301,7 +301,7 @@ def _together(jobs: Sequence[Job], scheduler: str) -> Iterable[list[Job]]:
 def _codes(events: Sequence[HappenedEvent]) -> Mapping[str, str]:
     """By pod, the code of the hold that it was told of last."""
     rows = [row for row in events if row.reason in _CODES]
-    rows.sort(key=lambda row: row.event_time or row.deprecated_last_timestamp or "")
+    rows.sort(key=lambda row: row.event_time or row.last_timestamp or "")
     return {row.regarding.name: row.reason for row in rows}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec import field
 
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import Named
@@ -94,17 +95,17 @@ class Regarding(Part, frozen=True, rename="camel", gc=False):
 
 
 class HappenedEvent(Part, frozen=True, rename="camel", gc=False):
-    """An event, as events.k8s.io has it; older reporters fill in the deprecated fields alone."""
+    """An event in the words of events.k8s.io, read as the core API has it; older reporters fill in the last time alone."""
 
     metadata: Meta = Meta()
-    regarding: Regarding = Regarding()
+    regarding: Regarding = field(default=Regarding(), name="involvedObject")
     type: str = ""
     reason: str = ""
     action: str = ""
-    note: str = ""
+    note: str = field(default="", name="message")
     event_time: str | None = None
-    deprecated_last_timestamp: str | None = None
-    reporting_controller: str = ""
+    last_timestamp: str | None = None
+    reporting_controller: str = field(default="", name="reportingComponent")
 
 
 class Keys(Part, frozen=True, rename="camel", gc=False):
@@ -116,7 +117,8 @@ class Keys(Part, frozen=True, rename="camel", gc=False):
 
 PODS: Final = Kind("", "v1", "pods", "Pod", SeenPod)
 JOBS: Final = Kind("batch", "v1", "jobs", "Job", Job)
-EVENTS: Final = Kind("events.k8s.io", "v1", "events", "Event", HappenedEvent)
+EVENTS: Final = Kind("", "v1", "events", "Event", HappenedEvent)
+"""The same objects as those of events.k8s.io, which the usual roles of a namespace let nobody read on Kubernetes 1.34."""
 SERVICES: Final = Kind("", "v1", "services", "Service", Named)
 SECRETS: Final = Kind("", "v1", "secrets", "Secret", Named)
 KEYS: Final = Kind("", "v1", "secrets", "Secret", Keys)
