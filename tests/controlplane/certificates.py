@@ -31,7 +31,8 @@ class Authority:
     def client(self, user: str, *groups: str) -> tuple[Path, Path]:
         """Certificate and key of a user in these groups, as Kubernetes reads them."""
         subject = "".join(f"/O={group}" for group in groups) + f"/CN={user}"
-        return self._signed(user.replace(":", "-"), subject, "extendedKeyUsage=clientAuth")
+        name = "+".join((user, *groups)).replace(":", "-")
+        return self._signed(name, subject, "extendedKeyUsage=clientAuth")
 
     def signing_pair(self, name: str) -> tuple[Path, Path]:
         """A bare key pair: public and private part."""

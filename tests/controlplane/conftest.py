@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from audit import check
 from controlplane.build import VERSIONS, NoGo
 from controlplane.elsewhere import Elsewhere
+from controlplane.helm import Document, Helm
+from controlplane.installation import installation
+from controlplane.leftovers import CRDS, clear, heed, serve
 from controlplane.plane import Cluster, ControlPlane
-from controlplane.processes import eventually
-from controlplane.stage import CRDS, QUEUES, Stage
+from controlplane.stage import QUEUES, Stage
 from gpumax.apps.scheduler.install import kinds
 
 
@@ -52,13 +53,41 @@ def prepared(cluster: Cluster) -> Iterator[ControlPlane]:
     plane = cluster.own
     if plane is None:
         pytest.skip("needs a control plane of its own, not somebody's cluster")
+    clear(plane)
+    heed(plane)
     kwok = plane.start_kwok()
     for body in kinds():
         answer = plane.api.post(CRDS, json=body)
         assert answer.status_code in (201, 409), answer.text
-    eventually(lambda: plane.api.get(QUEUES).status_code == 200, "queues are served")
+    serve(plane)
     yield plane
     kwok.stop()
+
+
+@pytest.fixture(scope="module")
+def bare(cluster: Cluster) -> Iterator[ControlPlane]:
+    """The control plane with kubelets that are played, and without anything of ours."""
+    plane = cluster.own
+    if plane is None:
+        pytest.skip("needs a control plane of its own, not somebody's cluster")
+    clear(plane, kinds_too=True)
+    heed(plane)
+    kwok = plane.start_kwok()
+    yield plane
+    kwok.stop()
+
+
+@pytest.fixture(scope="module")
+def helm(bare: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm as the cluster's administrator."""
+    return Helm(tmp_path_factory.mktemp("helm"), str(bare.kubeconfig()))
+
+
+@pytest.fixture(scope="module")
+def installed(bare: ControlPlane, helm: Helm) -> Iterator[list[Document]]:
+    """The objects of the chart."""
+    with installation(helm, bare) as objects:
+        yield objects
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +114,4 @@ def stage(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield made
     finally:
         made.close()
-        assert check(ground.audited(), since=made.began) == []
+        made.judge()

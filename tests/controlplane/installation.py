@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import yaml
 
 from controlplane.helm import CHART, Document, Helm, only
-from controlplane.plane import Cluster, ControlPlane
+from controlplane.leftovers import heed, serve
+from controlplane.plane import ControlPlane
 from controlplane.processes import HOST, Program, eventually, free_ports
-from controlplane.stage import CRDS, Stage, moment
+from controlplane.stage import Stage, moment
 
 SPACE = "gpumax-system"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/gpumax"
@@ -22,35 +22,11 @@ ACCOUNT = f"system:serviceaccount:{SPACE}:gpumax"
 
 
 @contextmanager
-def bare(cluster: Cluster) -> Iterator[ControlPlane]:
-    """A control plane with kubelets that are played, and without anything of ours."""
-    if cluster.own is None:
-        pytest.skip("needs a control plane of its own, not somebody's cluster")
-    kwok = cluster.own.start_kwok()
-    forget(cluster.own)
-    yield cluster.own
-    kwok.stop()
-
-
-def forget(plane: ControlPlane) -> None:
-    """Others may have added our kinds and policies; Helm takes nothing over unasked."""
-    admission, rbac = "/apis/admissionregistration.k8s.io/v1", "/apis/rbac.authorization.k8s.io/v1"
-    for kinds in (
-        f"{admission}/mutatingwebhookconfigurations", f"{admission}/validatingadmissionpolicybindings",
-        f"{admission}/validatingadmissionpolicies", f"{rbac}/clusterrolebindings", f"{rbac}/clusterroles", CRDS,
-    ):  # fmt: skip
-        for row in plane.api.get(kinds).json()["items"]:
-            name = row["metadata"]["name"]
-            if name.startswith("gpumax") or name.endswith(".gpumax.dev"):
-                path = f"{kinds}/{name}"
-                plane.api.delete(path)
-                eventually(lambda path=path: plane.api.get(path).status_code == 404, f"{name} is gone")  # type: ignore[misc]
-
-
-@contextmanager
-def installation(helm: Helm) -> Iterator[list[Document]]:
-    """The objects of the chart, installed by the command that the README has."""
+def installation(helm: Helm, plane: ControlPlane) -> Iterator[list[Document]]:
+    """The objects of the chart, installed by the command that the README has; the API server goes by them."""
     helm.run("install", "gpumax", str(CHART), "-n", SPACE, "--create-namespace")
+    serve(plane)
+    heed(plane)
     yield manifest(helm)
     if helm.run("list", "-n", SPACE, "-q"):
         helm.run("uninstall", "gpumax", "-n", SPACE)
@@ -131,6 +107,7 @@ def reach(plane: ControlPlane, way: Document) -> None:
     patch = [{"op": "replace", "path": f"/webhooks/{number}/clientConfig", "value": way} for number in (0, 1)]
     headers = {"Content-Type": "application/json-patch+json"}
     plane.api.patch(HOOKS, json=patch, headers=headers).raise_for_status()
+    heed(plane)
 
 
 def webhooks_own(plane: ControlPlane) -> tuple[object, ...]:

@@ -60,6 +60,8 @@ class Middle:
         self.goodbye = False
         self.waiting = 0  # requests for which no answer went back yet; watches don't count
         self._rules: list[Rule] = []
+        self._watches: list[web.Request] = []
+        self._silent: list[web.Request] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -77,6 +79,12 @@ class Middle:
             yield made
         finally:
             self._rules.remove(made)
+
+    def silence(self, when: When) -> int:
+        """Let nothing more through of the watches that are open now, for good, and tell nobody; how many those are."""
+        found = [watch for watch in list(self._watches) if when(watch)]
+        self._silent += found
+        return len(found)
 
     def close(self) -> None:
         """The end of it."""
@@ -148,12 +156,16 @@ class Middle:
         async with self._session.get(self._server + request.raw_path, headers=headers) as answer:
             told = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
             await told.prepare(request)
+            self._watches.append(request)
             try:
                 async for piece in answer.content.iter_any():
-                    await told.write(piece)
+                    if request not in self._silent:
+                        await told.write(piece)
             except (aiohttp.ClientError, ConnectionError):
                 if request.transport is not None:
                     request.transport.abort()
+            finally:
+                self._watches.remove(request)
             return told
 
     def _said(self, answer: Answer) -> web.Response:

@@ -18,7 +18,7 @@ from controlplane.certificates import Authority
 from controlplane.crowd import crowd
 from controlplane.kubelets import kubelets
 from controlplane.middle import Middle
-from controlplane.processes import HOST, Program, eventually, free_ports
+from controlplane.processes import HOST, PATIENCE_S, Program, eventually, free_ports
 from controlplane.wire import Wire
 
 ADMIN: Final = "admin"
@@ -70,7 +70,7 @@ class ControlPlane:
         directory.mkdir(parents=True, exist_ok=True)
         self.audit_log = directory / "audit.log"
         self.authority = Authority(directory / "keys")
-        self._identities: dict[str, tuple[Path, Path]] = {}
+        self._identities: dict[tuple[str, ...], tuple[Path, Path]] = {}
         etcd, peer, secure, controllers = free_ports(4)
         self.url = f"https://{HOST}:{secure}"
         self._etcd_url = f"http://{HOST}:{etcd}"
@@ -107,8 +107,9 @@ class ControlPlane:
 
     def kubeconfig(self, user: str = ADMIN, *groups: str) -> Path:
         """A kubeconfig of this user in these groups, all it needs inside; the administrator's if none is named."""
-        path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
-        certificate, key = self._identity(user, *(groups or (("system:masters",) if user == ADMIN else ())))
+        who = (user, *(groups or (("system:masters",) if user == ADMIN else ())))
+        path = self.directory / f"{'+'.join(who).replace(':', '-')}.kubeconfig"
+        certificate, key = self._identity(*who)
         content = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -133,9 +134,7 @@ class ControlPlane:
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
             "current-context": "test",
         }
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(content))
-        return path
+        return _kept(path, yaml.safe_dump(content))
 
     def token(self, namespace: str, account: str, pod: dict[str, Any] | None = None) -> str:
         """A token of a service account, as the kubelet would put it into this pod: it says on which node that is."""
@@ -152,17 +151,12 @@ class ControlPlane:
         """The way here for a service account."""
         config = yaml.safe_load(self.kubeconfig().read_text())
         config["users"][0]["user"] = {"token": self.token(namespace, account, pod)}
-        path = self.directory / f"{namespace}-{account}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(config))
-        return path
+        return _kept(self.directory / f"{namespace}-{account}.kubeconfig", yaml.safe_dump(config))
 
     def kubeconfig_over(self, wire: Wire) -> Path:
         """The administrator's kubeconfig, for the way over a wire."""
-        path = self.directory / f"over-{wire.port}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(self.kubeconfig().read_text().replace(self.url, f"https://{HOST}:{wire.port}"))
-        return path
+        text = self.kubeconfig().read_text().replace(self.url, f"https://{HOST}:{wire.port}")
+        return _kept(self.directory / f"over-{wire.port}.kubeconfig", text)
 
     @contextmanager
     def wire(self) -> Iterator[Wire]:
@@ -185,7 +179,7 @@ class ControlPlane:
     def client(self, user: str, *groups: str) -> httpx.Client:
         """Plain HTTP as this user, which shares no code with what is tested."""
         return httpx.Client(
-            base_url=self.url, verify=self.context(user, *groups), timeout=30, trust_env=False
+            base_url=self.url, verify=self.context(user, *groups), timeout=PATIENCE_S, trust_env=False
         )
 
     def context(self, user: str, *groups: str) -> ssl.SSLContext:
@@ -248,9 +242,19 @@ class ControlPlane:
         body = {"revision": version, "physical": True}
         httpx.post(f"{self._etcd_url}/v3/kv/compaction", json=body, trust_env=False).raise_for_status()
 
-    def audited(self) -> list[dict[str, Any]]:
-        """What the API server was asked to do and answered, in the order of its log."""
-        lines = self.audit_log.read_text().splitlines() if self.audit_log.exists() else []
+    @property
+    def audit_end(self) -> int:
+        """How long the log of audits is now."""
+        return self.audit_log.stat().st_size if self.audit_log.exists() else 0
+
+    def audited(self, start: int = 0) -> list[dict[str, Any]]:
+        """What the API server was asked to do and answered, in the order of its log, from there on."""
+        if not self.audit_log.exists():
+            return []
+        with self.audit_log.open("rb") as log:
+            log.seek(max(start - 1, 0))
+            # What follows the last line's end is still being written.
+            lines = log.read().split(b"\n")[1 if start else 0 : -1]
         return [json.loads(line) for line in lines]
 
     def _also(self, program: Program) -> Program:
@@ -293,9 +297,10 @@ class ControlPlane:
         return Program([str(self.bin / name), *map(str, words)], self.directory / f"{name}.log")
 
     def _identity(self, user: str, *groups: str) -> tuple[Path, Path]:
-        if user not in self._identities:
-            self._identities[user] = self.authority.client(user, *groups)
-        return self._identities[user]
+        who = (user, *groups)
+        if who not in self._identities:
+            self._identities[who] = self.authority.client(*who)
+        return self._identities[who]
 
     def _ready(self) -> bool:
         try:
@@ -309,6 +314,16 @@ class Cluster(NamedTuple):
 
     kubeconfig: str
     own: ControlPlane | None
+
+
+def _kept(path: Path, text: str) -> Path:
+    """A file that only we may read, whole at any moment: programs that were just started may be about to read it."""
+    if not path.exists() or path.read_text() != text:
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(text)
+        fresh.replace(path)
+    return path
 
 
 def _packed(path: Path) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,10 @@ from gpumax.engines.local import kernel
 HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 120.0
 _LOOK_S: Final = 0.02
-_GRACE_S: Final = 5.0
+_GRACE_S: Final = 60.0
+_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST: Final = 10_000
+_reserved: Final[list[socket.socket]] = []
 
 
 class Program:
@@ -75,8 +80,8 @@ class Program:
         """Send it a signal: SIGSTOP makes it hang, SIGCONT has it go on."""
         os.kill(self.pid, number)
 
-    def said(self, most: int = 3000) -> str:
-        """The end of what it wrote."""
+    def said(self, most: int = 1 << 24) -> str:
+        """What it wrote; the end of it where that is more."""
         return self.log.read_text(errors="replace")[-most:] if self.log.exists() else ""
 
     def _reap(self) -> None:
@@ -92,22 +97,37 @@ def eventually(
     deadline = time.monotonic() + patience_s
     while not true():
         for program in programs:
-            assert not program.ended(), f"{program.name} ended before {what}:\n{program.said()}"
+            assert not program.ended(), f"{program.name} ended before {what}:\n{program.said(3000)}"
         last = "\n".join(f"{program.name}: {program.said(1500)}" for program in programs)
         assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}\n{last}"
         time.sleep(_LOOK_S)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports of this machine that nobody listens on, all different, and nobody else's of those who ask here until this process ends.
+
+    The kernel gives none of them to a connection: a server that is started later, or once more, finds its port free.
+    """
+    first, last = map(int, _RANGE.read_text().split())
+    ports = [*range(_LOWEST, first), *range(last + 1, 1 << 16)]
+    random.SystemRandom().shuffle(ports)
+    found = list(islice(filter(_ours, ports), count))
+    assert len(found) == count, f"{len(found)} of {count} ports outside {first} to {last} are free"
+    return found
+
+
+def _ours(port: int) -> bool:
+    """Reserve a port; whether that could be done. The reservation is a name that the kernel forgets with this process."""
+    name = socket.socket(socket.AF_UNIX)
     try:
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+        name.bind(f"\0gpumax-tests-port-{port}")
+        with socket.socket() as tried:
+            tried.bind((HOST, port))
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def _end_with(parent: int) -> None:

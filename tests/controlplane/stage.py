@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from audit import check
 from controlplane.elsewhere import Elsewhere
 from controlplane.pilot import Pilot
 from controlplane.plane import ADMIN, ControlPlane
 from controlplane.processes import eventually
+from gpumax.engines.kubernetes.cluster import KubernetesCluster
 from gpumax.engines.kubernetes.lease import Fence
+from gpumax.errors import Stale
+from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.ports.clock import SystemClock
 
 GPU: Final = "nvidia.com/gpu"
 QUEUES: Final = "/apis/gpumax.dev/v1alpha1/queues"
-CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+TOGETHER_S: Final = 60.0
+UNSEEN_S: Final = 30.0
+"""How long a gang may take to start here, and what others did may be unknown: long, for machines that have other things to do as well."""
 Document = dict[str, Any]
 
 
@@ -39,6 +46,7 @@ class Stage:
         self.plane = plane
         self.api = plane.api
         self.began = moment()
+        self._log_from = plane.audit_end
         self.name = f"t{uuid.uuid4().hex[:8]}"
         self.pods_path = f"/api/v1/namespaces/{self.name}/pods"
         self._made: list[str] = []
@@ -62,6 +70,28 @@ class Stage:
     def now_ms(self) -> int:
         """The time."""
         return SystemClock().now_ms()
+
+    def sees(
+        self, true: Callable[[Snapshot], bool], what: str, cluster: KubernetesCluster | None = None
+    ) -> None:
+        """Wait until something is true of the cluster as its scheduler, ours or another, knows it: what was just written it hears of later."""
+
+        def shows() -> bool:
+            try:
+                return true((cluster or self.cluster).snapshot(self.now_ms(), Policy()))
+            except Stale:
+                return False
+
+        eventually(shows, what)
+
+    def sees_no_way_to(self, name: str, cluster: KubernetesCluster | None = None) -> None:
+        """Wait until its scheduler knows that nothing new goes to a node."""
+        full = f"{self.name}-{name}"
+        self.sees(
+            lambda seen: not any(node.name == full and node.open and not node.taints for node in seen.nodes),
+            f"it is known that nothing goes to {full}",
+            cluster,
+        )
 
     def node(self, name: str, gpus: int) -> None:
         """A node that kwok plays, for this test alone."""
@@ -147,6 +177,15 @@ class Stage:
         self.api.delete(self.pods_path)
         for path in reversed(self._made):
             self.api.delete(path)
+
+    def judge(self) -> None:
+        """Of all that happened here since it began, nothing was wrong by the log of audits."""
+        assert check(self.happened(), together_s=TOGETHER_S, unseen_s=UNSEEN_S) == []
+
+    def happened(self) -> list[Document]:
+        """What the log of audits has of this namespace and of what is in none, since it began."""
+        rows = self.plane.audited(self._log_from)
+        return [row for row in rows if row.get("objectRef", {}).get("namespace", "") in ("", self.name)]
 
     def template(self, queue: str, gpus: int, **meta: Any) -> Document:
         """A pod that asks for us, without its kind."""

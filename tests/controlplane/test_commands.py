@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from controlplane.guards import may, on
 from controlplane.kubelets import STAYS
 from controlplane.plane import ControlPlane
-from controlplane.processes import eventually
+from controlplane.processes import PATIENCE_S, eventually
 from controlplane.stage import QUEUES, Stage
 from gpumax.apps.cli import main
 from gpumax.apps.cli.stream import messages
-from gpumax.apps.kubernetes import look
+from gpumax.apps.kubernetes import look, submit
 from gpumax.apps.kubernetes.door import ClusterApi, access
 
 
@@ -50,6 +51,8 @@ def cli(
     as_user(stage, monkeypatch, "admin")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
+    # What a command says of its work at the end depends on what was said of that by then.
+    monkeypatch.setattr(submit, "CODE_S", PATIENCE_S)
 
     def run(*arguments: str) -> Result:
         capfd.readouterr()
@@ -57,6 +60,12 @@ def cli(
         return Result(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands wait for the scheduler, however long it takes; so there has to be one."""
+    monkeypatch.setattr(submit, "PATIENCE_S", PATIENCE_S)
 
 
 def as_user(stage: Stage, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
@@ -72,7 +81,7 @@ def jobs(stage: Stage) -> dict[str, Any]:
     return {row["metadata"]["name"]: row for row in rows}
 
 
-def test_a_command_runs(stage: Stage, cli: Cli) -> None:
+def test_a_command_runs(stage: Stage, cli: Cli, heard: None) -> None:
     """`run` says where it starts; `ps` and `show` tell the same, in the shapes of one machine, and which cluster answered."""
     stage.node("n1", 4)
     queue = stage.queue("a", 4)
@@ -93,7 +102,7 @@ def test_a_command_runs(stage: Stage, cli: Cli) -> None:
     assert pod["spec"]["containers"][0]["command"] == ["python", "-c", "print('$$(HOME) $$$$')"]
 
 
-def test_why_work_waits(stage: Stage, cli: Cli) -> None:
+def test_why_work_waits(stage: Stage, cli: Cli, heard: None) -> None:
     """What the scheduler wrote on its pods, and how that came about."""
     stage.node("n1", 4)
     queue = stage.queue("a", 4)
@@ -181,7 +190,7 @@ def test_work_is_put_aside_and_ended(stage: Stage, cli: Cli) -> None:
     assert cli("ps", "-q").out == ""
 
 
-def test_groups_are_one_gang(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+def test_groups_are_one_gang(stage: Stage, cli: Cli, heard: None, tmp_path: Path) -> None:
     """Each is a Job of its own; they start together or not at all, and ranks go on from one to the next."""
     stage.node("n1", 4)
     queue = stage.queue("a", 4)
@@ -195,7 +204,7 @@ def test_groups_are_one_gang(stage: Stage, cli: Cli, tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "team.yaml").write_text(yaml.safe_dump(document))
     assert "together" in cli("apply", "-f", "team.yaml").err
-    assert stage.where() == ["", "", ""]
+    eventually(lambda: stage.where() == ["", "", ""], "its pods are there, and wait")
     shown = cli("show", "team", "-o", "json").document
     assert [(task["index"], task["group"]) for task in shown["tasks"]] == [
         (0, "leader"),
@@ -293,10 +302,12 @@ def tenant(stage: Stage, name: str) -> None:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
         },
     )  # fmt: skip
+    what = on("jobs", "create", "batch", namespace=stage.name)
+    eventually(lambda: may(stage.plane, name, what), "the API server has heard of it")
 
 
 def test_a_tenant_needs_no_more_than_a_namespace(
-    stage: Stage, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, cli: Cli, heard: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who may see nothing of the cluster submits, looks and acts all the same, and is told what could not be seen."""
     stage.node("n1", 4)
@@ -393,7 +404,7 @@ def hear(terminal: int, wanted: bytes) -> bytes:
     """What is printed there, up to this."""
     said = b""
     while wanted not in said:
-        there, _, _ = select.select([terminal], [], [], 30)
+        there, _, _ = select.select([terminal], [], [], PATIENCE_S)
         assert there, said
         said += os.read(terminal, 1024)
     return said
@@ -420,7 +431,7 @@ def test_a_terminal_is_lent(stage: Stage, cli: Cli, tmp_path: Path) -> None:
             os.write(ours, b"a word\r")
             hear(ours, b"heard a word")
             os.write(ours, b"\r")
-            assert program.wait(30) == 0
+            assert program.wait(PATIENCE_S) == 0
         finally:
             program.kill()
     assert termios.tcgetattr(theirs) == before
@@ -506,6 +517,9 @@ def reader(stage: Stage, user: str) -> None:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         },
     )  # fmt: skip
+    eventually(
+        lambda: may(stage.plane, user, on("queues", "list", "gpumax.dev")), "the API server has heard of it"
+    )
 
 
 def test_work_of_others_is_shown(stage: Stage, cli: Cli) -> None:

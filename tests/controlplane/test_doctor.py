@@ -15,9 +15,10 @@ import pytest
 
 from controlplane.build import VERSIONS
 from controlplane.guards import apply, system_namespace
+from controlplane.leftovers import CRDS, clear, serve
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
-from controlplane.stage import CRDS, QUEUES, Stage
+from controlplane.stage import Stage
 from gpumax.apps.cli.checks_data import Check
 from gpumax.apps.doctor import steering
 from gpumax.apps.doctor.visit import LOOKS, examine
@@ -26,7 +27,6 @@ from gpumax.engines.kubernetes.guard import NAMESPACE
 from gpumax.engines.kubernetes.offers import slice_of
 from gpumax.model.node import Device
 
-GANGS = "/apis/gpumax.dev/v1alpha1/gangs"
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 HOOKS = f"{ADMISSION}/mutatingwebhookconfigurations/gpumax"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
@@ -62,6 +62,7 @@ class Doctor:
 @pytest.fixture
 def doctor(prepared: ControlPlane, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doctor]:
     """A cluster in which all that can be there without pods of ours is there, a queue and a node with eight GPUs."""
+    clear(prepared)
     system_namespace(prepared)
     made = [
         path
@@ -235,7 +236,7 @@ def test_a_kind_of_another_version_and_one_that_is_missing(prepared: ControlPlan
         eventually(lambda: prepared.api.get(path).status_code == 404, "the kind is gone")
         (own,) = [body for body in kinds() if body["metadata"]["name"] == "gangs.gpumax.dev"]
         prepared.api.post(CRDS, json=own).raise_for_status()
-        eventually(lambda: prepared.api.get(GANGS).status_code == 200, "it is served")
+        serve(prepared)
 
 
 def test_a_policy_that_was_taken_away(prepared: ControlPlane, doctor: Doctor) -> None:
@@ -254,8 +255,10 @@ def test_a_webhook_that_does_not_answer(prepared: ControlPlane, doctor: Doctor) 
     way = {"url": "https://127.0.0.1:9/pods", "caBundle": base64.b64encode(bundle).decode()}
     patch = [{"op": "replace", "path": f"/webhooks/{number}/clientConfig", "value": way} for number in (0, 1)]
     prepared.api.patch(HOOKS, json=patch, headers=JSON_PATCH).raise_for_status()
+    eventually(
+        lambda: [row.state for row in doctor.found()["webhook"]] == ["warn", "fail"], "a try of it fails"
+    )
     rows = doctor.found()["webhook"]
-    assert [row.state for row in rows] == ["warn", "fail"]
     assert "ends at" in rows[0].found
     assert "calling webhook" in rows[1].found
     pods = prepared.api.get("/api/v1/namespaces/default/pods").json()["items"]
@@ -296,9 +299,8 @@ def test_queues_and_nodes_with_faults(prepared: ControlPlane, doctor: Doctor, st
 
 def test_no_queue_and_no_gpu(prepared: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing fails; it is said what to do next."""
+    clear(prepared)
     system_namespace(prepared)
-    for row in prepared.api.get(QUEUES).json()["items"]:
-        prepared.api.delete(f"{QUEUES}/{row['metadata']['name']}")
     found = Doctor(prepared, monkeypatch).found()
     assert found["queues"][0].found == "there is none, so no pod is placed"
     assert found["policies"][0].state == "warn"
@@ -320,6 +322,7 @@ def test_another_scheduler_beside_us(prepared: ControlPlane, doctor: Doctor) -> 
         assert doctor.only("neighbours").found == "Kueue is installed here, too (kueue.x-k8s.io)"
     finally:
         prepared.api.delete(f"{CRDS}/workloads.kueue.x-k8s.io")
+        eventually(lambda: prepared.api.get("/apis/kueue.x-k8s.io").status_code == 404, "its group is gone")
 
 
 def test_a_cluster_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,10 +25,16 @@ class Real:
     def node(self, name: str, gpus: int) -> None:
         """See Subject."""
         self._stage.node(name, gpus)
+        full = f"{self._stage.name}-{name}"
+        self.until(
+            lambda seen: next(node for node in seen.nodes if node.name == full).open,
+            "the node is known, and that it is ready",
+        )
 
     def queue(self, name: str, gpus: int) -> None:
         """Of the exam's own; other tests have theirs."""
-        self._stage.queue(name, gpus)
+        full = self._stage.queue(name, gpus)
+        self.until(lambda seen: any(one.name == full for one in seen.queues), "the queue is known")
 
     def work(self, name: str, queue: str) -> str:
         """A pod."""
@@ -50,14 +56,17 @@ class Real:
 
     def until(self, true: Callable[[Snapshot], bool], what: str) -> Snapshot:
         """Wait until the API has told."""
-        eventually(lambda: self._shows(true), what)
-        return self.snapshot()
+        found: list[Snapshot] = []
 
-    def _shows(self, true: Callable[[Snapshot], bool]) -> bool:
-        try:
-            return true(self.snapshot())
-        except (Stale, StopIteration):  # not all is known yet, or who is asked about isn't there
-            return False
+        def shows() -> bool:
+            try:
+                found[:] = [self.snapshot()]
+                return true(found[0])
+            except (Stale, StopIteration):  # not all is known yet, or who is asked about isn't there
+                return False
+
+        eventually(shows, what)
+        return found[0]
 
 
 class TestKubernetes(ClusterExam):

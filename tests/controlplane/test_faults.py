@@ -7,7 +7,7 @@ import pytest
 from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
 from controlplane.stage import QUEUES, Stage
-from gpumax.model.snapshot import Policy
+from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.policy.decide import decide
 
 
@@ -49,14 +49,14 @@ def test_a_pod_is_gone_when_its_bind_arrives(stage: Stage) -> None:
     stage.cluster.start()
     stage.pod("gone", queue)
     name = f"{stage.name}/gone"
-    eventually(lambda: name in tasks(stage), "it is seen")
+    stage.sees(lambda seen: name in tasks(seen), "it is seen")
     snapshot = stage.cluster.snapshot(stage.now_ms(), Policy())
     decision = decide(snapshot)
     assert [place.task for place in decision.places] == [name]
     stage.api.delete(f"{stage.pods_path}/gone")
     stage.cluster.carry_out(snapshot, decision)
     stage.cluster.settle()
-    eventually(lambda: name not in tasks(stage), "it is seen to be gone")
+    stage.sees(lambda seen: name not in tasks(seen), "it is seen to be gone")
     stage.pod("next", queue)
     stage.begin()
     eventually(lambda: stage.where() == ["n1"], "the next has its room")
@@ -105,6 +105,7 @@ def test_a_node_goes_away_while_pods_come(stage: Stage, how: str) -> None:
         stage.api.patch(
             path, json={"spec": spec}, headers={"content-type": "application/merge-patch+json"}
         ).raise_for_status()
+    stage.sees_no_way_to("n1")
     for number in range(5):
         stage.pod(f"p{number}", queue)
     eventually(lambda: stage.where().count("n2") == 4, "n2 is full")
@@ -142,8 +143,6 @@ def test_a_tenant_floods_the_cluster_with_nonsense(stage: Stage) -> None:
     assert set(stage.where("bad")) == {""}
 
 
-def tasks(stage: Stage) -> set[str]:
-    """What waits or runs, as we know it."""
-    return {
-        task.name for row in stage.cluster.snapshot(stage.now_ms(), Policy()).workloads for task in row.tasks
-    }
+def tasks(seen: Snapshot) -> set[str]:
+    """What waits or runs."""
+    return {task.name for row in seen.workloads for task in row.tasks}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +10,30 @@ import pytest
 import yaml
 
 from controlplane.helm import CHART, Document, Helm
-from controlplane.installation import ACCOUNT, SPACE, bare, installation, webhook_of, webhooks_own
-from controlplane.plane import Cluster, ControlPlane
-from controlplane.stage import CRDS, QUEUES
+from controlplane.installation import ACCOUNT, SPACE, webhook_of, webhooks_own
+from controlplane.leftovers import CRDS
+from controlplane.plane import ControlPlane
+from controlplane.stage import QUEUES
 from controlplane.test_chart import VALUES, pods, values_file
-
-
-@pytest.fixture(scope="module")
-def plane(cluster: Cluster) -> Iterator[ControlPlane]:
-    """A control plane without our kinds of objects."""
-    with bare(cluster) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    """Helm as the cluster's administrator."""
-    return Helm(tmp_path_factory.mktemp("helm"), str(plane.kubeconfig()))
-
-
-@pytest.fixture(scope="module")
-def installed(plane: ControlPlane, helm: Helm) -> Iterator[list[Document]]:
-    """The objects of the chart."""
-    with installation(helm) as objects:
-        yield objects
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_real_api_server_takes_every_object(
-    plane: ControlPlane, helm: Helm, name: str, tmp_path: Path
+    bare: ControlPlane, helm: Helm, name: str, tmp_path: Path
 ) -> None:
     """Each object, field by field; pods pass the strictest profile of pod security, that of the deployment among them."""
     space = f"dry-{name}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    plane.api.post(
+    bare.api.post(
         "/api/v1/namespaces",
         json={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels}},
     )
-    plane.await_account(space)
+    bare.await_account(space)
     objects = helm.objects("-f", values_file(name, tmp_path), namespace=space)
     # A pod is refused where its account isn't there; a monitor, where nobody installed its operator.
     for one in objects:
         if one["kind"] == "ServiceAccount":
-            assert plane.api.post(path_of(plane, one), json=one).status_code == 201
+            assert bare.api.post(path_of(bare, one), json=one).status_code == 201
     # Agents mount folders of their node, which no profile but `privileged` allows.
     for spec in pods([one for one in objects if one["kind"] != "DaemonSet"]):
         pod = {
@@ -67,21 +47,21 @@ def test_a_real_api_server_takes_every_object(
         (one["kind"], answer.text)
         for one in objects
         if one["kind"] not in ("ServiceMonitor", "ServiceAccount")
-        and (answer := dry(plane, one)).status_code not in (200, 201)
+        and (answer := dry(bare, one)).status_code not in (200, 201)
     ]
-    plane.api.delete(f"/api/v1/namespaces/{space}")
+    bare.api.delete(f"/api/v1/namespaces/{space}")
     assert faults == []
 
 
-def dry(plane: ControlPlane, one: Document) -> Any:
+def dry(bare: ControlPlane, one: Document) -> Any:
     """What the API server says of an object, without keeping it. One that is there is changed."""
     query = {"dryRun": "All", "fieldValidation": "Strict"}
-    path = path_of(plane, one)
-    answer = plane.api.post(path, params=query, json=one)
+    path = path_of(bare, one)
+    answer = bare.api.post(path, params=query, json=one)
     if answer.status_code != 409:
         return answer
     body = yaml.safe_dump(one)
-    return plane.api.patch(
+    return bare.api.patch(
         f"{path}/{one['metadata']['name']}",
         params={**query, "fieldManager": "test", "force": "true"},
         content=body,
@@ -89,20 +69,20 @@ def dry(plane: ControlPlane, one: Document) -> Any:
     )
 
 
-def path_of(plane: ControlPlane, one: Document) -> str:
+def path_of(bare: ControlPlane, one: Document) -> str:
     """Where such objects are made."""
     version = one["apiVersion"]
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     (row,) = [
         row
-        for row in plane.api.get(root).json()["resources"]
+        for row in bare.api.get(root).json()["resources"]
         if row["kind"] == one["kind"] and "/" not in row["name"]
     ]
     space = f"/namespaces/{one['metadata']['namespace']}" if row["namespaced"] else ""
     return f"{root}{space}/{row['name']}"
 
 
-def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Document]) -> None:
+def test_what_it_may_not_is_refused(bare: ControlPlane, installed: list[Document]) -> None:
     """Asked of the API server itself, as that account."""
     for group, resource, verb in (
         ("", "secrets", "get"), ("", "pods", "create"), ("", "pods", "delete"), ("", "nodes", "patch"),
@@ -114,19 +94,19 @@ def test_what_it_may_not_is_refused(plane: ControlPlane, installed: list[Documen
             "spec": {"user": ACCOUNT, "groups": ["system:authenticated"],
                      "resourceAttributes": {"group": group, "resource": resource, "verb": verb}},
         }  # fmt: skip
-        answer = plane.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
+        answer = bare.api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
         assert answer.json()["status"]["allowed"] is False, (group, resource, verb)
 
 
 def test_an_upgrade_changes_our_kinds(
-    plane: ControlPlane, helm: Helm, installed: list[Document], tmp_path: Path
+    bare: ControlPlane, helm: Helm, installed: list[Document], tmp_path: Path
 ) -> None:
     """A newer chart with another field of a queue: the API server knows the field after `helm upgrade`.
 
     What the webhook wrote meanwhile, its certificates and whom to trust, stays.
     """
-    with webhook_of(plane, installed, tmp_path):
-        before = webhooks_own(plane)
+    with webhook_of(bare, installed, tmp_path):
+        before = webhooks_own(bare)
     assert all(before), before
     newer = tmp_path / "gpumax"
     shutil.copytree(CHART, newer)
@@ -137,16 +117,16 @@ def test_an_upgrade_changes_our_kinds(
     path.write_text(yaml.safe_dump(body))
     helm.run("upgrade", "gpumax", str(newer), "-n", SPACE)
     try:
-        known = plane.api.get(f"{CRDS}/queues.gpumax.dev").json()
+        known = bare.api.get(f"{CRDS}/queues.gpumax.dev").json()
         schema = known["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         assert "tomorrow" in schema["properties"]["spec"]["properties"]
-        assert webhooks_own(plane) == before
+        assert webhooks_own(bare) == before
     finally:
         helm.run("rollback", "gpumax", "-n", SPACE)
 
 
 def test_queues_stay_when_the_chart_goes_and_it_can_come_back(
-    plane: ControlPlane, helm: Helm, installed: list[Document]
+    bare: ControlPlane, helm: Helm, installed: list[Document]
 ) -> None:
     """`helm uninstall` takes the scheduler and its rights, and no queue."""
     queue = {
@@ -155,24 +135,24 @@ def test_queues_stay_when_the_chart_goes_and_it_can_come_back(
         "metadata": {"name": "stays"},
         "spec": {"quota": {"gpu": 1}},
     }
-    assert plane.api.post(QUEUES, json=queue).status_code == 201
+    assert bare.api.post(QUEUES, json=queue).status_code == 201
     helm.run("uninstall", "gpumax", "-n", SPACE)
-    assert plane.api.get(f"{QUEUES}/stays").status_code == 200
-    assert plane.api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/gpumax").status_code == 404
-    assert plane.api.get(f"/apis/apps/v1/namespaces/{SPACE}/deployments/gpumax").status_code == 404
+    assert bare.api.get(f"{QUEUES}/stays").status_code == 200
+    assert bare.api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/gpumax").status_code == 404
+    assert bare.api.get(f"/apis/apps/v1/namespaces/{SPACE}/deployments/gpumax").status_code == 404
     helm.run("install", "gpumax", str(CHART), "-n", SPACE)
-    plane.api.delete(f"{QUEUES}/stays")
+    bare.api.delete(f"{QUEUES}/stays")
 
 
 def test_kinds_that_somebody_else_added_are_taken_over(
-    plane: ControlPlane, helm: Helm, installed: list[Document]
+    bare: ControlPlane, helm: Helm, installed: list[Document]
 ) -> None:
     """As `gpumax up --kubernetes --install` adds them: not silently, but with the option that Helm names."""
     helm.run("uninstall", "gpumax", "-n", SPACE)
     path = f"{CRDS}/queues.gpumax.dev"
     nobodys = {"metadata": {"annotations": None, "labels": None}}
     headers = {"Content-Type": "application/merge-patch+json"}
-    plane.api.patch(path, json=nobodys, headers=headers).raise_for_status()
+    bare.api.patch(path, json=nobodys, headers=headers).raise_for_status()
     assert "queues.gpumax.dev" in helm.refuses("install", "gpumax", str(CHART), "-n", SPACE)
     said = helm.run("install", "gpumax", str(CHART), "-n", SPACE, "--take-ownership")
     assert "helm test gpumax -n gpumax-system" in said

@@ -12,24 +12,22 @@ import httpx
 import pytest
 import yaml
 
-from audit import check
 from controlplane.helm import CHART, Document, Helm, only
 from controlplane.installation import (
     ACCOUNT,
     SPACE,
     Installed,
     Running,
-    bare,
     command,
-    installation,
     manifest,
     reach,
     scheduler_of,
     webhook_of,
     webhooks_own,
 )
-from controlplane.plane import Cluster, ControlPlane
-from controlplane.processes import HOST, Program, eventually
+from controlplane.leftovers import heed
+from controlplane.plane import ControlPlane
+from controlplane.processes import HOST, PATIENCE_S, Program, eventually
 from controlplane.stage import QUEUES
 from controlplane.test_chart import needed
 from controlplane.test_fractions import SLICES, offer
@@ -48,57 +46,37 @@ from gpumax.engines.kubernetes.rights import (
 from kubelet import Kubelet
 
 
-@pytest.fixture(scope="module")
-def plane(cluster: Cluster) -> Iterator[ControlPlane]:
-    """A control plane without our kinds of objects."""
-    with bare(cluster) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def helm(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    """Helm as the cluster's administrator."""
-    return Helm(tmp_path_factory.mktemp("helm"), str(plane.kubeconfig()))
-
-
-@pytest.fixture(scope="module")
-def installed(plane: ControlPlane, helm: Helm) -> Iterator[list[Document]]:
-    """The objects of the chart."""
-    with installation(helm) as objects:
-        yield objects
-
-
 @pytest.fixture
-def scheduler(plane: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Running]:
+def scheduler(bare: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Running]:
     """The scheduler."""
-    with scheduler_of(plane, installed, tmp_path) as running:
+    with scheduler_of(bare, installed, tmp_path) as running:
         yield running
 
 
 @pytest.fixture
-def webhook(plane: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Program]:
+def webhook(bare: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Program]:
     """The webhook as the API server reaches it here, where there is no network of pods."""
     usual = only(installed, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]
-    with webhook_of(plane, installed, tmp_path) as (program, port):
-        trusted = webhooks_own(plane)[1]
-        reach(plane, {"url": f"https://{HOST}:{port}/pods", "caBundle": trusted})
+    with webhook_of(bare, installed, tmp_path) as (program, port):
+        trusted = webhooks_own(bare)[1]
+        reach(bare, {"url": f"https://{HOST}:{port}/pods", "caBundle": trusted})
         yield program
-        reach(plane, {**usual, "caBundle": trusted})
+        reach(bare, {**usual, "caBundle": trusted})
 
 
 @pytest.fixture
-def stage(plane: ControlPlane, installed: list[Document]) -> Iterator[Installed]:
+def stage(bare: ControlPlane, installed: list[Document]) -> Iterator[Installed]:
     """A namespace of the test's own."""
-    made = Installed(plane)
+    made = Installed(bare)
     try:
         yield made
     finally:
         made.close()
-        assert check(plane.audited(), since=made.began) == []
+        made.judge()
 
 
 def test_the_installed_scheduler_does_its_work_with_its_rights(
-    plane: ControlPlane, scheduler: Running, webhook: Program, stage: Installed
+    bare: ControlPlane, scheduler: Running, webhook: Program, stage: Installed
 ) -> None:
     """A gang, a reclaim, a part of a GPU, what is told to who waits: nothing is forbidden, and every right is used.
 
@@ -106,7 +84,7 @@ def test_the_installed_scheduler_does_its_work_with_its_rights(
     """
     program = scheduler.program
     eventually(
-        lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "a first queue is there", program
+        lambda: bare.api.get(f"{QUEUES}/default").status_code == 200, "a first queue is there", program
     )
     stage.node("n1", 8)
     lender, owner = stage.queue("lender", 2), stage.queue("owner", 6)
@@ -121,21 +99,21 @@ def test_the_installed_scheduler_does_its_work_with_its_rights(
     )
     has_a_part(stage, owner)
     eventually(lambda: stage.where("half") == ["n2"], "it gets the part", program)
-    readers(plane, scheduler.url, "prometheus")
+    readers(bare, scheduler.url, "prometheus")
     # Lists are read as watches where the server can do that; what a claim is bound with is no request; the chart has a lease (see test_uninstall).
     sure = {
         right
-        for right in wanted(plane)
+        for right in wanted(bare)
         if right[2] != "list"
         and not right[1].endswith("claims/binding")
         and right[1:] != ("leases", "create")
     }
-    eventually(lambda: sure <= used(plane, scheduler.began), "every right is used", program)
+    eventually(lambda: sure <= used(bare, scheduler.began), "every right is used", program)
     forbidden = [
-        row["requestURI"] for row in entries(plane, scheduler.began) if row["responseStatus"]["code"] == 403
+        row["requestURI"] for row in entries(bare, scheduler.began) if row["responseStatus"]["code"] == 403
     ]
     assert forbidden == []
-    assert used(plane, scheduler.began) <= wanted(plane)
+    assert used(bare, scheduler.began) <= wanted(bare)
 
 
 def waits_for_its_driver(stage: Installed, queue: str) -> None:
@@ -167,12 +145,15 @@ def has_a_part(stage: Installed, queue: str) -> None:
     offer(stage, "n2", 1)
 
 
-def readers(plane: ControlPlane, url: str, name: str) -> None:
+def readers(bare: ControlPlane, url: str, name: str) -> None:
     """Probes are answered; metrics are for those who were given the chart's role for it."""
-    assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
-    eventually(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200, "it is ready")
+    assert httpx.get(f"{url}/healthz", trust_env=False, timeout=PATIENCE_S).status_code == 200
+    eventually(
+        lambda: httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_S).status_code == 200,
+        "it is ready",
+    )
     accounts = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
-    plane.api.post(accounts, json={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    bare.api.post(accounts, json={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     rbac: Document = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
@@ -184,20 +165,24 @@ def readers(plane: ControlPlane, url: str, name: str) -> None:
         "name": "gpumax-metrics-reader",
     }
     rbac |= {"subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SPACE}]}
-    plane.api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=rbac).raise_for_status()
+    bare.api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=rbac).raise_for_status()
+    heed(bare)
     for account, code in (("", 401), ("gpumax", 403), (name, 200)):
-        headers = {"Authorization": f"Bearer {plane.token(SPACE, account)}"} if account else {}
-        assert httpx.get(f"{url}/metrics", headers=headers, trust_env=False).status_code == code
+        headers = {"Authorization": f"Bearer {bare.token(SPACE, account)}"} if account else {}
+        assert (
+            httpx.get(f"{url}/metrics", headers=headers, trust_env=False, timeout=PATIENCE_S).status_code
+            == code
+        )
 
 
 def test_the_chart_s_own_test_is_content(
-    plane: ControlPlane, helm: Helm, scheduler: Running, tmp_path: Path
+    bare: ControlPlane, helm: Helm, scheduler: Running, tmp_path: Path
 ) -> None:
     """`helm test` runs the doctor with the scheduler's rights: started as its pod would start it, it finds a leader and nothing to be mended first."""
     (hook,) = [one for one in yaml.safe_load_all(helm.run("get", "hooks", "gpumax", "-n", SPACE)) if one]
     (container,) = hook["spec"]["containers"]
     env = {
-        "KUBECONFIG": str(plane.kubeconfig_of_account(SPACE, "gpumax")),
+        "KUBECONFIG": str(bare.kubeconfig_of_account(SPACE, "gpumax")),
         "HOME": str(tmp_path),
         "PATH": "/usr/bin",
     }
@@ -209,34 +194,34 @@ def test_the_chart_s_own_test_is_content(
     assert scheduler.program.said()
 
 
-def entries(plane: ControlPlane, since: str) -> list[Document]:
+def entries(bare: ControlPlane, since: str) -> list[Document]:
     """What the chart's account asked of the API server; before, other tests were it."""
     return [
         row
-        for row in plane.audited()
+        for row in bare.audited()
         if row["requestReceivedTimestamp"] >= since
         and row["user"].get("username") == ACCOUNT
         and "responseStatus" in row
     ]
 
 
-def used(plane: ControlPlane, since: str) -> set[tuple[str, str, str]]:
+def used(bare: ControlPlane, since: str) -> set[tuple[str, str, str]]:
     """Which rights were used: group, resource and verb."""
     found = set()
-    for row in entries(plane, since):
+    for row in entries(bare, since):
         if place := row.get("objectRef"):
             part = f"/{place['subresource']}" if "subresource" in place else ""
             found.add((place.get("apiGroup", ""), f"{place['resource']}{part}", row["verb"]))
     return found
 
 
-def wanted(plane: ControlPlane) -> set[tuple[str, str, str]]:
+def wanted(bare: ControlPlane) -> set[tuple[str, str, str]]:
     """All rights on what this cluster serves; of owners, those on jobs. Events aren't audited."""
-    groups = {""} | {row["name"] for row in plane.api.get("/apis").json()["groups"]}
+    groups = {""} | {row["name"] for row in bare.api.get("/apis").json()["groups"]}
     native = any(
         row["name"] == "podgroups"
         for version in ("v1beta1", "v1alpha3")
-        for row in plane.api.get(f"/apis/scheduling.k8s.io/{version}").json().get("resources", [])
+        for row in bare.api.get(f"/apis/scheduling.k8s.io/{version}").json().get("resources", [])
     )
     rights = [
         right
@@ -267,7 +252,7 @@ def daemons(helm: Helm, installed: list[Document]) -> Iterator[list[Document]]:
 
 
 def test_an_agent_gives_containers_their_part(
-    plane: ControlPlane, daemons: list[Document], scheduler: Running, webhook: Program, stage: Installed
+    bare: ControlPlane, daemons: list[Document], scheduler: Running, webhook: Program, stage: Installed
 ) -> None:
     """Started as the chart's daemon set would start it, with a token that the kubelet would get for it."""
     stage.node("n1", 0)
@@ -276,11 +261,11 @@ def test_an_agent_gives_containers_their_part(
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": SPACE},
         "spec": {"nodeName": node, "serviceAccountName": "gpumax-agent", "containers": [{"name": "a", "image": "a"}]},
     }  # fmt: skip
-    pod = plane.api.post(f"/api/v1/namespaces/{SPACE}/pods", json=body).raise_for_status().json()
+    pod = bare.api.post(f"/api/v1/namespaces/{SPACE}/pods", json=body).raise_for_status().json()
     with TemporaryDirectory(prefix="gpumax-") as folder:
         kubelet = Kubelet(Path(folder))
         words = command(daemons, "DaemonSet", "gpumax-agent")
-        config = plane.kubeconfig_of_account(SPACE, "gpumax-agent", pod)
+        config = bare.kubeconfig_of_account(SPACE, "gpumax-agent", pod)
         program = Program(
             [*(word.replace("/var/lib/kubelet", folder) for word in words), "--cdi-dir", str(kubelet.cdi)],
             Path(folder) / "agent.log",
@@ -288,21 +273,21 @@ def test_an_agent_gives_containers_their_part(
         )
         program.start()
         mine = f"{SLICES}/gpumax.dev-{node}"
-        eventually(lambda: plane.api.get(mine).status_code == 200, "its devices are published", program)
+        eventually(lambda: bare.api.get(mine).status_code == 200, "its devices are published", program)
         stage.pod("half", stage.queue("q", 1), 0, annotations={"gpu-fraction": "0.5"})
         eventually(lambda: stage.where("half") == ["n1"], "a pod gets its part", scheduler.program)
         eventually(lambda: kubelet.look() == ["gpu.gpumax.dev"], "the kubelet knows it", program)
-        (claim,) = plane.api.get(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims").json()[
+        (claim,) = bare.api.get(f"/apis/resource.k8s.io/v1/namespaces/{stage.name}/resourceclaims").json()[
             "items"
         ]
         assert kubelet.added(kubelet.prepare(claim)).env["GPUMAX_SHARE"] == "0.5"
         program.stop()
         assert "Traceback" not in program.said()
-    plane.api.delete(mine)
-    plane.api.delete(f"/api/v1/namespaces/{SPACE}/pods/agent")
+    bare.api.delete(mine)
+    bare.api.delete(f"/api/v1/namespaces/{SPACE}/pods/agent")
 
 
-def test_who_edits_a_namespace_edits_its_gangs(plane: ControlPlane, stage: Installed) -> None:
+def test_who_edits_a_namespace_edits_its_gangs(bare: ControlPlane, stage: Installed) -> None:
     """By the usual role of Kubernetes; queues are not theirs."""
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "team"},
@@ -310,7 +295,7 @@ def test_who_edits_a_namespace_edits_its_gangs(plane: ControlPlane, stage: Insta
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": stage.name}],
     }  # fmt: skip
     stage.post(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{stage.name}/rolebindings", binding)
-    with plane.client(stage.name) as team:
+    with bare.client(stage.name) as team:
         gangs = f"/apis/gpumax.dev/v1alpha1/namespaces/{stage.name}/gangs"
         body = {
             "apiVersion": "gpumax.dev/v1alpha1",

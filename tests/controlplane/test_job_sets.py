@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from controlplane.kubelets import STAYS
+from controlplane.leftovers import CRDS
 from controlplane.processes import eventually
-from controlplane.stage import CRDS, Stage
+from controlplane.stage import Stage
 from controlplane.test_commands import Cli, as_user, cli, jobs
 from controlplane.test_tenants import may
 
@@ -42,10 +43,17 @@ def sets(stage: Stage) -> Iterator[str]:
         pytest.skip("the cluster has JobSets, and a controller of its own for them")
     answer = stage.api.post(CRDS, json=body)
     assert answer.status_code == 201, answer.text
-    eventually(lambda: stage.api.get(path).status_code == 200, "JobSets are served")
+    eventually(lambda: stage.api.get(path).status_code == 200 and _known(stage), "JobSets are served")
     yield path
     stage.api.delete(f"{CRDS}/jobsets.{GROUP}")
-    eventually(lambda: stage.api.get(path).status_code == 404, "JobSets are served no more")
+    for gone in (path, f"{CRDS}/jobsets.{GROUP}"):
+        eventually(lambda gone=gone: stage.api.get(gone).status_code == 404, "JobSets are served no more")  # type: ignore[misc]
+
+
+def _known(stage: Stage) -> bool:
+    """Whether those who ask what is served are told of JobSets."""
+    answer = stage.api.get(f"/apis/{GROUP}/v1alpha2")
+    return answer.status_code == 200 and any(row["name"] == "jobsets" for row in answer.json()["resources"])
 
 
 def make_jobs(stage: Stage, path: str, name: str) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from controlplane.middle import (
     Answer,
@@ -30,6 +31,7 @@ from controlplane.processes import eventually
 from controlplane.stage import Stage
 
 SOON_S = 0.3
+"""For tests in which answers don't come: in all others they may take their time."""
 MERGE = {"content-type": "application/merge-patch+json"}
 
 
@@ -42,8 +44,8 @@ def middle(plane: ControlPlane) -> Iterator[Middle]:
 
 @contextmanager
 def steering(stage: Stage, middle: Middle, **options: Any) -> Iterator[Pilot]:
-    """Somebody steers over that way, and doesn't wait long for an answer."""
-    pilot = Pilot(middle.kubeconfig, stage.name, answer_s=SOON_S, **options)
+    """Somebody steers over that way."""
+    pilot = Pilot(middle.kubeconfig, stage.name, **options)
     try:
         pilot.steer()
         yield pilot
@@ -106,6 +108,25 @@ def test_nothing_passes_for_a_while(stage: Stage, plane: ControlPlane) -> None:
         pilot.close()
 
 
+def test_a_watch_that_is_silent_for_too_long_is_begun_anew(
+    stage: Stage, middle: Middle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other end is gone, and nobody says so: what happened meanwhile is heard of after the longest that a watch may be silent."""
+    monkeypatch.setattr("gpumax.engines.kubernetes.client.watch.STALL_S", 3.0)
+    stage.node("n1", 4)
+    queue = stage.queue("a", 4)
+    with steering(stage, middle):
+        stage.pod("before", queue)
+        eventually(lambda: stage.where("before") == ["n1"], "the first is bound")
+        eventually(lambda: middle.silence(_of_pods) > 0, "nothing is heard of pods")
+        stage.pod("after", queue)
+        eventually(lambda: stage.where("after") == ["n1"], "the second is bound")
+
+
+def _of_pods(asked: web.Request) -> bool:
+    return asked.path == "/api/v1/pods"
+
+
 @pytest.mark.parametrize("lost", [loses_the_answer, loses_the_request, says(504, "Timeout", "timed out")])
 def test_a_bind_that_nobody_answers_comes_once(stage: Stage, middle: Middle, lost: How) -> None:
     """Whether the server did what it was asked or never heard of it."""
@@ -124,7 +145,7 @@ def test_the_room_of_a_bind_whose_outcome_is_unknown_is_given_to_nobody(stage: S
     stage.node("n1", 1)
     queue = stage.queue("a", 2)
     gate = Gate()
-    with steering(stage, middle), middle.rule(binds, gate.before) as rule:
+    with steering(stage, middle, answer_s=SOON_S), middle.rule(binds, gate.before) as rule:
         stage.pod("a", queue)
         eventually(lambda: rule.met > 1, "its bind was asked for again")
         stage.pod("b", queue)
@@ -202,14 +223,16 @@ def test_a_node_goes_while_a_bind_to_it_is_on_its_way(
         answer = stage.api.delete(path) if patch is None else stage.api.patch(path, json=patch, headers=MERGE)
         answer.raise_for_status()
 
-    with steering(stage, middle), middle.rule(binds, first(goes), most=1):
+    with steering(stage, middle) as pilot, middle.rule(binds, first(goes), most=1):
         stage.pod("a", queue)
         eventually(lambda: stage.where("a") == ["n1"], "it is bound")
+        if how != "not ready":  # which lasts until the next heartbeat
+            stage.sees_no_way_to("n1", pilot.cluster)
         stage.node("n2", 2)
         for name in ("b", "c"):
             stage.pod(name, queue)
         eventually(lambda: "" not in stage.where(), "the others have room")
-        if how != "not ready":  # which lasts until the next heartbeat
+        if how != "not ready":
             assert stage.where() == ["n1", "n2", "n2"]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.guards import may as allowed
+from controlplane.guards import on
 from controlplane.processes import eventually
 from controlplane.stage import Stage
 from controlplane.test_commands import Cli, as_user, cli, jobs
@@ -35,6 +37,10 @@ def may(stage: Stage, user: str, *rules: dict[str, Any]) -> None:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         },
     )  # fmt: skip
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            what = on(rule["resources"][0], rule["verbs"][0], group, namespace=stage.name)
+            eventually(lambda what=what: allowed(stage.plane, user, what), "the API server has heard of it")  # type: ignore[misc]
 
 
 def test_a_secret_that_is_not_there_is_refused(stage: Stage, cli: Cli) -> None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from controlplane.helm import Document, Helm
-from controlplane.installation import SPACE, bare, forget, installation, scheduler_of, webhook_of
-from controlplane.plane import Cluster, ControlPlane
+from controlplane.installation import SPACE, installation, scheduler_of, webhook_of
+from controlplane.leftovers import CRDS, clear
+from controlplane.plane import ControlPlane
 from controlplane.processes import eventually
-from controlplane.stage import CRDS, QUEUES
+from controlplane.stage import QUEUES
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/gpumax"
 
 
 @pytest.fixture
-def plane(cluster: Cluster) -> Iterator[ControlPlane]:
+def plane(bare: ControlPlane) -> ControlPlane:
     """A control plane without our kinds of objects."""
-    with bare(cluster) as made:
-        yield made
-        forget(made)
+    clear(bare, kinds_too=True)
+    return bare
 
 
 def ours(plane: ControlPlane) -> set[str]:
@@ -45,11 +44,12 @@ def _rows(plane: ControlPlane, path: str, name: str) -> list[Document]:
     return found
 
 
-def test_only_our_kinds_and_the_queues_stay_when_the_chart_goes(plane: ControlPlane, tmp_path: Path) -> None:
+def test_only_our_kinds_and_the_queues_stay_when_the_chart_goes(
+    plane: ControlPlane, helm: Helm, tmp_path: Path
+) -> None:
     """The scheduler has held its lease and the webhook has written its certificates; a new installation finds the queues again."""
     before = ours(plane)
-    helm = Helm(tmp_path, str(plane.kubeconfig()))
-    with installation(helm) as objects:
+    with installation(helm, plane) as objects:
         with scheduler_of(plane, objects, tmp_path), webhook_of(plane, objects, tmp_path):
             eventually(
                 lambda: plane.api.get(f"{QUEUES}/default").status_code == 200, "a first queue is there"
@@ -64,10 +64,9 @@ def test_only_our_kinds_and_the_queues_stay_when_the_chart_goes(plane: ControlPl
     assert plane.api.get(f"{QUEUES}/default").status_code == 200
 
 
-def test_a_lease_that_somebody_deletes_is_made_anew(plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_lease_that_somebody_deletes_is_made_anew(plane: ControlPlane, helm: Helm, tmp_path: Path) -> None:
     """So nobody has to upgrade the chart to have pods scheduled again."""
-    helm = Helm(tmp_path, str(plane.kubeconfig()))
-    with installation(helm) as objects, scheduler_of(plane, objects, tmp_path) as running:
+    with installation(helm, plane) as objects, scheduler_of(plane, objects, tmp_path) as running:
         before = plane.api.get(LEASE).json()["metadata"]["uid"]
         plane.api.delete(LEASE).raise_for_status()
         eventually(

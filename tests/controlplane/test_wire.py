@@ -74,6 +74,8 @@ def test_a_wire_that_is_cut_again_and_again_loses_and_doubles_nothing(plane: Con
                 cuts = 0
                 for block in range(12):
                     work = [asyncio.create_task(sure(api, f"w{block}-{number}")) for number in range(8)]
+                    while not wire.used:
+                        await asyncio.sleep(0.001)
                     for _ in range(chance.randrange(40)):
                         await asyncio.sleep(0)
                     cuts += wire.cut()
@@ -82,7 +84,7 @@ def test_a_wire_that_is_cut_again_and_again_loses_and_doubles_nothing(plane: Con
                 await informer.reached(there.version)
                 assert len(there.items) == 96
                 assert ledger.known == {one.metadata.name for one in there.items}
-                assert cuts > 12, "watches and writes were cut"
+                assert cuts >= 12, "watches and writes were cut"
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following

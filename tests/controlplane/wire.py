@@ -60,6 +60,11 @@ class Wire:
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
+    @property
+    def used(self) -> bool:
+        """Whether anything is connected."""
+        return bool(self._open)
+
     def cut(self) -> int:
         """Reset all that is connected, whatever is under way; how many connections that were. New ones may come at once."""
         with self._guard:
