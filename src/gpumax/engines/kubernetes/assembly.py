@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -11,20 +11,23 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.agents import Agents
 from gpumax.engines.kubernetes.budgets import Budget, Budgets
 from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
-from gpumax.engines.kubernetes.foreign import held, without
+from gpumax.engines.kubernetes.foreign import without
 from gpumax.engines.kubernetes.grants import Given, claim_name, grant_of, recorded
 from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, alone, find
 from gpumax.engines.kubernetes.grouping.gangs import native_levels
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
+from gpumax.engines.kubernetes.lacking import Lacking
 from gpumax.engines.kubernetes.nodes import NodeRead, read_node
 from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
 from gpumax.engines.kubernetes.requests import by_resource, read_request
 from gpumax.engines.kubernetes.settings import Around, Use
+from gpumax.engines.kubernetes.strangers import Strangers
 from gpumax.engines.kubernetes.table import Table
-from gpumax.engines.kubernetes.tasks import read_task, state_of
+from gpumax.engines.kubernetes.tasks import state_of
 from gpumax.engines.kubernetes.topologies import read_topology
 from gpumax.engines.kubernetes.trees import planted
+from gpumax.engines.kubernetes.unseen import Assumed, Unseen
 from gpumax.engines.kubernetes.uses import Allowed
 from gpumax.engines.kubernetes.views import Document, Owner, Pod
 from gpumax.engines.kubernetes.views import NodeObject as NodeView
@@ -33,19 +36,11 @@ from gpumax.errors import Fault
 from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot, Topology
-from gpumax.model.workload import ACTIVE, HOLDING, Task, TaskState, Workload
+from gpumax.model.workload import HOLDING, Task, Workload
 
 T = TypeVar("T")
 SCHEDULER: Final = "gpumax"
 """The name by which pods ask for us."""
-
-
-class Assumed(NamedTuple):
-    """A place that was decided and is not seen yet. at_ms: when it was."""
-
-    node: str
-    shares: Shares
-    at_ms: int
 
 
 class Assembly:
@@ -73,16 +68,11 @@ class Assembly:
         self._spaces: dict[str, str] = {}
         self._owners: dict[str, Document | None] = {}
         self._pods: dict[str, Pod] = {}  # ours, by task name
-        self._waiting: dict[str, Owner] = {}  # ours, and the owner without whom nothing can be said of them
-        self._awaited: dict[str, set[str]] = {}  # the same by owner
+        self._lacking = Lacking()
         self._memberships: dict[str, Membership] = {}
         self._members: dict[str, dict[str, Member]] = {}  # by workload, then task
-        self._others: dict[str, dict[str, Task]] = {}  # of others, by node, then task
-        self._at: dict[str, str] = {}  # of others: on which node
-        self._assumed: dict[str, Assumed] = {}
-        self._going: set[str] = set()  # told to go, and not seen going yet
-        self._shielded: set[str] = set()
-        self._barred: set[str] = set()
+        self._strangers = Strangers()
+        self._unseen = Unseen()
         self._budgets = Budgets()
         self._below: dict[str, set[str]] = {}  # by owner: which of our pods stand below it
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
@@ -129,21 +119,18 @@ class Assembly:
         """A pod as it is now, by `namespace/name`; None where it is gone."""
         if pod is None or pod.spec.scheduler_name != self._scheduler:
             self._forget(name)
-        if pod is None:
-            self._see_other(name, None)
-        elif pod.spec.scheduler_name == self._scheduler:
-            self._see_other(name, None)
+            self._moved |= self._strangers.see(name, pod)
+        else:
+            self._moved |= self._strangers.see(name, None)
             self._pods[name] = pod
             if pod.spec.node_name or state_of(pod) not in ("pending", "gated"):
-                assumed = self._assumed.pop(name, None)
+                assumed = self._unseen.assumed.pop(name, None)
                 if assumed is not None and recorded(pod):
                     # What was written down counts, whoever wrote it.
                     self._given.get(assumed.node, {}).pop(name, None)
-            if state_of(pod) not in ("bound", "running") and name not in self._assumed:
-                self._going.discard(name)
+            if state_of(pod) not in ("bound", "running") and name not in self._unseen.assumed:
+                self._unseen.going.discard(name)
             self._place(name, pod)
-        else:
-            self._see_other(name, pod)
 
     def see_owner(self, uid: str, document: Document | None) -> None:
         """An owner as it is now; None: it isn't there, or may not be read."""
@@ -153,7 +140,7 @@ class Assembly:
         self._owners[uid] = document
         names = list(self._below.get(uid, ()))
         if not known:
-            names = list(self._awaited.get(uid, ()))
+            names = self._lacking.of(uid)
         for name in names:
             self._place(name, self._pods[name])
 
@@ -225,7 +212,7 @@ class Assembly:
 
     def assume(self, task: str, node: str, shares: Shares, at_ms: int = 0) -> None:
         """The task counts as bound there until its pod says where it is, or `doubt`."""
-        self._assumed[task] = Assumed(node, shares, at_ms)
+        self._unseen.assumed[task] = Assumed(node, shares, at_ms)
         self._pending.discard(task)
         self._given.setdefault(node, {})[task] = shares
         self._stir(task)
@@ -247,7 +234,7 @@ class Assembly:
 
     def doubt(self, task: str) -> None:
         """The place will not come true."""
-        assumed = self._assumed.pop(task, None)
+        assumed = self._unseen.assumed.pop(task, None)
         if assumed is not None:
             self._may_wait = True
             self._stir(task)
@@ -255,33 +242,33 @@ class Assembly:
 
     def expect_gone(self, task: str) -> None:
         """The task was told to go: it counts as releasing until its pod is seen so, or `stays`."""
-        self._going.add(task)
+        self._unseen.going.add(task)
         self._stir(task)
 
     def stays(self, task: str) -> None:
         """The task was not told to go after all."""
-        if task in self._going:
-            self._going.discard(task)
+        if task in self._unseen.going:
+            self._unseen.going.discard(task)
             self._stir(task)
 
     def shield(self, task: str) -> None:
         """Somebody else keeps the task where it is for now: its workload is not evicted, until `unshield`."""
-        self._shielded.add(task)
+        self._unseen.shielded.add(task)
         self._stir(task)
 
     def unshield(self, task: str) -> None:
         """The task may be evicted again."""
-        self._shielded.discard(task)
+        self._unseen.shielded.discard(task)
         self._stir(task)
 
     def bar(self, task: str) -> None:
         """The task is not placed for now, until `unbar`."""
-        self._barred.add(task)
+        self._unseen.barred.add(task)
         self._stir(task)
 
     def unbar(self, task: str) -> None:
         """The task may be placed again."""
-        self._barred.discard(task)
+        self._unseen.barred.discard(task)
         self._may_wait = True
         self._stir(task)
 
@@ -308,12 +295,11 @@ class Assembly:
     @property
     def missing(self) -> list[tuple[str, Owner]]:
         """Owners without whom it can't be said what some pods are part of, each with the namespace of its pods."""
-        names = (next(iter(own)) for own in self._awaited.values())
-        return [(name.partition("/")[0], self._waiting[name]) for name in names]
+        return self._lacking.owners
 
     def misses(self, uid: str) -> bool:
         """Whether pods wait for this owner to be known."""
-        return uid in self._awaited
+        return bool(self._lacking.of(uid))
 
     @property
     def faults(self) -> dict[str, tuple[Fault, ...]]:
@@ -359,7 +345,7 @@ class Assembly:
         before = self._memberships.pop(name, None)
         if before is not None:
             self._leave(name, before)
-        self._await(name, found.owners[0] if isinstance(found, Missing) else None)
+        self._lacking.put(name, found.owners[0] if isinstance(found, Missing) else None)
         if isinstance(found, Missing):
             if not pod.spec.node_name:
                 return
@@ -370,26 +356,13 @@ class Assembly:
             self._below.setdefault(link.owner.uid, set()).add(name)
         self._members.setdefault(found.name, {})[name] = Member(pod, found)
         self._stirred.add(found.name)
-        self._may_wait |= state_of(pod) == "pending" and name not in self._assumed
-
-    def _await(self, name: str, owner: Owner | None) -> None:
-        """The pod waits for this owner to be known; None: for nobody."""
-        before = self._waiting.pop(name, None)
-        if before is not None:
-            self._awaited[before.uid].discard(name)
-            if not self._awaited[before.uid]:
-                del self._awaited[before.uid]
-        if owner is not None:
-            self._waiting[name] = owner
-            self._awaited.setdefault(owner.uid, set()).add(name)
+        self._may_wait |= state_of(pod) == "pending" and name not in self._unseen.assumed
 
     def _forget(self, name: str) -> None:
         if self._pods.pop(name, None) is None:
             return
-        self._await(name, None)
-        self._going.discard(name)
-        self._shielded.discard(name)
-        self._barred.discard(name)
+        self._lacking.put(name, None)
+        self._unseen.forget(name)
         self.doubt(name)
         before = self._memberships.pop(name, None)
         if before is not None:
@@ -409,22 +382,6 @@ class Assembly:
         if not members:
             self._members.pop(membership.name, None)
         self._stirred.add(membership.name)
-
-    def _see_other(self, name: str, pod: Pod | None) -> None:
-        """A pod of another scheduler: it matters while it holds room."""
-        node = pod.spec.node_name if pod is not None and state_of(pod) in HOLDING else ""
-        before = self._at.get(name, "")
-        if before and before != node:
-            self._others[before].pop(name, None)
-            self._moved.add(before)
-            del self._at[name]
-        if node and pod is not None:
-            task = read_task(pod).task
-            there = self._others.setdefault(node, {})
-            if name not in there or there[name].request != task.request:
-                there[name] = task
-                self._at[name] = node
-                self._moved.add(node)
 
     def _stir(self, task: str) -> None:
         membership = self._memberships.get(task)
@@ -462,7 +419,7 @@ class Assembly:
         if members:
             read = read_workload(tuple(members.values()), around, self._gangs)
             if read.workload is not None:
-                read = WorkloadRead(self._with_assumed(read.workload), read.faults)
+                read = WorkloadRead(self._with_unseen(read.workload), read.faults)
             self._reads[name] = read
         _change(self._faulty, name, read.faults or None)
         for node in _nodes_of(before) - _nodes_of(read):
@@ -471,30 +428,11 @@ class Assembly:
             self._holders.setdefault(node, set()).add(name)
         self._moved |= _nodes_of(before) | _nodes_of(read)
 
-    def _with_assumed(self, workload: Workload) -> Workload:
-        """The workload with what we did and haven't seen yet."""
-        done = (self._assumed, self._going, self._shielded, self._barred, self._waiting)
-        kept = any(self._budgets.keep(self._pods[task.name]) for task in workload.tasks)
-        if not kept and not any(task.name in names for names in done for task in workload.tasks):
-            return workload
-        # Nobody goes of whom it isn't known with whom.
-        if kept or any(task.name in self._shielded or task.name in self._waiting for task in workload.tasks):
-            workload = replace(workload, preemptible=False)
-        if workload.started_ms is None:
-            # Whoever has just been given a place is protected from then on, not from when that is seen.
-            begun = [self._assumed[task.name].at_ms for task in workload.tasks if task.name in self._assumed]
-            workload = replace(workload, started_ms=min(begun, default=None))
-        return replace(workload, tasks=tuple(map(self._as_done, workload.tasks)))
-
-    def _as_done(self, task: Task) -> Task:
-        if task.name in self._assumed and task.state == "pending":
-            state: TaskState = "releasing" if task.name in self._going else "bound"
-            return replace(task, state=state, node=self._assumed[task.name].node)
-        if task.name in self._barred and task.state == "pending":
-            return replace(task, state="gated")
-        if task.name in self._going and task.state in ACTIVE:
-            return replace(task, state="releasing")
-        return task
+    def _with_unseen(self, workload: Workload) -> Workload:
+        """The workload with what we did and haven't seen yet. Nobody goes whom a budget keeps, or of whom it isn't known with whom."""
+        names = [task.name for task in workload.tasks]
+        stays = any(name in self._lacking or self._budgets.keep(self._pods[name]) for name in names)
+        return self._unseen.applied(workload, stays=stays)
 
     def _hand_out(self, name: str) -> set[str]:
         """What is left of a node, and which devices our tasks hold there. Returns the workloads whose devices changed."""
@@ -517,7 +455,7 @@ class Assembly:
         known = {task.name: before.get(task.name) or self._recorded(task.name) for task in tasks}
         given = hand_out(node, tasks, known)
         ours = {share.index for shares in given.values() for share in shares}
-        self._left.put(name, without(node, held(tuple(self._others.get(name, {}).values())), ours))
+        self._left.put(name, without(node, self._strangers.held(name), ours))
         self._given[name] = given
         changed = {task for task in given.keys() | before.keys() if given.get(task) != before.get(task)}
         return {self._memberships[task].name for task in changed if task in self._memberships}
