@@ -12,7 +12,22 @@ struct own {
 	struct emu_stream *stream;
 	struct own *next;
 };
-static _Thread_local struct own *owned;
+static pthread_key_t owned;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* The thread has ended; its streams stay with their contexts. */
+static void forget(void *list)
+{
+	for (struct own *own = list, *next; own != NULL; own = next) {
+		next = own->next;
+		free(own);
+	}
+}
+
+static void prepare(void)
+{
+	pthread_key_create(&owned, forget);
+}
 
 struct emu_stream *emu_stream_new(struct emu_context *context, unsigned int flags, int priority)
 {
@@ -34,8 +49,10 @@ struct emu_stream *emu_stream_new(struct emu_context *context, unsigned int flag
 
 static struct emu_stream *per_thread(struct emu_context *context)
 {
-	struct own *own = owned;
+	struct own *own;
 
+	pthread_once(&once, prepare);
+	own = pthread_getspecific(owned);
 	while (own != NULL && (own->context != context || own->context_id != context->id))
 		own = own->next;
 	if (own != NULL)
@@ -43,10 +60,10 @@ static struct emu_stream *per_thread(struct emu_context *context)
 	own = malloc(sizeof(*own));
 	if (own == NULL)
 		return NULL;
-	*own = (struct own){context, context->id, emu_stream_new(context, CU_STREAM_DEFAULT, 0), owned};
+	*own = (struct own){context, context->id, emu_stream_new(context, CU_STREAM_DEFAULT, 0), pthread_getspecific(owned)};
 	if (own->stream != NULL)
 		own->stream->per_thread = true;
-	owned = own;
+	pthread_setspecific(owned, own);
 	return own->stream;
 }
 

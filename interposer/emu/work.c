@@ -182,10 +182,14 @@ static bool started(struct emu_stream *stream)
 
 static void at_once(struct emu_stream *stream, struct emu_op *op)
 {
-	uint64_t end;
+	uint64_t ready, end;
 
+	/* Another thread may be at what this is to come after. */
+	while (!all_done(op))
+		pthread_cond_wait(&emu.done, &emu.work);
+	ready = ready_at(op);
 	pthread_mutex_unlock(&emu.work);
-	end = carried_out(stream, op, ready_at(op), false);
+	end = carried_out(stream, op, ready, false);
 	pthread_mutex_lock(&emu.work);
 	finished(stream, op, end);
 	op_free(op);
