@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from controlplane.processes import eventually
 from gpumax.engines.kubernetes.client.access import Access
 from gpumax.engines.kubernetes.client.credentials import Anonymous
 from gpumax.engines.kubernetes.cluster import KubernetesCluster
+from gpumax.engines.kubernetes.telling import told
 from gpumax.loop.steer import Steering
 from gpumax.ports.clock import SystemClock
 from gpumax.ports.journal import MemoryJournal
@@ -50,9 +52,9 @@ def pod(space: str, name: str, queue: str, annotations: dict[str, str]) -> dict[
     }
 
 
-def flood() -> Iterator[dict[str, Any]]:
+def flood(pods: int) -> Iterator[dict[str, Any]]:
     """What the tenant makes."""
-    for number in range(PODS):
+    for number in range(pods):
         wrong = {"gpu-fraction": "x" * 5000} if number % 2 else {}
         yield pod("flood", f"p{number:05}", "small", {"notes": NOTES, **wrong})
 
@@ -76,7 +78,8 @@ def queue(name: str, quota: int, limit: int) -> dict[str, Any]:
 class Server:
     """Says what is there, takes every write, and remembers it. Another tenant's pod comes when `flooded` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, pods: int = PODS) -> None:
+        self._pods = pods
         self.words: list[str] = []
         self.bound: list[str] = []
         self.flooded = threading.Event()
@@ -87,7 +90,7 @@ class Server:
 
     def close(self) -> None:
         """The end of it."""
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self.loop).result(30)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(30)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -99,6 +102,13 @@ class Server:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _end(self) -> None:
+        await self._runner.cleanup()
+        watches = asyncio.all_tasks() - {asyncio.current_task()}
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -121,7 +131,7 @@ class Server:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         kind = request.path.rpartition("/")[2]
         rows = {
-            "pods": flood(),
+            "pods": flood(self._pods),
             "nodes": iter([room()]),
             "queues": iter([queue("small", 4, 4), queue("other", 4, 8)]),
         }
@@ -148,9 +158,9 @@ def server() -> Iterator[Server]:
     made.close()
 
 
-def test_nobody_else_suffers_from_a_flood_of_pods(server: Server) -> None:
-    """While thousands are still to be told why they wait, the other tenant's pod is bound; words are short, and what nobody reads isn't kept."""
-    before = psutil.Process().memory_info().rss
+@contextmanager
+def steered(server: Server) -> Iterator[None]:
+    """Somebody steers it."""
     loops: list[Steering] = []
     cluster = KubernetesCluster(
         Access(name="flood", server=server.url, credential=Anonymous()),
@@ -162,15 +172,43 @@ def test_nobody_else_suffers_from_a_flood_of_pods(server: Server) -> None:
     thread = threading.Thread(target=steering.run)
     thread.start()
     try:
-        eventually(lambda: len(server.words) > 100, "the flood is being told")
-        server.flooded.set()
-        eventually(lambda: any("/other/" in path for path in server.bound), "the other is bound")
-        kept_mib = (psutil.Process().memory_info().rss - before) / (1 << 20)
+        yield
     finally:
         steering.stop()
         thread.join()
         cluster.close()
+
+
+def test_nobody_else_suffers_from_a_flood_of_pods(server: Server) -> None:
+    """While thousands are still to be told why they wait, the other tenant's pod is bound; words are short, and what nobody reads isn't kept."""
+    before = psutil.Process().memory_info().rss
+    with steered(server):
+        eventually(lambda: len(server.words) > 100, "the flood is being told")
+        server.flooded.set()
+        eventually(lambda: any("/other/" in path for path in server.bound), "the other is bound")
+        kept_mib = (psutil.Process().memory_info().rss - before) / (1 << 20)
     assert len(server.bound) == 5, "as many of the flood as its queue may have, and the other"
     assert len(server.words) < PODS / 4, "words for all of them would have come first"
     assert max(len(words.encode()) for words in server.words) <= 1000
     assert kept_mib < MOST_MIB
+
+
+def test_who_is_bound_does_not_wait_until_words_are_found_for_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here they are found when the binds have come, and not before."""
+    server = Server(pods=12)
+    late: list[bool] = []
+
+    def words(*given: Any) -> Any:
+        eventually(lambda: len(server.bound) == 4, "the binds have come", patience_s=20)
+        late.append(True)
+        return told(*given)
+
+    monkeypatch.setattr("gpumax.engines.kubernetes.cluster.told", words)
+    try:
+        with steered(server):
+            eventually(lambda: bool(late), "words are looked for, and the binds have come")
+            eventually(lambda: len(server.words) >= 8, "the others are told")
+    finally:
+        server.close()

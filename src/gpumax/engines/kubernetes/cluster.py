@@ -170,7 +170,8 @@ class KubernetesCluster:
         with self._lock:
             see = self._assembly
             decision = of_unsound_queues(snapshot, decision, see.queue_faults)
-            rows = told(snapshot, decision, see.faults, see.workload) | self._refusals.told()
+            # Who is bound doesn't wait until words are found for the thousands who are not.
+            rows = self._words(snapshot, decision) if decision.evictions else {}
             for place in decision.places:
                 if not place.after and (target := self._target(place.task)):
                     given = self._assembly.given(place.task, place.node, place.devices)
@@ -182,11 +183,13 @@ class KubernetesCluster:
                     self._note(row.task, acts.evict, row)
                     self._assembly.expect_gone(row.task)
                     work.append(lambda target=target, row=rows[row.task]: self._writer.evict(target, row))  # type: ignore[misc]
-            self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
-            # After the binds and evictions that came of it, in the order of the queue of the other thread.
-            work.append(lambda: self._show(snapshot, decision))
-            self._tell_soon()
         self._loop.call_soon_threadsafe(lambda: [each() for each in work])
+        rows = rows or self._words(snapshot, decision)
+        with self._lock:
+            self._saying = {task: row for task, row in rows.items() if row.condition != TARGET}
+            self._tell_soon()
+        # After the binds and evictions that came of it, in the order of the queue of the other thread.
+        self._loop.call_soon_threadsafe(self._show, snapshot, decision)
 
     @property
     def oddities(self) -> tuple[str, ...]:
@@ -351,6 +354,12 @@ class KubernetesCluster:
         if pod is None:
             return None
         return Target(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+
+    def _words(self, snapshot: Snapshot, decision: Decision) -> dict[str, Told]:
+        """What pods are told, by task. While words are found for thousands, what happens is seen."""
+        with self._lock:
+            faults, refused = self._assembly.faults, self._refusals.told()
+        return told(snapshot, decision, faults, self._assembly.workload) | refused
 
     def _note(self, task: str, make: Callable[[Row, Workload], Act], row: Row) -> None:
         """Remember what is done to a task, for the log."""
