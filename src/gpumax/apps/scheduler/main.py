@@ -41,6 +41,8 @@ LOOK_S: Final = 1.0
 END_S: Final = 10.0
 TURN_S: Final = 0.001
 """How long a thread works at most while another wants to."""
+GARBAGE: Final = (50_000, 20, 50)
+"""After so many new objects garbage is looked for; what is made here refers to itself hardly ever, and there is much of it."""
 _log: Final = logging.getLogger("gpumax.scheduler")
 
 
@@ -131,6 +133,7 @@ def _calm() -> None:
     """Neither of the two threads holds the other up: what is there at the start is not searched for garbage again, and turns are short."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     sys.setswitchinterval(TURN_S)
 
 
