@@ -168,7 +168,7 @@ def linked(scripted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "linked"
 
 
-@pytest.mark.parametrize("way", ["linked", "dlsym", "fork", "exec", "threads", "arguments"])
+@pytest.mark.parametrize("way", ["linked", "dlsym", "fork", "exec", "threads", "arguments", "gate"])
 def test_a_program_in_c_comes_to_the_layer(way: str, linked: Path, layer: Layer) -> None:
     done = subprocess.run(
         [linked, way], env=layer.environment({"GPUMAX_LIMIT": "64Mi"}), capture_output=True, text=True, timeout=60,

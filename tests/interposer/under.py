@@ -33,6 +33,7 @@ class Layer:
     driver: Path
     group: str = field(default_factory=lambda: uuid.uuid4().hex)
     more: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("GPUMAX_")}
@@ -48,11 +49,20 @@ class Layer:
         """A program that prints one line of JSON for each `say`, and reads lines for each `hear`."""
         head = "import json, sys\nfrom client import *\n"
         head += "def say(x): print(json.dumps(x), flush=True)\ndef hear(): return sys.stdin.readline()\n"
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=self.environment(settings), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Whatever a failed test left."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def run(self, program: str, **settings: str) -> Any:
         """What the program said last; it must have said nothing on stderr."""
@@ -108,5 +118,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def layer(scripted: Path) -> Iterator[Layer]:
     """Programs under the layer on the scripted driver; afterwards no page of theirs may be left."""
     before = pages()
-    yield Layer(scripted)
+    here = Layer(scripted)
+    yield here
+    here.end()
     assert pages() - before == set()

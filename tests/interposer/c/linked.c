@@ -106,6 +106,46 @@ static int arguments(void)
 	return 1;
 }
 
+static _Atomic int enough;
+
+static void *submit(void *unused)
+{
+	(void)unused;
+	cuCtxSetCurrent(context);
+	while (!enough)
+		cuLaunchKernel(NULL, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+	return NULL;
+}
+
+/* Threads submit as fast as they can. Between the closing of the gate and its opening the driver hears of nothing. */
+static int gate(void)
+{
+	pthread_t all[4];
+	uint64_t (*launched)(void), first;
+	int (*hold)(int, unsigned);
+	int right = 1;
+	void *found;
+
+	if (cuGetProcAddress_v2("script_launches", &found, 12000, 0, NULL) || !found)
+		return 0;
+	*(void **)&launched = found;
+	*(void **)&hold = dlsym(RTLD_DEFAULT, "gpumax_layer_hold");
+	for (int i = 0; i < 4; i++)
+		pthread_create(&all[i], NULL, submit, NULL);
+	for (int round = 0; round < 100; round++) {
+		while (hold(1, 10000))
+			;
+		first = launched();
+		for (int i = 0; i < 1000; i++)
+			right &= launched() == first;
+		hold(0, 0);
+	}
+	enough = 1;
+	for (int i = 0; i < 4; i++)
+		pthread_join(all[i], NULL);
+	return right && launched() > 0;
+}
+
 int main(int count, char **words)
 {
 	const char *way = count > 1 ? words[1] : "";
@@ -123,6 +163,8 @@ int main(int count, char **words)
 		held = by_dlsym();
 	else if (!strcmp(way, "threads"))
 		held = threads();
+	else if (!strcmp(way, "gate"))
+		held = gate();
 	else if (!strcmp(way, "arguments"))
 		held = arguments();
 	else
