@@ -147,7 +147,7 @@ def test_where_the_device_has_no_room_it_stays_out_and_comes_back_later(layer: L
 
 
 @pytest.mark.parametrize("call", ["cuMemcpyDtoHAsync_v2", "cuCtxSynchronize"])
-@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("nth", [1, 2])
 def test_what_fails_on_the_way_out_is_undone(call: str, nth: int, layer: Layer) -> None:
     """Whichever call fails: either all is out, or all is on the device, whole, and the program goes on."""
     said = swapping(
@@ -167,7 +167,7 @@ def test_what_fails_on_the_way_out_is_undone(call: str, nth: int, layer: Layer) 
 
 
 @pytest.mark.parametrize("call", ["cuMemCreate", "cuMemMap", "cuMemcpyHtoDAsync_v2"])
-@pytest.mark.parametrize("nth", [1, 3, 4, 5])
+@pytest.mark.parametrize("nth", [1, 4])
 def test_what_fails_on_the_way_in_can_be_tried_again(call: str, nth: int, layer: Layer) -> None:
     said = swapping(
         layer,

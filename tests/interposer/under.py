@@ -60,9 +60,11 @@ class Layer:
     def end(self) -> None:
         """Whatever a failed test left."""
         for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
 
     def run(self, program: str, **settings: str) -> Any:
         """What the program said last; it must have said nothing on stderr."""
