@@ -160,6 +160,7 @@ def test_why_a_gang_lacks_pods_is_told(stage: Stage, cli: Cli) -> None:
     eventually(lambda: "exceeded quota: few" in cli("ps").out, "ps says so")
     told = cli("why", "two").out
     assert "It can't start: Error creating: pods" in told
+    assert told.count("exceeded quota") == 1
     stage.api.delete(path)
     eventually(lambda: cli("show", "two", "-o", "json").document["state"] == "succeeded", "then it runs")
 

@@ -17,6 +17,7 @@ from gpumax.apps.kubernetes.create import New, make, prepare
 from gpumax.apps.kubernetes.imagine import show
 from gpumax.apps.kubernetes.logs import task_pod
 from gpumax.apps.kubernetes.site import Site, works
+from gpumax.apps.server.views import reason_of
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.access import Access
@@ -350,6 +351,20 @@ def test_why_it_waits_is_what_was_written_last(reason: str, code: str | None) ->
     record, (task,) = read(Work((found,), (waits,), {"w-0": "NoRoom"}))
     assert (record.hold.code if record.hold is not None else None) == code
     assert code == reason or task.reason == "words"
+
+
+def test_what_keeps_a_placed_task_from_beginning_is_told() -> None:
+    """An image that isn't there, a secret that has gone: it holds its GPUs, so `ps` says so; once it runs that is over."""
+    waits = {"name": "main", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    begins = {"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    new = made(spec_of(tasks=2))
+    stuck = pod("w-1-a", 1, phase="Pending", containerStatuses=[waits])
+    first = pod("w-0-a", 0, phase="Pending", containerStatuses=[begins])
+    record, tasks = read(Work((job(new),), (first, stuck)))
+    assert (record.state, record.objection) == ("running", "w-1: ImagePullBackOff: no such image")
+    assert reason_of(record, tasks) == record.objection
+    runs = pod("w-1-a", 1, phase="Running", containerStatuses=[])
+    assert read(Work((job(new),), (first, runs)))[0].objection == ""
 
 
 def test_how_a_task_failed_is_told() -> None:

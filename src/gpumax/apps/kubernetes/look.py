@@ -72,6 +72,7 @@ async def get_why(site: Site, request: Request) -> Item:
     told = (
         *past(record, tasks, f"so: {work.evicted}" if work.evicted else ""),
         *_evicted(work, record.state),
+        *_stuck(pair),
     )
     if record.state in FINISHED or record.state == "suspended":
         return out(alone(record, told))
@@ -98,11 +99,16 @@ def _said(pair: Pair) -> Iterator[str]:
     record, tasks = pair
     if record.hold is not None:
         yield f"It waits ({record.hold.code}): {record.hold.message}."
-    elif record.state == "pending" and record.reason:
-        yield f"It can't start: {record.reason}."
     elif record.state == "running":
         running = sum(task.state == "running" for task in tasks)
         yield f"It runs: {running} of {len(tasks)} task{'s' if len(tasks) > 1 else ''}."
+
+
+def _stuck(pair: Pair) -> Iterator[str]:
+    """Of work that has its places, and GPUs, and doesn't begin for another reason."""
+    record, _ = pair
+    if record.state == "running" and record.objection:
+        yield f"It has its place, and doesn't begin: {record.objection}."
 
 
 def _evicted(work: Work, state: str) -> Iterator[str]:
@@ -119,12 +125,13 @@ def _explained(pair: Pair, told: tuple[str, ...], seen: Seen, name: str) -> shap
     found = explain(seen.snapshot, seen.decision, name)
     if found is None:
         nobody = (
-            ("The scheduler hasn't seen it yet.",) if record.state == "pending" and not record.reason else ()
+            ("The scheduler hasn't seen it yet.",)
+            if record.state == "pending" and not record.objection
+            else ()
         )
         return alone(record, [*_said(pair), *told, *nobody])
     decided = found.state in ("placed", "held", "evicted")
-    words = record.hold.message if record.hold is not None else record.reason
-    said = [] if not words or _same(words, found.sentences) else [*_said(pair)]
+    said = [] if record.hold is None or _same(record.hold.message, found.sentences) else [*_said(pair)]
     return shapes.Why(
         workload=record.name,
         state=found.state if decided else record.state,

@@ -107,13 +107,24 @@ def _as_it_is(record: WorkloadRecord, tasks: tuple[TaskRecord, ...], work: Work)
         record,
         state=state,
         wish=wish,
-        reason=reason or (work.failing if state == "pending" else ""),
+        reason=reason,
+        objection=_objection(state, tasks, work),
         hold=hold,
         started_ms=min(started, default=None) if state != "pending" else None,
         ended_ms=max([*ended, *_ends(work.jobs)], default=None) if over else None,
         runs=1 + record.evictions + record.failures if started else record.evictions + record.failures,
         device_ms=sum(_held_ms(task) for task in tasks),
     )
+
+
+def _objection(state: WorkloadState, tasks: Sequence[TaskRecord], work: Work) -> str:
+    """What keeps its tasks from beginning, though nothing else does: their Job can't make them, or a node can't start them."""
+    if state == "pending":
+        return work.failing
+    stuck = next((task for task in tasks if task.state == "bound" and task.reason), None)
+    if state != "running" or stuck is None:
+        return ""
+    return stuck.reason if len(tasks) == 1 else f"{stuck.name}: {stuck.reason}"
 
 
 def _held_ms(task: TaskRecord) -> int:
