@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gpumax.ports.devices import Devices
 
 
@@ -17,3 +19,10 @@ def open_devices(spec: str | None) -> Devices:
     from gpumax.devices.nvml import open_nvml
 
     return open_nvml()
+
+
+def with_driver(devices: Devices, folder: Path) -> Devices:
+    """Virtual devices with an emulated driver for processes of this machine; all others as they are. folder: a place for its files."""
+    from gpumax.devices.emulated import with_driver
+
+    return with_driver(devices, folder)

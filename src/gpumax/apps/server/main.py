@@ -23,7 +23,7 @@ from gpumax.apps.server.site import About, Site
 from gpumax.apps.server.starting import check_options
 from gpumax.apps.server.submit import make_first_queue
 from gpumax.apps.server.web import Web
-from gpumax.devices import open_devices
+from gpumax.devices import open_devices, with_driver
 from gpumax.engines.local.engine import LocalEngine
 from gpumax.errors import Broken
 from gpumax.loop.cycle import Loop
@@ -52,6 +52,7 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
         found = open_devices(devices)
         home.prepare(data)
         stack.enter_context(home.locked(data))
+        found = with_driver(found, data / "emulated")
         ways = stack.enter_context(doors(data, listen))
         feed, clock = Feed(), SystemClock()
         store = TellingStore(SqlStore(data / "gpumax.db"), feed)

@@ -14,6 +14,7 @@ from gpumax.errors import Refused
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Launch
 
+LIBRARIES: Final = "LD_LIBRARY_PATH"
 KEPT: Final = (
     "PATH",
     "HOME",
@@ -24,7 +25,7 @@ KEPT: Final = (
     "LANGUAGE",
     "TZ",
     "TMPDIR",
-    "LD_LIBRARY_PATH",
+    LIBRARIES,
 )
 """What tasks share with the server; with all LC_ variables."""
 
@@ -36,12 +37,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 def environment(launch: Launch, devices: Devices, secrets: Path, server: Mapping[str, str]) -> dict[str, str]:
     """The environment of a task. Refused, in words, where a secret can't be had."""
     kept = {name: value for name, value in server.items() if name in KEPT or name.startswith("LC_")}
+    asked = {**_base(), **kept, **launch.env, **{name: read_secret(secrets, name) for name in launch.secrets}}
+    seen = devices.visible(tuple(share.index for share in launch.devices))
+    # Libraries of the devices come first, and no others are lost.
+    if LIBRARIES in seen and asked.get(LIBRARIES):
+        seen[LIBRARIES] += f":{asked[LIBRARIES]}"
     return {
-        **_base(),
-        **kept,
-        **launch.env,
-        **{name: read_secret(secrets, name) for name in launch.secrets},
-        **devices.visible(tuple(share.index for share in launch.devices)),
+        **asked,
+        **seen,
         # In the order in which the devices are visible.
         "GPUMAX_DEVICE_MILLI": ",".join(str(share.milli) for share in launch.devices),
         MARK: launch.attempt,

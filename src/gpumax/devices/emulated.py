@@ -1,0 +1,77 @@
+"""Virtual devices with a driver: programs of CUDA's driver API run on them, in memory of the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Final
+
+from gpumax.devices.virtual import VirtualDevices
+from gpumax.errors import NotFound
+from gpumax.model.node import Device
+from gpumax.native import library
+from gpumax.ports.devices import Devices
+from gpumax.units import MIB
+
+MOST: Final = 16
+"""How many devices an emulated driver has."""
+
+LONGEST: Final = 200
+"""Of the folder's path, in which the driver finds its files."""
+
+
+class EmulatedDevices(VirtualDevices):
+    """A folder holds the driver under the names that programs ask for, and says which devices there are."""
+
+    def __init__(self, devices: tuple[Device, ...], folder: Path) -> None:
+        super().__init__(devices)
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [
+            {"name": each.model, "memory": each.memory_mib * MIB}
+            for each in sorted(devices, key=lambda d: d.index)
+        ]
+        key = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+        # Work that still runs on other devices has a machine of its own.
+        self._config = folder / f"devices-{key}.json"
+        self._config.write_text(json.dumps({"shared": str(folder / f"machine-{key}"), "devices": rows}))
+        _link(folder / "libcuda.so.1", library("emu"))
+        _link(folder / "libnvidia-ml.so.1", library("emu-ml"))
+
+    def visible(self, indexes: tuple[int, ...]) -> dict[str, str]:
+        """The environment that shows a process these devices, and where it finds their driver."""
+        found = super().visible(indexes)
+        if indexes:
+            found |= {"GPUMAX_EMU": str(self._config), "LD_LIBRARY_PATH": str(self._folder)}
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """That they are made up, and what runs on them."""
+        return (
+            "its GPUs are virtual: programs of CUDA's driver API run on an emulated driver, code for a GPU doesn't",
+        )
+
+
+def with_driver(devices: Devices, folder: Path) -> Devices:
+    """Virtual devices with a driver, where there is one for as many of them; all others as they are.
+
+    folder: a place of ours, which need not be there yet.
+    """
+    if not isinstance(devices, VirtualDevices) or not 0 < len(devices.read()) <= MOST:
+        return devices
+    # What the loader splits at, and what the driver has room for.
+    if any(mark in str(folder) for mark in ":;$") or len(str(folder)) > LONGEST:
+        return devices
+    try:
+        return EmulatedDevices(devices.read(), folder)
+    except (NotFound, OSError):
+        return devices
+
+
+def _link(link: Path, target: Path) -> None:
+    """A link, whatever was there."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
