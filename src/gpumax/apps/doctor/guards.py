@@ -11,10 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from gpumax.apps.cli.checks_data import Check
+from gpumax.apps.doctor.hardware import ways_of_agents
 from gpumax.apps.doctor.patient import MISSING, Patient, found_as
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.connection import Request
 from gpumax.engines.kubernetes.client.errors import ApiRefused, OutcomeUnknown
 from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.documents import at, rows
 from gpumax.engines.kubernetes.guard import objects
 from gpumax.engines.kubernetes.kinds import PODS, Whole
 from gpumax.engines.kubernetes.views import Meta
@@ -104,11 +107,28 @@ async def webhook(patient: Patient) -> AsyncIterator[Check]:
             f"the authority of its certificates ends at {when}",
             f"it should have been renewed; {log}",
         )
-    answers = await _answers(patient)
+    answers, how = await _answers(patient)
     if answers:
         yield Check("webhook", "fail", f"pods that ask for a part of a GPU are refused: {answers}", log)
-    else:
-        yield Check("webhook", "ok", "the API server trusts it")
+        return
+    yield Check("webhook", "ok", "the API server trusts it")
+    ways = await ways_of_agents(patient)
+    if how and ways and how not in ways:
+        yield Check("webhook", "fail", *_otherwise(patient, how))
+
+
+def _otherwise(patient: Patient, how: str) -> tuple[str, str]:
+    """What is wrong and what to do where pods ask for parts in another way than all agents give them."""
+    asks, gives, plugin = (
+        ("by claims", "are device plugins", "true")
+        if how == keys.DRIVER
+        else (f"by {keys.PART}", "take claims", "false")
+    )
+    found = f"it has pods ask for parts of GPUs {asks}, and all agents {gives}: such pods wait"
+    return (
+        found,
+        f"{patient.upgrade} with agent.plugin={plugin}, by which webhook and agents do the same; then make those pods again",
+    )
 
 
 def _ends_s(bundle: str) -> float | None:
@@ -124,8 +144,10 @@ def _ends_s(bundle: str) -> float | None:
     return max(one.not_valid_after_utc.timestamp() for one in found)
 
 
-async def _answers(patient: Patient) -> str:
-    """Why a pod with a part can't be made now; empty where it can, or where whoever asks may make no pods. Nothing is made."""
+async def _answers(patient: Patient) -> tuple[str, str]:
+    """Why a pod with a part can't be made now, empty where it can, or where whoever asks may make no pods; and how it asks for its part, as agents are
+    labelled that give it so. Nothing is made.
+    """
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -134,7 +156,13 @@ async def _answers(patient: Patient) -> str:
     }
     path = PODS.path(patient.api.access.namespace)
     try:
-        await patient.api.write(Request("POST", path, {"dryRun": "All"}, msgspec.json.encode(body)))
+        answer = await patient.api.write(Request("POST", path, {"dryRun": "All"}, msgspec.json.encode(body)))
+        made = msgspec.json.decode(answer)
     except (ApiRefused, OutcomeUnknown) as error:
-        return str(error) if "calling webhook" in str(error) else ""
-    return ""
+        return (str(error) if "calling webhook" in str(error) else ""), ""
+    except msgspec.DecodeError:
+        return "", ""
+    if any(at(claim, "name") == keys.CLAIM for claim in rows(made, "spec", "resourceClaims")):
+        return "", keys.DRIVER
+    limited = at(made, "spec", "containers", 0, "resources", "limits", keys.PART) is not None
+    return "", keys.PART if limited else ""

@@ -74,6 +74,12 @@ def _giver(node: Node) -> str:
     return node.labels.get(keys.VENDOR, "nobody who is known")
 
 
+async def ways_of_agents(patient: Patient) -> frozenset[str]:
+    """How agents give parts of GPUs out, as nodes are labelled in a snapshot."""
+    nodes, _, _ = await _nodes(patient)
+    return frozenset(node.labels[keys.AGENT] for node in nodes if keys.AGENT in node.labels)
+
+
 async def _nodes(patient: Patient) -> tuple[list[Node], set[str], list[str]]:
     """All nodes with what their agents give out, who is said to have GPUs, and what is odd."""
     agents = Agents()
