@@ -117,12 +117,13 @@ def test_others_are_served_during_a_flood_of_pods_and_nobody_is_forgotten(
     finally:
         flood.let_end()
     eventually(lambda: waiting(plane) == SOUND - FEW, "all of the flood is known to wait", scheduler)
-    assert bound(plane, "flood") == FEW
+    eventually(lambda: bound(plane, "flood") == FEW, "as many as may be are bound", scheduler)
     limit = {"spec": {"limit": {"gpu": MORE}}}
     plane.api.patch(f"{QUEUES}/flood", json=limit, headers=MERGE).raise_for_status()
     eventually(lambda: waiting(plane) == SOUND - MORE, "more of it has room", scheduler)
     most_mib = max(most_mib, psutil.Process(scheduler.pid).memory_info().rss / (1 << 20))
-    assert bound(plane, "flood") == MORE
+    # A queue says what was decided; the binds may still be on their way.
+    eventually(lambda: bound(plane, "flood") == MORE, "they are bound", scheduler)
     assert most_mib < MOST_MIB
     assert check(proofs(plane)) == []
 
@@ -173,5 +174,5 @@ def proofs(plane: ControlPlane) -> Iterator[dict[str, Any]]:
     """The log of audits without what pods are told, which proves nothing here and is most of it."""
     with plane.audit_log.open() as lines:
         for line in lines:
-            if not TELLS.search(line):
+            if line.endswith("\n") and not TELLS.search(line):
                 yield json.loads(line)

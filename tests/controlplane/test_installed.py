@@ -47,6 +47,15 @@ from kubelet import Kubelet
 
 
 @pytest.fixture
+def no_queue(bare: ControlPlane, installed: list[Document]) -> None:
+    """As after the first installation: no scheduler has made a queue yet."""
+    for row in bare.api.get(QUEUES).json()["items"]:
+        path = f"{QUEUES}/{row['metadata']['name']}"
+        bare.api.delete(path)
+        eventually(lambda path=path: bare.api.get(path).status_code == 404, f"{path} is gone")  # type: ignore[misc]
+
+
+@pytest.fixture
 def scheduler(bare: ControlPlane, installed: list[Document], tmp_path: Path) -> Iterator[Running]:
     """The scheduler."""
     with scheduler_of(bare, installed, tmp_path) as running:
@@ -76,7 +85,7 @@ def stage(bare: ControlPlane, installed: list[Document]) -> Iterator[Installed]:
 
 
 def test_the_installed_scheduler_does_its_work_with_its_rights(
-    bare: ControlPlane, scheduler: Running, webhook: Program, stage: Installed
+    bare: ControlPlane, no_queue: None, scheduler: Running, webhook: Program, stage: Installed
 ) -> None:
     """A gang, a reclaim, a part of a GPU, what is told to who waits: nothing is forbidden, and every right is used.
 
@@ -147,11 +156,8 @@ def has_a_part(stage: Installed, queue: str) -> None:
 
 def readers(bare: ControlPlane, url: str, name: str) -> None:
     """Probes are answered; metrics are for those who were given the chart's role for it."""
-    assert httpx.get(f"{url}/healthz", trust_env=False, timeout=PATIENCE_S).status_code == 200
-    eventually(
-        lambda: httpx.get(f"{url}/readyz", trust_env=False, timeout=PATIENCE_S).status_code == 200,
-        "it is ready",
-    )
+    for path in ("healthz", "readyz"):
+        eventually(lambda path=path: answered(f"{url}/{path}") == 200, f"it is well by {path}")  # type: ignore[misc]
     accounts = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
     bare.api.post(accounts, json={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     rbac: Document = {
@@ -169,10 +175,12 @@ def readers(bare: ControlPlane, url: str, name: str) -> None:
     heed(bare)
     for account, code in (("", 401), ("gpumax", 403), (name, 200)):
         headers = {"Authorization": f"Bearer {bare.token(SPACE, account)}"} if account else {}
-        assert (
-            httpx.get(f"{url}/metrics", headers=headers, trust_env=False, timeout=PATIENCE_S).status_code
-            == code
-        )
+        assert answered(f"{url}/metrics", **headers) == code
+
+
+def answered(url: str, **headers: str) -> int:
+    """The code of the answer."""
+    return httpx.get(url, headers=headers, trust_env=False, timeout=PATIENCE_S).status_code
 
 
 def test_the_chart_s_own_test_is_content(

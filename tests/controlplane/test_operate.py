@@ -221,7 +221,11 @@ def test_two_replicas_are_ready_and_one_of_them_steers(prepared: ControlPlane, t
                 "one steers",
                 *programs,
             )
-            assert first.ask("/healthz") == second.ask("/healthz") == (200, "ok\n")
+            eventually(
+                lambda: first.ask("/healthz") == second.ask("/healthz") == (200, "ok\n"),
+                "both live",
+                *programs,
+            )
             words = {"ready, and steers\n", "ready to take over; another replica steers, epoch 1\n"}
             eventually(
                 lambda: {first.ask("/readyz")[1], second.ask("/readyz")[1]} == words,
@@ -260,7 +264,7 @@ def test_readiness_goes_with_the_lease_and_life_does_not(prepared: ControlPlane,
         words = "there is no namespace nowhere, so this replica schedules nothing"
         eventually(lambda: words in scheduler.ask("/readyz")[1], "it says what is missing", scheduler.program)
         assert scheduler.ask("/readyz")[0] == 503
-        assert scheduler.ask("/healthz") == (200, "ok\n")
+        eventually(lambda: scheduler.ask("/healthz") == (200, "ok\n"), "it lives", scheduler.program)
 
 
 @pytest.mark.parametrize(
