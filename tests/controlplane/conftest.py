@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from controlplane.build import VERSIONS, NoGo
 from controlplane.elsewhere import Elsewhere
+from controlplane.guards import SCHEDULER, system_namespace
 from controlplane.helm import Document, Helm
 from controlplane.installation import installation
-from controlplane.leftovers import CRDS, clear, heed, serve
+from controlplane.leftovers import CRDS, clear, follow_leases, heed, serve
 from controlplane.plane import Cluster, ControlPlane
 from controlplane.stage import QUEUES, Stage
 from gpumax.apps.scheduler.install import kinds
@@ -34,6 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip(str(error))
     try:
         plane.start()
+        follow_leases(plane)
         yield Cluster(str(plane.kubeconfig()), plane)
     finally:
         plane.stop()
@@ -62,6 +65,20 @@ def prepared(cluster: Cluster) -> Iterator[ControlPlane]:
     serve(plane)
     yield plane
     kwok.stop()
+
+
+@pytest.fixture(scope="module")
+def system(prepared: ControlPlane) -> ControlPlane:
+    """The control plane with the namespace that we are installed in."""
+    system_namespace(prepared)
+    return prepared
+
+
+@pytest.fixture(scope="module")
+def scheduler(system: ControlPlane) -> Iterator[httpx.Client]:
+    """The service account of the scheduler, here with all rights: what it may not do is the policies' to say."""
+    with system.client(SCHEDULER, "system:masters") as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,29 @@ def _rights(name: str) -> dict[str, Document]:
     return found
 
 
+def follow_leases(plane: ControlPlane) -> None:
+    """Have the API server follow leases for a policy that says nothing, as long as it lives.
+
+    It follows what policies go by for as long as there is one that goes by it; objects of Kubernetes' own kinds it never follows again after that,
+    until it is started anew, and goes by what they last were (up to 1.37 at least).
+    """
+    spec = {
+        "failurePolicy": "Ignore", "paramKind": {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"},
+        "matchConstraints": {"resourceRules": [_RULE]}, "matchConditions": [{"name": "never", "expression": "false"}],
+        "validations": [{"expression": "true"}],
+    }  # fmt: skip
+    params = {"namespace": "default", "name": "none", "parameterNotFoundAction": "Allow"}
+    for plural, body in (
+        ("validatingadmissionpolicies", spec),
+        (
+            "validatingadmissionpolicybindings",
+            {"policyName": "leases-are-followed", "validationActions": ["Deny"], "paramRef": params},
+        ),
+    ):
+        made = {"metadata": {"name": "leases-are-followed"}, "spec": body}
+        plane.api.post(f"{ADMISSION}/{plural}", json=made).raise_for_status()
+
+
 def serve(plane: ControlPlane) -> None:
     """Wait until all our kinds of objects are served, and whoever asks what is served is told so."""
     names = {body["spec"]["names"]["plural"] for body in kinds()}

@@ -157,7 +157,7 @@ def test_files_on_a_page_are_sound(path: Path) -> None:
         if block.kind == "yaml":
             parsed = parse_text(block.text.encode(), _id(path))
             if "apiVersion: rbac." in block.text:
-                continue  # tests/controlplane/test_guard.py has an API server take them
+                continue  # tests/controlplane/test_queue_rights.py has an API server take them
             if isinstance(parsed[0].document, dict) and "apiVersion" in parsed[0].document:
                 _check_objects([one.document for one in parsed])
             elif isinstance(parsed[0].document, dict) and "arrivals" in parsed[0].document:
