@@ -150,7 +150,7 @@ def test_run_follow_of_work_that_fails(cli: Cli, api: FakeApi, how: Item, told: 
 
 
 def test_interrupt_lets_go(api: FakeApi) -> None:
-    """Ctrl-C during run -f ends the command with 130, says that the workload runs on and how to stop it; no traceback."""
+    """Ctrl-C during run -f ends the command with 130, says that the workload goes on and how to stop it; no traceback."""
     released = Event()
 
     def forever() -> Iterator[bytes]:
@@ -168,6 +168,6 @@ def test_interrupt_lets_go(api: FakeApi) -> None:
         _, err = child.communicate(timeout=60)
     released.set()
     assert child.returncode == 130
-    assert b"train runs on" in err
+    assert b"train goes on" in err
     assert b"`gpumax stop train`" in err
     assert b"Traceback" not in err

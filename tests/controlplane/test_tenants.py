@@ -173,3 +173,17 @@ def test_who_has_no_rights_is_told_which_help(
     refused = cli("ps")
     assert refused.code == 3
     assert f"bind the role `edit` in namespace {stage.name} to you" in refused.err
+
+
+def test_files_that_have_changed_are_told(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    """A file that is applied again with other files beside it is other work, which needs another name."""
+    queue = stage.queue("a", 4)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text("print(1)")
+    (tmp_path / "work.yaml").write_text(f"name: w\nproject: {queue}\nrun: python train.py\nworkdir: code\n")
+    assert cli("apply", "-f", "work.yaml").code == 0
+    assert cli("apply", "-f", "work.yaml").code == 0
+    (tmp_path / "code" / "train.py").write_text("print(2)")
+    refused = cli("apply", "-f", "work.yaml")
+    assert refused.code == 3
+    assert "and files of it can't change; delete it, or choose another name" in refused.err

@@ -25,7 +25,7 @@ class Ended(GpumaxError):
 def attend(api: Api, name: str) -> None:
     """Print the workload's logs and tell what happens to it, until it is finished; Ended where it failed.
 
-    Ctrl-C lets go of it and says so; the workload runs on.
+    Ctrl-C lets go of it and says so; the workload goes on, be it that it waits.
     """
     path = f"/workloads/{segment(name)}"
     try:
@@ -34,7 +34,7 @@ def attend(api: Api, name: str) -> None:
         end = api.get(path)
     except KeyboardInterrupt:
         sys.stdout.flush()
-        say(f"\n{name} runs on; `gpumax logs -f {name}` follows it again, `gpumax stop {name}` ends it")
+        say(f"\n{name} goes on; `gpumax logs -f {name}` follows it again, `gpumax stop {name}` ends it")
         raise
     state = end.get("state")
     if state != "succeeded":

@@ -139,7 +139,7 @@ def _again(news: Sequence[New], before: dict[str, Work], *, may: bool) -> frozen
 
     def files(spec: WorkloadSpec) -> tuple[str, ...]:
         was = (before[spec.name].jobs[0].metadata.annotations or {}).get(keys.FILES, "")
-        return () if was == digests[spec.name] else ("its files",)
+        return () if was == digests[spec.name] else ("files",)
 
     return again([new.record.spec for new in news], records.get, files)
 
