@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec.structs import replace
+
 from gpumax.apps.kubernetes.request import Item, Request, out
 from gpumax.apps.kubernetes.site import Seen, Site
 from gpumax.apps.server import cluster, shapes
@@ -70,7 +72,7 @@ async def get_why(site: Site, request: Request) -> Item:
     work = await site.work(request.words[0])
     record, tasks = pair = read(work)
     told = (
-        *past(record, tasks, f"so: {work.evicted}" if work.evicted else ""),
+        *past(replace(record, objection=""), tasks, f"so: {work.evicted}" if work.evicted else ""),
         *_evicted(work, record.state),
         *_stuck(pair),
     )
@@ -105,8 +107,10 @@ def _said(pair: Pair) -> Iterator[str]:
 
 
 def _stuck(pair: Pair) -> Iterator[str]:
-    """Of work that has its places, and GPUs, and doesn't begin for another reason."""
+    """Of work that lacks pods, or has its places, and GPUs, and doesn't begin for another reason."""
     record, _ = pair
+    if record.state == "pending" and record.objection:
+        yield f"It can't start: {record.objection}. Its Job tries again, after ever longer pauses."
     if record.state == "running" and record.objection:
         yield f"It has its place, and doesn't begin: {record.objection}."
 
