@@ -193,6 +193,7 @@ struct emu_op {
 	enum emu_engine engine;
 	bool forever;
 	bool holds; /* takes time of its stream alone */
+	bool patient; /* waits for a word in memory */
 	CUresult (*effect)(struct emu_context *context, struct emu_op *op);
 	union {
 		struct emu_copy copy;
@@ -263,6 +264,8 @@ CUresult emu_kernel_op(struct emu_context *context, CUfunction function, const u
 CUresult emu_solid_op(struct emu_context *context, const CUDA_MEMCPY3D *copy, struct emu_op *op);
 struct emu_op emu_host_op(CUhostFn function, void *data);
 CUresult emu_capture(struct emu_stream *stream, const struct emu_op *op);
+/* Waits as long as the stream isn't stopped; false where it was, or where the word isn't there. */
+bool emu_word_waited(const struct emu_op *op, const bool *stop);
 /* Calls that aren't allowed while something is captured break what is captured. */
 CUresult emu_unsafe(void);
 void emu_pool_freed(void *pool, uint64_t size);

@@ -45,3 +45,16 @@ GPUMAX_EXPORT CUresult cuMemHostRegister(void *pointer, size_t bytes, unsigned i
 {
 	return cuMemHostRegister_v2(pointer, bytes, flags);
 }
+
+/* No profiler is there that could be started. */
+GPUMAX_EXPORT CUresult cuProfilerStart(void)
+{
+	CALL(cuProfilerStart);
+	return CUDA_SUCCESS;
+}
+
+GPUMAX_EXPORT CUresult cuProfilerStop(void)
+{
+	CALL(cuProfilerStop);
+	return CUDA_SUCCESS;
+}

@@ -95,3 +95,13 @@ TWIN(cuStreamIsCapturing, (CUstream s, CUstreamCaptureStatus *status), (OWN(s), 
 TWIN(cuStreamGetCaptureInfo_v2,
      (CUstream s, CUstreamCaptureStatus *status, uint64_t *id, CUgraph *graph, const CUgraphNode **nodes, size_t *count),
      (OWN(s), status, id, graph, nodes, count))
+TWIN(cuStreamGetCaptureInfo_v3,
+     (CUstream s, CUstreamCaptureStatus *status, uint64_t *id, CUgraph *graph, const CUgraphNode **nodes,
+      const CUgraphEdgeData **edges, size_t *count),
+     (OWN(s), status, id, graph, nodes, edges, count))
+TWIN(cuMemPrefetchAsync, (CUdeviceptr p, size_t n, CUdevice device, CUstream s), (p, n, device, OWN(s)))
+TWIN(cuMemPrefetchAsync_v2, (CUdeviceptr p, size_t n, CUmemLocation to, unsigned int flags, CUstream s), (p, n, to, flags, OWN(s)))
+TWIN(cuStreamWaitValue32_v2, (CUstream s, CUdeviceptr at, uint32_t value, unsigned int flags), (OWN(s), at, value, flags))
+TWIN(cuStreamWaitValue64_v2, (CUstream s, CUdeviceptr at, uint64_t value, unsigned int flags), (OWN(s), at, value, flags))
+TWIN(cuStreamWriteValue32_v2, (CUstream s, CUdeviceptr at, uint32_t value, unsigned int flags), (OWN(s), at, value, flags))
+TWIN(cuStreamWriteValue64_v2, (CUstream s, CUdeviceptr at, uint64_t value, unsigned int flags), (OWN(s), at, value, flags))

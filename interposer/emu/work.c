@@ -110,6 +110,8 @@ static uint64_t carried_out(struct emu_stream *stream, struct emu_op *op, uint64
 		end = ready + op->duration;
 	if (op->holds && !emu.config.virtual_clock)
 		emu_wait_until(end);
+	if (op->patient && !emu_word_waited(op, &stream->stop))
+		return end;
 	if (op->effect != NULL && !__atomic_load_n(&stream->stop, __ATOMIC_RELAXED))
 		result = op->effect(context, op);
 	if (result != CUDA_SUCCESS)
