@@ -168,9 +168,9 @@ def linked(scripted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "linked"
 
 
-@pytest.mark.parametrize("way", ["linked", "dlsym", "fork", "exec", "threads", "arguments", "gate"])
+@pytest.mark.parametrize("way", ["linked", "dlsym", "fork", "exec", "threads", "arguments", "gate", "swap"])
 def test_a_program_in_c_comes_to_the_layer(way: str, linked: Path, layer: Layer) -> None:
     done = subprocess.run(
-        [linked, way], env=layer.environment({"GPUMAX_LIMIT": "64Mi"}), capture_output=True, text=True, timeout=60,
+        [linked, way], env=layer.environment({"GPUMAX_LIMIT": "64Mi", "GPUMAX_SWAP": "1" if way == "swap" else ""}), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")

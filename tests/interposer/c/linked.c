@@ -18,6 +18,12 @@ CUresult cuMemFree_v2(CUdeviceptr pointer);
 CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
 			unsigned shared, CUstream stream, void **parameters, void **extra);
 
+CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t size, CUstream stream);
+CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream);
+CUresult cuMemsetD8_v2(CUdeviceptr pointer, unsigned char value, size_t size);
+CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size);
+CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total);
+CUresult cuCtxSynchronize(void);
 CUresult cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status);
 
 static CUcontext context;
@@ -146,6 +152,58 @@ static int gate(void)
 	return right && launched() > 0;
 }
 
+/* Threads allocate, write, read and free all kinds, while all they have is taken off the device and given back. */
+static _Atomic int broken;
+
+static void *churn(void *seed)
+{
+	unsigned state = (unsigned)(uintptr_t)seed;
+	CUdeviceptr held[8] = {0};
+	unsigned char mark[8], seen[64];
+
+	cuCtxSetCurrent(context);
+	for (int turn = 0; turn < 400; turn++) {
+		unsigned i = (state = state * 1103515245u + 12345u) >> 16 & 7;
+		size_t size = (state >> 8 & 1) ? 5 * MIB / 2 : 700;
+
+		if (held[i]) {
+			broken |= cuMemcpyDtoH_v2(seen, held[i] + 600, 64) || seen[63] != mark[i];
+			broken |= (i & 1 ? cuMemFreeAsync(held[i], NULL) : cuMemFree_v2(held[i])) != CUDA_SUCCESS;
+			held[i] = 0;
+		} else if ((i & 1 ? cuMemAllocAsync(&held[i], size, NULL) : cuMemAlloc_v2(&held[i], size)) == CUDA_SUCCESS) {
+			mark[i] = (unsigned char)state;
+			broken |= cuMemsetD8_v2(held[i], mark[i], 700) != CUDA_SUCCESS;
+		} else {
+			held[i] = 0;
+		}
+	}
+	for (int i = 0; i < 8; i++)
+		if (held[i])
+			broken |= cuMemFree_v2(held[i]) != CUDA_SUCCESS;
+	return NULL;
+}
+
+static int swap(void)
+{
+	int (*out)(unsigned), (*in)(void), done = 0;
+	size_t free_bytes, total;
+	pthread_t all[4];
+
+	*(void **)&out = dlsym(RTLD_DEFAULT, "gpumax_layer_swap_out");
+	*(void **)&in = dlsym(RTLD_DEFAULT, "gpumax_layer_swap_in");
+	for (uintptr_t i = 0; i < 4; i++)
+		pthread_create(&all[i], NULL, churn, (void *)(i + 1));
+	for (int round = 0; round < 50; round++) {
+		done += out(10000) == CUDA_SUCCESS;
+		broken |= in() != CUDA_SUCCESS;
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(all[i], NULL);
+	cuCtxSynchronize();
+	return !broken && done && cuMemAlloc_v2(&(CUdeviceptr){0}, 64 * MIB) == CUDA_SUCCESS &&
+	       cuMemGetInfo_v2(&free_bytes, &total) == CUDA_SUCCESS && free_bytes == 0;
+}
+
 int main(int count, char **words)
 {
 	const char *way = count > 1 ? words[1] : "";
@@ -163,6 +221,8 @@ int main(int count, char **words)
 		held = by_dlsym();
 	else if (!strcmp(way, "threads"))
 		held = threads();
+	else if (!strcmp(way, "swap"))
+		held = swap();
 	else if (!strcmp(way, "gate"))
 		held = gate();
 	else if (!strcmp(way, "arguments"))

@@ -1,0 +1,59 @@
+"""The layer, built with the compilers' own checks, under programs in C: no byte out of place, nothing undefined, no race."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from interposer.conftest import INTERPOSER, cc
+from interposer.under import HERE, Layer, layer, scripted
+
+__all__ = ["layer", "scripted"]
+RUNTIMES = {"address,undefined": "libasan.so", "thread": "libtsan.so"}
+WAYS = ["linked", "dlsym", "fork", "exec", "threads", "arguments", "gate", "swap"]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def checked(
+    request: pytest.FixtureRequest, scripted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """The program, and what is to be preloaded: the checker first, then the layer."""
+    kind: str = request.param
+    folder = tmp_path_factory.mktemp("checked")
+    runtime = cc(f"-print-file-name={RUNTIMES[kind]}").stdout.strip()
+    if not Path(runtime).is_absolute():
+        pytest.skip(f"this compiler has no {RUNTIMES[kind]}")
+    (folder / "libcuda.so").symlink_to(scripted)
+    made = subprocess.run(
+        ["make", "-s", "-C", INTERPOSER, f"OUT={folder}", f"SANITIZE={kind}", folder / "libgpumax-cuda.so"],
+        env={**os.environ, "MAKEFLAGS": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = cc(
+        f"-fsanitize={kind}", "-g", "-O1", "-pthread", "-D_GNU_SOURCE", HERE / "c/linked.c",
+        f"-I{INTERPOSER / 'include'}", f"-L{folder}", "-lcuda", "-ldl", "-o", folder / "linked",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "linked", f"{runtime} {folder / 'libgpumax-cuda.so'}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_checks_of_the_compiler_find_nothing(way: str, checked: tuple[Path, str], layer: Layer) -> None:
+    program, preload = checked
+    settings = {
+        "LD_PRELOAD": preload, "GPUMAX_LIMIT": "64Mi", "GPUMAX_SWAP": "1" if way == "swap" else "",
+        "ASAN_OPTIONS": "detect_leaks=0",  # what a program still has when it ends, these leave on purpose
+    }  # fmt: skip
+    done = subprocess.run(
+        [program, way],
+        env=layer.environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
