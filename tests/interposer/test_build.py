@@ -100,7 +100,8 @@ def test_a_wheel_is_for_one_platform_and_has_the_libraries(sources: Path, tmp_pa
     listed = subprocess.run(
         [sys.executable, "-m", "zipfile", "-l", str(wheel)], check=True, capture_output=True, text=True
     ).stdout
-    assert "gpumax/native/libgpumax-emu.so" in listed
+    for name in ("cuda", "ml", "emu", "emu-ml"):
+        assert f"gpumax/native/libgpumax-{name}.so" in listed
 
 
 def test_a_library_that_is_missing_is_an_error_that_says_how_to_get_it(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from interposer.conftest import SMALL
+from interposer.conftest import INTERPOSER, SMALL, cc
 from interposer.emulated import Machine, end, line, tell
 
 HOLD = "current(); p = ok(d.cuMemAlloc({} << 20)); say(free() >> 20); wait_for_a_line()"
@@ -149,3 +151,33 @@ def test_whoever_is_killed_or_stopped_on_the_device_stops_nobody_else(
             )
         finally:
             end(hog)
+
+
+@pytest.mark.slow
+def test_two_dozen_processes_of_which_half_are_killed_leave_a_device_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """They take, work on and give back memory all the time, more than there is; each is killed in the middle of something else."""
+    folder = tmp_path_factory.mktemp("m")
+    machine = Machine(folder, {"devices": [SMALL | {"memory": "256Mi", "context": "1Mi", "latency_us": 1}]})
+    churn = folder / "churn"
+    built = cc(
+        "-O1", Path(__file__).parent / "c/churn.c", f"-I{INTERPOSER}/include",
+        machine.libraries / "libcuda.so.1", "-pthread", "-o", churn,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    watcher = machine.start("current(); say(free())\nwhile wait_for_a_line(): say(free())")
+    whole = line(watcher)
+    processes = [
+        subprocess.Popen(
+            [str(churn), str(seed), *([str(20_000 + 17_001 * seed)] if seed % 2 else [])],
+            env=machine.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in range(24)
+    ]  # fmt: skip
+    for seed, process in enumerate(processes):
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == (-signal.SIGKILL if seed % 2 else 0), err
+    tell(watcher)
+    assert line(watcher) == whole
+    end(watcher)
