@@ -1,4 +1,4 @@
-"""nodes, gpu list."""
+"""nodes, gpu list; gpu run is beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from gpumax.apps.cli.client import Item
+from gpumax.apps.cli.commands.gpu_run import run
 from gpumax.apps.cli.lazy import Guessing
 from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import Where, output_option, quiet_option, server_options, watch_option
@@ -93,9 +94,12 @@ def nodes(where: Where, watch: bool, output: str, quiet: bool) -> None:
 @click.group(cls=Guessing, invoke_without_command=True)
 @click.pass_context
 def gpu(context: click.Context) -> None:
-    """GPUs, and who holds them. Without a command: list them."""
+    """GPUs, and who holds them; a program with a part of one. Without a command: list them."""
     if context.invoked_subcommand is None:
         context.invoke(list_)
+
+
+gpu.add_command(run)
 
 
 def _state(item: Item) -> str:
