@@ -53,18 +53,22 @@ GPUMAX_EXPORT CUresult cuGetExportTable(const void **table, const CUuuid *id)
 	return CUDA_ERROR_NOT_FOUND;
 }
 
-/* What a driver has and this one doesn't do. */
+/* What a driver has and this one doesn't do: told once each. */
 CUresult emu_missing(const char *name);
 CUresult emu_missing(const char *name)
 {
-	static const char *told[256];
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static const char *told[1024];
 	static int count;
+	bool known = false;
 
+	pthread_mutex_lock(&lock);
 	for (int i = 0; i < count; i++)
-		if (told[i] == name)
-			return CUDA_ERROR_NOT_SUPPORTED;
-	if (count < 256)
+		known |= told[i] == name;
+	if (!known && count < (int)(sizeof(told) / sizeof(told[0])))
 		told[count++] = name;
-	emu_say("%s isn't emulated", name);
+	pthread_mutex_unlock(&lock);
+	if (!known)
+		emu_say("%s isn't emulated", name);
 	return CUDA_ERROR_NOT_SUPPORTED;
 }
