@@ -9,6 +9,7 @@ from gpumax.engines.kubernetes.claims import CLAIMS
 from gpumax.engines.kubernetes.grouping.kinds import KINDS, PASSED
 from gpumax.engines.kubernetes.kinds import ALWAYS, GANGS, OFTEN, QUEUES
 from gpumax.engines.kubernetes.lease import LEASES
+from gpumax.engines.kubernetes.work.views import EVENTS
 
 
 class Right(NamedTuple):
@@ -74,7 +75,7 @@ COMFORTS: Final = (
     Right(GANGS.group, GANGS.plural, ("create",), "workloads whose groups differ can't be submitted"),
     Right("", "pods/log", ("get",), "`logs` shows nothing"),
     Right("", "pods/exec", ("create",), "`exec` runs nothing"),
-    Right("events.k8s.io", "events", ("list",), "`why` and `events` don't tell who made way"),
+    Right(EVENTS.group, EVENTS.plural, ("list",), "`why` and `events` don't tell who made way"),
 )
 """What some of it needs, or is better with."""
 VIEW: Final = "gpumax-board-view"
