@@ -64,7 +64,9 @@ def expected() -> dict[str, int]:
         strict=True,
     ):
         said[f"header.{field}"] = at
-    said |= {f"page.{name}": at for name, at in page.OFFSETS.items() if name != "head"}
+    said |= {
+        f"page.{name}": at for name, at in page.OFFSETS.items() if name != "head" and not name[-1].isdigit()
+    }
     said |= {"page.magic": 0, "page.version": 4, "sizeof page": len(page.FIELDS) * 8}
     for prefix, kind_ in ENUMS.items():
         said |= {f"GPUMAX_{prefix}{each.name}": int(each) for each in kind_}

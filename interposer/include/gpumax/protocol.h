@@ -46,7 +46,7 @@ enum gpumax_lease_state {
   GPUMAX_LEASE_NONE = 0,    /* ask with ACQUIRE and wait */
   GPUMAX_LEASE_GRANTED = 1, /* submit */
   GPUMAX_LEASE_REVOKED = 2, /* submit no more; drain and RELEASE */
-  GPUMAX_LEASE_FENCED = 3   /* taken back without an answer: say HELLO anew */
+  GPUMAX_LEASE_FENCED = 3   /* taken back without an answer: drain, RELEASE, then ask again */
 };
 
 enum gpumax_mode { GPUMAX_MODE_FAIR = 0, GPUMAX_MODE_STRICT = 1 };
@@ -220,7 +220,7 @@ struct gpumax_error {
   char text[120];   /* UTF-8, zero-padded: for a person */
 };
 
-/* The shared page. The broker writes the first 64 bytes, the client the second, so neither's writes disturb the other's
+/* The shared page. The broker writes the first 128 bytes, the client the rest, so neither's writes disturb the other's
  * reads. lease_word is generation << 8 | gpumax_lease_state, written and read whole, with acquire and release order.
  *
  * To submit: read lease_word; if GRANTED add 1 to inflight, then read lease_word AGAIN and go on only if it is the same;
@@ -240,6 +240,8 @@ struct gpumax_page {
   uint64_t limit;        /* of the group on this device */
   uint64_t budget;       /* of this process: an allocation within it asks nobody */
   uint64_t pid;          /* whose page this is */
+  uint64_t allowed;      /* of the budget, so much may be on the device */
+  uint64_t zero[7];
   /* from here on the client writes */
   uint64_t inflight;
   uint64_t used;

@@ -11,6 +11,7 @@ PAGE_MAGIC: Final = 0x50584D47
 
 FIELDS: Final = (
     "head", "lease_word", "epoch", "lease", "slice_end_ns", "limit", "budget", "pid",
+    "allowed", "zero", "zero1", "zero2", "zero3", "zero4", "zero5", "zero6",
     "inflight", "used", "pinned", "resident", "submitted", "last_submit_ns", "passed_through", "reserved",
 )  # fmt: skip
 """Words of 8 bytes, in their order; `head` is magic and version."""

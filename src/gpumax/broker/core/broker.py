@@ -1,0 +1,393 @@
+"""The one door: `handle(event)` gives the orders that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gpumax.broker.core import events as ev
+from gpumax.broker.core.desk import Desk
+from gpumax.broker.core.memory import Memory
+from gpumax.broker.core.orders import Ended, Order, Refuse, RefuseGroup, Welcome
+from gpumax.broker.core.residency import Residency
+from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, Recovered, Settings
+from gpumax.broker.core.state import Client, Device, Group, Holding, Lease, Place, Request, State, Tier
+from gpumax.broker.core.turns import Turns
+from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
+
+
+class Broker:
+    """Devices of one node and the groups that share them. `recovered`: what an earlier broker's pages show."""
+
+    def __init__(
+        self, settings: Settings, devices: Iterable[DeviceSpec], *, epoch: int, now: int,
+        specs: Iterable[GroupSpec] = (), recovered: Iterable[Recovered] = (), restarted: bool = False,
+    ) -> None:  # fmt: skip
+        self.state = State(settings, {d.name: Device(d) for d in devices}, epoch, now)
+        self.desk = Desk()
+        self.turns = Turns(self.state, self.desk)
+        self.residency = Residency(self.state, self.desk, self.turns)
+        self.memory = Memory(self.state, self.desk, self.residency)
+        self._doors: dict[type, Callable[[Any], None]] = {
+            ev.Tick: lambda _: None, ev.GroupAdded: self._group_added, ev.GroupRemoved: self._group_removed,
+            ev.Joined: self._joined, ev.Inventory: self._inventory, ev.Wanted: self._wanted,
+            ev.Released: self._released, ev.Asked: self._asked, ev.Returned: self._returned,
+            ev.SwappedOut: self._swapped, ev.SwappedIn: self._swapped, ev.Hinted: self._hinted,
+            ev.Beat: self._beat, ev.Left: self._left, ev.Died: self._died, ev.Reclaimed: self._reclaimed,
+            ev.PageSeen: self._page_seen, ev.Checkpointed: self._checkpointed, ev.Restored: self._restored,
+        }  # fmt: skip
+        for spec in specs:
+            self._group_added(ev.GroupAdded(now, spec))
+        if restarted:
+            self.state.quiet_until = now + 2 * settings.heartbeat_ns
+        for page in recovered:
+            self._recover(page)
+
+    def handle(self, event: ev.Event) -> list[Order]:
+        s = self.state
+        s.now = max(s.now, event.now)
+        self.turns.refill()
+        if isinstance(event, ev.ClientEvent) and event.client not in s.clients:
+            self._ghost_event(event)
+        else:
+            self._doors[type(event)](event)
+        self._bury()
+        # Room that one step makes another may use; what they leave undone waits for an event or a Wake.
+        for _ in range(2):
+            self.desk.forget_wakes()
+            if self.state.settled:
+                break
+            self.memory.step()
+            self.residency.step()
+            self.memory.step()
+        self.turns.step()
+        self._arm()
+        return self.desk.collect(s.now)
+
+    def _ghost_event(self, event: ev.ClientEvent) -> None:
+        if isinstance(event, ev.Reclaimed):
+            for device in self.state.devices.values():
+                device.ghosts.pop(event.client, None)
+
+    def _bury(self) -> None:
+        for device in self.state.devices.values():
+            for client, (_, until) in list(device.ghosts.items()):
+                if self.state.now >= until:
+                    del device.ghosts[client]
+
+    def _arm(self) -> None:
+        for device in self.state.devices.values():
+            for _, until in device.ghosts.values():
+                self.desk.wake(until)
+        for group in self.state.groups.values():
+            if group.retry_at > self.state.now:
+                self.desk.wake(group.retry_at)
+        if self.state.now < self.state.quiet_until:
+            self.desk.wake(self.state.quiet_until)
+
+    # groups
+
+    def _group_added(self, event: ev.GroupAdded) -> None:
+        text = self.objection(event.spec)
+        if text:
+            self.desk.say(RefuseGroup(event.spec.name, text))
+            return
+        group = Group(event.spec, since=self.state.now, last_used=self.state.now)
+        group.frame = self.state.now // self.state.settings.frame_ns
+        group.tokens = self.state.settings.frame_ns * event.spec.share // WHOLE
+        self.state.groups[group.name] = group
+        for name in group.devices:
+            self.residency.calm(self.state.devices[name])
+
+    def objection(self, spec: GroupSpec) -> str:
+        """Why a group can't be had here; empty: it can."""
+        s = self.state
+        if spec.name in s.groups:
+            return f"group {spec.name} is there already"
+        if not 1 <= spec.share <= WHOLE:
+            return f"share {spec.share / WHOLE:g}; it's between 0.001 and 1"
+        if not spec.memory:
+            return "no device"
+        for name, memory in spec.memory.items():
+            device = s.devices.get(name)
+            if device is None:
+                return f"device {name} isn't of this node"
+            if not 0 <= memory.guarantee <= memory.limit:
+                return f"{gib(memory.guarantee)} guaranteed, limit {gib(memory.limit)} on {name}; a guarantee is within the limit"
+            if memory.limit > device.spec.capacity:
+                return f"limit of {gib(memory.limit)}; {name} has {gib(device.spec.capacity)}"
+            others = [g for g in s.groups.values() if name in g.spec.memory]
+            given = sum(g.share_of(name).guarantee for g in others)
+            if given + memory.guarantee > device.spec.capacity:
+                return f"{gib(memory.guarantee)} guaranteed; {name} has {gib(device.spec.capacity - given)} left to guarantee"
+            shares = sum(g.spec.share for g in others)
+            if shares + spec.share > WHOLE:
+                return f"share {spec.share / WHOLE:g}; {name} has {(WHOLE - shares) / WHOLE:g} left"
+        swappable = [g.spec for g in s.groups.values() if g.spec.swap] + ([spec] if spec.swap else [])
+        host = sum(m.limit for each in swappable for m in each.memory.values())
+        if spec.swap and host > s.settings.pool_bytes:
+            return (
+                f"swapping would need {gib(host)} of host memory; {gib(s.settings.pool_bytes)} are set aside"
+            )
+        return ""
+
+    def _group_removed(self, event: ev.GroupRemoved) -> None:
+        group = self.state.groups.get(event.name)
+        if group is None:
+            return
+        group.removed = True
+        for client in list(group.clients.values()):
+            self.desk.say(Refuse(client.id, ErrorCode.NOT_ALLOWED, f"group {group.name} has ended"))
+        self._drop_if_empty(group)
+
+    def _drop_if_empty(self, group: Group) -> None:
+        if group.removed and not group.clients:
+            self.residency.step_back(group)
+            del self.state.groups[group.name]
+            for name in group.devices:
+                self.residency.calm(self.state.devices[name])
+
+    # clients come and go
+
+    def _recover(self, page: Recovered) -> None:
+        group = self.state.groups.get(page.group)
+        if group is None:
+            return
+        client = Client(page.client, group, page.pid, {}, connected=False, last_beat=self.state.now)
+        self._adopt(client, {d: h for d, h in page.holdings.items() if d in group.spec.memory})
+        if page.leased:
+            self._take_over_lease(client)
+
+    def _adopt(self, client: Client, holdings: Any) -> None:
+        group = client.group
+        for name, (budget, pinned, resident) in holdings.items():
+            holding = client.holdings.setdefault(name, Holding())
+            holding.claimed = budget
+            holding.pinned = min(pinned, budget)
+            self.state.keep(client, name, max(min(resident, budget), holding.pinned))
+            if holding.resident < holding.claimed and group.place is Place.IN:
+                group.place = Place.OUT
+        group.clients[client.id] = client
+        self.state.clients[client.id] = client
+
+    def _take_over_lease(self, client: Client) -> None:
+        """It was granted by an earlier broker and holds on: it counts, and nobody else gets these devices."""
+        s, group = self.state, client.group
+        if group.lease is None:
+            group.lease = Lease(s.next_lease, s.now, s.now)
+            s.next_lease += 1
+            for name in group.devices:
+                s.devices[name].holders.append(group)
+        client.leased = client.wants = True
+        self.turns.notice(group)
+        if any(len(s.devices[d].holders) > 1 for d in group.devices):
+            self.turns.revoke(group, Reason.TURN)
+
+    def _joined(self, event: ev.Joined) -> None:
+        s = self.state
+        group = s.groups.get(event.group)
+        if group is None or group.removed:
+            self.desk.say(
+                Refuse(event.client, ErrorCode.NOT_ALLOWED, f"group {event.group} isn't known here")
+            )
+            return
+        unknown = [d for d in event.devices if d not in group.spec.memory]
+        if unknown or not event.devices:
+            text = f"device {unknown[0]} isn't of group {group.name}" if unknown else "no device"
+            self.desk.say(Refuse(event.client, ErrorCode.UNKNOWN_DEVICE, text))
+            return
+        known = next((c for c in group.clients.values() if c.pid == event.pid and not c.connected), None)
+        if known is not None and not event.reconnects:
+            self._died(ev.Died(s.now, known.id))  # another program in the same process: exec
+            known = None
+        client = Client(event.client, group, event.pid, {d: Holding() for d in event.devices})
+        if known is not None:
+            self._follow(known, client)
+        client.swaps, client.checkpoints = event.swaps, event.checkpoints
+        client.last_beat = s.now
+        client.awaiting_inventory = event.reconnects
+        group.clients[client.id] = client
+        s.clients[client.id] = client
+        group.ranks = max(group.ranks, event.ranks)
+        self.desk.say(Welcome(client.id))
+
+    def _follow(self, known: Client, client: Client) -> None:
+        """The same process on a new connection: what it had is still its own."""
+        client.holdings = known.holdings | {
+            d: client.holdings[d] for d in client.holdings if d not in known.holdings
+        }
+        client.leased, client.generation = known.leased, known.generation
+        client.wants, client.tier, client.fenced = known.wants, known.tier, known.fenced
+        for holding in client.holdings.values():
+            holding.moving = None
+        del self.state.clients[known.id]
+        del known.group.clients[known.id]
+
+    def _inventory(self, event: ev.Inventory) -> None:
+        client = self.state.clients[event.client]
+        if not client.awaiting_inventory:
+            return
+        client.awaiting_inventory = False
+        client.fenced = False
+        group = client.group
+        self._adopt(client, {d: h for d, h in event.holdings.items() if d in group.spec.memory})
+        client.wants = event.wants or event.leased
+        if event.leased and not client.leased:
+            # Only before anything new is granted can a lease of an earlier epoch be the device's only one.
+            self._take_over_lease(client)
+        elif not event.leased and client.leased:
+            client.leased = False
+        if client.leased and group.lease is not None:
+            if group.lease.revoked:
+                self.turns.tell_revoked(client, group.lease, Reason.TURN)
+            else:
+                self.turns.tell(client, group.lease)
+        else:
+            self.desk.say(Ended(client.id, client.generation))
+        self.turns.settle(group)
+        self.residency.refresh(group)
+
+    def _wanted(self, event: ev.Wanted) -> None:
+        client = self.state.clients[event.client]
+        client.wants = True
+        self.turns.notice(client.group)
+
+    def _released(self, event: ev.Released) -> None:
+        client = self.state.clients[event.client]
+        client.last_beat = self.state.now
+        self.turns.released(client, event.lease, event.wants)
+
+    def _left(self, event: ev.Left) -> None:
+        client = self.state.clients[event.client]
+        others = client.group.clients.values()
+        if any(c.pid == client.pid and c.id > client.id and c.connected for c in others):
+            self._died(ev.Died(self.state.now, client.id))  # exec: another program in the same process
+            return
+        client.connected = False
+        client.wants = False
+        self.memory.forget(client)
+        for holding in client.holdings.values():
+            holding.moving = None
+        if client.leased:
+            self.turns.revoke(client.group, Reason.SHUTDOWN)
+        self.turns.notice(client.group)
+
+    def _died(self, event: ev.Died) -> None:
+        s = self.state
+        client = s.clients.pop(event.client)
+        group = client.group
+        self.memory.forget(client)
+        until = s.now + s.settings.burial_ns
+        for name, holding in client.holdings.items():
+            size = holding.resident
+            s.keep(client, name, 0)
+            if size:
+                s.devices[name].ghosts[client.id] = (size, until)
+        del group.clients[client.id]
+        client.leased = False
+        self.turns.settle(group)
+        if not group.clients:
+            self.residency.step_back(group)
+            group.place, group.ranks = Place.IN, 0
+        self.residency.refresh(group)
+        self._drop_if_empty(group)
+
+    def _reclaimed(self, event: ev.Reclaimed) -> None:
+        """Of a client that is still there: nothing to learn."""
+
+    # memory
+
+    def _asked(self, event: ev.Asked) -> None:
+        client = self.state.clients[event.client]
+        if event.device not in client.holdings:
+            self.desk.say(Refuse(client.id, ErrorCode.UNKNOWN_DEVICE, f"no share of device {event.device}"))
+            return
+        until = self.state.now + self.state.settings.memory_wait_ns
+        client.group.requests.append(
+            Request(client.id, event.device, event.bytes, event.pinned, event.request, until)
+        )
+
+    def _returned(self, event: ev.Returned) -> None:
+        client = self.state.clients[event.client]
+        if event.device in client.holdings:
+            self.memory.returned(client, event.device, event.bytes, pinned=event.pinned)
+
+    def _swapped(self, event: ev.SwappedOut | ev.SwappedIn) -> None:
+        client = self.state.clients[event.client]
+        holding = client.holdings.get(event.device)
+        if holding is None or holding.moving is None:
+            return
+        client.last_beat = self.state.now
+        out = isinstance(event, ev.SwappedOut)
+        failed = event.status in (SwapStatus.BUSY, SwapStatus.FAILED)
+        whole = out or failed or event.resident >= holding.resident
+        if whole and event.status is not SwapStatus.PROGRESS:
+            holding.moving = None
+        if out:
+            # It may have less than was kept for it, never more: more would be memory that nobody granted.
+            self.state.keep(client, event.device, min(holding.resident, max(event.resident, 0)))
+            if event.status is SwapStatus.DONE:
+                holding.pinned = min(max(holding.pinned, holding.resident), holding.claimed)
+        if failed:
+            client.group.retry_at = self.state.now + self.state.settings.retry_ns
+            if not out:
+                self.state.keep(client, event.device, min(holding.resident, max(event.resident, 0)))
+            elif client.group.place is Place.LEAVING and not client.group.in_motion:
+                client.group.place = Place.OUT
+                self.residency.refresh(client.group)
+
+    def _hinted(self, event: ev.Hinted) -> None:
+        holding = self.state.clients[event.client].holdings.get(event.device)
+        if holding is not None and event.kind is HintKind.READ_ONLY:
+            holding.read_only = min(event.bytes, holding.claimed)
+        elif holding is not None:
+            holding.discardable = min(event.bytes, holding.claimed)
+
+    # signs of life, and the second tier
+
+    def _beat(self, event: ev.Beat) -> None:
+        client = self.state.clients[event.client]
+        client.last_beat = self.state.now
+        for name, size in event.pinned.items():
+            holding = client.holdings.get(name)
+            if holding is not None:
+                holding.pinned = min(size, holding.claimed)
+
+    def _page_seen(self, event: ev.PageSeen) -> None:
+        self.turns.seen(self.state.clients[event.client], event.inflight)
+
+    def _checkpointed(self, event: ev.Checkpointed) -> None:
+        client = self.state.clients[event.client]
+        if client.tier is not Tier.GOING:
+            return
+        client.tier = Tier.OFF if event.done else Tier.ON
+        if event.done:
+            for name in client.holdings:
+                self.state.keep(client, name, 0)
+            client.group.place = Place.OUT
+            if client.leased:
+                # Locked as it is, it submits nothing; when it comes back it finds that it has to ask.
+                client.leased = client.wants = False
+                self.desk.say(Ended(client.id, client.generation))
+                self.turns.settle(client.group)
+        else:
+            client.checkpoints = False  # tried once; what failed once may have left it worse
+            self.residency.refresh(client.group)
+
+    def _restored(self, event: ev.Restored) -> None:
+        client = self.state.clients[event.client]
+        if client.tier is not Tier.RETURNING:
+            return
+        if not event.done:
+            client.tier = Tier.OFF
+            self.desk.report("restore", client.group.name, f"process {client.pid} couldn't be brought back")
+            self.residency.step_back(client.group)
+            return
+        client.tier = Tier.ON
+        for name, holding in client.holdings.items():
+            if holding.movable:
+                self.residency.swap_in(client, name)
+
+
+def gib(size: int) -> str:
+    return f"{size / (1 << 30):.4g} GiB"

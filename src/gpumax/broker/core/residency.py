@@ -1,0 +1,349 @@
+"""Memory: whose is on the device, and who makes room for whom.
+
+A group within its guarantee is resident by right. What is beyond a guarantee is borrowed: it takes turns with other
+borrowers, and leaves at once when an owner asks. Room is made for one group at a time on a device, on all of its devices or on
+none, and is kept for it while others leave; those who leave wait for nobody, so nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gpumax.broker.core.desk import Desk
+from gpumax.broker.core.orders import Checkpoint, Restore, SwapIn, SwapOut
+from gpumax.broker.core.shapes import WHOLE
+from gpumax.broker.core.state import Client, Device, Group, Moving, Place, State, Tier
+from gpumax.broker.core.turns import Turns
+from gpumax.broker.words import Reason
+
+Short = Mapping[str, int]
+"""Bytes that are missing, by device; devices with enough aren't in it."""
+
+
+class Residency:
+    def __init__(self, state: State, desk: Desk, turns: Turns) -> None:
+        self.state = state
+        self.desk = desk
+        self.turns = turns
+
+    def step(self) -> None:
+        for group in list(self.state.groups.values()):
+            if group.place not in (Place.LEAVING, Place.COMING):
+                continue
+            if not group.answers:
+                self.step_back(group)
+            elif group.place is Place.LEAVING:
+                self._go_on_leaving(group)
+            else:
+                self._go_on_coming(group)
+        if self.state.now < self.state.quiet_until:
+            return
+        kept: set[str] = set()
+        for group in sorted(self._outside(), key=self._urgency):
+            if kept.isdisjoint(group.devices) and not self._bring(group):
+                kept.update(group.devices)
+
+    def _outside(self) -> Iterable[Group]:
+        for group in self.state.groups.values():
+            wants = (group.backlogged and self.turns.eligible(group)) or group.requests
+            if group.place is Place.OUT and wants and group.answers and not group.in_motion:
+                yield group
+
+    def _urgency(self, group: Group) -> tuple[bool, int, int, str]:
+        return (
+            not group.by_right,
+            -group.spec.priority if group.by_right else 0,
+            self.turns.lag(group),
+            group.name,
+        )
+
+    def missing(self, group: Group) -> Short:
+        """What a group lacks to be resident, beyond what is free."""
+        short = {}
+        for name in group.devices:
+            lack = group.claimed(name) - group.resident(name) - self.state.devices[name].free
+            if lack > 0:
+                short[name] = lack
+        return short
+
+    def _bring(self, group: Group) -> bool:
+        """Begin to bring a group in. False: its turn will come, and nobody behind it may take the room before."""
+        devices = [self.state.devices[d] for d in group.devices]
+        if any(d.coming not in (None, group) for d in devices):
+            return False
+        short = self.missing(group)
+        if short:
+            going = self.victims(group, short, right=group.by_right)
+            if going is None:
+                return not self._may_fit_later(group, short)
+            self.dismiss(going)
+        for device in devices:
+            device.coming = group
+        group.place = Place.COMING
+        group.coming_since = self.state.now
+        self._go_on_coming(group)
+        return True
+
+    def _may_fit_later(self, group: Group, short: Short) -> bool:
+        """Whether turns alone stand in its way, so that room should be kept for it."""
+        self.desk.wake(self.state.now + self.state.settings.frame_ns)
+        return self.reachable(group, short)
+
+    def reachable(self, group: Group, short: Short, *, owners: bool = True) -> bool:
+        """Whether there would be room if every borrower left, and every owner that rests."""
+        for name, lack in short.items():
+            could = sum(could_free(g, name, owners) for g in self.state.groups.values() if g is not group)
+            could += sum(size for size, _ in self.state.devices[name].ghosts.values())
+            if could < lack:
+                return False
+        return True
+
+    def victims(self, group: Group, short: Short, *, right: bool) -> list[Group] | None:
+        """Who leaves, so that a group gets what it's short of on all of its devices; None: not now."""
+        leaving: dict[str, int] = {}
+        for g in self.state.groups.values():
+            if g.place is Place.LEAVING and g.answers:
+                for name in short:
+                    leaving[name] = leaving.get(name, 0) + g.movable(name)
+        chosen: list[Group] = []
+        for name, lack in short.items():
+            left = lack - leaving.get(name, 0) - sum(g.movable(name) for g in chosen)
+            if left <= 0:
+                continue
+            could = [g for g in self._candidates(group, name, right=right) if g not in chosen]
+            picked = fewest(could, name, left)
+            if picked is None:
+                cold = self._cold(group, name)
+                if cold is not None:
+                    self._take_off(cold)
+                return None
+            chosen += picked
+        return chosen
+
+    def _candidates(self, group: Group, name: str, *, right: bool) -> list[Group]:
+        could = [
+            g
+            for g in self.state.groups.values()
+            if g.movable(name) and self._may_leave(g, group, name, right)
+        ]
+        return sorted(could, key=lambda g: (g.by_right, g.spec.priority, g.backlogged, g.last_used, g.name))
+
+    def _may_leave(self, victim: Group, group: Group, name: str, right: bool) -> bool:
+        s = self.state
+        if victim is group or not victim.spec.swap or victim.place not in (Place.IN, Place.OUT):
+            return False
+        if not victim.answers or victim.in_motion or s.now < victim.retry_at:
+            return False
+        if not all(c.swaps for c in victim.clients.values()):
+            return False
+        if victim.place is Place.OUT:
+            return True
+        if victim.by_right and not self._rests(victim):
+            return False
+        if right:
+            return True
+        return self._stayed_enough(victim, group, name)
+
+    def _rests(self, group: Group) -> bool:
+        since = max(group.last_used, group.since)
+        if group.backlogged or group.lease:
+            return False
+        if self.state.now - since < self.state.settings.idle_ns:
+            self.desk.wake(since + self.state.settings.idle_ns)
+            return False
+        return True
+
+    def _stayed_enough(self, victim: Group, group: Group, name: str) -> bool:
+        """A stay shorter than the swap costs more than it gives; see `quantum`."""
+        s, device = self.state, self.state.devices[name]
+        quantum = s.quantum(device, victim.claimed(name))
+        stay = quantum
+        if not victim.backlogged and not device.serial:
+            stay = quantum // s.settings.quantum_factor
+        elif victim.backlogged and device.serial:
+            stay = s.settings.serial_ns
+        if s.now < victim.since + stay:
+            self.desk.wake(victim.since + stay)
+            return False
+        if victim.backlogged and s.served(victim, name) < s.served(group, name):
+            self.desk.wake(s.now + s.settings.frame_ns)
+            return False
+        return True
+
+    def _cold(self, group: Group, name: str) -> Group | None:
+        """Somebody who has rested for so long that the driver may take all of it off the device."""
+        s = self.state
+        sharing = [g for g in s.groups.values() if name in g.spec.memory]
+        if any(c.tier is Tier.GOING for g in sharing for c in g.clients.values()):
+            return None  # one at a time: its room may be enough
+        return next((g for g in sharing if g is not group and g.resident(name) and self._is_cold(g)), None)
+
+    def _is_cold(self, group: Group) -> bool:
+        rested = self.state.now - max(group.last_used, group.since) >= self.state.settings.cold_ns
+        idle = not group.backlogged and group.lease is None and not group.requests
+        able = group.spec.swap and all(c.checkpoints and c.tier is Tier.ON for c in group.clients.values())
+        still = group.place in (Place.IN, Place.OUT) and group.answers and not group.in_motion
+        return rested and idle and able and still
+
+    def _take_off(self, group: Group) -> None:
+        group.place = Place.OUT
+        for client in group.clients.values():
+            client.tier = Tier.GOING
+            self.desk.say(Checkpoint(client.id, self.state.settings.grace_ns))
+
+    def dismiss(self, going: list[Group]) -> None:
+        for group in going:
+            group.place = Place.LEAVING
+            self.turns.revoke(group, Reason.MEMORY)
+            self._go_on_leaving(group)
+
+    def _go_on_leaving(self, group: Group) -> None:
+        """Once its lease is over, everything that can be moved goes; it's out when all of it has gone."""
+        if group.lease is not None:
+            return
+        s = self.state
+        if not group.in_motion:
+            moved = False
+            for client in group.clients.values():
+                for name, holding in client.holdings.items():
+                    if holding.movable:
+                        holding.moving = Moving.OUT
+                        moved = True
+                        deadline = s.now + s.settings.grace_ns
+                        self.desk.say(
+                            SwapOut(client.id, name, min(holding.pinned, holding.resident), deadline)
+                        )
+            if not moved:
+                group.place = Place.OUT
+                self.refresh(group)
+
+    def refresh(self, group: Group) -> None:
+        """A group that is out and lacks nothing is in."""
+        if group.place is Place.OUT and not group.in_motion:
+            whole = all(h.resident >= h.claimed for c in group.clients.values() for h in c.holdings.values())
+            if whole and all(c.tier is Tier.ON for c in group.clients.values()):
+                group.place = Place.IN
+                group.since = self.state.now
+
+    def _go_on_coming(self, group: Group) -> None:
+        devices = [self.state.devices[d] for d in group.devices]
+        if not self.allot(group) or group.in_motion:
+            return
+        off = [c for c in group.clients.values() if c.tier is Tier.OFF]
+        if off:
+            for client in off:
+                client.tier = Tier.RETURNING
+                self.desk.say(Restore(client.id))
+            return
+        group.place = Place.IN
+        group.since = self.state.now
+        for device in devices:
+            device.coming = None
+            self._learn(device, group)
+            # What it's owed for waiting is a few turns: one that couldn't be brought in for long keeps nobody out for as long.
+            owed = 4 * self.state.quantum(device, group.claimed(device.spec.name)) * WHOLE // group.spec.share
+            served = group.served.get(device.spec.name, 0)
+            group.served[device.spec.name] = max(served, device.virtual - owed)
+
+    def allot(self, group: Group) -> bool:
+        """Hand on what has become free, in pieces that are worth it. True when nothing is missing any more."""
+        whole = True
+        for client in group.clients.values():
+            for name, holding in client.holdings.items():
+                lack = holding.claimed - holding.resident
+                if lack <= 0:
+                    continue
+                give = min(lack, max(self.state.devices[name].free, 0))
+                if give < lack:
+                    whole = False
+                    if give < self.state.settings.chunk_bytes:
+                        continue
+                if give > 0 and client.tier is not Tier.GOING:
+                    self.state.keep(client, name, holding.resident + give)
+                    self.swap_in(client, name)
+        if not whole:
+            self._make_more_room(group)
+        return whole
+
+    def swap_in(self, client: Client, name: str) -> None:
+        if client.tier is Tier.ON:
+            holding = client.holdings[name]
+            holding.moving = Moving.IN
+            self.desk.say(SwapIn(client.id, name, holding.resident))
+
+    def _make_more_room(self, group: Group) -> None:
+        """Somebody who was to leave couldn't, or less came of it: others go, or the group steps back and waits again."""
+        short = self.missing(group)
+        going = self.victims(group, short, right=group.by_right) if short else []
+        if going:
+            self.dismiss(going)
+        elif going is None and not group.in_motion:
+            self.step_back(group)
+
+    def step_back(self, group: Group) -> None:
+        for name in group.devices:
+            if self.state.devices[name].coming is group:
+                self.state.devices[name].coming = None
+        if group.place in (Place.COMING, Place.LEAVING):
+            group.place = Place.OUT
+            self.refresh(group)
+        self.desk.wake(self.state.now + self.state.settings.frame_ns)
+
+    def _learn(self, device: Device, group: Group) -> None:
+        """What it cost, and whether swapping eats what it gives: then whoever is in stays far longer."""
+        now, began = self.state.now, group.coming_since
+        took = now - began
+        device.switch_ns = took if not device.switch_ns else (3 * device.switch_ns + took) // 4
+        device.switches.append((began, now))
+        if len(device.switches) < (device.switches.maxlen or 0) or device.serial:
+            return
+        spent = sum(end - start for start, end in device.switches)
+        window = now - device.switches[0][0]
+        if spent * 5 > window * 2:
+            device.serial = True
+            share = spent * 100 // max(window, 1)
+            self.desk.report(
+                "thrash", group.name,
+                f"{share} % of the time of {device.spec.name} went into swapping; its groups now run one after another",
+            )  # fmt: skip
+
+    def calm(self, device: Device) -> None:
+        """Who shares the device has changed: swapping is judged anew."""
+        if device.serial:
+            device.serial = False
+            self.desk.report("calm", "", f"{device.spec.name}: groups take turns again")
+        device.switches.clear()
+
+
+def fewest(could: list[Group], name: str, lack: int) -> list[Group] | None:
+    """The first ones that are enough, less those that aren't needed; or one alone that is, of no higher priority."""
+    picked: list[Group] = []
+    got = 0
+    for group in could:
+        if got >= lack:
+            break
+        picked.append(group)
+        got += group.movable(name)
+    if got < lack:
+        return None
+    for group in list(picked):
+        if got - group.movable(name) >= lack:
+            picked.remove(group)
+            got -= group.movable(name)
+    if len(picked) > 1:
+        rank = max((g.by_right, g.spec.priority) for g in picked)
+        for group in could:
+            if group.movable(name) >= lack and (group.by_right, group.spec.priority) <= rank:
+                return [group]
+    return picked
+
+
+def could_free(group: Group, name: str, owners: bool) -> int:
+    """What a group would leave if its turn were over; with `owners`, also if it rested for long enough."""
+    if not group.spec.swap or not group.answers:
+        return 0
+    if group.by_right and (group.backlogged or not owners):
+        return 0
+    if owners and group.clients and all(c.checkpoints for c in group.clients.values()):
+        return group.resident(name)
+    return group.movable(name)

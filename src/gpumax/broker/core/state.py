@@ -1,0 +1,215 @@
+"""What the broker knows: devices, groups, clients, and who holds what. Plain data; only the broker changes it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, MemoryShare, Settings
+
+
+class Place(Enum):
+    """Where a group's memory is."""
+
+    IN = "in"
+    OUT = "out"
+    LEAVING = "leaving"
+    COMING = "coming"
+
+
+class Tier(Enum):
+    """Where the driver has the process: on its devices, or off them altogether."""
+
+    ON = "on"
+    GOING = "going"
+    OFF = "off"
+    RETURNING = "returning"
+
+
+class Moving(Enum):
+    OUT = "out"
+    IN = "in"
+
+
+@dataclass(slots=True)
+class Holding:
+    """What one process has of one device. `resident` is what is kept for it there, at least what it really uses."""
+
+    claimed: int = 0
+    pinned: int = 0
+    resident: int = 0
+    read_only: int = 0
+    discardable: int = 0
+    moving: Moving | None = None
+    pool: int = 0
+
+    @property
+    def movable(self) -> int:
+        return self.resident - min(self.pinned, self.resident)
+
+
+@dataclass(slots=True)
+class Client:
+    id: int
+    group: Group
+    pid: int
+    holdings: dict[str, Holding]
+    swaps: bool = True
+    checkpoints: bool = False
+    connected: bool = True
+    wants: bool = False
+    leased: bool = False
+    generation: int = 0
+    fenced: bool = False
+    last_beat: int = 0
+    tier: Tier = Tier.ON
+    awaiting_inventory: bool = False
+
+
+@dataclass(slots=True)
+class Request:
+    """A MEM_REQUEST that waits."""
+
+    client: int
+    device: str
+    bytes: int
+    pinned: bool
+    request: int
+    until: int
+    trims: set[int] = field(default_factory=set)
+    """Siblings that were asked for what they don't use and haven't answered."""
+    trimmed: bool = False
+
+
+@dataclass(slots=True)
+class Lease:
+    id: int
+    started: int
+    slice_end: int
+    revoked: bool = False
+    deadline: int = 0
+    looked_at: int = 0
+    reported: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    spec: GroupSpec
+    devices: tuple[str, ...] = field(init=False)
+    clients: dict[int, Client] = field(default_factory=dict)
+    ranks: int = 0
+    lease: Lease | None = None
+    place: Place = Place.IN
+    since: int = 0
+    """When it last became resident."""
+    last_used: int = 0
+    retry_at: int = 0
+    requests: list[Request] = field(default_factory=list)
+    served: dict[str, int] = field(default_factory=dict)
+    """By device: time charged, divided by the share; who has least is furthest behind."""
+    tokens: int = 0
+    """Strict: nanoseconds of its share that it hasn't used."""
+    frame: int = 0
+    waited_whole_frame: bool = False
+    backlogged: bool = False
+    coming_since: int = 0
+    asked_room: bool = False
+    removed: bool = False
+
+    def __post_init__(self) -> None:
+        self.devices = self.spec.devices
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def claimed(self, device: str) -> int:
+        return sum(c.holdings[device].claimed for c in self.clients.values() if device in c.holdings)
+
+    def pinned(self, device: str) -> int:
+        return sum(c.holdings[device].pinned for c in self.clients.values() if device in c.holdings)
+
+    def resident(self, device: str) -> int:
+        return sum(c.holdings[device].resident for c in self.clients.values() if device in c.holdings)
+
+    def movable(self, device: str) -> int:
+        return sum(c.holdings[device].movable for c in self.clients.values() if device in c.holdings)
+
+    def share_of(self, device: str) -> MemoryShare:
+        return self.spec.memory[device]
+
+    @property
+    def by_right(self) -> bool:
+        return all(self.claimed(d) <= self.share_of(d).guarantee for d in self.devices)
+
+    @property
+    def in_motion(self) -> bool:
+        return any(h.moving for c in self.clients.values() for h in c.holdings.values()) or any(
+            c.tier in (Tier.GOING, Tier.RETURNING) for c in self.clients.values()
+        )
+
+    @property
+    def answers(self) -> bool:
+        """Whether all of its processes can be spoken to."""
+        return all(c.connected and not c.fenced for c in self.clients.values())
+
+
+@dataclass(slots=True)
+class Device:
+    spec: DeviceSpec
+    holders: list[Group] = field(default_factory=list)
+    """Who may submit. Never more than one, but for what an earlier broker left behind."""
+    coming: Group | None = None
+    """For whom room is being made."""
+    ghosts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By client that is gone: bytes that the driver may still hold, and until when to believe so."""
+    used: int = 0
+    virtual: int = 0
+    """`served` of whoever was granted last: where newcomers begin."""
+    switch_ns: int = 0
+    """What bringing somebody in has cost of late, measured."""
+    switches: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=6))
+    """The last ones: when they began and ended."""
+    serial: bool = False
+
+    @property
+    def free(self) -> int:
+        return self.spec.capacity - self.used - sum(size for size, _ in self.ghosts.values())
+
+
+@dataclass(slots=True)
+class State:
+    settings: Settings
+    devices: dict[str, Device]
+    epoch: int
+    now: int
+    quiet_until: int = 0
+    """Nothing new is granted before: those of an earlier epoch may still come back."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    clients: dict[int, Client] = field(default_factory=dict)
+    next_lease: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether everybody is resident and nobody asks for memory."""
+        return not any(g.requests or g.place is not Place.IN for g in self.groups.values())
+
+    def keep(self, client: Client, device: str, resident: int) -> None:
+        """Keep so much of the device for this process."""
+        holding = client.holdings[device]
+        self.devices[device].used += resident - holding.resident
+        holding.resident = resident
+
+    def quantum(self, device: Device, extra_bytes: int) -> int:
+        """How long whoever came in may stay, so that coming and going cost about a tenth."""
+        s = self.settings
+        cost = device.switch_ns or 2 * extra_bytes * 1_000_000_000 // s.link_bytes_per_s
+        return min(max(s.quantum_factor * cost, s.shortest_quantum_ns), s.longest_quantum_ns)
+
+    def running(self, group: Group) -> int:
+        return self.now - group.lease.started if group.lease else 0
+
+    def served(self, group: Group, device: str) -> int:
+        """Charged time over share, what is being used right now included."""
+        return group.served.get(device, 0) + self.running(group) * WHOLE // group.spec.share

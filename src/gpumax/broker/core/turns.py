@@ -1,0 +1,255 @@
+"""Time: who may submit, for how long. One lease at a time on a device, charged from its grant until it has drained.
+
+Fair: whoever is furthest behind its share goes next, so idle time is split by share. Strict: each frame brings exactly the
+share; what others left idle brings nothing. A group takes all of its devices at once or none: while its turn has come and one
+of them is taken, nobody behind it gets the others, so it neither holds while it waits nor starves.
+"""
+
+from __future__ import annotations
+
+from gpumax.broker.core.desk import Desk
+from gpumax.broker.core.orders import Checkpoint, End, Ended, Fence, Grant, Look, Revoke
+from gpumax.broker.core.shapes import SECOND, WHOLE, Stuck
+from gpumax.broker.core.state import Client, Group, Lease, Place, State, Tier
+from gpumax.broker.words import Mode, Reason
+
+AWAY_CARRY_NS = 120 * SECOND
+"""Strict: how much time of its share may wait for a group whose memory is out."""
+
+
+class Turns:
+    def __init__(self, state: State, desk: Desk) -> None:
+        self.state = state
+        self.desk = desk
+
+    def refill(self) -> None:
+        """Strict groups get their part of each frame. Who didn't ask for it loses it; who couldn't have it keeps it."""
+        s = self.state
+        number = s.now // s.settings.frame_ns
+        for group in s.groups.values():
+            if not rationed(group) or number <= group.frame:
+                continue
+            part = s.settings.frame_ns * group.spec.share // WHOLE
+            most = part
+            if group.backlogged:
+                carry = SECOND if group.place is Place.IN else AWAY_CARRY_NS
+                most += carry * group.spec.share // WHOLE
+            group.tokens = min(group.tokens + (number - group.frame) * part, max(most, group.tokens))
+            group.frame = number
+
+    def tokens(self, group: Group) -> int:
+        return group.tokens - self.state.running(group)
+
+    def eligible(self, group: Group) -> bool:
+        """Whether its share allows it to begin now."""
+        if not rationed(group):
+            return True
+        s = self.state.settings
+        return self.tokens(group) >= min(s.shortest_slice_ns, s.frame_ns * group.spec.share // WHOLE)
+
+    def complete(self, group: Group) -> bool:
+        """Whether all of its processes are there, and can be spoken to."""
+        return len(group.clients) >= max(group.ranks, 1) and all(
+            c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory
+            for c in group.clients.values()
+        )
+
+    def ready(self, group: Group) -> bool:
+        return (
+            group.backlogged
+            and group.place is Place.IN
+            and not (group.lease and group.lease.revoked)
+            and self.eligible(group)
+            and self.complete(group)
+        )
+
+    def notice(self, group: Group) -> None:
+        """A group has begun or ceased to want the device."""
+        wants = any(c.wants for c in group.clients.values())
+        if wants and not group.backlogged:
+            for name in group.devices:
+                start = self.state.devices[name].virtual
+                group.served[name] = max(group.served.get(name, 0), start)
+        if wants != group.backlogged:
+            group.last_used = self.state.now
+        group.backlogged = wants
+
+    def lag(self, group: Group) -> int:
+        """How far it is ahead of its share, on the device where it's furthest ahead."""
+        devices = self.state.devices
+        return max(self.state.served(group, d) - devices[d].virtual for d in group.devices)
+
+    def order(self, group: Group) -> tuple[int, int, str]:
+        if rationed(group):
+            return 0, -self.tokens(group) * WHOLE // group.spec.share, group.name
+        return 1, self.lag(group), group.name
+
+    def step(self) -> None:
+        s = self.state
+        ready = [g for g in s.groups.values() if g.backlogged and self.ready(g)]
+        awaited: set[str] = set()
+        for group in sorted((g for g in ready if not g.lease), key=self.order):
+            if s.now < s.quiet_until:
+                self.desk.wake(s.quiet_until)
+                continue
+            if not any(s.devices[d].holders or d in awaited for d in group.devices):
+                self._grant(group, ready)
+                continue
+            awaited.update(group.devices)
+        for group in s.groups.values():
+            if group.lease:
+                self._watch(group, awaited)
+            elif group.backlogged and rationed(group) and not self.eligible(group):
+                frame = s.settings.frame_ns
+                self.desk.wake((s.now // frame + 1) * frame)
+
+    def _grant(self, group: Group, ready: list[Group]) -> None:
+        s = self.state
+        length = self._slice(group, ready)
+        group.lease = Lease(s.next_lease, s.now, s.now + length)
+        s.next_lease += 1
+        for name in group.devices:
+            device = s.devices[name]
+            device.holders.append(group)
+            device.virtual = max(device.virtual, group.served.get(name, 0))
+        for client in group.clients.values():
+            self.tell(client, group.lease)
+
+    def tell(self, client: Client, lease: Lease) -> None:
+        client.leased = True
+        client.generation += 1
+        self.desk.say(Grant(client.id, lease.id, client.generation, max(lease.slice_end - self.state.now, 0)))
+
+    def _slice(self, group: Group, ready: list[Group]) -> int:
+        s = self.state.settings
+        if rationed(group):
+            return min(self.tokens(group), s.frame_ns)
+        shortest = s.frame_ns
+        for name in group.devices:
+            total = sum(g.spec.share for g in ready if name in g.spec.memory)
+            shortest = min(shortest, s.frame_ns * group.spec.share // max(total, group.spec.share))
+        return max(shortest, s.shortest_slice_ns)
+
+    def _watch(self, group: Group, awaited: set[str]) -> None:
+        """One who holds a lease: is its turn over?"""
+        s = self.state
+        lease = group.lease
+        assert lease is not None
+        if lease.revoked:
+            self._overdue(group, lease)
+            return
+        if any(c.leased and not c.connected for c in group.clients.values()):
+            if s.now >= s.quiet_until:
+                self.revoke(group, Reason.SHUTDOWN)
+                return
+            self.desk.wake(s.quiet_until)
+        for client in group.clients.values():
+            if client.wants and not client.leased and client.connected and not client.fenced:
+                self.tell(client, lease)
+        if rationed(group):
+            left = self.tokens(group)
+            if left <= 0:
+                self.revoke(group, Reason.TURN)
+                return
+            self.desk.wake(s.now + left)
+        if not awaited.isdisjoint(group.devices):
+            if s.now >= lease.slice_end:
+                self.revoke(group, Reason.TURN)
+            else:
+                self.desk.wake(lease.slice_end)
+
+    def revoke(self, group: Group, reason: Reason) -> None:
+        s = self.state
+        lease = group.lease
+        if lease is None or lease.revoked:
+            return
+        lease.revoked = True
+        lease.deadline = s.now + s.settings.grace_ns
+        self.desk.wake(lease.deadline)
+        for client in group.clients.values():
+            if client.leased:
+                self.tell_revoked(client, lease, reason)
+
+    def tell_revoked(self, client: Client, lease: Lease, reason: Reason) -> None:
+        self.desk.say(Revoke(client.id, lease.id, client.generation, lease.deadline, reason))
+
+    def released(self, client: Client, lease: int, wants: bool) -> None:
+        """It has drained. What it says of another lease than its own is old, and only tells that it lives."""
+        group = client.group
+        if client.fenced:
+            client.fenced = False
+            self.desk.say(Ended(client.id, client.generation))
+        elif group.lease is None or lease != group.lease.id or not client.leased:
+            return
+        else:
+            client.leased = False
+            self.desk.say(Ended(client.id, client.generation))
+        client.wants = wants
+        self.settle(group)
+
+    def settle(self, group: Group) -> None:
+        """Ends the lease once nobody has a part of it any more, and charges it."""
+        s = self.state
+        lease = group.lease
+        if lease is not None and not any(c.leased for c in group.clients.values()):
+            took = s.now - lease.started
+            for name in group.devices:
+                group.served[name] = group.served.get(name, 0) + took * WHOLE // group.spec.share
+                s.devices[name].holders.remove(group)
+            group.tokens -= took if rationed(group) else 0
+            group.last_used = s.now
+            group.lease = None
+        self.notice(group)
+
+    def _overdue(self, group: Group, lease: Lease) -> None:
+        """Its deadline has passed. A long kernel is waited for, and charged; whoever gives no sign of life is looked at."""
+        s = self.state
+        if s.now < lease.deadline:
+            self.desk.wake(lease.deadline)
+            return
+        patience = lease.deadline + s.settings.stuck_ns
+        again = max(lease.looked_at + s.settings.heartbeat_ns, lease.deadline)
+        for client in [c for c in group.clients.values() if c.leased]:
+            silent_at = client.last_beat + 2 * s.settings.heartbeat_ns + 1
+            suspect = not client.connected or s.now >= min(silent_at, patience)
+            if not suspect:
+                self.desk.wake(min(silent_at, patience))
+            elif s.now >= again:
+                lease.looked_at = s.now
+                self.desk.say(Look(client.id))
+                self.desk.wake(s.now + s.settings.heartbeat_ns)
+            else:
+                self.desk.wake(again)
+
+    def seen(self, client: Client, inflight: int) -> None:
+        """Its page says REVOKED since the deadline was set. With no call under way it can't submit: the lease is over."""
+        lease = client.group.lease
+        if lease is None or not lease.revoked or self.state.now < lease.deadline or not client.leased:
+            return
+        if inflight == 0:
+            self.fence(client)
+        elif client.tier is Tier.ON and client.checkpoints:
+            client.tier = Tier.GOING
+            self.desk.say(Checkpoint(client.id, self.state.settings.grace_ns))
+        elif self.state.settings.stuck is Stuck.END:
+            self.desk.say(End(client.id, "it holds a device and neither drains nor answers"))
+        elif not lease.reported:
+            lease.reported = True
+            self.desk.report(
+                "stuck", client.group.name,
+                f"process {client.pid} holds its devices and doesn't answer; end it, or set stuck: end",
+            )  # fmt: skip
+
+    def fence(self, client: Client) -> None:
+        client.leased = client.wants = False  # it's owed nothing for the time in which it didn't answer
+        client.fenced = True
+        self.desk.say(Fence(client.id, client.generation))
+        self.desk.report(
+            "fenced", client.group.name,
+            f"process {client.pid} didn't drain in time and can't submit any more; others go on",
+        )  # fmt: skip
+        self.settle(client.group)
+
+
+def rationed(group: Group) -> bool:
+    return group.spec.mode is Mode.STRICT and group.spec.share < WHOLE

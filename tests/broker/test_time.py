@@ -1,0 +1,109 @@
+"""Time is shared as was said: each process gets its share of the device, whatever its kernels are like."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.world import MS, SECOND, US, Process, World, group
+from gpumax.broker.words import Mode
+
+
+def furthest_off(world: World, processes: list[Process], window: int, *, warm: int = SECOND) -> float:
+    """The largest difference between share and achieved share in any window, in steps of a tenth of it."""
+    worst = 0.0
+    for begin in range(warm, world.now - window + 1, window // 10):
+        for process in processes:
+            share = process.used(begin, begin + window) / window
+            worst = max(worst, abs(share - process.spec.share / 1000))
+    return worst
+
+
+def play(shares: list[int], kernels: list[int], mode: Mode, seconds: int) -> tuple[World, list[Process]]:
+    specs = [group(f"g{i}", share, mode=mode) for i, share in enumerate(shares)]
+    world = World(specs)
+    processes = [world.start(spec, kernel_ns=k) for spec, k in zip(specs, kernels, strict=True)]
+    world.run(seconds * SECOND)
+    return world, processes
+
+
+@st.composite
+def shares(draw: st.DrawFn) -> list[int]:
+    count = draw(st.integers(2, 8))
+    cuts = sorted(draw(st.lists(st.integers(1, 18), min_size=count - 1, max_size=count - 1, unique=True)))
+    edges = [0, *cuts, 20]
+    return [(b - a) * 50 for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize("mode", [Mode.FAIR, Mode.STRICT])
+@given(st.data())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_with_short_kernels_each_second_gives_each_its_share_to_two_hundredths(
+    mode: Mode, data: st.DataObject
+) -> None:
+    of = data.draw(shares())
+    kernels = [data.draw(st.sampled_from([200 * US, MS, 3 * MS, 5 * MS])) for _ in of]
+    world, processes = play(of, kernels, mode, 4)
+    assert furthest_off(world, processes, SECOND) <= 0.02
+
+
+@pytest.mark.parametrize("mode", [Mode.FAIR, Mode.STRICT])
+@given(st.data())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_with_any_kernels_five_seconds_give_each_its_share_to_five_hundredths(
+    mode: Mode, data: st.DataObject
+) -> None:
+    of = data.draw(shares())
+    kernels = [data.draw(st.sampled_from([200 * US, MS, 7 * MS, 20 * MS, 50 * MS])) for _ in of]
+    world, processes = play(of, kernels, mode, 12)
+    assert furthest_off(world, processes, 5 * SECOND) <= 0.05
+
+
+@pytest.mark.parametrize("mode", [Mode.FAIR, Mode.STRICT])
+def test_a_hog_of_long_kernels_and_a_process_of_very_short_ones_get_what_they_should(mode: Mode) -> None:
+    world, processes = play([300, 700], [50 * MS, 10 * US], mode, 7)
+    assert furthest_off(world, processes, 5 * SECOND) <= 0.05
+
+
+def test_strict_leaves_the_device_idle_rather_than_give_more_than_the_share() -> None:
+    world, (alone,) = play([300], [MS], Mode.STRICT, 5)
+    assert furthest_off(world, [alone], SECOND) <= 0.02
+
+
+def test_fair_gives_all_to_whoever_is_alone() -> None:
+    _, (alone,) = play([300], [MS], Mode.FAIR, 3)
+    assert alone.used(SECOND, 3 * SECOND) > 2 * SECOND - MS
+    assert alone.granted == 1  # and never takes it back for nobody
+
+
+def test_idle_time_is_split_by_share_among_those_who_want_it() -> None:
+    specs = [group("a", 500), group("b", 300), group("c", 200)]
+    world = World(specs)
+    a, b, c = (world.start(spec) for spec in specs)
+    world.run(SECOND)
+    world.rest(a)
+    world.run(4 * SECOND)
+    got = [p.used(2 * SECOND, 4 * SECOND) / (2 * SECOND) for p in (a, b, c)]
+    assert got == pytest.approx([0, 0.6, 0.4], abs=0.02)
+
+
+def test_who_rested_is_owed_nothing_for_it() -> None:
+    specs = [group("a", 500), group("b", 500)]
+    world = World(specs)
+    a, b = world.start(specs[0], wants=False), world.start(specs[1])
+    world.run(10 * SECOND)
+    world.want(a)
+    world.run(12 * SECOND)
+    assert b.used(10 * SECOND, 12 * SECOND) / (2 * SECOND) == pytest.approx(0.5, abs=0.02)
+
+
+def test_strict_gets_its_share_beside_fair_ones_which_split_the_rest() -> None:
+    specs = [group("a", 300, mode=Mode.STRICT), group("b", 400), group("c", 200)]
+    world = World(specs)
+    a, b, c = (world.start(spec) for spec in specs)
+    world.run(6 * SECOND)
+    got = [p.used(SECOND, 6 * SECOND) / (5 * SECOND) for p in (a, b, c)]
+    assert got == pytest.approx([0.3, 0.7 * 2 / 3, 0.7 / 3], abs=0.02)

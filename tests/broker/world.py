@@ -1,0 +1,492 @@
+"""A node in memory: devices that run kernels, processes that obey the protocol or break down, and the broker's core between
+them, under one virtual clock. What must never be is checked whenever something happens.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gpumax.broker.core import events as ev
+from gpumax.broker.core import orders as od
+from gpumax.broker.core.broker import Broker
+from gpumax.broker.core.shapes import MIB, MS, SECOND, DeviceSpec, GroupSpec, MemoryShare, Recovered, Settings
+from gpumax.broker.words import HintKind, LeaseState, Mode, Reason, SwapStatus
+
+GIB = 1 << 30
+US = 1_000
+LATENCY = 60 * US
+"""A message's way, either direction."""
+
+__all__ = ["GIB", "MIB", "MS", "SECOND", "US", "HintKind", "Process", "World", "group"]
+
+
+def group(
+    name: str, share: int = 1000, *, mode: Mode = Mode.FAIR, guarantee: int = 0, limit: int | None = None,
+    devices: Iterable[str] = ("d0",), swap: bool = True, priority: int = 0,
+) -> GroupSpec:  # fmt: skip
+    memory = MemoryShare(guarantee, guarantee if limit is None else limit)
+    return GroupSpec(name, dict.fromkeys(devices, memory), share, mode, priority, swap)
+
+
+@dataclass
+class Process:
+    """One process. `kernel_ns` of work at a time, without end unless `work_ns` bounds it."""
+
+    id: int
+    spec: GroupSpec
+    devices: tuple[str, ...]
+    kernel_ns: int = MS
+    work_ns: int | None = None
+    real: dict[str, int] = field(default_factory=dict)
+    claimed: dict[str, int] = field(default_factory=dict)
+    pinned: dict[str, int] = field(default_factory=dict)
+    word: LeaseState = LeaseState.NONE
+    lease: int = 0
+    generation: int = 0
+    holds: bool = False
+    """Believes to have a lease that it hasn't given back."""
+    running: bool = False
+    wants: bool = False
+    alive: bool = True
+    connected: bool = True
+    stopped: bool = False
+    inflight: int = 0
+    inbox: list[od.Order] = field(default_factory=list)
+    busy: list[tuple[int, int]] = field(default_factory=list)
+    denied: list[Reason] = field(default_factory=list)
+    granted: int = 0
+    swapped: int = 0
+    waiting_since: int | None = None
+    longest_wait: int = 0
+    swap_out_status: SwapStatus = SwapStatus.DONE
+    swap_tail: int = 0
+    done_at: int | None = None
+    checkpoints: bool = False
+    off: bool = False
+    swapping: int = 0
+    page: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """What the pages showed when the broker died: budget, pinned, allowed."""
+
+    @property
+    def goes(self) -> bool:
+        return self.alive and not self.stopped
+
+    def used(self, begin: int, end: int) -> int:
+        return sum(max(min(b, end) - max(a, begin), 0) for a, b in self.busy)
+
+
+class World:
+    def __init__(
+        self, specs: Iterable[GroupSpec] = (), *, devices: dict[str, int] | None = None,
+        settings: Settings | None = None, link: int = 10 * GIB,
+    ) -> None:  # fmt: skip
+        self.now = 0
+        self.capacity = devices or {"d0": 16 * GIB}
+        self.settings = settings or Settings(pool_bytes=1 << 50)
+        self.link = link
+        self.specs = list(specs)
+        self.processes: dict[int, Process] = {}
+        self.reports: list[od.Report] = []
+        self.refused: list[od.Order] = []
+        self.dying: dict[int, Process] = {}
+        self.epoch = 1
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        self._next = 1
+        self.log: list[str] = []
+        self.broker: Broker | None = Broker(self.settings, self._devices(), epoch=1, now=0, specs=self.specs)
+        for spec in self.specs:
+            assert spec.name in self.broker.state.groups, "not admitted"
+
+    def _devices(self) -> list[DeviceSpec]:
+        return [DeviceSpec(name, size) for name, size in self.capacity.items()]
+
+    # the clock
+
+    def at(self, when: int, act: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (when, self._count, act))
+
+    def after(self, delay: int, act: Callable[[], None]) -> None:
+        self.at(self.now + delay, act)
+
+    def run(self, until: int, *, steps: int = 2_000_000) -> None:
+        while self._queue and self._queue[0][0] <= until:
+            when, _, act = heapq.heappop(self._queue)
+            self.now = max(self.now, when)
+            act()
+            self.check()
+            steps -= 1
+            assert steps > 0, "the broker goes round in circles"
+        self.now = until
+
+    def step(self) -> bool:
+        """The next thing that happens. False: nothing is left to happen."""
+        if not self._queue:
+            return False
+        when, _, act = heapq.heappop(self._queue)
+        self.now = max(self.now, when)
+        act()
+        self.check()
+        return True
+
+    # to the broker, and from it
+
+    def tell(self, event: ev.Event) -> None:
+        if self.broker is None:
+            return
+        for order in self.broker.handle(event):
+            self._obey(order)
+
+    def say(self, process: Process, event: Callable[[int], ev.Event]) -> None:
+        """A message of a process: on its way for a while, lost if the connection ends before."""
+        id_ = process.id
+
+        def arrive() -> None:
+            if process.alive and process.connected and process.id == id_:
+                self.tell(event(self.now))
+
+        self.after(LATENCY, arrive)
+
+    def _obey(self, order: od.Order) -> None:
+        if isinstance(order, od.Wake):
+            broker = self.broker
+            self.at(order.at, lambda: self.tell(ev.Tick(self.now)) if self.broker is broker else None)
+        elif isinstance(order, od.Report):
+            self.reports.append(order)
+        elif isinstance(order, od.RefuseGroup | od.Refuse):
+            self.refused.append(order)
+        elif isinstance(order, od.ClientOrder):
+            self._client_order(order)
+
+    def _client_order(self, order: od.ClientOrder) -> None:
+        process = self.processes.get(order.client)
+        if process is None:
+            return
+        self._write_page(process, order)
+        if isinstance(order, od.Look):
+            seen = process.inflight
+            self.after(US, lambda: self.tell(ev.PageSeen(self.now, order.client, seen)))
+        elif isinstance(order, od.End):
+            self.kill(process)
+        elif isinstance(order, od.Checkpoint):
+            self.after(SECOND, lambda: self._checkpoint(process))
+        elif isinstance(order, od.Restore):
+            self.after(SECOND, lambda: self._restore(process))
+        elif not isinstance(order, od.Welcome | od.Ended | od.Fence | od.Pool):
+            self.after(LATENCY, lambda: self._deliver(process, order))
+
+    def _write_page(self, process: Process, order: od.ClientOrder) -> None:
+        """Shared pages change at once, whatever the process is doing."""
+        if isinstance(order, od.Grant):
+            process.word, process.lease, process.generation = (
+                LeaseState.GRANTED,
+                order.lease,
+                order.generation,
+            )
+            process.holds = True
+        elif isinstance(order, od.Revoke):
+            process.word, process.lease, process.holds = LeaseState.REVOKED, order.lease, True
+        elif isinstance(order, od.Ended):
+            process.word = LeaseState.NONE
+            process.holds = False
+        elif isinstance(order, od.Fence):
+            process.word = LeaseState.FENCED
+            process.holds = False
+            self.after(LATENCY, lambda: self._drained(process))
+
+    def _deliver(self, process: Process, order: od.Order) -> None:
+        if not process.alive or not process.connected:
+            return
+        if process.stopped:
+            process.inbox.append(order)
+            return
+        if isinstance(order, od.Grant):
+            self._granted(process)
+        elif isinstance(order, od.Revoke):
+            self._drained(process)
+        elif isinstance(order, od.SwapOut):
+            self._swap(process, order.device, order.keep, out=True)
+        elif isinstance(order, od.SwapIn):
+            self._swap(process, order.device, order.upto, out=False)
+        elif isinstance(order, od.MemGrant):
+            process.claimed[order.device] = process.claimed.get(order.device, 0) + order.bytes
+            process.real[order.device] = process.real.get(order.device, 0) + order.bytes
+        elif isinstance(order, od.MemDeny):
+            process.denied.append(order.reason)
+        elif isinstance(order, od.Trim):
+            self.say(process, lambda now: ev.Returned(now, process.id, order.device, 0))
+
+    # what processes do
+
+    def start(
+        self, spec: GroupSpec, *, kernel_ns: int = MS, memory: int = 0, pinned: int = 0, ranks: int = 0,
+        devices: tuple[str, ...] | None = None, work_ns: int | None = None, wants: bool = True,
+        checkpoints: bool = False,
+    ) -> Process:  # fmt: skip
+        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns)
+        process.checkpoints = checkpoints
+        self._next += 1
+        self.processes[process.id] = process
+        self.tell(
+            ev.Joined(
+                self.now,
+                process.id,
+                spec.name,
+                process.id,
+                process.devices,
+                ranks=ranks,
+                checkpoints=checkpoints,
+            )
+        )
+        for name in process.devices:
+            if pinned:
+                self.ask(process, pinned, name, pinned=True)
+            if memory:
+                self.ask(process, memory, name)
+        if wants:
+            self.want(process)
+        self._beat(process)
+        return process
+
+    def ask(self, process: Process, size: int, device: str = "d0", *, pinned: bool = False) -> None:
+        if pinned:
+            process.pinned[device] = process.pinned.get(device, 0) + size
+        self.say(process, lambda now: ev.Asked(now, process.id, device, size, pinned))
+
+    def want(self, process: Process) -> None:
+        process.wants = True
+        process.waiting_since = self.now
+        if process.word is not LeaseState.GRANTED:
+            self.say(process, lambda now: ev.Wanted(now, process.id))
+        else:
+            self._granted(process)
+
+    def rest(self, process: Process) -> None:
+        process.wants = False
+
+    def _beat(self, process: Process) -> None:
+        if not process.alive:
+            return
+        if process.goes and process.connected:
+            self.tell(ev.Beat(self.now, process.id, {}))
+        self.after(self.settings.heartbeat_ns, lambda: self._beat(process))
+
+    def _granted(self, process: Process) -> None:
+        if process.waiting_since is not None:
+            process.longest_wait = max(process.longest_wait, self.now - process.waiting_since)
+            process.waiting_since = None
+        process.granted += 1
+        self._submit(process)
+
+    def _submit(self, process: Process) -> None:
+        if process.running or not process.goes or process.off:
+            return
+        if process.word is not LeaseState.GRANTED or not process.wants:
+            self._drained(process)
+            return
+        self._check_resident(process)
+        process.running = True
+        begun, process_lease = self.now, process.lease
+        self.after(process.kernel_ns, lambda: self._kernel_ended(process, begun, process_lease))
+
+    def _kernel_ended(self, process: Process, begun: int, lease: int) -> None:
+        process.running = False
+        process.busy.append((begun, self.now))
+        if not process.alive:
+            return
+        if process.work_ns is not None:
+            process.work_ns -= self.now - begun
+            if process.work_ns <= 0 and process.done_at is None:
+                process.done_at = self.now
+                process.wants = False
+        self._submit(process)
+
+    def _drained(self, process: Process) -> None:
+        """Gives the lease back once nothing of it runs any more."""
+        if process.running or not process.goes:
+            return
+        fenced = process.word is LeaseState.FENCED
+        if process.holds or fenced:
+            process.holds = False
+            process.word = LeaseState.NONE
+            lease, wants = process.lease, process.wants
+            if wants:
+                process.waiting_since = self.now
+            self.say(process, lambda now: ev.Released(now, process.id, lease, wants))
+
+    def _swap(self, process: Process, device: str, upto: int, *, out: bool) -> None:
+        size = abs(process.real.get(device, 0) - upto)
+        begin = max(self.now, process.swap_tail)
+        process.swap_tail = begin + size * SECOND // self.link
+        process.swapping += 1
+        assert not (out and process.running), "swapped out from under a kernel"
+
+        def done() -> None:
+            if process.alive and process.stopped:
+                self.after(50 * MS, done)
+                return
+            process.swapping -= 1
+            if not process.alive:
+                return
+            process.swapped += 1
+            if out:
+                status = process.swap_out_status
+                if status is SwapStatus.DONE:
+                    process.real[device] = min(process.real.get(device, 0), upto)
+                real = process.real.get(device, 0)
+                self.say(process, lambda now: ev.SwappedOut(now, process.id, device, real, status))
+            else:
+                process.real[device] = max(process.real.get(device, 0), upto)
+                real = process.real[device]
+                self.say(process, lambda now: ev.SwappedIn(now, process.id, device, real))
+
+        self.at(process.swap_tail, done)
+
+    def _checkpoint(self, process: Process) -> None:
+        if process.alive:
+            process.off = True
+            process.real = dict.fromkeys(process.real, 0)
+            self.tell(ev.Checkpointed(self.now, process.id, True))
+
+    def _restore(self, process: Process) -> None:
+        if process.alive:
+            process.off = False
+            process.real = {d: process.claimed.get(d, 0) for d in process.devices}
+            self.tell(ev.Restored(self.now, process.id, True))
+
+    # what befalls them
+
+    def kill(self, process: Process, *, memory_after: int = SECOND) -> None:
+        if not process.alive:
+            return
+        process.alive = False
+        process.holds = False
+        process.running = False
+        self.dying[process.id] = process
+
+        def gone() -> None:
+            self.dying.pop(process.id, None)
+            process.real = {}
+
+        self.after(memory_after, gone)
+        self.after(US, lambda: self._buried(process))
+
+    def _buried(self, process: Process) -> None:
+        self.tell(ev.Died(self.now, process.id))
+
+    def stop(self, process: Process) -> None:
+        process.stopped = True
+
+    def go_on(self, process: Process) -> None:
+        process.stopped = False
+        inbox, process.inbox = process.inbox, []
+        for order in inbox:
+            self._deliver(process, order)
+        if process.off:
+            self.want(process)
+        self._submit(process)
+
+    def look(self) -> object:
+        """Where the protocol stands, without times and amounts."""
+        groups = self.broker.state.groups.values() if self.broker else ()
+        return (
+            [(p.spec.name, p.word, p.holds, p.running, p.waiting_since is None) for p in self.processes.values()],
+            [
+                (g.place, g.lease is None, bool(g.requests), [h.moving for c in g.clients.values() for h in c.holdings.values()])
+                for g in groups
+            ],
+        )  # fmt: skip
+
+    def crash(self) -> None:
+        """kill -9 of the broker: pages stay as they are, connections end."""
+        assert self.broker
+        for client in self.broker.state.clients.values():
+            if client.id in self.processes:
+                held = {d: (h.claimed, h.pinned, h.resident) for d, h in client.holdings.items()}
+                self.processes[client.id].page = held
+        self.broker = None
+        for process in self.processes.values():
+            process.connected = False
+            self.after(LATENCY, lambda p=process: self._submit(p) if p.holds else None)  # type: ignore[misc]
+
+    def restart(self, *, reconnect: Iterable[Process] | None = None, after: int = 100 * MS) -> None:
+        self.epoch += 1
+        recovered = [
+            Recovered(
+                p.id, p.spec.name, p.id, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
+                p.page,
+            )
+            for p in self.processes.values() if p.alive
+        ]  # fmt: skip
+        self.broker = Broker(
+            self.settings, self._devices(), epoch=self.epoch, now=self.now, specs=self.specs,
+            recovered=recovered, restarted=True,
+        )  # fmt: skip
+        self._next = max([self._next, *(p.id + 1 for p in self.processes.values())])
+        self.tell(ev.Tick(self.now))
+        back = [p for p in self.processes.values() if p.alive] if reconnect is None else list(reconnect)
+        for process in back:
+            self.after(after, lambda p=process: self.reconnect(p))  # type: ignore[misc]
+
+    def reconnect(self, process: Process) -> None:
+        if not process.alive or process.connected or self.broker is None:
+            return
+        if process.stopped or process.swapping:
+            self.after(100 * MS, lambda: self.reconnect(process))
+            return
+        old, process.id = process.id, self._next
+        self._next += 1
+        del self.processes[old]
+        self.processes[process.id] = process
+        process.connected = True
+        process.swap_tail = self.now
+        leased = process.holds and process.word in (LeaseState.GRANTED, LeaseState.REVOKED)
+        self.tell(ev.Joined(self.now, process.id, process.spec.name, old, process.devices, reconnects=True))
+        holdings = {
+            d: (process.claimed.get(d, 0), process.pinned.get(d, 0), process.real.get(d, 0))
+            for d in process.devices
+        }
+        self.tell(ev.Inventory(self.now, process.id, leased, process.wants, holdings))
+
+    # what must never be
+
+    def check(self) -> None:
+        holders: dict[str, set[str]] = {}
+        for process in self.processes.values():
+            # Whoever is revoked and hasn't drained still counts; whoever was fenced can't submit any more.
+            if process.alive and process.holds:
+                for device in process.spec.devices:
+                    holders.setdefault(device, set()).add(process.spec.name)
+        for device, names in holders.items():
+            assert len(names) == 1, f"{self.now}: {device} is granted to {sorted(names)}"
+        for device, capacity in self.capacity.items():
+            real = sum(
+                p.real.get(device, 0) for p in [*self.processes.values(), *self.dying.values()] if p.alive
+            )
+            real += sum(p.real.get(device, 0) for p in self.dying.values())
+            assert real <= capacity, f"{self.now}: {real} bytes on {device}, which has {capacity}"
+        if self.broker is not None:
+            self._check_books(self.broker)
+
+    def _check_books(self, broker: Broker) -> None:
+        for name, device in broker.state.devices.items():
+            kept = sum(g.resident(name) for g in broker.state.groups.values())
+            assert kept == device.used
+            assert device.free >= 0, f"{self.now}: more is kept than {name} has"
+        for each in broker.state.groups.values():
+            for name in each.devices:
+                assert each.claimed(name) <= each.share_of(name).limit
+
+    def _check_resident(self, process: Process) -> None:
+        for name in process.devices:
+            have, want = process.real.get(name, 0), process.claimed.get(name, 0)
+            assert have >= want, f"{self.now}: a kernel starts with {have} of {want} bytes on {name}"
+
+    def memory_back(self, process: Process, size: int, device: str = "d0") -> None:
+        """Frees memory: of a group that is on its device."""
+        process.claimed[device] -= size
+        process.real[device] = min(process.real[device], process.claimed[device])
+        self.say(process, lambda now: ev.Returned(now, process.id, device, size))
