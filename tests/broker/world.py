@@ -393,7 +393,7 @@ class World:
         """Where the protocol stands, without times and amounts."""
         groups = self.broker.state.groups.values() if self.broker else ()
         return (
-            [(p.spec.name, p.word, p.holds, p.running, p.waiting_since is None) for p in self.processes.values()],
+            [(p.spec.name, p.word, p.holds) for p in self.processes.values()],
             [
                 (g.place, g.lease is None, bool(g.requests), [h.moving for c in g.clients.values() for h in c.holdings.values()])
                 for g in groups

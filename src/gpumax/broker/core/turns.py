@@ -68,11 +68,17 @@ class Turns:
         wants = any(c.wants for c in group.clients.values())
         if wants and not group.backlogged:
             for name in group.devices:
-                start = self.state.devices[name].virtual
-                group.served[name] = max(group.served.get(name, 0), start)
+                group.served[name] = max(group.served.get(name, 0), self._here(name))
         if wants != group.backlogged:
             group.last_used = self.state.now
         group.backlogged = wants
+
+    def _here(self, name: str) -> int:
+        """Where those are who share a device: a newcomer is owed nothing for the time before it came."""
+        s = self.state
+        device = s.devices[name]
+        alone = [g for g in device.holders if g.lease and s.now > g.lease.slice_end]
+        return max([device.virtual, *(s.served(g, name) for g in alone)])
 
     def lag(self, group: Group) -> int:
         """How far it is ahead of its share, on the device where it's furthest ahead."""

@@ -1,0 +1,56 @@
+"""What a client says, as an event of the core. A message that can't be from it is refused, with why."""
+
+from __future__ import annotations
+
+from gpumax.broker import messages as msg
+from gpumax.broker.core import events as ev
+from gpumax.broker.wire import Garbled, Header
+from gpumax.broker.words import ErrorCode, HintKind, MemoryFlags, ReleaseFlags, SwapStatus
+
+
+def event(
+    message: msg.Message, header: Header, client: int, devices: tuple[str, ...], now: int
+) -> ev.Event | None:
+    """None: nothing follows from it. Raises Garbled."""
+    match message:
+        case msg.Acquire():
+            return ev.Wanted(now, client)
+        case msg.Release():
+            if not message.flags & ReleaseFlags.DRAINED:
+                return None  # it submits no more, and is still at work: its deadline runs on
+            return ev.Released(now, client, message.lease, bool(message.flags & ReleaseFlags.WANTS))
+        case msg.MemRequest():
+            pinned = bool(message.flags & MemoryFlags.PINNED)
+            return ev.Asked(now, client, _device(message, devices), message.bytes, pinned, header.request)
+        case msg.MemReturn():
+            pinned = bool(message.flags & MemoryFlags.PINNED)
+            return ev.Returned(now, client, _device(message, devices), message.bytes, pinned)
+        case msg.SwappedOut() | msg.SwappedIn():
+            kind = ev.SwappedOut if isinstance(message, msg.SwappedOut) else ev.SwappedIn
+            return kind(now, client, _device(message, devices), message.resident, SwapStatus(message.status))
+        case msg.Hint():
+            return ev.Hinted(now, client, _device(message, devices), HintKind(message.kind), message.bytes)
+        case msg.Heartbeat():
+            pairs = zip(devices, message.usage, strict=False)
+            return ev.Beat(now, client, {device: usage.pinned for device, usage in pairs})
+        case msg.Inventory():
+            held = {
+                d: (h.budget, h.pinned, h.resident) for d, h in zip(devices, message.holding, strict=False)
+            }
+            return ev.Inventory(
+                now, client, message.lease != 0, bool(message.flags & ReleaseFlags.WANTS), held
+            )
+        case msg.Error() | msg.Bye():
+            return None
+    raise Garbled(f"{message.type.name} is the broker's to say", ErrorCode.STATE, message.type)
+
+
+def _device(
+    message: msg.MemRequest | msg.MemReturn | msg.SwappedOut | msg.SwappedIn | msg.Hint,
+    devices: tuple[str, ...],
+) -> str:
+    if message.device >= len(devices):
+        raise Garbled(
+            f"device {message.device}; this client has {len(devices)}", ErrorCode.UNKNOWN_DEVICE, message.type
+        )
+    return devices[message.device]

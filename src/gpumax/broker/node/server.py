@@ -1,0 +1,401 @@
+"""The broker of a node as a part of a process: sockets in a directory of its own, the core in their midst.
+
+One thread: messages become events, events become orders, orders become words in pages and messages. Only host memory
+is made ready beside it, because that takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from gpumax.broker import messages as msg
+from gpumax.broker.core import events as ev
+from gpumax.broker.core import orders as od
+from gpumax.broker.core.broker import Broker
+from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
+from gpumax.broker.node import heard, pages, pool, process, told
+from gpumax.broker.node.connection import Connection
+from gpumax.broker.node.metrics import Metrics
+from gpumax.broker.node.roster import Member, Roster
+from gpumax.broker.wire import Garbled, Header
+from gpumax.broker.words import ErrorCode, HelloFlags, LeaseState
+from gpumax.errors import Conflict, Refused
+
+CLIENTS: Final = 256
+"""At most so many processes a group."""
+SOCKET_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o750
+
+
+class Server:
+    """`groups`: what may connect, each by a socket `NAME.sock` in `directory`, and the users whose processes may."""
+
+    def __init__(
+        self, directory: Path, devices: Iterable[DeviceSpec], settings: Settings, *,
+        metrics: Metrics | None = None, report: Callable[[od.Report], None] = lambda _: None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:  # fmt: skip
+        self.directory = directory
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.broker: Broker | None = None
+        self._devices = tuple(devices)
+        self._report = report
+        self._clock = clock
+        self._pool = pool.Pool(settings.pool_bytes)
+        self._roster = Roster(self._died)
+        self._listening: dict[str, socket.socket] = {}
+        self._users: dict[str, frozenset[int]] = {}
+        self._waiting: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next = 1
+        self._held = -1
+
+    async def start(self, groups: Mapping[str, tuple[GroupSpec, frozenset[int]]]) -> None:
+        """Raises Refused where a group can't be, or Conflict where another broker has the directory."""
+        self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        self.directory.chmod(DIRECTORY_MODE)
+        kept = self.directory / "pages"
+        kept.mkdir(mode=0o700, exist_ok=True)
+        self._lock()
+        recovered = self._recover(kept)
+        epoch = pages.next_epoch(self.directory)
+        self.broker = Broker(
+            self.settings, self._devices, epoch=epoch, now=self._clock(),
+            specs=[spec for spec, _ in groups.values()], recovered=recovered, restarted=bool(recovered),
+        )  # fmt: skip
+        self._obey([])
+        for spec, users in groups.values():
+            if spec.name not in self.broker.state.groups:
+                raise Refused(f"group {spec.name}: {self.broker.objection(spec)}")
+            self._listen(spec.name, users)
+        self._handle(ev.Tick(self._clock()))
+
+    def _lock(self) -> None:
+        self._held = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._held)
+            self._held = -1
+            raise Conflict(f"another broker is at work in {self.directory}; end it first") from None
+
+    def _recover(self, kept: Path) -> list[Recovered]:
+        found = []
+        for each in list(pages.found(kept)):
+            owner = each.owner
+            self._next = max(self._next, owner.client + 1)
+            if self._roster.add(owner, each, None) is None:
+                each.remove()
+                continue
+            held = {
+                device: tuple(each.read(index, name) for name in ("budget", "pinned", "allowed"))
+                for index, device in enumerate(owner.devices)
+            }
+            found.append(Recovered(owner.client, owner.group, owner.pid, pages.may_submit(each), held))  # type: ignore[arg-type]
+        return found
+
+    # groups
+
+    def add(self, spec: GroupSpec, users: frozenset[int]) -> None:
+        """A workload comes to this node. Raises Refused."""
+        assert self.broker is not None
+        text = self.broker.objection(spec)
+        if text:
+            raise Refused(f"group {spec.name}: {text}")
+        self._handle(ev.GroupAdded(self._clock(), spec))
+        self._listen(spec.name, users)
+
+    def remove(self, name: str) -> None:
+        self._handle(ev.GroupRemoved(self._clock(), name))
+        sock = self._listening.pop(name, None)
+        if sock is not None:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+            sock.close()
+            self.path(name).unlink(missing_ok=True)
+
+    def path(self, name: str) -> Path:
+        """What GPUMAX_SOCKET names for the processes of a group."""
+        return self.directory / f"{name}.sock"
+
+    def _listen(self, name: str, users: frozenset[int]) -> None:
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.setblocking(False)
+        mask = os.umask(0o777 & ~SOCKET_MODE)  # it's never there with wider rights, not for a moment
+        try:
+            sock.bind(str(path))
+        except OSError as error:
+            sock.close()
+            raise Refused(f"{path}: {error.strerror or error}") from None
+        finally:
+            os.umask(mask)
+        if len(users) == 1 and os.geteuid() == 0:
+            os.chown(path, next(iter(users)), -1)
+        sock.listen(64)
+        self._listening[name], self._users[name] = sock, users
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, name)
+
+    def _accept(self, name: str) -> None:
+        try:
+            sock, _ = self._listening[name].accept()
+        except OSError:
+            return
+        assert self.broker is not None
+        connection = Connection(
+            sock, self.broker.state.epoch, clock=self._clock,
+            heard=lambda c, h, m: self._heard(name, c, h, m), ended=self._ended,
+        )  # fmt: skip
+        self._waiting.add(connection)
+        who = process.peer(sock)
+        if who.uid not in self._users[name]:
+            self._turn_away(connection, ErrorCode.NOT_ALLOWED, f"user {who.uid} has no share here")
+        elif len(self._waiting) + len(self._roster.members) > CLIENTS:
+            self._turn_away(connection, ErrorCode.TOO_MANY, f"{CLIENTS} processes are connected")
+
+    def _turn_away(self, connection: Connection, code: ErrorCode, text: str) -> None:
+        self.metrics.refused.labels(code.name.lower()).inc()
+        connection.refuse(code, text)
+
+    # what clients say
+
+    def _heard(self, group: str, connection: Connection, header: Header, message: msg.Message) -> None:
+        try:
+            if isinstance(message, msg.Hello):
+                self._hello(group, connection, message)
+                return
+            member = self._roster.members.get(connection.client)
+            if member is None:
+                raise Garbled("HELLO comes first", ErrorCode.STATE, header.type)
+            if isinstance(message, msg.Bye):
+                connection.close()
+                return
+            event = heard.event(message, header, connection.client, member.owner.devices, self._clock())
+        except Garbled as garbled:
+            connection.complain(garbled)
+            return
+        if event is not None:
+            self._handle(event)
+
+    def _hello(self, group: str, connection: Connection, hello: msg.Hello) -> None:
+        assert self.broker is not None
+        if connection.client:
+            raise Garbled("HELLO was said already", ErrorCode.STATE, hello.type)
+        who = process.peer(connection.sock)
+        began = process.started(who.pid)
+        devices = tuple(uuid.hex() for uuid in hello.uuid)
+        known = self.broker.state.groups.get(group)
+        if began is None or known is None:
+            connection.close()
+            return
+        unknown = [device for device in devices if device not in known.spec.memory]
+        if unknown or not devices or len(set(devices)) < len(devices):
+            what = f"device {unknown[0]} isn't of group {group}" if unknown else "no device, or one twice"
+            self._turn_away(connection, ErrorCode.UNKNOWN_DEVICE, what)
+            return
+        client = self._next
+        self._next += 1
+        owner = pages.Owner(client, group, who.pid, began, devices)
+        file = pages.create(self.directory / "pages", owner, self.broker.state.epoch)
+        for index, device in enumerate(devices):
+            file.write(index, "limit", known.share_of(device).limit)
+        if self._roster.add(owner, file, connection) is None:
+            file.remove()
+            connection.close()
+            return
+        connection.client = client
+        self._waiting.discard(connection)
+        flags = HelloFlags(hello.flags)
+        reconnects = HelloFlags.RECONNECTS in flags
+        self._handle(
+            ev.Joined(
+                self._clock(),
+                client,
+                group,
+                who.pid,
+                devices,
+                swaps=HelloFlags.SWAPS in flags,
+                ranks=hello.ranks,
+                reconnects=reconnects,
+            )
+        )
+        self._retire(owner)
+
+    def _retire(self, owner: pages.Owner) -> None:
+        """Pages that the same process had before are stale: nobody may submit by them any more."""
+        assert self.broker is not None
+        for client, member in list(self._roster.members.items()):
+            if client != owner.client and client not in self.broker.state.clients:
+                member.pages.write_all("lease_word", LeaseState.FENCED)
+                self._forget(client)
+
+    def _ended(self, connection: Connection) -> None:
+        self._waiting.discard(connection)
+        member = self._roster.members.get(connection.client)
+        if member is not None and member.connection is connection:
+            member.connection = None
+            self._handle(ev.Left(self._clock(), connection.client))
+
+    def _died(self, client: int) -> None:
+        self._handle(ev.Died(self._clock(), client))
+        self._forget(client)
+
+    def _forget(self, client: int) -> None:
+        self._pool.give_back(client)
+        member = self._roster.members.get(client)
+        connection = member.connection if member else None
+        self._roster.remove(client)
+        if connection is not None:
+            connection.close()
+
+    # what follows
+
+    def _handle(self, event: ev.Event) -> None:
+        if self.broker is None:
+            return
+        began = time.perf_counter()
+        self._obey(self.broker.handle(event))
+        if isinstance(event, ev.ClientEvent):
+            self._keep_books(event.client)
+        self.metrics.handling.observe(time.perf_counter() - began)
+
+    def _obey(self, orders: Iterable[od.Order]) -> None:
+        for order in orders:
+            if isinstance(order, od.Wake):
+                self._wake(order.at)
+            elif isinstance(order, od.Report):
+                self.metrics.reports.labels(order.kind).inc()
+                self._report(order)
+            elif isinstance(order, od.ClientOrder):
+                member = self._roster.members.get(order.client)
+                if member is not None:
+                    self._carry_out(order, member)
+
+    def _wake(self, at: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(at - self._clock(), 0) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(
+            delay, lambda: self._handle(ev.Tick(max(self._clock(), at)))
+        )
+
+    def _carry_out(self, order: od.ClientOrder, member: Member) -> None:
+        if isinstance(order, od.MemGrant | od.SwapIn):
+            self._keep_books(order.client)
+        told.tell(order, member)
+        match order:
+            case od.Welcome():
+                self._welcome(member)
+            case od.Refuse():
+                if member.connection is not None:
+                    self._turn_away(member.connection, order.code, order.text)
+            case od.Look():
+                seen = member.pages.inflight
+                self._soon(ev.PageSeen(self._clock(), order.client, seen))
+            case od.Pool():
+                self._spawn(self._prepare(order, member))
+            case od.Checkpoint():
+                self._soon(ev.Checkpointed(self._clock(), order.client, False))
+            case od.Restore():
+                self._soon(ev.Restored(self._clock(), order.client, False))
+            case od.End():
+                process.end(member.pidfd)
+            case od.Grant():
+                self.metrics.grants.labels(member.owner.group).inc()
+            case od.MemDeny():
+                self.metrics.denied.labels(member.owner.group, order.reason.name.lower()).inc()
+
+    def _keep_books(self, client: int) -> None:
+        """What a client may hold stands in its pages, too, where the next broker finds it."""
+        assert self.broker is not None
+        member, known = self._roster.members.get(client), self.broker.state.clients.get(client)
+        if member is None or known is None:
+            return
+        for index, device in enumerate(member.owner.devices):
+            holding = known.holdings.get(device)
+            if holding is not None:
+                member.pages.write(index, "budget", holding.claimed)
+                member.pages.write(index, "allowed", holding.resident)
+
+    def _soon(self, event: ev.Event) -> None:
+        asyncio.get_running_loop().call_soon(self._handle, event)
+
+    def _welcome(self, member: Member) -> None:
+        assert self.broker is not None
+        if member.connection is None:
+            return
+        spec = self.broker.state.groups[member.owner.group].spec
+        shares = tuple(
+            msg.Share(spec.memory[d].limit, spec.memory[d].guarantee, spec.share, int(spec.mode))
+            for d in member.owner.devices
+        )
+        member.connection.send(
+            msg.Welcome(heartbeat_ns=self.settings.heartbeat_ns, client=member.owner.client, share=shares),
+            fd=member.pages.fd,
+        )
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _prepare(self, order: od.Pool, member: Member) -> None:
+        client = order.client
+        size = order.bytes - self._pool.of(client, order.device)
+        if size <= 0 or not self._pool.reserve(client, order.device, size):
+            return
+        try:
+            fd = await asyncio.to_thread(pool.piece, size)
+        except OSError as error:
+            self._report(
+                od.Report("pool", member.owner.group, f"no host memory to swap to: {error.strerror}")
+            )
+            return
+        try:
+            if member.connection is not None:
+                device = member.owner.devices.index(order.device)
+                member.connection.send(msg.Pool(bytes=size, device=device), fd=fd)
+        finally:
+            os.close(fd)
+
+    # what others may know
+
+    def measure(self) -> None:
+        """Brings the gauges up to date: right before they're read."""
+        assert self.broker is not None
+        self.metrics.pool.set(self._pool.used)
+        for group in self.broker.state.groups.values():
+            self.metrics.clients.labels(group.name).set(len(group.clients))
+            for device in group.devices:
+                resident = group.resident(device)
+                self.metrics.resident.labels(group.name, device).set(resident)
+                self.metrics.swapped.labels(group.name, device).set(group.claimed(device) - resident)
+
+    async def stop(self) -> None:
+        """Ends in good order: pages stay, so that who submits may go on, and the next broker finds them."""
+        self.broker = None
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        for sock in self._listening.values():
+            loop.remove_reader(sock.fileno())
+            sock.close()
+        self._listening.clear()
+        for connection in list(self._waiting):
+            connection.close()
+        self._roster.leave()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
