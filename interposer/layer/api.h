@@ -100,6 +100,8 @@ CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdev
 CUresult cuPointerGetAttributes(unsigned int count_asked, CUpointer_attribute *asked, void **values, CUdeviceptr
 	pointer);
 CUresult cuStreamCreate(CUstream *phStream, unsigned int Flags);
+CUresult cuStreamDestroy(CUstream stream);
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status);
 CUresult cuStreamDestroy_v2(CUstream hStream);
 CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus *captureStatus_out, uint64_t *id_out,
 	CUgraph *graph_out, const CUgraphNode **dependencies_out, size_t *numDependencies_out);

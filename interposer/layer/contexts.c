@@ -113,6 +113,30 @@ EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device)
 	return release(device, REAL(cuDevicePrimaryCtxRelease));
 }
 
+/* A capture ends with its stream, too: nobody would be held up any more if it counted for ever. */
+static CUresult destroy_stream(CUstream stream, CUresult (*real)(CUstream))
+{
+	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+	bool captured = atomic_load(&captures) && stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD &&
+			REAL(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS &&
+			status != CU_STREAM_CAPTURE_STATUS_NONE;
+	CUresult result = real(stream);
+
+	if (result == CUDA_SUCCESS && captured)
+		capture_over();
+	return result;
+}
+
+EXPORT CUresult cuStreamDestroy_v2(CUstream stream)
+{
+	return destroy_stream(stream, REAL(cuStreamDestroy_v2));
+}
+
+EXPORT CUresult cuStreamDestroy(CUstream stream)
+{
+	return destroy_stream(stream, REAL(cuStreamDestroy));
+}
+
 static CUresult waited(CUresult result)
 {
 	pools_settle();

@@ -16,13 +16,9 @@ typedef uintptr_t w;
 /* A capture that failed has ended too; a stream that was not captured, or by another thread, tells nothing. */
 static void capture_ended(unsigned result)
 {
-	uint32_t before = atomic_load(&captures);
-
-	if (result != CUDA_SUCCESS && (result < CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED ||
-				       result == CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD))
-		return;
-	while (before && !atomic_compare_exchange_weak(&captures, &before, before - 1))
-		;
+	if (result == CUDA_SUCCESS || (result >= CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED &&
+				       result != CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD))
+		capture_over();
 }
 
 #define GATE(name, parameters, arguments)                                                                              \

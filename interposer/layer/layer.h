@@ -176,5 +176,6 @@ bool gate_close(uint32_t why, uint64_t patience_ns); /* false, and open again: n
 void gate_open(uint32_t why);
 void gate_after_fork(void);
 extern _Atomic uint32_t captures; /* streams that are being captured: nobody is held up during that */
+void capture_over(void);         /* one of them has ended */
 
 #endif

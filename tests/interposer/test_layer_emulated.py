@@ -129,6 +129,23 @@ def test_memory_that_was_swapped_out_comes_back_at_its_address(under: Under) -> 
     assert said == [[0, 0]] * 5
 
 
+def test_a_capture_ends_with_its_stream(under: Under) -> None:
+    """While it lasts the gate can't be closed; when the stream is gone, it can."""
+    said = under.run(
+        """
+        current()
+        lib = ctypes.CDLL("libcuda.so.1")
+        stream = ok(d.cuStreamCreate(1))
+        ok(d.cuStreamBeginCapture(stream, d.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED))
+        during = lib.gpumax_layer_hold(1, 10)
+        d.cuStreamDestroy(stream)
+        say([during, lib.gpumax_layer_hold(1, 5000)])
+        """,
+        GPUMAX_LIMIT="512Mi",
+    )
+    assert said == [600, 0]
+
+
 MEMORY = """
         import pynvml
         pynvml.nvmlInit()

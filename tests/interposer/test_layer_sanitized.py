@@ -57,3 +57,18 @@ def test_checks_of_the_compiler_find_nothing(way: str, checked: tuple[Path, str]
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cache_of_the_loader_that_is_broken_is_read_within_its_bounds(seed: int, tmp_path: Path) -> None:
+    done = cc(
+        "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g", "-O1", "-D_GNU_SOURCE",
+        f"-I{INTERPOSER}", HERE / "c/cache.c", INTERPOSER / "share/search.c", "-o", tmp_path / "cache",
+    )  # fmt: skip
+    if done.returncode and "asan" in done.stderr:
+        pytest.skip("this compiler has no libasan")
+    assert done.returncode == 0, done.stderr
+    ran = subprocess.run(
+        [tmp_path / "cache", str(seed)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "read\n", "")
