@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from interposer.under import Layer, ended, heard, layer, pages, scripted, tell
+from interposer.under import Layer, ended, heard, layer, page, scripted, tell
 
 __all__ = ["layer", "scripted"]
 
@@ -303,12 +301,11 @@ def test_many_processes_at_once_never_hold_more_than_the_limit(layer: Layer) -> 
 def test_a_page_that_is_none_is_said_and_the_limit_holds_for_the_process(layer: Layer) -> None:
     """Somebody left a file of another kind where the page would be."""
     first = layer.start(HOLDER, GPUMAX_LIMIT="64Mi", GPUMAX_GROUP=f"stale-{layer.group}")
-    before = pages()
     assert heard(first) == "holds"
-    [name] = pages() - before
     first.kill()
     first.communicate()
-    path = Path("/dev/shm") / name
+    path = page(f"stale-{layer.group}")
+    assert path.exists()
     path.write_bytes(b"garbage" * 20)
     said, errors = layer.talk(
         "c = Cuda(); say([c.try_alloc(65 * MIB)[0], c.try_alloc(64 * MIB)[0]])",
