@@ -23,6 +23,16 @@ def test_a_group_of_two_devices_gets_both_at_once_beside_those_who_use_one() -> 
     assert min(got) > 0.45, got
 
 
+def test_a_gang_alone_on_one_of_its_devices_is_not_passed_over_on_the_other() -> None:
+    specs = [group("gang", 200, devices=["d0", "d1"]), group("many", 200)]
+    world = World(specs, devices=THREE)
+    gang = world.start(specs[0], kernel_ns=60 * MS)
+    many = [world.start(specs[1], kernel_ns=60 * MS) for _ in range(6)]
+    world.run(10 * SECOND)
+    assert gang.used(SECOND, 10 * SECOND) > 4 * SECOND
+    assert many[0].used(SECOND, 10 * SECOND) > 4 * SECOND
+
+
 def test_all_ranks_hold_the_lease_together_and_none_before_all_are_there() -> None:
     spec = group("gang", 500)
     world = World([spec, group("other", 500)])

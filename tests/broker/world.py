@@ -112,7 +112,7 @@ class World:
     def after(self, delay: int, act: Callable[[], None]) -> None:
         self.at(self.now + delay, act)
 
-    def run(self, until: int, *, steps: int = 2_000_000) -> None:
+    def run(self, until: int, *, steps: int = 300_000) -> None:
         while self._queue and self._queue[0][0] <= until:
             when, _, act = heapq.heappop(self._queue)
             self.now = max(self.now, when)

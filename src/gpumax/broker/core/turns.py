@@ -81,9 +81,13 @@ class Turns:
         return max([device.virtual, *(s.served(g, name) for g in alone)])
 
     def lag(self, group: Group) -> int:
-        """How far it is ahead of its share, on the device where it's furthest ahead."""
-        devices = self.state.devices
-        return max(self.state.served(group, d) - devices[d].virtual for d in group.devices)
+        """How far it is ahead of its share, on the device where it's furthest ahead of others who want it."""
+        devices, names = self.state.devices, group.devices
+        if len(names) > 1:
+            others = [g for g in self.state.groups.values() if g.backlogged and g is not group]
+            # Where it's alone nobody else moves the mark, and it would stay ahead of it for ever.
+            names = tuple(d for d in names if any(d in g.spec.memory for g in others))
+        return max((self.state.served(group, d) - devices[d].virtual for d in names), default=0)
 
     def order(self, group: Group) -> tuple[int, int, str]:
         if rationed(group):
