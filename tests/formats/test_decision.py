@@ -67,6 +67,21 @@ def test_what_was_written_is_read_back() -> None:
     assert load_decision(encode_decision(DECISION)) == DECISION
 
 
+def test_what_many_holds_have_in_common_is_written_for_each() -> None:
+    """As by itself: one hold after the other that says the same of another workload, and those that differ in one field."""
+    first = DECISION.holds[0]
+    replace = msgspec.structs.replace
+    holds = [replace(first, workload=name) for name in ("a", "b", 'c"')]
+    holds += [
+        replace(first, message="other"),
+        replace(first, forecast_ms=None),
+        replace(first, reserved=True),
+    ]
+    holds += [replace(first, code="GangNoRoom"), replace(first, nodes={}), replace(first, short={})]
+    decision = Decision(holds=tuple(holds))
+    assert encode_decision(decision) == msgspec.json.encode(dump_decision(decision))
+
+
 def test_a_decision_is_one_line_and_equal_decisions_are_equal_bytes() -> None:
     """Whatever the order in which reasons were counted."""
     other = msgspec.structs.replace(

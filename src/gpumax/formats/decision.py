@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from gpumax.formats.parsed import LineOf
 from gpumax.formats.scalars import (
@@ -175,7 +177,21 @@ def dump_decision(decision: Decision) -> Document:
 
 def encode_decision(decision: Decision) -> bytes:
     """One line of JSON. Equal decisions give equal bytes."""
-    return msgspec.json.encode(dump_decision(decision))
+    document = dump_decision(replace(decision, holds=()))
+    return msgspec.json.encode({**document, "holds": _written(decision.holds)})
+
+
+def _written(holds: Iterable[Hold]) -> list[msgspec.Raw]:
+    """Holds as JSON. Where much waits for the same reason, it is the very same objects that say so: those are written once."""
+    known: dict[tuple[object, ...], bytes] = {}
+    rows = []
+    for hold in holds:
+        key = (hold.code, hold.message, id(hold.nodes), id(hold.short), hold.forecast_ms, hold.reserved)
+        why = known.get(key)
+        if why is None:
+            why = known[key] = msgspec.json.encode(_dump_why(hold))[1:]
+        rows.append(msgspec.Raw(b'{"workload":%b,%b' % (msgspec.json.encode(hold.workload), why)))
+    return rows
 
 
 def _dump_place(place: Place) -> Document:
@@ -192,8 +208,11 @@ def _dump_eviction(eviction: Eviction) -> Document:
 
 
 def _dump_hold(hold: Hold) -> Document:
+    return {"workload": hold.workload, **_dump_why(hold)}
+
+
+def _dump_why(hold: Hold) -> Document:
     return {
-        "workload": hold.workload,
         "code": hold.code,
         "message": hold.message,
         "nodes": dict(sorted(hold.nodes.items())),

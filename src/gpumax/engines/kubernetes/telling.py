@@ -9,7 +9,7 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.settings import NotAllowed
 from gpumax.errors import Fault
 from gpumax.formats.lines import printable
-from gpumax.model.decision import Cause, Decision, Eviction, HoldCode
+from gpumax.model.decision import Cause, Decision, Eviction, Hold, HoldCode
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Task, Workload
 from gpumax.units import format_wait
@@ -71,16 +71,29 @@ def told(
 
 
 def _holds(snapshot: Snapshot, decision: Decision, workload_of: Find) -> Iterator[Told]:
+    said: dict[tuple[str, str, int | None], str] = {}  # much may wait for the same reason
     for hold in decision.holds:
-        reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
         workload = workload_of(hold.workload)
-        message = hold.message + _RIGHT.get(hold.code, "")
-        if hold.forecast_ms is not None:
-            message += f"; starts {format_wait(hold.forecast_ms - snapshot.now_ms)} if nothing else comes"
-        for task in workload.tasks if workload is not None else ():
+        if workload is None:
+            continue
+        reason = UNSCHEDULABLE if hold.code in MORE_NODES_HELP else hold.code
+        key = (hold.code, hold.message, hold.forecast_ms)
+        message = said.get(key)
+        if message is None:
+            message = said[key] = short(_why(hold, snapshot.now_ms))
+        for task in workload.tasks:
             if task.state == "pending":
                 hint = _by_whom(task, snapshot) if hold.code == "NoNodeMatches" else ""
-                yield Told(task.name, SCHEDULED, reason, short(message + hint), hold.code)
+                words = short(_why(hold, snapshot.now_ms) + hint) if hint else message
+                yield Told(task.name, SCHEDULED, reason, words, hold.code)
+
+
+def _why(hold: Hold, now_ms: int) -> str:
+    """Why a workload waits, what would be right, and when it starts, where that is known."""
+    message = hold.message + _RIGHT.get(hold.code, "")
+    if hold.forecast_ms is not None:
+        message += f"; starts {format_wait(hold.forecast_ms - now_ms)} if nothing else comes"
+    return message
 
 
 def _by_whom(task: Task, snapshot: Snapshot) -> str:
