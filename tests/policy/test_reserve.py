@@ -56,6 +56,14 @@ def test_who_waits_because_of_that_is_told_for_whom_and_until_when() -> None:
     assert "a max_duration of at most 30m" in found.message
 
 
+def test_an_extra_that_asks_the_same_before_it_does_not_answer_for_it() -> None:
+    """No room is kept for extras; G, which comes right after one, has waited for long."""
+    sketch = one_queue("n1: bba").run("b", "q", max_duration_ms=HOUR_MS).run("a", "q", min=1, priority=60)
+    sketch.wait("a", "q", gpu=2, min=1, priority=60)
+    decision = check(sketch.wait("G", "q", gpu=2, submitted=LONG), "n1: bba", held="Ga")
+    assert hold(decision, "G").reserved
+
+
 def test_who_is_gone_by_then_goes_first() -> None:
     """The end may coincide with the moment, not lie behind it."""
     sketch = starving().wait("x", "q", max_duration_ms=30 * MINUTE_MS)

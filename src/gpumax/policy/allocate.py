@@ -66,10 +66,25 @@ class _Giving:
             if spots is None or (more and not may(gang)):
                 left.append(gang)
                 more = False
-            if spots is None and reserve:
-                self._reservations.consider(gang)
+            if spots is None:
+                if reserve:
+                    self._reservations.consider(gang)
+                if self._answers_for_others(gang, reserve=reserve):
+                    left += order.alike(gang)
             order.done(gang, again=more)
         return left
+
+    def _answers_for_others(self, gang: Gang, *, reserve: bool) -> bool:
+        """Whether those who ask the same after a gang that was refused are refused as well: room only shrinks, and queues only fill up.
+
+        Not where each has a story of its own: for how long it would run counts where room is kept, and so does who is near it.
+        """
+        world, kept = self._world, self._reservations
+        if gang.incomplete or gang.workload.name in world.ended:
+            return False
+        if kept.binding or (reserve and not kept.closed(gang.account)):
+            return False
+        return world.ties is None or not needy(gang.chunk())
 
     def _find(self, gang: Gang) -> list[Spot] | None:
         """Places for the gang's next chunk that its queue, and those above, allow; they are in the ledger then."""

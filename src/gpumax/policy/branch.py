@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.gang import Want
 from gpumax.policy.topology import Scope
+
+if TYPE_CHECKING:
+    from gpumax.policy.gang import Want
 
 
 class Branch:

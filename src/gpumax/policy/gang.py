@@ -8,10 +8,14 @@ from msgspec import Struct
 
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
+from gpumax.policy.branch import scoped, sign
 from gpumax.policy.ledger import Held
 from gpumax.policy.minimum import NOBODY, joining, task_key
 from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector
+
+Key = tuple[int, int, int, str]
+"""By which gangs of a queue are in order."""
 
 PRESENT: Final = ACTIVE | {"succeeded"}
 """States that count for a gang's minimum."""
@@ -45,7 +49,7 @@ class Gang:
     """
 
     __slots__ = (
-        "_asked", "_extras", "_joining", "_short", "account", "incomplete", "placed", "safe", "stage", "together", "workload"
+        "_asked", "_extras", "_joining", "_key", "_like", "_short", "account", "incomplete", "placed", "safe", "stage", "together", "workload"
     )  # fmt: skip
 
     def __init__(self, workload: Workload, account: Account, wants: list[Want]) -> None:
@@ -56,6 +60,8 @@ class Gang:
         short, extras, missing, surplus = _told_apart(workload, wants)
         self._short, self._extras = short, extras
         self._asked: Vector | None = None
+        self._like: object = None
+        self._key: Key | None = None
         self.safe = NOBODY
         self._joining = NOBODY
         if workload.preemptible == "semi":
@@ -65,12 +71,13 @@ class Gang:
         self.stage = 0 if short or missing else 2 if surplus else 1
 
     def copy(self, account: Account) -> Gang:
-        """The same with nothing placed, to look ahead on; account: its queue there."""
+        """The same with nothing placed; account: its queue in the tree to which it belongs."""
         other = object.__new__(Gang)
         other.workload, other.account, other.placed, other.together = self.workload, account, [], 0
         other._short, other._extras = self._short, self._extras
         other._joining, other.safe = self._joining, NOBODY
         other._asked, other.incomplete, other.stage = self._asked, self.incomplete, self.stage
+        other._like, other._key = self._like, self._key
         return other
 
     def everything(self) -> list[Want]:
@@ -108,7 +115,7 @@ class Gang:
         if self.fixed and self.workload.preemptible:
             self.safe |= {spot.want.task.name for spot in spots}
         self.placed += spots
-        self._asked = None
+        self._asked = self._like = self._key = None
         if self._short:
             self._short = []
             self.together = len(spots)
@@ -118,9 +125,26 @@ class Gang:
             self.stage = 2
         return bool(self._extras)
 
-    def key(self) -> tuple[int, int, int, str]:
+    def key(self) -> Key:
         """The order inside a queue."""
-        return (-self.workload.priority, self.stage, self.workload.submitted_ms, self.workload.name)
+        if self._key is None:
+            row = self.workload
+            self._key = (-row.priority, self.stage, row.submitted_ms, row.name)
+        return self._key
+
+    def learn(self) -> None:
+        """Find out what copies of it would find out each for itself."""
+        self.asked(), self.key(), self.like()
+
+    def like(self) -> object:
+        """Equal for gangs whose chunks are served alike: one that is refused answers for all of them that come after it."""
+        if self._like is None:
+            chunk = self.chunk()
+            like = (self.workload.queue, self.fixed, sign(chunk))
+            if scoped(chunk):
+                return like  # another as soon as some of it stands somewhere
+            self._like = like
+        return self._like
 
 
 def _told_apart(workload: Workload, wants: list[Want]) -> tuple[list[Want], list[Want], dict[str, int], int]:

@@ -13,7 +13,6 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE
 from gpumax.policy.admit import Barrier, barrier
 from gpumax.policy.apart import Aparts
-from gpumax.policy.branch import sign
 from gpumax.policy.closed import Closed
 from gpumax.policy.fairness import due
 from gpumax.policy.forecast import Effort, forecasts
@@ -60,6 +59,8 @@ class Reasons:
         self.lonelies = Lonelies(world)
         self.closed = Closed(world)
         self._known: dict[object, Hold] = {}
+        # Those with a story of their own.
+        self._single = world.reserved.keys() | world.unsearched | world.bounded | world.ended
         self._stopped = {eviction.task: eviction for eviction in world.evictions if not eviction.restarts_on}
 
     def hold(self, gang: Gang) -> Hold:
@@ -82,12 +83,10 @@ class Reasons:
 
     def _alike(self, gang: Gang) -> object:
         """Equal for gangs that are held for the same reason in the same words; None for one with a story of its own."""
-        world, name = self.world, gang.workload.name
-        if gang.workload.started_ms is not None or gang.incomplete:
+        workload = gang.workload
+        if workload.started_ms is not None or gang.incomplete or workload.name in self._single:
             return None
-        if name in world.reserved or name in world.unsearched or name in world.bounded or name in world.ended:
-            return None
-        return (gang.account.index, gang.fixed, sign(gang.chunk()))
+        return gang.like()
 
     def _reason(self, gang: Gang) -> Hold:
         name, chunk = gang.workload.name, gang.chunk()

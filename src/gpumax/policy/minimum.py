@@ -48,7 +48,7 @@ def fixed(workload: Workload, coming: Sequence[Task] = ()) -> frozenset[str]:
 
 def loose(workload: Workload) -> list[Task]:
     """The tasks that run and may be evicted."""
-    if workload.preemptible is False:
+    if workload.preemptible is False or (len(workload.tasks) == 1 and workload.tasks[0].state not in ACTIVE):
         return []
     core, extras = split(workload)
     return extras if workload.preemptible == "semi" else core + extras

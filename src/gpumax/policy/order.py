@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final
 
-from gpumax.policy.gang import Gang
+from gpumax.policy.gang import Gang, Key
 from gpumax.policy.tree import Account, Vector
 
 SiblingKey = tuple[bool, bool, int, bool, float, float, int, int, int, int, str]
@@ -49,6 +49,16 @@ class Order:
             _insert(level.gangs, gang)
         self._refresh(gang.account)
 
+    def alike(self, gang: Gang) -> list[Gang]:
+        """Those who ask what the popped gang asked and would be popped right after it if nothing changes: they don't come any more.
+
+        To be asked before the gang is done with.
+        """
+        gangs, like, found = self._levels[gang.account.index].gangs, gang.like(), []
+        while gangs and gangs[-1][1].like() == like:
+            found.append(gangs.pop()[1])
+        return found
+
     def _level(self, account: Account) -> _Level:
         level = self._levels.get(account.index)
         if level is None:
@@ -77,7 +87,7 @@ class _Level:
 
     def __init__(self, account: Account | None) -> None:
         self.account = account
-        self.gangs: list[tuple[tuple[int, int, int, str], Gang]] = []
+        self.gangs: list[tuple[Key, Gang]] = []
         self.offers: list[tuple[SiblingKey, int, int, _Level]] = []
         self.stamp = 0
         self.offered: SiblingKey | None = None  # the key of the offer that counts
@@ -112,7 +122,7 @@ class _Level:
         return None
 
 
-def _insert(gangs: list[tuple[tuple[int, int, int, str], Gang]], gang: Gang) -> None:
+def _insert(gangs: list[tuple[Key, Gang]], gang: Gang) -> None:
     """Put a gang back in its place; the last is next."""
     key = gang.key()
     first, end = 0, len(gangs)

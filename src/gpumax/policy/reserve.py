@@ -43,16 +43,21 @@ class Reservations:
         if gang.stage or gang.incomplete or gang.account in self._closed:
             return
         snapshot = self.world.snapshot
-        if snapshot.now_ms - gang.workload.submitted_ms <= snapshot.policy.reserve_after_ms:
+        waited_ms = snapshot.now_ms - gang.workload.submitted_ms
+        if waited_ms <= snapshot.policy.reserve_after_ms or not self.world.census.timed():
             self._closed.add(gang.account)
             return
-        if len(self.world.kept) >= MOST_KEPT or self._sought >= MOST_SOUGHT or not self.world.census.timed():
+        if len(self.world.kept) >= MOST_KEPT or self._sought >= MOST_SOUGHT:
             return
         self._sought += 1
         found = _earliest(self.world, gang)
         if found is not None:
             self._closed.add(gang.account)
             self.world.kept = [*self.world.kept, found]
+
+    def closed(self, account: Account) -> bool:
+        """Whether nobody else of a queue is considered."""
+        return account in self._closed
 
     @property
     def binding(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from gpumax.model.decision import Cause, Eviction
-from gpumax.policy.branch import scoped, sign
+from gpumax.policy.branch import scoped
 from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
 from gpumax.policy.inside import make_room_inside, search_inside
@@ -75,7 +75,7 @@ class _Taking:
             more = False
             spots = self._try(gang)
             if spots is None:
-                left.append(gang)
+                left += [gang, *self._refused_with(gang, order)]
             else:
                 more = self.world.place(gang, spots)
                 pool_of(self.world).keep(gang.workload.name)
@@ -130,11 +130,10 @@ class _Taking:
             gang.placed = _waiting_anew(world.ledger, gang.placed, spared)
 
     def _try(self, gang: Gang) -> list[Spot] | None:
-        if gang.incomplete or gang.workload.name in self.world.ended:
+        if self._is_out(gang):
             return None
         # Inside a queue nobody comes later who may take more.
-        key = (gang.account.index, gang.fixed, sign(gang.chunk()))
-        like = self._hopeless.get(key)
+        like = self._hopeless.get(gang.like())
         if like is not None:
             self._share_reason(gang.workload.name, like)
             return None
@@ -144,8 +143,23 @@ class _Taking:
             return None
         spots = self._serve(gang)
         if spots is None and (self.world.ties is None or not needy(gang.chunk())):
-            self._hopeless[key] = gang.workload.name
+            self._hopeless[gang.like()] = gang.workload.name
         return spots
+
+    def _is_out(self, gang: Gang) -> bool:
+        """Whether nobody goes for it, whatever it asks."""
+        return bool(gang.incomplete) or gang.workload.name in self.world.ended
+
+    def _refused_with(self, gang: Gang, order: Order) -> list[Gang]:
+        """Those after it who ask the same, where that is asked in vain."""
+        like = self._hopeless.get(gang.like())
+        if like is None:
+            return []
+        others = order.alike(gang)
+        for other in others:
+            if not self._is_out(other):
+                self._share_reason(other.workload.name, like)
+        return others
 
     def _share_reason(self, name: str, like: str) -> None:
         """A workload is held for the reason for which one that asks the same is."""

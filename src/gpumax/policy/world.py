@@ -13,6 +13,7 @@ from gpumax.model.workload import DeviceAsk, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.census import census_of
 from gpumax.policy.gang import Gang, Spot, Want, total
+from gpumax.policy.gangs import Gangs
 from gpumax.policy.kept import Kept
 from gpumax.policy.running import settle
 from gpumax.policy.score import Scores
@@ -72,6 +73,7 @@ class World:
 
     def _read_waiting(self) -> None:
         wanted: dict[Account, list[Want]] = {}
+        gangs = Gangs(self.asks, self.wants)
         for workload, pending in self.census.waiting():
             account = self.tree.accounts.get(workload.queue)
             if account is None:
@@ -84,9 +86,9 @@ class World:
                 message = f"queue {workload.queue} has queues below it ({below}); work goes to leaves only"
                 self.refused.append(Hold(workload.name, "QueueNotLeaf", message))
                 continue
-            wants = self.wants(workload, pending)
-            wanted.setdefault(account, []).extend(wants)
-            self.waiting.append(Gang(workload, account, wants))
+            gang = gangs.of(workload, pending, account)
+            wanted.setdefault(account, []).extend(gang.everything())
+            self.waiting.append(gang)
         for account, everything in wanted.items():
             self.tree.want(account, total(everything))
             self.promises = self.promises or bool([want for want in everything if want.task.promised])
