@@ -113,8 +113,8 @@ def test_changes_that_nobody_waits_for_are_gathered() -> None:
 
 
 def test_only_long_cycles_are_followed_by_a_rest() -> None:
-    """Of twice their time, and never a long one."""
-    assert [rest_s(cycle_s) for cycle_s in (0.002, 0.02, 10.0)] == [0.0, 0.04, 0.5]
+    """Of four times their time, and never a long one."""
+    assert [rest_s(cycle_s) for cycle_s in (0.002, 0.02, 10.0)] == [0.0, 0.08, 0.5]
 
 
 def test_a_pulse_gathers_wakes_until_it_is_enough() -> None:

@@ -33,8 +33,10 @@ RESYNC_S: Final = 30.0
 GATHER_S: Final = 0.1
 """For how long changes are gathered that nobody waits for: pods that are seen where they were bound, that begin, that end."""
 LONG_S: Final = 0.01
-"""A cycle that takes longer is followed by a rest of twice its time, in which what happens is gathered for the next one: under load decisions take a third
-of a core, and each answers more. Who comes when it is over waits for nothing."""
+"""A cycle that takes longer is followed by a rest, in which what happens is gathered for the next one: each answers more. Who comes when it is over waits for
+nothing."""
+REST: Final = 4
+"""So many times as long as the cycle was: under load decisions take a fifth of a core."""
 MOST_REST_S: Final = 0.5
 FIRST_PAUSE_S: Final = 0.2
 MOST_PAUSE_S: Final = 5.0
@@ -259,7 +261,7 @@ def _in_words(error: Exception) -> tuple[str, bool]:
 
 def rest_s(cycle_s: float) -> float:
     """For how long nothing is decided after a cycle that took so long of a core; that others slow it down is no reason to rest."""
-    return min(2 * cycle_s, MOST_REST_S) if cycle_s > LONG_S else 0.0
+    return min(REST * cycle_s, MOST_REST_S) if cycle_s > LONG_S else 0.0
 
 
 def _ms_since(began: float) -> float:
