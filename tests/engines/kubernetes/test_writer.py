@@ -13,7 +13,15 @@ from engines.kubernetes.stub import Rests, Stub, Talk, api_of, pod, refusal, say
 from gpumax.engines.kubernetes.lease import RENEW_S, Fence
 from gpumax.engines.kubernetes.refusals import FIRST_S, MOST_S, Refusals
 from gpumax.engines.kubernetes.telling import Told
-from gpumax.engines.kubernetes.writer import ENOUGH, LATEST_S, SPEAKERS, Outcome, Target, Writer
+from gpumax.engines.kubernetes.writer import (
+    ENOUGH,
+    LATEST_S,
+    SPEAKERS,
+    Outcome,
+    Target,
+    Writer,
+    breath_s,
+)
 
 POD = "/api/v1/namespaces/ns/pods/a"
 A = Target("ns", "a", "uid-a")
@@ -90,6 +98,24 @@ def test_a_conflict_of_a_pod_without_a_node_is_a_refusal(seen: tuple[int, Any]) 
             assert came.outcomes == [("a", "refused")]
 
     told()
+
+
+def test_a_crowd_is_told_within_a_minute_and_a_few_at_once() -> None:
+    """Eight speak at a time."""
+    assert [breath_s(waiting) for waiting in (0, 100, 101, 1_200, 12_000)] == [0.0, 0.0, 0.4, 0.4, 0.04]
+
+
+@story
+async def test_who_gets_a_place_before_its_turn_is_not_told_that_it_waits() -> None:
+    """Under load thousands wait for their turn to be told, and most of them start before."""
+    came = Came()
+    async with stub() as served, writing(served, came) as writer:
+        served.plays(f"{POD}/binding", says(201, {}))
+        writer.tell(A, WAITS, "1", aloud=True)
+        writer.bind(A, "n1")
+        await writer.settled()
+        assert came.outcomes == [("a", "done")]
+        assert len(served.asked) == 1
 
 
 @story

@@ -410,6 +410,7 @@ class KubernetesCluster:
             if outcome == "done":
                 self._refusals.forgive(target.task)
                 return
+            self._told.pop(target.task, None)  # that it waits may not have been told after all
             self._assembly.doubt(target.task)
             self._assembly.stays(target.task)
             if outcome == "kept":

@@ -32,6 +32,12 @@ FENCE: Final = "gpumax-fence"
 """The policy of the API server that refuses writes of another epoch than the lease's."""
 SPEAKERS: Final = 8
 """How many pods are told something at a time: whoever is bound or evicted never waits behind more of them."""
+FEW: Final = 100
+"""While no more than so many wait for their turn, each is told as soon as may be."""
+ALL_S: Final = 60.0
+"""Of more, each is told within about so long: most of those who wait in a crowd start before, and need no words."""
+SLOWEST: Final = 20
+"""Words a second, at least."""
 ENOUGH: Final = 8
 """How often a write is asked for that nobody answers clearly: for about half a minute."""
 LATEST_S: Final = 60.0
@@ -80,7 +86,8 @@ class Writer:
         self.evicted: Counter[str] = Counter()  # evictions by cause
 
     def bind(self, target: Target, node: str, given: Given | None = None) -> None:
-        """Bind the pod to the node, after what it was given of its devices is written into its claim."""
+        """Bind the pod to the node, after what it was given of its devices is written into its claim. Nobody tells it any more that it waits."""
+        self._hush(target)
         self._start(self._surely(target, self._bind(self._in_this_epoch(), target, node, given)))
 
     def evict(self, target: Target, row: Told, grace_s: int | None = None) -> None:
@@ -96,6 +103,12 @@ class Writer:
         if self._speaking < SPEAKERS:
             self._speaking += 1
             self._start(self._speak())
+
+    def _hush(self, target: Target) -> None:
+        own = self._words.get(target.namespace, {})
+        own.pop(target.task, None)
+        if not own:
+            self._words.pop(target.namespace, None)
 
     async def note(self, kind: Kind[Any], key: Key, uid: str, status: Mapping[str, Any]) -> None:
         """Write the status of one of our own objects. What can't be told now is told later."""
@@ -223,6 +236,7 @@ class Writer:
                 if own:
                     self._words[space] = own
                 await self._tell(words)
+                await asyncio.sleep(breath_s(sum(map(len, self._words.values()))))
         except Withheld:
             self.counts["fenced"] += 1
             self._words.clear()
@@ -263,6 +277,11 @@ class Writer:
             raise Withheld(str(error))
         if isinstance(error, Withheld):
             raise error
+
+
+def breath_s(waiting: int) -> float:
+    """For how long whoever told one pod something waits before the next is told, while so many wait for their turn."""
+    return SPEAKERS / max(SLOWEST, waiting / ALL_S) if waiting > FEW else 0.0
 
 
 def _unclear(error: GpumaxError) -> bool:
