@@ -63,9 +63,11 @@ def forecasts(
 
     world: with all passes run. able: whether a gang could start at all. again: decides on a snapshot as it was decided here.
     """
-    names = {gang.workload.name for gang in world.waiting if not gang.placed}
     starts: dict[str, int] = {}
-    if effort == NONE or not names or not (world.census.timed() or protects(world.snapshot)):
+    if effort == NONE or not (world.census.timed() or protects(world.snapshot)):
+        return starts
+    names = {gang.workload.name for gang in world.waiting if not gang.placed}
+    if not names:
         return starts
     world = _decided(world, names, again, effort.tasks, starts)
     ends = _ends(world)

@@ -155,10 +155,11 @@ class _Taking:
         like = self._hopeless.get(gang.like())
         if like is None:
             return []
-        others = order.alike(gang)
-        for other in others:
-            if not self._is_out(other):
-                self._share_reason(other.workload.name, like)
+        others, world = order.alike(gang), self.world
+        if like in world.bounded or like in world.reserved:
+            for other in others:
+                if not self._is_out(other):
+                    self._share_reason(other.workload.name, like)
         return others
 
     def _share_reason(self, name: str, like: str) -> None:
