@@ -17,7 +17,10 @@ from gpumax.policy.tree import Account
 
 
 class _Memory:
-    """The asks of the last decision, and by name the gangs as they were when it began. Nobody places those."""
+    """The asks of the last decision, and by name the gangs as they were when it began. Nobody places those.
+
+    There are none yet after the first decision with these asks: what may be the only one pays nothing for a next.
+    """
 
     last: tuple[Asks, dict[str, Gang]] | None = None
 
@@ -31,12 +34,14 @@ class Gangs:
     def __init__(self, asks: Asks, wants: Callable[[Workload, list[Task]], list[Want]]) -> None:
         last = _MEMORY.last
         self._wants = wants
-        self._before = last[1] if last is not None and last[0] is asks else {}
+        self._before = last[1] if last is not None and last[0] is asks else None
         self._now: dict[str, Gang] = {}
         _MEMORY.last = (asks, self._now)
 
     def of(self, workload: Workload, pending: list[Task], account: Account) -> Gang:
         """The gang of a workload. pending: those of its tasks that wait; account: its queue."""
+        if self._before is None:
+            return Gang(workload, account, self._wants(workload, pending))
         known = self._before.get(workload.name)
         if known is None or known.workload is not workload:
             known = Gang(workload, account, self._wants(workload, pending))
