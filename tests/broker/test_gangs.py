@@ -33,6 +33,15 @@ def test_a_gang_alone_on_one_of_its_devices_is_not_passed_over_on_the_other() ->
     assert many[0].used(SECOND, 10 * SECOND) > 4 * SECOND
 
 
+def test_gangs_that_meet_on_a_device_where_only_they_are_have_their_turn_beside_a_third() -> None:
+    specs = [group("a", 333), *(group(name, 333, devices=["d0", "d1"]) for name in "bc")]
+    world = World(specs, devices=THREE)
+    all_of_them = [world.start(spec, kernel_ns=50 * MS) for spec in specs]
+    world.run(10 * SECOND)
+    got = [p.used(SECOND, 10 * SECOND) / (9 * SECOND) for p in all_of_them]
+    assert min(got) > 0.3, got
+
+
 def test_all_ranks_hold_the_lease_together_and_none_before_all_are_there() -> None:
     spec = group("gang", 500)
     world = World([spec, group("other", 500)])

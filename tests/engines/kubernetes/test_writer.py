@@ -57,6 +57,20 @@ async def lost(talk: Talk) -> None:
     talk.reset()
 
 
+@story
+async def test_what_comes_while_it_ends_is_not_begun() -> None:
+    """The cycle decides in a thread of its own, and may hand on a decision when the connections are closed."""
+    came = Came()
+    async with stub() as served, api_of(served) as api:
+        writer = Writer(api, came.fence, came)
+        await writer.end()
+        before = asyncio.all_tasks()
+        writer.bind(A, "n1")
+        writer.evict(A, GOES)
+        writer.tell(A, WAITS, "1", aloud=True)
+        assert asyncio.all_tasks() == before
+
+
 @pytest.mark.parametrize("second", [(201, {}), (409, refusal(409, "Conflict", "pod a is already assigned"))])
 def test_a_bind_without_an_answer_is_asked_for_until_there_is_one(second: tuple[int, Any]) -> None:
     """Whether the first came late or never: the pod has its room in the end, and it isn't said before."""

@@ -39,7 +39,9 @@ class Residency:
         if self.state.now < self.state.quiet_until:
             return
         kept: set[str] = set()
-        for group in sorted(self._outside(), key=self._urgency):
+        outside = list(self._outside())
+        marks = self.turns.marks(outside)
+        for group in sorted(outside, key=lambda g: self._urgency(g, marks)):
             if kept.isdisjoint(group.devices) and not self._bring(group):
                 kept.update(group.devices)
 
@@ -49,11 +51,11 @@ class Residency:
             if group.place is Place.OUT and wants and group.answers and not group.in_motion:
                 yield group
 
-    def _urgency(self, group: Group) -> tuple[bool, int, int, str]:
+    def _urgency(self, group: Group, marks: dict[str, int]) -> tuple[bool, int, int, str]:
         return (
             not group.by_right,
             -group.spec.priority if group.by_right else 0,
-            self.turns.lag(group),
+            self.turns.lag(group, marks),
             group.name,
         )
 

@@ -80,25 +80,35 @@ class Turns:
         alone = [g for g in device.holders if g.lease and s.now > g.lease.slice_end]
         return max([device.virtual, *(s.served(g, name) for g in alone)])
 
-    def lag(self, group: Group) -> int:
-        """How far it is ahead of its share, on the device where it's furthest ahead of others who want it."""
-        devices, names = self.state.devices, group.devices
-        if len(names) > 1:
-            others = [g for g in self.state.groups.values() if g.backlogged and g is not group]
-            # Where it's alone nobody else moves the mark, and it would stay ahead of it for ever.
-            names = tuple(d for d in names if any(d in g.spec.memory for g in others))
-        return max((self.state.served(group, d) - devices[d].virtual for d in names), default=0)
+    def marks(self, able: list[Group]) -> dict[str, int]:
+        """By device: how far whoever is furthest behind there has come, of those who can go or are under way."""
+        marks: dict[str, int] = {}
+        for group in able:
+            for name in group.devices:
+                served = self.state.served(group, name)
+                marks[name] = min(marks.get(name, served), served)
+        return marks
 
-    def order(self, group: Group) -> tuple[int, int, str]:
+    def lag(self, group: Group, marks: dict[str, int]) -> int:
+        """How far it is ahead of its share, on the device where it's furthest ahead of others who want it.
+
+        Whoever is served moves ahead of those who wait beside it, on each device that they share, and they don't: so
+        nobody who can go waits for ever, whatever devices others need besides.
+        """
+        return max((self.state.served(group, d) - marks[d] for d in group.devices), default=0)
+
+    def order(self, group: Group, marks: dict[str, int]) -> tuple[int, int, str]:
         if rationed(group):
             return 0, -self.tokens(group) * WHOLE // group.spec.share, group.name
-        return 1, self.lag(group), group.name
+        return 1, self.lag(group, marks), group.name
 
     def step(self) -> None:
         s = self.state
         ready = [g for g in s.groups.values() if g.backlogged and self.ready(g)]
         awaited: set[str] = set()
-        for group in sorted((g for g in ready if not g.lease), key=self.order):
+        able = [g for g in s.groups.values() if g.lease or g in ready]
+        marks = self.marks([g for g in able if not rationed(g)])
+        for group in sorted((g for g in ready if not g.lease), key=lambda g: self.order(g, marks)):
             if s.now < s.quiet_until:
                 self.desk.wake(s.quiet_until)
                 continue

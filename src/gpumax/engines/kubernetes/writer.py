@@ -80,6 +80,7 @@ class Writer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._words: dict[str, dict[str, Words]] = {}  # by namespace, then task
         self._speaking = 0
+        self._ending = False
         self.counts = dict.fromkeys(
             ("claims", "binds", "evictions", "conditions", "refused", "fenced", "kept", "statuses"), 0
         )
@@ -88,11 +89,13 @@ class Writer:
     def bind(self, target: Target, node: str, given: Given | None = None) -> None:
         """Bind the pod to the node, after what it was given of its devices is written into its claim. Nobody tells it any more that it waits."""
         self._hush(target)
-        self._start(self._surely(target, self._bind(self._in_this_epoch(), target, node, given)))
+        stamped = self._in_this_epoch()
+        self._start(self._surely(target, lambda: self._bind(stamped, target, node, given)))
 
     def evict(self, target: Target, row: Told, grace_s: int | None = None) -> None:
         """Say why, then ask for the pod to go."""
-        self._start(self._surely(target, self._evict(self._in_this_epoch(), target, row, grace_s)))
+        stamped = self._in_this_epoch()
+        self._start(self._surely(target, lambda: self._evict(stamped, target, row, grace_s)))
 
     def tell(self, target: Target, row: Told, version: str, *, aloud: bool) -> None:
         """Write the condition to the pod as it was at this version: one that was bound since is not told that it waits. aloud: an event, too.
@@ -130,12 +133,16 @@ class Writer:
             await asyncio.wait(self._under_way)
 
     async def end(self) -> None:
-        """Let go of what is under way; whether it was carried out, the cluster itself will say."""
+        """Let go of what is under way, and take up nothing any more; whether it was carried out, the cluster itself will say."""
+        self._ending = True
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
+        if self._ending:  # a decision that came while we end
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -145,10 +152,12 @@ class Writer:
         stamp = self._fence.stamp
         return self._api.only_while(lambda: self._fence.open and self._fence.stamp == stamp)
 
-    async def _surely(self, target: Target, work: Coroutine[None, None, tuple[Outcome, str]]) -> None:
+    async def _surely(
+        self, target: Target, work: Callable[[], Coroutine[None, None, tuple[Outcome, str]]]
+    ) -> None:
         """Whatever happens, who asked is told."""
         try:
-            outcome, why = await work
+            outcome, why = await work()
         except Withheld as error:
             self.counts["fenced"] += 1
             outcome, why = "withheld", str(error)
