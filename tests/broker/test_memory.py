@@ -263,7 +263,8 @@ def test_what_cannot_be_is_refused_with_what_would_be_possible(spec: object, say
 def test_whoever_fits_beside_what_others_are_guaranteed_never_starves(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 6))
     specs = [group(f"g{i}", 1000 // count, limit=10 * GIB) for i in range(count)]
-    world = World(specs)
+    # Where swapping costs too much they run one after another, for minutes each: here for ten seconds.
+    world = World(specs, settings=Settings(pool_bytes=1 << 50, serial_ns=10 * SECOND))
     sizes = [data.draw(st.integers(1, 10)) * GIB for _ in specs]
     processes = [
         world.start(spec, memory=size, kernel_ns=20 * MS) for spec, size in zip(specs, sizes, strict=True)

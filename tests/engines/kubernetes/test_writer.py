@@ -184,11 +184,13 @@ def test_an_eviction_is_done_only_where_the_pod_goes(
 
 
 @story
-async def test_nobody_waits_behind_the_words_for_thousands_of_others() -> None:
+async def test_nobody_waits_behind_the_words_for_thousands_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bind is sent while few are told something; namespaces are told in turn, and each pod the last that there is to say."""
     came = Came()
     held = asyncio.Event()
     told: list[str] = []
+    # In its own test: how long they pause.
+    monkeypatch.setattr("gpumax.engines.kubernetes.writer.breath_s", lambda _: 0.0)
 
     async def slowly(talk: Talk) -> None:
         await held.wait()

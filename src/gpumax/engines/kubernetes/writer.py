@@ -35,7 +35,7 @@ SPEAKERS: Final = 8
 FEW: Final = 100
 """While no more than so many wait for their turn, each is told as soon as may be."""
 ALL_S: Final = 60.0
-"""Of more, each is told within about so long: most of those who wait in a crowd start before, and need no words."""
+"""Of more, most are told within so long: many of those who wait in a crowd start before, and need no words."""
 SLOWEST: Final = 20
 """Words a second, at least."""
 ENOUGH: Final = 8
