@@ -16,19 +16,19 @@ COUNTS = """
 import os, pathlib, signal, sys, time
 saved = pathlib.Path(os.environ["GPUMAX_CHECKPOINT_DIR"]) / "count"
 count = int(saved.read_text()) if saved.exists() else 0
-print("from", count, flush=True)
 def save(*_):
     saved.parent.mkdir(parents=True, exist_ok=True)
     saved.write_text(str(count))
     print("saved", count, flush=True)
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
+print("from", count, flush=True)
 done = pathlib.Path(sys.argv[1])
 while not done.exists():
     count += 1
     time.sleep(0.01)
 """
-"""Counts until a file appears; saves and leaves when told to go."""
+"""Counts until a file appears; saves and leaves when told to go, which it is ready for once it has said where it counts from."""
 
 
 def _submit(there: Machine, name: str, project: str, gpus: int, tasks: int, command: list[str]) -> None:
@@ -49,7 +49,8 @@ def test_idle_quota_is_used_given_back_and_the_evicted_go_on_from_their_checkpoi
         for number in range(4):
             _submit(there, f"v{number}", "vision", 2, 1, ["python3", str(program), str(flag)])
         eventually(
-            lambda: all(item["tasks"]["running"] for item in there.items().values()), "vision runs on 8 GPUs"
+            lambda: all("from 0" in there.must("logs", f"v{number}") for number in range(4)),
+            "vision runs on 8 GPUs and would save",
         )
         _submit(there, "l0", "language", 2, 2, ["python3", "-c", "import time; time.sleep(1)"])
         eventually(lambda: there.in_state("l0", "succeeded"), "language has its quota back and finishes")
