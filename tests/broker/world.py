@@ -338,7 +338,8 @@ class World:
                 if status is SwapStatus.DONE:
                     process.real[device] = min(process.real.get(device, 0), upto)
                 real = process.real.get(device, 0)
-                self.say(process, lambda now: ev.SwappedOut(now, process.id, device, real, status))
+                copied = size if status is SwapStatus.DONE else 0
+                self.say(process, lambda now: ev.SwappedOut(now, process.id, device, real, status, copied))
             else:
                 process.real[device] = max(process.real.get(device, 0), upto)
                 real = process.real[device]

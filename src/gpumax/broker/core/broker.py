@@ -320,6 +320,7 @@ class Broker:
         client.last_beat = self.state.now
         out = isinstance(event, ev.SwappedOut)
         failed = event.status in (SwapStatus.BUSY, SwapStatus.FAILED)
+        self._count(client.group, event)
         whole = out or failed or event.resident >= holding.resident
         if whole and event.status is not SwapStatus.PROGRESS:
             holding.moving = None
@@ -335,6 +336,16 @@ class Broker:
             elif client.group.place is Place.LEAVING and not client.group.in_motion:
                 client.group.place = Place.OUT
                 self.residency.refresh(client.group)
+
+    @staticmethod
+    def _count(group: Group, event: ev.SwappedOut | ev.SwappedIn) -> None:
+        done = event.status is SwapStatus.DONE
+        if isinstance(event, ev.SwappedOut):
+            group.swaps.out += done
+            group.swaps.bytes_out += event.copied
+        else:
+            group.swaps.back += done
+            group.swaps.bytes_back += event.copied
 
     def _hinted(self, event: ev.Hinted) -> None:
         holding = self.state.clients[event.client].holdings.get(event.device)

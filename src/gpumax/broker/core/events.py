@@ -93,6 +93,7 @@ class SwappedOut(ClientEvent):
     device: str
     resident: int
     status: SwapStatus = SwapStatus.DONE
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class SwappedIn(ClientEvent):
     device: str
     resident: int
     status: SwapStatus = SwapStatus.DONE
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class DeviceSpec:
     name: str
     capacity: int
     """Bytes that may be given out: without what the driver and contexts take."""
+    model: str = ""
+    """What people call it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,27 @@ class Client:
     tier: Tier = Tier.ON
     awaiting_inventory: bool = False
 
+    @property
+    def standing(self) -> str:
+        """Its lease in a word."""
+        if self.tier is not Tier.ON:
+            return "away"
+        if self.fenced:
+            return "fenced"
+        if self.leased and self.group.lease is not None:
+            return "revoked" if self.group.lease.revoked else "granted"
+        return "waits" if self.wants else "none"
+
+
+@dataclass(slots=True)
+class Swaps:
+    """What a group has swapped: how often, and how many bytes were copied for it."""
+
+    out: int = 0
+    back: int = 0
+    bytes_out: int = 0
+    bytes_back: int = 0
+
 
 @dataclass(slots=True)
 class Request:
@@ -116,6 +137,7 @@ class Group:
     coming_since: int = 0
     asked_room: bool = False
     removed: bool = False
+    swaps: Swaps = field(default_factory=Swaps)
 
     def __post_init__(self) -> None:
         self.devices = self.spec.devices

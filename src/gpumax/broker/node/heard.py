@@ -27,7 +27,8 @@ def event(
             return ev.Returned(now, client, _device(message, devices), message.bytes, pinned)
         case msg.SwappedOut() | msg.SwappedIn():
             kind = ev.SwappedOut if isinstance(message, msg.SwappedOut) else ev.SwappedIn
-            return kind(now, client, _device(message, devices), message.resident, SwapStatus(message.status))
+            device, how = _device(message, devices), SwapStatus(message.status)
+            return kind(now, client, device, message.resident, how, message.copied)
         case msg.Hint():
             return ev.Hinted(now, client, _device(message, devices), HintKind(message.kind), message.bytes)
         case msg.Heartbeat():

@@ -24,6 +24,7 @@ from gpumax.broker.node import heard, pages, pool, process, told
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
 from gpumax.broker.node.roster import Member, Roster
+from gpumax.broker.status import Status, Unfenced, status
 from gpumax.broker.wire import Garbled, Header
 from gpumax.broker.words import ErrorCode, HelloFlags, LeaseState
 from gpumax.errors import Conflict, Refused
@@ -46,6 +47,8 @@ class Server:
         self.settings = settings
         self.metrics = metrics or Metrics()
         self.broker: Broker | None = None
+        self.unfenced: dict[str, tuple[Unfenced, ...]] = {}
+        """By device: processes that use it without having said so."""
         self._devices = tuple(devices)
         self._report = report
         self._clock = clock
@@ -368,6 +371,11 @@ class Server:
             os.close(fd)
 
     # what others may know
+
+    def status(self) -> Status:
+        """Devices, groups, their processes, and why one waits."""
+        assert self.broker is not None
+        return status(self.broker, self.unfenced)
 
     def measure(self) -> None:
         """Brings the gauges up to date: right before they're read."""

@@ -1,0 +1,154 @@
+"""What others may see of a broker: its devices, its groups, and why one waits. JSON by msgspec; read, never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gpumax.broker.core.broker import Broker
+from gpumax.broker.core.shapes import WHOLE
+from gpumax.broker.core.state import Client, Device, Group, Place
+from gpumax.broker.core.turns import rationed
+
+
+class Unfenced(msgspec.Struct, frozen=True):
+    """A process that uses more of a device than it has declared, or that never declared anything."""
+
+    pid: int
+    bytes: int
+    why: str
+
+
+class DeviceStatus(msgspec.Struct, frozen=True):
+    uuid: str
+    name: str
+    bytes: int
+    """That may be given out."""
+    used: int
+    """Kept for somebody, or not yet back from the dead."""
+    state: str
+    """`idle`, `busy` (somebody may submit), `swaps` (somebody comes in)."""
+    unfenced: tuple[Unfenced, ...] = ()
+    holder: str | None = None
+    serial: bool = False
+
+
+class HoldingStatus(msgspec.Struct, frozen=True):
+    resident: int
+    swapped: int
+    pinned: int
+    budget: int
+
+
+class ClientStatus(msgspec.Struct, frozen=True):
+    pid: int
+    client: int
+    lease: str
+    """`none`, `waits`, `granted`, `revoked`, `fenced`, `away` (the driver has taken it off its devices)."""
+    devices: dict[str, HoldingStatus]
+
+
+class Swaps(msgspec.Struct, frozen=True):
+    """Of a group since this broker began."""
+
+    out: int = 0
+    in_: int = msgspec.field(default=0, name="in")
+    bytes_out: int = 0
+    bytes_in: int = 0
+
+
+class GroupStatus(msgspec.Struct, frozen=True):
+    """`guaranteed` and `limit`: bytes a device, the largest where they differ."""
+
+    name: str
+    mode: str
+    share: float
+    guaranteed: int
+    limit: int
+    swap: bool
+    clients: tuple[ClientStatus, ...]
+    swaps: Swaps
+    waits: str | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    epoch: int
+    devices: tuple[DeviceStatus, ...]
+    groups: tuple[GroupStatus, ...]
+
+
+def status(broker: Broker, unfenced: Mapping[str, tuple[Unfenced, ...]] | None = None) -> Status:
+    s = broker.state
+    return Status(
+        s.epoch,
+        tuple(_device(device, (unfenced or {}).get(name, ())) for name, device in s.devices.items()),
+        tuple(_group(broker, group) for group in s.groups.values()),
+    )
+
+
+def _device(device: Device, unfenced: tuple[Unfenced, ...]) -> DeviceStatus:
+    holder = device.holders[0].name if device.holders else None
+    state = "swaps" if device.coming is not None else "idle" if holder is None else "busy"
+    spec = device.spec
+    used = spec.capacity - device.free
+    return DeviceStatus(spec.name, spec.model, spec.capacity, used, state, unfenced, holder, device.serial)
+
+
+def _group(broker: Broker, group: Group) -> GroupStatus:
+    spec = group.spec
+    return GroupStatus(
+        spec.name,
+        spec.mode.name.lower(),
+        spec.share / WHOLE,
+        max(memory.guarantee for memory in spec.memory.values()),
+        max(memory.limit for memory in spec.memory.values()),
+        spec.swap,
+        tuple(_client(client) for client in group.clients.values()),
+        Swaps(group.swaps.out, group.swaps.back, group.swaps.bytes_out, group.swaps.bytes_back),
+        waits(broker, group),
+    )
+
+
+def _client(client: Client) -> ClientStatus:
+    holdings = {
+        name: HoldingStatus(h.resident, h.claimed - h.resident, h.pinned, h.claimed)
+        for name, h in client.holdings.items()
+    }
+    return ClientStatus(client.pid, client.id, client.standing, holdings)
+
+
+def waits(broker: Broker, group: Group) -> str | None:
+    """Why a group that wants to work, or to allocate, doesn't; None: it works, or rests."""
+    if not group.requests and (group.lease or not group.backlogged):
+        return None
+    s = broker.state
+    if s.now < s.quiet_until:
+        return "the broker has come back, and waits for those who may still be submitting"
+    absent = next((c for c in group.clients.values() if not c.connected or c.fenced), None)
+    if absent is not None:
+        return f"process {absent.pid} doesn't answer"
+    if len(group.clients) < group.ranks:
+        return f"{len(group.clients)} of {group.ranks} processes are there"
+    if group.requests:
+        ask = group.requests[0]
+        return f"{ask.bytes >> 20} MiB on {ask.device}: others have the room"
+    if group.place is not Place.IN:
+        return _room(broker, group)
+    if rationed(group) and not broker.turns.eligible(group):
+        return "its share of this frame is used"
+    held = [d for d in group.devices if s.devices[d].holders]
+    return f"its turn: {s.devices[held[0]].holders[0].name} has {held[0]}" if held else "its turn comes"
+
+
+def _room(broker: Broker, group: Group) -> str:
+    if group.place is Place.COMING:
+        return "its memory comes in"
+    if group.place is Place.LEAVING:
+        return "its memory makes way"
+    there = sorted(
+        {g.name for g in broker.state.groups.values() if g is not group and any(g.resident(d) for d in group.devices)}
+    )  # fmt: skip
+    return f"its memory is out: {', '.join(there)} {'have' if len(there) > 1 else 'has'} the room" if there else (
+        "its memory is out"
+    )  # fmt: skip
