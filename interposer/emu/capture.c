@@ -20,12 +20,15 @@ CUresult emu_capture(struct emu_stream *stream, const struct emu_op *op)
 	return result;
 }
 
+/* What streams capture is written with emu.lock held; which streams there are, with emu.work. */
 static void break_captures(void)
 {
+	pthread_mutex_lock(&emu.work);
 	for (struct emu_context *context = emu_contexts(); context != NULL; context = context->next)
 		for (struct emu_stream *each = context->streams; each != NULL; each = each->next_in_context)
 			if (each->capture != NULL && each->capture_mode != CU_STREAM_CAPTURE_MODE_RELAXED)
 				each->capture_broken = true;
+	pthread_mutex_unlock(&emu.work);
 }
 
 CUresult emu_unsafe(void)
@@ -54,6 +57,7 @@ GPUMAX_EXPORT CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mo
 GPUMAX_EXPORT CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode)
 {
 	struct emu_stream *stream;
+	struct emu_graph *graph;
 	CUresult result;
 
 	CALL_IN_CONTEXT(cuStreamBeginCapture_v2, context);
@@ -62,12 +66,15 @@ GPUMAX_EXPORT CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureM
 	REFUSE_IF(stream == NULL, result);
 	REFUSE_IF(stream == context->legacy, CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
 	REFUSE_IF(stream->capture != NULL, CUDA_ERROR_ILLEGAL_STATE);
-	stream->capture = emu_new(EMU_GRAPH, sizeof(struct emu_graph));
-	REFUSE_IF(stream->capture == NULL, CUDA_ERROR_OUT_OF_MEMORY);
+	graph = emu_new(EMU_GRAPH, sizeof(*graph));
+	REFUSE_IF(graph == NULL, CUDA_ERROR_OUT_OF_MEMORY);
+	pthread_mutex_lock(&emu.lock);
+	stream->capture = graph;
 	stream->capture_mode = mode;
 	stream->capture_origin = true;
 	stream->capture_broken = false;
 	stream->capture_thread = pthread_self();
+	pthread_mutex_unlock(&emu.lock);
 	if (mode == CU_STREAM_CAPTURE_MODE_GLOBAL)
 		__atomic_add_fetch(&global_captures, 1, __ATOMIC_RELAXED);
 	if (mode != CU_STREAM_CAPTURE_MODE_RELAXED)
@@ -80,14 +87,22 @@ GPUMAX_EXPORT CUresult cuStreamBeginCapture(CUstream stream)
 	return cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_GLOBAL);
 }
 
-static void left(struct emu_graph *graph)
+/* Nobody captures it any more; false where the capture was broken. */
+static bool left(struct emu_stream *stream, const struct emu_graph *graph)
 {
+	bool whole;
+
 	pthread_mutex_lock(&emu.lock);
+	pthread_mutex_lock(&emu.work);
 	for (struct emu_context *context = emu_contexts(); context != NULL; context = context->next)
 		for (struct emu_stream *each = context->streams; each != NULL; each = each->next_in_context)
 			if (each->capture == graph)
 				each->capture = NULL;
+	pthread_mutex_unlock(&emu.work);
+	whole = !stream->capture_broken;
+	stream->capture_origin = stream->capture_broken = false;
 	pthread_mutex_unlock(&emu.lock);
+	return whole;
 }
 
 GPUMAX_EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
@@ -95,6 +110,7 @@ GPUMAX_EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
 	struct emu_stream *stream;
 	struct emu_graph *captured;
 	CUresult result;
+	bool whole;
 
 	CALL_IN_CONTEXT(cuStreamEndCapture, context);
 	REFUSE_IF(graph == NULL, CUDA_ERROR_INVALID_VALUE);
@@ -106,14 +122,12 @@ GPUMAX_EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
 	REFUSE_IF(stream->capture_mode != CU_STREAM_CAPTURE_MODE_RELAXED && !pthread_equal(stream->capture_thread, pthread_self()),
 		  CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
 	captured = stream->capture;
-	left(captured);
-	stream->capture_origin = false;
+	whole = left(stream, captured);
 	if (stream->capture_mode == CU_STREAM_CAPTURE_MODE_GLOBAL)
 		__atomic_sub_fetch(&global_captures, 1, __ATOMIC_RELAXED);
 	if (stream->capture_mode != CU_STREAM_CAPTURE_MODE_RELAXED)
 		own_captures--;
-	if (stream->capture_broken) {
-		stream->capture_broken = false;
+	if (!whole) {
 		cuGraphDestroy((CUgraph)captured);
 		return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
 	}
@@ -123,9 +137,14 @@ GPUMAX_EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
 
 static CUstreamCaptureStatus status_of(const struct emu_stream *stream)
 {
-	return stream->capture == NULL	 ? CU_STREAM_CAPTURE_STATUS_NONE
-	       : stream->capture_broken ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-					 : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+	CUstreamCaptureStatus status;
+
+	pthread_mutex_lock(&emu.lock);
+	status = stream->capture == NULL     ? CU_STREAM_CAPTURE_STATUS_NONE
+		 : stream->capture_broken ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
+					  : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+	pthread_mutex_unlock(&emu.lock);
+	return status;
 }
 
 GPUMAX_EXPORT CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)

@@ -137,7 +137,9 @@ GPUMAX_EXPORT CUresult cuStreamWaitEvent(CUstream stream_handle, CUevent handle,
 	REFUSE_IF(stream == NULL, result);
 	if (event->capture != NULL) {
 		REFUSE_IF(stream->capture != NULL && stream->capture != event->capture, CUDA_ERROR_STREAM_CAPTURE_MERGE);
+		pthread_mutex_lock(&emu.lock);
 		stream->capture = event->capture; /* the stream joins the capture */
+		pthread_mutex_unlock(&emu.lock);
 		return CUDA_SUCCESS;
 	}
 	REFUSE_IF(stream->capture != NULL && event->fence != NULL, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
