@@ -1,7 +1,6 @@
 /* Copies and fills: linear, and in two and three dimensions. */
 #include "emu/emu.h"
 
-#include <string.h>
 
 enum side { UNKNOWN, HOST, DEVICE };
 
@@ -41,8 +40,7 @@ static CUresult do_copy(struct emu_context *context, struct emu_op *op)
 	if (reached(c)) {
 		for (size_t z = 0; z < c->depth; z++)
 			for (size_t y = 0; y < c->height; y++)
-				memmove((void *)(uintptr_t)(c->to + z * c->to_slice + y * c->to_pitch),
-					(const void *)(uintptr_t)(c->from + z * c->from_slice + y * c->from_pitch), c->width);
+				emu_move(c->to + z * c->to_slice + y * c->to_pitch, c->from + z * c->from_slice + y * c->from_pitch, c->width);
 	} else {
 		result = CUDA_ERROR_ILLEGAL_ADDRESS;
 	}

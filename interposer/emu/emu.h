@@ -152,6 +152,9 @@ struct emu_range *emu_range_of(struct emu_context *context, enum emu_range_kind 
 void *emu_map(struct emu_physical *physical, uint64_t offset, uint64_t size, uint64_t alignment);
 uint64_t emu_round(uint64_t bytes, uint64_t to);
 CUresult emu_free_range(uint64_t base);
+/* With `space` held: bytes are copied, or become zero, without taking memory of the host for zeros where that can be helped (sparse.c). */
+void emu_move(uint64_t to, uint64_t from, uint64_t bytes);
+void emu_zero(uint64_t to, uint64_t bytes);
 
 /* ---- work (work.c, engine.c, stream.c) ---- */
 

@@ -10,6 +10,10 @@ static uint64_t extent(const struct emu_set *s)
 
 static void fill(unsigned char *to, size_t count, uint32_t value, uint32_t element)
 {
+	if (value == 0) {
+		emu_zero((uint64_t)(uintptr_t)to, count * element);
+		return;
+	}
 	if (element == 1) {
 		memset(to, (int)value, count);
 		return;
