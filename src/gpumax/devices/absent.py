@@ -23,6 +23,10 @@ class NoDevices:
             raise KeyError(index)
         return {"CUDA_VISIBLE_DEVICES": ""}
 
+    def uuids(self) -> dict[int, str]:
+        """No driver knows any."""
+        return {}
+
     def notes(self) -> tuple[str, ...]:
         """Why there are none."""
         return (self._why,)

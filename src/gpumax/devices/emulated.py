@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,14 @@ class EmulatedDevices(VirtualDevices):
         super().__init__(devices)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [
-            {"name": each.model, "memory": each.memory_mib * MIB}
+        rows: list[dict[str, str | int]] = [
+            {"name": each.model, "memory": each.memory_mib * MIB, "context": 0}
             for each in sorted(devices, key=lambda d: d.index)
         ]
         key = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+        self._uuids = {index: _uuid(f"{folder} {key} {index}") for index in range(len(rows))}
+        for index, row in enumerate(rows):
+            row["uuid"] = self._uuids[index]
         # Work that still runs on other devices has a machine of its own.
         self._config = folder / f"devices-{key}.json"
         self._config.write_text(json.dumps({"shared": str(folder / f"machine-{key}"), "devices": rows}))
@@ -45,6 +49,10 @@ class EmulatedDevices(VirtualDevices):
         if indexes:
             found |= {"GPUMAX_EMU": str(self._config), "LD_LIBRARY_PATH": str(self._folder)}
         return found
+
+    def uuids(self) -> dict[int, str]:
+        """As the emulated driver tells them."""
+        return self._uuids
 
     def notes(self) -> tuple[str, ...]:
         """That they are made up, and what runs on them."""
@@ -75,3 +83,7 @@ def _link(link: Path, target: Path) -> None:
         return
     link.unlink(missing_ok=True)
     link.symlink_to(target)
+
+
+def _uuid(text: str) -> str:
+    return f"GPU-{uuid.uuid5(uuid.NAMESPACE_OID, text)}"

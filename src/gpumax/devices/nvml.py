@@ -63,6 +63,11 @@ class NvmlDevices:
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         }
 
+    def uuids(self) -> dict[int, str]:
+        """The UUIDs of all that were ever seen."""
+        self._look_for_new()
+        return {index: known.uuid for index, known in enumerate(self._known)}
+
     def notes(self) -> tuple[str, ...]:
         """Nothing, where all is as it should be."""
         failing = [str(device.index) for device in self.read() if not device.healthy]

@@ -41,6 +41,10 @@ class VirtualDevices:
             "GPUMAX_VIRTUAL_DEVICES": "1",
         }
 
+    def uuids(self) -> dict[int, str]:
+        """No driver knows any."""
+        return {}
+
     def notes(self) -> tuple[str, ...]:
         """That they are made up."""
         return ("its GPUs are virtual: tasks are placed on them, no program can compute on them",)

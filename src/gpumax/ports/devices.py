@@ -23,3 +23,7 @@ class Devices(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a user should know of them: that they are made up, or why there are none."""
         ...
+
+    def uuids(self) -> dict[int, str]:
+        """By index, how the driver names a device that it has. Made-up devices without a driver aren't among them."""
+        ...

@@ -11,11 +11,12 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from gpumax.broker import messages as msg
+from gpumax.broker.control import key
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
@@ -31,8 +32,14 @@ from gpumax.errors import Conflict, Refused
 
 CLIENTS: Final = 256
 """At most so many processes a group."""
+LONGEST_PATH: Final = 107
+"""Bytes of a socket's path, as the system has it."""
 SOCKET_MODE: Final = 0o600
+OPEN_MODE: Final = 0o666
 DIRECTORY_MODE: Final = 0o750
+
+Users = frozenset[int] | None
+"""Whose processes may connect to a group; None: whoever reaches its socket."""
 
 
 class Server:
@@ -50,26 +57,32 @@ class Server:
         self.unfenced: dict[str, tuple[Unfenced, ...]] = {}
         """By device: processes that use it without having said so."""
         self._devices = tuple(devices)
+        self._names = {key(each.name) or each.name: each.name for each in self._devices}
         self._report = report
         self._clock = clock
         self._pool = pool.Pool(settings.pool_bytes)
         self._roster = Roster(self._died)
         self._listening: dict[str, socket.socket] = {}
-        self._users: dict[str, frozenset[int]] = {}
+        self._users: dict[str, Users] = {}
         self._waiting: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._next = 1
         self._held = -1
 
-    async def start(self, groups: Mapping[str, tuple[GroupSpec, frozenset[int]]]) -> None:
-        """Raises Refused where a group can't be, or Conflict where another broker has the directory."""
+    def claim(self) -> None:
+        """Make the directory, and have it to ourselves. Raises Conflict where another broker has it."""
         self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         self.directory.chmod(DIRECTORY_MODE)
+        self._lock()
+
+    async def start(self, groups: Mapping[str, tuple[GroupSpec, Users]]) -> None:
+        """Raises Refused where a group can't be, or Conflict where another broker has the directory."""
+        if self._held < 0:
+            self.claim()
         kept = self.directory / "pages"
         kept.mkdir(mode=0o700, exist_ok=True)
-        self._lock()
-        recovered = self._recover(kept)
+        recovered = self._recover(kept, groups)
         epoch = pages.next_epoch(self.directory)
         self.broker = Broker(
             self.settings, self._devices, epoch=epoch, now=self._clock(),
@@ -91,11 +104,15 @@ class Server:
             self._held = -1
             raise Conflict(f"another broker is at work in {self.directory}; end it first") from None
 
-    def _recover(self, kept: Path) -> list[Recovered]:
+    def _recover(self, kept: Path, groups: Container[str]) -> list[Recovered]:
         found = []
         for each in list(pages.found(kept)):
             owner = each.owner
             self._next = max(self._next, owner.client + 1)
+            if owner.group not in groups:
+                each.write_all("lease_word", LeaseState.FENCED)  # its group has gone: it submits no more
+                each.remove()
+                continue
             if self._roster.add(owner, each, None) is None:
                 each.remove()
                 continue
@@ -108,14 +125,14 @@ class Server:
 
     # groups
 
-    def add(self, spec: GroupSpec, users: frozenset[int]) -> None:
+    def add(self, spec: GroupSpec, users: Users) -> None:
         """A workload comes to this node. Raises Refused."""
         assert self.broker is not None
         text = self.broker.objection(spec)
         if text:
             raise Refused(f"group {spec.name}: {text}")
-        self._handle(ev.GroupAdded(self._clock(), spec))
         self._listen(spec.name, users)
+        self._handle(ev.GroupAdded(self._clock(), spec))
 
     def remove(self, name: str) -> None:
         self._handle(ev.GroupRemoved(self._clock(), name))
@@ -124,17 +141,28 @@ class Server:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
             self.path(name).unlink(missing_ok=True)
+        self.metrics.forget(name)
+
+    def used(self, name: str) -> bool:
+        """Whether any process has a part in a group."""
+        return any(member.owner.group == name for member in self._roster.members.values())
 
     def path(self, name: str) -> Path:
         """What GPUMAX_SOCKET names for the processes of a group."""
         return self.directory / f"{name}.sock"
 
-    def _listen(self, name: str, users: frozenset[int]) -> None:
+    def _listen(self, name: str, users: Users) -> None:
         path = self.path(name)
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise Refused(
+                f"{path}: too long for a socket's path, which has {LONGEST_PATH} bytes at most; wanted a shorter directory"
+            )
         path.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.setblocking(False)
-        mask = os.umask(0o777 & ~SOCKET_MODE)  # it's never there with wider rights, not for a moment
+        mask = os.umask(
+            0o777 & ~(OPEN_MODE if users is None else SOCKET_MODE)
+        )  # it's never there with wider rights, not for a moment
         try:
             sock.bind(str(path))
         except OSError as error:
@@ -142,7 +170,7 @@ class Server:
             raise Refused(f"{path}: {error.strerror or error}") from None
         finally:
             os.umask(mask)
-        if len(users) == 1 and os.geteuid() == 0:
+        if users is not None and len(users) == 1 and os.geteuid() == 0:
             os.chown(path, next(iter(users)), -1)
         sock.listen(64)
         self._listening[name], self._users[name] = sock, users
@@ -160,7 +188,8 @@ class Server:
         )  # fmt: skip
         self._waiting.add(connection)
         who = process.peer(sock)
-        if who.uid not in self._users[name]:
+        users = self._users[name]
+        if users is not None and who.uid not in users:
             self._turn_away(connection, ErrorCode.NOT_ALLOWED, f"user {who.uid} has no share here")
         elif len(self._waiting) + len(self._roster.members) > CLIENTS:
             self._turn_away(connection, ErrorCode.TOO_MANY, f"{CLIENTS} processes are connected")
@@ -195,7 +224,7 @@ class Server:
             raise Garbled("HELLO was said already", ErrorCode.STATE, hello.type)
         who = process.peer(connection.sock)
         began = process.started(who.pid)
-        devices = tuple(uuid.hex() for uuid in hello.uuid)
+        devices = tuple(self._names.get(uuid.hex(), uuid.hex()) for uuid in hello.uuid)
         known = self.broker.state.groups.get(group)
         if began is None or known is None:
             connection.close()
@@ -381,8 +410,14 @@ class Server:
         """Brings the gauges up to date: right before they're read."""
         assert self.broker is not None
         self.metrics.pool.set(self._pool.used)
-        for group in self.broker.state.groups.values():
+        for group in [each for each in self.broker.state.groups.values() if not each.removed]:
             self.metrics.clients.labels(group.name).set(len(group.clients))
+            for direction, times, copied in (
+                ("out", group.swaps.out, group.swaps.bytes_out),
+                ("in", group.swaps.back, group.swaps.bytes_back),
+            ):
+                self.metrics.swaps.labels(group.name, direction).set(times)
+                self.metrics.copied.labels(group.name, direction).set(copied)
             for device in group.devices:
                 resident = group.resident(device)
                 self.metrics.resident.labels(group.name, device).set(resident)

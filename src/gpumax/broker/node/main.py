@@ -1,0 +1,80 @@
+"""The broker as a process of its own, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gpumax.broker.control import Device, key, uuid
+from gpumax.broker.core.orders import Report
+from gpumax.broker.core.shapes import DeviceSpec, Settings
+from gpumax.broker.node.door import Door
+from gpumax.broker.node.groups import Groups
+from gpumax.broker.node.kept import Kept
+from gpumax.broker.node.server import Server
+
+LOOK_S: Final = 1.0
+"""How often it's looked whether groups are still for anybody."""
+_log: Final = logging.getLogger("gpumax.broker")
+
+
+class Wishes(NamedTuple):
+    """idle_s: after so long without a group it ends; None: never."""
+
+    directory: Path
+    devices: tuple[Device, ...]
+    settings: Settings
+    idle_s: float | None = None
+
+
+async def serve(wishes: Wishes) -> None:
+    """Run until SIGTERM or SIGINT, or for want of groups. Conflict where another one has the directory."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    doors: list[Door] = []
+
+    def report(told: Report) -> None:
+        _log.warning("%s: %s", told.group or "broker", told.text)
+        for door in doors:
+            door.note(told)
+
+    keys = {name: each for each in wishes.devices if (name := key(each.uuid)) is not None}
+    devices = [DeviceSpec(uuid(name), each.bytes, each.name) for name, each in keys.items()]
+    server = Server(wishes.directory, devices, wishes.settings, report=report)
+    groups = Groups(server, Kept(wishes.directory / "groups"), report)
+    doors.append(Door(wishes.directory, server, groups))
+    server.claim()
+    try:
+        await groups.start(wishes.settings, devices)
+        await doors[0].open()
+        _log.info(
+            "the broker is up in %s, for %d %s",
+            wishes.directory,
+            len(keys),
+            "GPU" if len(keys) == 1 else "GPUs",
+        )
+        await _until(ended, groups, wishes.idle_s)
+        await doors[0].close()
+    finally:
+        await server.stop()
+
+
+async def _until(ended: asyncio.Event, groups: Groups, idle_s: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    used = loop.time()
+    while not ended.is_set():
+        groups.sweep()
+        if not groups.empty:
+            used = loop.time()
+        elif idle_s is not None and loop.time() - used >= idle_s:
+            _log.info("no group for %g s: the broker ends", idle_s)
+            return
+        try:
+            await asyncio.wait_for(ended.wait(), LOOK_S)
+        except TimeoutError:
+            continue

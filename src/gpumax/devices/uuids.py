@@ -1,0 +1,34 @@
+"""Devices by the name under which a driver knows them, for whoever shares their memory and time out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gpumax.ports.devices import Devices
+from gpumax.units import MIB
+
+
+class Sharable(NamedTuple):
+    number: int
+    """The device's index."""
+    uuid: str
+    bytes: int
+    """What can be given out of its memory."""
+    name: str
+
+
+def sharable(devices: Devices) -> tuple[Sharable, ...]:
+    """Those that work and that a driver knows."""
+    known = devices.uuids()
+    return tuple(
+        Sharable(
+            each.index, known[each.index], _usable(each.memory_mib * MIB, virtual=devices.virtual), each.model
+        )
+        for each in devices.read()
+        if each.healthy and each.index in known and each.memory_mib
+    )
+
+
+def _usable(total: int, *, virtual: bool) -> int:
+    """Contexts of programs take room that nobody gives out: on a real device a twentieth is kept for them, at most 2 GiB."""
+    return total if virtual else total - min(total // 20, 2 << 30)
