@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study kube-demo test lint units native controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo study kube-demo test lint units native wheels controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -11,12 +11,14 @@ PATHS := src tests bench examples docs interposer hatch_build.py
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 REPORT ?= study-report
+DIST ?= dist
 # Which version of Kubernetes its tests run on: newest, or oldest that is supported.
 CONTROLPLANE ?= newest
 
 # Stamps carry what they were made from, so that a changed lock, a moved checkout or a branch sets up anew.
 key = $(shell { pwd; cat $(1); } | cksum | tr -d ' ')
 RUN := .venv/.run-$(call key,requirements/run.txt pyproject.toml hatch_build.py)
+TOOLCHAIN := .venv/.wheels-$(call key,requirements/run.txt requirements/wheels.txt pyproject.toml)
 DEV := .venv/.dev-$(call key,requirements/run.txt requirements/cluster.txt requirements/dev.txt pyproject.toml)
 
 FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -49,6 +51,10 @@ units: $(DEV) native ## the tests, those of the README's code blocks among them
 # Set-up compiles them, too; this follows changes of their sources.
 native: $(RUN) ## the native libraries (emulated driver, layer under CUDA), into src/gpumax/native
 	@$(MAKE) -s -C interposer OUT=$(CURDIR)/src/gpumax/native OBJ=$(CURDIR)/build/native PYTHON=$(CURDIR)/$(BIN)/python
+
+wheels: $(DEV) $(TOOLCHAIN) ## portable wheels for x86-64 and aarch64 into dist/, looked at, installed and run
+	@$(BIN)/python interposer/wheels.py $(DIST)
+	DIST=$(abspath $(DIST)) $(PYTEST) -rs tests/wheels
 
 controlplane: $(DEV) ## build Kubernetes' own programs for its tests, with Go: ten minutes or more the first time, kept outside the checkout
 	@$(BIN)/python tests/controlplane/build.py $(CONTROLPLANE) kwok helm
@@ -84,6 +90,11 @@ $(DEV): $(RUN)
 	  -r requirements/cluster.txt -r requirements/dev.txt
 	@touch $@
 
+$(TOOLCHAIN): $(DEV)
+	@echo "set-up: a C compiler for other machines, pinned by hash: about 100 MB"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/wheels.txt
+	@touch $@
+
 # For the oldest Python that is supported; markers are kept, so newer ones use the same files.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' PIP_FIND_LINKS= .venv/lock/bin/pip-compile -q --upgrade --generate-hashes \
 	--no-emit-options --no-emit-index-url --strip-extras
@@ -96,7 +107,9 @@ lock: $(RUN) ## pin the newest versions that pyproject.toml allows
 	| $(COMPILE) -c requirements/run.txt -o requirements/cluster.txt -
 	$(LISTED)["dependency-groups"]["dev"], sep="\n")' \
 	| $(COMPILE) -c requirements/run.txt -c requirements/cluster.txt -o requirements/dev.txt -
+	$(LISTED)["dependency-groups"]["wheels"], sep="\n")' \
+	| $(COMPILE) -c requirements/run.txt -c requirements/dev.txt -o requirements/wheels.txt -
 
 clean: ## remove what the other targets made
-	rm -rf .venv build src/gpumax/native/*.so study-report .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build src/gpumax/native/*.so study-report dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests bench examples docs -name __pycache__ -type d -prune -exec rm -rf {} +

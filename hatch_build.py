@@ -48,13 +48,13 @@ def compiled(root: Path) -> None:
     command = [
         "make", "-s", "-C", str(root / "interposer"),
         f"OUT={root / 'src/gpumax/native'}", f"OBJ={root / 'build/native'}",
-        f"PYTHON={sys.executable}",
+        f"PYTHON={sys.executable}", f"STRIP={os.environ.get('GPUMAX_STRIP', '')}",
     ]  # fmt: skip
     # What a shell set for other programs' make is none of ours.
     kept = {
         key: value
         for key, value in os.environ.items()
-        if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SANITIZE", "OBJ")
+        if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "SANITIZE", "STRIP", "OBJ")
     }
     done = subprocess.run(command, capture_output=True, text=True, env=kept, check=False)
     if done.returncode != 0:
