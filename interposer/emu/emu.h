@@ -161,6 +161,7 @@ void emu_zero(uint64_t to, uint64_t bytes);
 struct emu_fence {
 	int references;
 	bool done;
+	bool awaited; /* somebody sleeps until it is done */
 	uint64_t end;
 };
 

@@ -124,7 +124,8 @@ static void finished(struct emu_stream *stream, struct emu_op *op, uint64_t end)
 	op->fence->end = end;
 	op->fence->done = true;
 	stream->end = end;
-	pthread_cond_broadcast(&emu.done);
+	if (op->fence->awaited)
+		pthread_cond_broadcast(&emu.done);
 }
 
 static bool all_done(const struct emu_op *op)
@@ -133,6 +134,14 @@ static bool all_done(const struct emu_op *op)
 		if (!op->after[i]->done)
 			return false;
 	return true;
+}
+
+/* Sleeps until what it comes after may be done. */
+static void await_some(const struct emu_op *op)
+{
+	for (int i = 0; i < op->after_count; i++)
+		op->after[i]->awaited = true;
+	pthread_cond_wait(&emu.done, &emu.work);
 }
 
 static void *worker(void *argument)
@@ -151,7 +160,7 @@ static void *worker(void *argument)
 		if (op == NULL)
 			break;
 		while (!all_done(op) && !stream->stop)
-			pthread_cond_wait(&emu.done, &emu.work);
+			await_some(op);
 		ready = ready_at(op);
 		more = op->next != NULL && op->next->engine == op->engine && all_done(op) && op->next->after_count <= 1;
 		pthread_mutex_unlock(&emu.work);
@@ -188,7 +197,7 @@ static void at_once(struct emu_stream *stream, struct emu_op *op)
 
 	/* Another thread may be at what this is to come after. */
 	while (!all_done(op))
-		pthread_cond_wait(&emu.done, &emu.work);
+		await_some(op);
 	ready = ready_at(op);
 	pthread_mutex_unlock(&emu.work);
 	end = carried_out(stream, op, ready, false);
@@ -255,8 +264,10 @@ CUresult emu_submit_and_wait(struct emu_stream *stream, const struct emu_op *op)
 CUresult emu_wait(struct emu_context *context, struct emu_fence *fence)
 {
 	pthread_mutex_lock(&emu.work);
-	while (fence != NULL && !fence->done)
+	while (fence != NULL && !fence->done) {
+		fence->awaited = true;
 		pthread_cond_wait(&emu.done, &emu.work);
+	}
 	if (fence != NULL && emu.config.virtual_clock)
 		emu_wait_until(fence->end);
 	emu_fence_drop(fence);
