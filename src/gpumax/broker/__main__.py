@@ -72,9 +72,15 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
     metavar="SECONDS",
     help="End after so long without a group; unset: never.",
 )
+@click.option(
+    "--exclusive",
+    is_flag=True,
+    help="Begin only where no other broker of this machine gives out any of the devices.",
+)
 def command(
     directory: Path, devices: str | None, more: tuple[str, ...], swap_memory: str | None, heartbeat: float,
     stuck: str, idle: float | None,
+    exclusive: bool,
 ) -> None:  # fmt: skip
     """Decide who of those who share this node's GPUs has room on them, and who may submit, for how long.
 
@@ -85,7 +91,7 @@ def command(
         stuck=Stuck(stuck),
     )  # fmt: skip
     found = _devices(devices, more)
-    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle)))
+    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, exclusive)))
 
 
 def _devices(text: str | None, more: tuple[str, ...]) -> tuple[Device, ...]:

@@ -73,7 +73,11 @@ class Measure(msgspec.Struct, frozen=True, tag_field="do", tag="metrics"):
     pass
 
 
-Request = Add | Remove | Ask | Watch | Measure
+class List(msgspec.Struct, frozen=True, tag_field="do", tag="groups"):
+    """The groups, as they were asked for."""
+
+
+Request = Add | Remove | Ask | Watch | Measure | List
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +87,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     conflict: bool = False
     socket: str = ""
     text: str = ""
+    groups: tuple[Group, ...] = ()
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -125,6 +130,10 @@ class Control:
     def remove(self, name: str) -> None:
         """Have it no more. One that isn't there is no fault."""
         self._ask(Remove(name))
+
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, as they were asked for."""
+        return self._ask(List()).groups
 
     def status(self) -> Seen:
         """How everybody is."""

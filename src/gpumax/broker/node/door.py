@@ -18,6 +18,7 @@ from gpumax.broker.control import (
     Add,
     Answer,
     Ask,
+    List,
     Measure,
     Remove,
     Request,
@@ -109,6 +110,8 @@ class Door:
                 case Measure():
                     self._server.measure()
                     return Answer(text=generate_latest(self._server.metrics.registry).decode())
+                case List():
+                    return Answer(groups=self._groups.all())
                 case Ask():
                     return self.status()
         except GpumaxError as error:
@@ -123,7 +126,7 @@ def _read(line: bytes) -> Request | Answer:
         return _REQUESTS.decode(line)
     except msgspec.DecodeError as error:
         return Answer(
-            f"found no request that this broker knows ({error}); wanted add, remove, status, watch or metrics"
+            f"found no request that this broker knows ({error}); wanted add, remove, groups, status, watch or metrics"
         )
 
 

@@ -80,6 +80,11 @@ class Groups:
         self._records[group.name] = record
         return self._server.path(group.name)
 
+    def all(self) -> tuple[Group, ...]:
+        """As they were asked for."""
+        self.sweep()
+        return tuple(record.group for record in self._records.values())
+
     def remove(self, name: str) -> None:
         if self._records.pop(name, None) is not None:
             self._kept.remove(name)

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from gpumax.broker.control import Device, key, uuid
 from gpumax.broker.core.orders import Report
 from gpumax.broker.core.shapes import DeviceSpec, Settings
+from gpumax.broker.node.alone import alone
 from gpumax.broker.node.door import Door
 from gpumax.broker.node.groups import Groups
 from gpumax.broker.node.kept import Kept
@@ -28,6 +29,8 @@ class Wishes(NamedTuple):
     devices: tuple[Device, ...]
     settings: Settings
     idle_s: float | None = None
+    exclusive: bool = False
+    """Begin only where no other broker of this machine gives out any of the devices."""
 
 
 async def serve(wishes: Wishes) -> None:
@@ -49,6 +52,7 @@ async def serve(wishes: Wishes) -> None:
     groups = Groups(server, Kept(wishes.directory / "groups"), report)
     doors.append(Door(wishes.directory, server, groups))
     server.claim()
+    claims = alone(each.uuid for each in keys.values()) if wishes.exclusive else []
     try:
         await groups.start(wishes.settings, devices)
         await doors[0].open()
@@ -62,6 +66,8 @@ async def serve(wishes: Wishes) -> None:
         await doors[0].close()
     finally:
         await server.stop()
+        for claim in claims:
+            claim.close()
 
 
 async def _until(ended: asyncio.Event, groups: Groups, idle_s: float | None) -> None:

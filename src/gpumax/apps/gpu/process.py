@@ -1,0 +1,95 @@
+"""A broker's process: started where none is at work in a directory, joined where one is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gpumax.broker.control import Control, Device
+from gpumax.devices.uuids import Sharable
+from gpumax.errors import GpumaxError, Unreachable
+
+START_S: Final = 30.0
+"""How long a broker may take to answer."""
+LOOK_S: Final = 0.02
+MOST_LOG: Final = 1 << 20
+_NOT_ITS_OWN: Final = ("GPUMAX_LIMIT", "GPUMAX_SOCKET", "GPUMAX_GROUP", "GPUMAX_SWAP")
+
+
+def start(
+    directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Begin a broker, which outlives us. It ends by itself where another one has the directory or a device."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    said = [Device(each.uuid, each.bytes, each.name) for each in devices]
+    swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
+    with _log(directory).open("ab") as log:
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
+                "--devices", msgspec.json.encode(said).decode(), "--idle", f"{idle_s:g}", *swap,
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, cwd="/",
+            env=_environment(os.environ),
+        )  # fmt: skip
+
+
+def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Control:
+    """The broker in a directory, started where there is none. GpumaxError, with what it said, where it can't begin."""
+    control = Control(directory)
+    if answers(control):
+        return control
+    return begun(control, start(directory, devices, idle_s=idle_s), directory)
+
+
+def begun(control: Control, process: subprocess.Popen[bytes], directory: Path) -> Control:
+    """Wait until a broker that was started answers, or another one that was faster."""
+    until = time.monotonic() + START_S
+    while not answers(control):
+        if process.poll() is not None and not answers(control):
+            raise GpumaxError(f"the broker of the GPUs can't begin: {last_words(directory)}")
+        if time.monotonic() > until:
+            raise GpumaxError(
+                f"the broker of the GPUs doesn't answer within {START_S:g} s; {_log(directory)} may say why"
+            )
+        time.sleep(LOOK_S)
+    return control
+
+
+def answers(control: Control) -> bool:
+    """Whether a broker is there."""
+    try:
+        control.status()
+    except Unreachable:
+        return False
+    return True
+
+
+def last_words(directory: Path) -> str:
+    """What a broker said last."""
+    try:
+        lines = _log(directory).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].removeprefix("gpumax broker: ") if lines else "it said nothing"
+
+
+def _log(directory: Path) -> Path:
+    path = directory / "log"
+    if path.exists() and path.stat().st_size > MOST_LOG:
+        path.unlink()
+    return path
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without what holds a program to a part of a GPU."""
+    kept = {name: value for name, value in ours.items() if name not in _NOT_ITS_OWN}
+    preloaded = [each for each in kept.get("LD_PRELOAD", "").replace(":", " ").split() if "libgpumax-cuda" not in each and "libgpumax-ml" not in each]  # fmt: skip
+    return kept | ({"LD_PRELOAD": " ".join(preloaded)} if "LD_PRELOAD" in kept else {})
