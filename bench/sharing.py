@@ -1,0 +1,266 @@
+"""How well a device is shared: `python bench/sharing.py {error|loop|swap|all} [--quick]`, on an emulated device whose time is real.
+
+error  how far each of 2 to 8 processes is from its share of the device's time, by what the device has computed for it: the
+       worst window of 1 s (kernels of at most 5 ms), and of 5 s (up to 50 ms); strict and fair
+loop   what a loop of kernels of 10 us takes longer under the layer and the broker, with the whole device to itself
+swap   two processes of 700 MiB on a device of 1 GiB, each at work without a rest, beside one after the other
+
+Emulated kernels take time and cost the host nothing; everything else (the layer, the broker, swapped bytes) is real. Nothing of it
+was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from gpumax.broker.control import Control, Group
+from gpumax.native import library
+from measure import Figure, Row, show
+
+HERE: Final = Path(__file__).parent
+MIB: Final = 1 << 20
+CONTEXT: Final = 16 * MIB
+DEVICE: Final = "GPU-00112233-4455-6677-8899-aabbccddeeff"
+WARM_S: Final = 1.0
+MIXES: Final = ((0.7, 0.3), (0.5, 0.3, 0.2), (0.4, 0.3, 0.2, 0.1), (0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05))
+KERNELS_US: Final = (10, 100, 1000, 5000, 50_000)
+Mode = Literal["fair", "strict"]
+
+
+@dataclass
+class Machine:
+    """One emulated machine, the broker of its only device, and the programs on it."""
+
+    folder: Path
+    program: Path
+    config: dict[str, Any]
+    memory: int
+
+    @property
+    def driver(self) -> Path:
+        """The folder in which programs find the emulated driver."""
+        return self.folder / "driver"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of a program on the machine, without the layer."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GPUMAX_", "LD_"))}
+        return kept | {"GPUMAX_EMU": json.dumps(self.config), "LD_LIBRARY_PATH": str(self.driver)} | more
+
+    def shared(self, name: str) -> dict[str, str]:
+        """The same of one of a group's processes."""
+        return self.environment(
+            LD_PRELOAD=f"{library('cuda')} {library('ml')}",
+            GPUMAX_REAL_LIBCUDA=str(library("emu")),
+            GPUMAX_REAL_LIBNVIDIA_ML=str(library("emu-ml")),
+            GPUMAX_SOCKET=str(self.folder / "broker" / f"{name}.sock"),
+            GPUMAX_GROUP=f"bench-{os.getpid()}-{name}",
+        )
+
+    def start(self, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+        """A program that is ready, and waits for its line."""
+        process = subprocess.Popen(
+            [self.program, *words], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise SystemExit(f"{' '.join(words)} ended with {process.wait()}")
+        return process
+
+    @contextmanager
+    def broker(self, groups: Sequence[Group], pool: int = 0) -> Iterator[None]:
+        """A broker with these groups."""
+        directory = self.folder / "broker"
+        room = self.memory - len(groups) * CONTEXT
+        words = ["--directory", str(directory), "--device", f"{DEVICE}:{room}", "--swap-memory", str(pool)]
+        process = subprocess.Popen([sys.executable, "-m", "gpumax.broker", *words], env=self.environment())
+        try:
+            control = Control(directory)
+            for _ in range(500):
+                if (directory / "control.sock").exists() or process.poll() is not None:
+                    break
+                time.sleep(0.02)
+            for group in groups:
+                control.add(group)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+            for left in (self.folder / "broker" / "groups").glob("*"):
+                left.unlink()
+
+
+@contextmanager
+def machine(memory: int, **device: Any) -> Iterator[Machine]:
+    """An emulated machine in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="gpumax-bench-") as name:
+        folder = Path(name)
+        program = folder / "sharing"
+        compile_it = [*os.environ.get("CC", "cc").split(), "-O2", "-w", "-D_GNU_SOURCE"]
+        include = f"-I{HERE.parent / 'interposer/include'}"
+        subprocess.run(
+            [*compile_it, include, str(HERE / "sharing.c"), "-o", str(program), "-ldl"], check=True
+        )
+        (folder / "driver").mkdir()
+        (folder / "driver" / "libcuda.so.1").symlink_to(library("emu"))
+        (folder / "driver" / "libnvidia-ml.so.1").symlink_to(library("emu-ml"))
+        devices = [{"uuid": DEVICE, "memory": memory, "context": f"{CONTEXT}", "latency_us": 0, **device}]
+        config = {"shared": str(folder / "machine"), "devices": devices}
+        yield Machine(folder, program, config, memory)
+
+
+WATCH: Final = """
+import ctypes, sys, time
+emu = ctypes.CDLL(sys.argv[1])
+emu.gpumax_emu_busy.restype = ctypes.c_ulonglong
+assert emu.cuInit(0) == 0
+pids, step, count = [int(p) for p in sys.argv[4:]], float(sys.argv[2]), int(sys.argv[3])
+begin = time.monotonic()
+for i in range(count + 1):
+    time.sleep(max(begin + i * step - time.monotonic(), 0))
+    print(time.monotonic_ns(), *(emu.gpumax_emu_busy(p, 0) for p in pids), flush=True)
+"""
+
+
+def watched(where: Machine, pids: Sequence[int], seconds: float) -> list[tuple[int, ...]]:
+    """Ten times a second: when, and for how long the device has computed for each."""
+    words = [str(library("emu")), "0.1", str(round(seconds * 10)), *map(str, pids)]
+    out = subprocess.run(
+        [sys.executable, "-c", WATCH, *words],
+        env=where.environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [tuple(map(int, line.split())) for line in out.splitlines()]
+
+
+def errors(samples: list[tuple[int, ...]], shares: Sequence[float], window: int) -> list[float]:
+    """For each window of so many tenths of a second: how far whoever is furthest from its share is from it, in hundredths."""
+    found = []
+    for first, last in zip(samples, samples[window:], strict=False):
+        took = last[0] - first[0]
+        got = [(b - a) / took for a, b in zip(first[1:], last[1:], strict=True)]
+        found.append(100 * max(abs(one - share) for one, share in zip(got, shares, strict=True)))
+    return found
+
+
+def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: float) -> list[tuple[int, ...]]:
+    """Processes that all want the whole device, for so long."""
+    with machine(1 << 30) as where:
+        groups = [
+            Group(f"g{i}", (DEVICE,), 64 * MIB, share=share, mode=mode) for i, share in enumerate(shares)
+        ]
+        at_once = max(1, min(200, 2000 // kernel_us))
+        with where.broker(groups):
+            words = ("spin", str(kernel_us * 1000), str(at_once))
+            running = [where.start(where.shared(group.name), *words) for group in groups]
+            try:
+                for process in running:
+                    assert process.stdin is not None
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                time.sleep(WARM_S)
+                return watched(where, [process.pid for process in running], seconds)
+            finally:
+                for process in running:
+                    process.kill()
+                    process.communicate()
+
+
+def error(quick: bool) -> list[Row]:
+    """Shares of time that were achieved."""
+    rows: list[Row] = []
+    modes: tuple[Mode, ...] = ("fair", "strict")
+    for mode in modes:
+        for shares in MIXES[:1] + MIXES[-1:] if quick else MIXES:
+            for kernel in (100, 5000) if quick else KERNELS_US:
+                samples = shared_time(mode, shares, kernel, 6.0 if quick else 11.0)
+                name = f"{mode}, {len(shares)} processes, kernels of {_us(kernel)}: off"
+                if kernel <= 5000:
+                    rows.append(
+                        Figure(f"{name} in 1 s", "hundredths", (max(errors(samples, shares, 10)),), 2.0)
+                    )
+                rows.append(Figure(f"{name} in 5 s", "hundredths", (max(errors(samples, shares, 50)),), 5.0))
+    return rows
+
+
+def _us(kernel: int) -> str:
+    return f"{kernel} us" if kernel < 1000 else f"{kernel // 1000} ms"
+
+
+def timed(where: Machine, environments: Sequence[dict[str, str]], *words: str) -> list[float]:
+    """What each of several programs that begin together took, as it says."""
+    running = [where.start(environment, *words) for environment in environments]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    took = []
+    for process in running:
+        out, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
+        took.append(float(out))
+    return took
+
+
+def loop(quick: bool) -> list[Row]:
+    """With the whole device to itself: runs with and without everything follow each other, so that a busy machine slows both."""
+    words = ("loop", "10000", "500", str(50_000 if quick else 200_000))
+    with machine(1 << 30) as where, where.broker([Group("alone", (DEVICE,), 512 * MIB)]):
+        kinds = (where.environment(), where.shared("alone"))
+        pairs = [[timed(where, [kind], *words)[0] for kind in kinds] for _ in range(3 if quick else 9)]
+    slower = tuple(100 * (under / bare - 1) for bare, under in pairs)
+    return [
+        Figure("a loop of kernels of 10 us: by itself", "s", tuple(bare for bare, _ in pairs)),
+        Figure("the same under layer and broker: longer by", "%", slower, 1.0),
+    ]
+
+
+def swap(quick: bool) -> list[Row]:
+    """Together they want 1.4 times what there is."""
+    words = ("work", str(700 * MIB), "2000000", str(2000 if quick else 8000))
+    groups = [Group(name, (DEVICE,), 64 * MIB, 900 * MIB, share=0.5, swap=True) for name in ("a", "b")]
+    shares = []
+    for _ in range(1 if quick else 3):
+        with machine(1 << 30, h2d=12, d2h=12) as where:
+            apart = [timed(where, [where.environment()], *words)[0] for _ in groups]
+            with where.broker(groups, pool=4 << 30):
+                began = time.monotonic()
+                timed(where, [where.shared(group.name) for group in groups], *words)
+                together = time.monotonic() - began
+        shares.append(100 * together / sum(apart))
+    most = 100 / 0.85
+    return [
+        Figure("two of 700 MiB on 1 GiB: time taken, of one after the other", "%", tuple(shares), most),
+        Figure("the same as speed, of one after the other", "%", (100 * 100 / statistics.median(shares),)),
+    ]
+
+
+def main() -> None:
+    """Read the flags, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("error", "loop", "swap", "all"))
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: a look, not a measurement")
+    flags = parser.parse_args()
+    measures = {"error": error, "loop": loop, "swap": swap}
+    chosen = measures if flags.what == "all" else {flags.what: measures[flags.what]}
+    show([row for measure in chosen.values() for row in measure(flags.quick)])
+
+
+if __name__ == "__main__":
+    main()
