@@ -60,11 +60,12 @@ class Client:
         if isinstance(message, msg.Welcome):
             memory = mmap.mmap(fds[0], PAGE_BYTES * len(self.uuids))
             self.pages = [Page(memoryview(memory), index) for index in range(len(self.uuids))]
+        there = sum(os.fstat(fd).st_blocks * 512 for fd in fds)
         for fd in fds:
             os.close(fd)
-        return self._answer(message)
+        return self._answer(message, there)
 
-    def _answer(self, message: msg.Message) -> str:
+    def _answer(self, message: msg.Message, there: int) -> str:
         name = message.type.name
         if isinstance(message, msg.Grant):
             self.lease = message.lease
@@ -87,7 +88,7 @@ class Client:
         elif isinstance(message, msg.MemTrim):
             self.say(msg.MemReturn(bytes=0, device=message.device))
         elif isinstance(message, msg.Pool):
-            return f"{name} {message.bytes}"
+            return f"{name} {message.bytes} of which {there} are there"
         elif isinstance(message, msg.Error):
             return f"{name} {message.code} {message.text}"
         return name

@@ -153,7 +153,7 @@ def test_who_does_not_fit_beside_another_is_swapped_in_and_the_other_out(node: N
 def test_host_memory_to_swap_to_comes_as_a_descriptor_of_the_promised_size(node: Node) -> None:
     a = welcomed(node, "a")
     a.do(f"ask {300 * MIB}")
-    assert a.until("heard POOL") == f"heard POOL {512 * MIB}"
+    assert a.until("heard POOL") == f"heard POOL {512 * MIB} of which {512 * MIB} are there"
 
 
 def test_a_holder_that_is_killed_leaves_nothing_behind(node: Node) -> None:

@@ -121,6 +121,17 @@ def test_what_a_process_holds_is_told(broker: Broker) -> None:
     assert status.devices[0].used == 100 * MIB
 
 
+def test_memory_to_swap_to_for_emulated_devices_takes_none_until_its_written(broker: Broker) -> None:
+    broker.up("--device", f"{GPU}:1Gi", "--swap-memory", "4Gi", "--sparse-swap")
+    for name in ("a", "b"):
+        broker.control.add(half(name, swap=True))
+    client = broker.client("a")
+    client.until("heard WELCOME")
+    client.do(f"ask {100 * MIB}")
+
+    assert client.until("heard POOL").endswith("of which 0 are there")
+
+
 def test_a_broker_that_was_killed_is_followed_by_one_that_knows_its_groups(broker: Broker) -> None:
     first = broker.up()
     broker.control.add(half("a"))

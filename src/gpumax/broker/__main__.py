@@ -50,6 +50,11 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
 )
 @click.option("--swap-memory", metavar="SIZE", help="Host memory to swap to; unset: half of the machine's.")
 @click.option(
+    "--sparse-swap",
+    is_flag=True,
+    help="Make that memory page by page as it's written: for emulated devices, whose zeros take none.",
+)
+@click.option(
     "--heartbeat",
     callback=_number,
     type=click.FloatRange(0.05, 60),
@@ -78,8 +83,8 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
     help="Begin only where no other broker of this machine gives out any of the devices.",
 )
 def command(
-    directory: Path, devices: str | None, more: tuple[str, ...], swap_memory: str | None, heartbeat: float,
-    stuck: str, idle: float | None,
+    directory: Path, devices: str | None, more: tuple[str, ...], swap_memory: str | None, sparse_swap: bool,
+    heartbeat: float, stuck: str, idle: float | None,
     exclusive: bool,
 ) -> None:  # fmt: skip
     """Decide who of those who share this node's GPUs has room on them, and who may submit, for how long.
@@ -87,8 +92,8 @@ def command(
     Groups come and go by DIRECTORY/control.sock; each has a socket of its own beside it, which GPUMAX_SOCKET names for its programs.
     """
     settings = Settings(
-        pool_bytes=_pool(swap_memory), heartbeat_ns=int(heartbeat * SECOND), grace_ns=int(heartbeat * SECOND),
-        stuck=Stuck(stuck),
+        pool_bytes=_pool(swap_memory), sparse_pool=sparse_swap, heartbeat_ns=int(heartbeat * SECOND),
+        grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck),
     )  # fmt: skip
     found = _devices(devices, more)
     asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, exclusive)))

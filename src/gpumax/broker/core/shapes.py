@@ -85,6 +85,8 @@ class Settings:
     """Between two tries to swap out who couldn't."""
     pool_bytes: int = 0
     """Host memory for what is swapped out."""
+    sparse_pool: bool = False
+    """Whether it's made page by page as it's written, so that what is zero takes none: for emulated devices."""
     chunk_bytes: int = 64 * MIB
     """Room is handed on in pieces of at least this, so that one goes out while another comes in."""
     link_bytes_per_s: int = 10_000_000_000

@@ -30,11 +30,17 @@ class Pool:
         self._held = {key: size for key, size in self._held.items() if key[0] != client}
 
 
-def piece(size: int) -> int:
-    """A descriptor of memory of this size, all of it there already, whose size nobody can change. May take seconds."""
+def piece(size: int, *, sparse: bool = False) -> int:
+    """A descriptor of memory of this size, all of it there already, whose size nobody can change. May take seconds.
+
+    sparse: a page is there once it's written, at the risk that there is none left then.
+    """
     fd = os.memfd_create("gpumax-pool", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.posix_fallocate(fd, 0, size)
+        if sparse:
+            os.ftruncate(fd, size)
+        else:
+            os.posix_fallocate(fd, 0, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     except OSError:
         os.close(fd)

@@ -386,7 +386,7 @@ class Server:
         if size <= 0 or not self._pool.reserve(client, order.device, size):
             return
         try:
-            fd = await asyncio.to_thread(pool.piece, size)
+            fd = await asyncio.to_thread(pool.piece, size, sparse=self.settings.sparse_pool)
         except OSError as error:
             self._report(
                 od.Report("pool", member.owner.group, f"no host memory to swap to: {error.strerror}")
