@@ -101,6 +101,23 @@ dlopen:
 	.cfi_endproc
 	.size	dlopen, . - dlopen
 
+/* void *dlmopen(Lmid_t namespace, const char *file, int mode) */
+	.p2align 4
+	.globl	dlmopen
+	.type	dlmopen, %function
+dlmopen:
+	hint	#34
+	SAVE
+	mov	x0, x1
+	bl	gpumax_dlmopen_name
+	str	x0, [sp, #24]
+	bl	gpumax_dlmopen_next
+	mov	x16, x0
+	RESTORE
+	br	x16
+	.cfi_endproc
+	.size	dlmopen, . - dlmopen
+
 #include "trampolines.inc"
 
 #endif

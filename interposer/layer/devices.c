@@ -8,6 +8,17 @@ static pthread_mutex_t naming = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint32_t numbers[MOST_DEVICES]; /* the share's number of a device, plus one */
 static _Atomic uint32_t ordinals[SHARE_DEVICES];
 
+/* Whoever expects more than there is should know, once. */
+static void compare_limit(CUdevice ordinal)
+{
+	uint64_t limit = settings()->share.limit;
+	size_t total = 0;
+
+	if (limit && REAL(cuDeviceTotalMem_v2)(&total, ordinal) == CUDA_SUCCESS && limit > total)
+		say_once(CAUSE_BIG, "GPUMAX_LIMIT is %llu bytes, and device %d has %zu: the limit limits nothing there",
+			 (unsigned long long)limit, ordinal, total);
+}
+
 /* Joins the share with the first device; a device beyond those that a share can have is not accounted. */
 static uint32_t find_number(CUdevice ordinal)
 {
@@ -22,6 +33,7 @@ static uint32_t find_number(CUdevice ordinal)
 	if (number < 0)
 		return 0;
 	atomic_store(&ordinals[number], (uint32_t)ordinal);
+	compare_limit(ordinal);
 	return (uint32_t)number + 1;
 }
 

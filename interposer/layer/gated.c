@@ -68,6 +68,7 @@ static void capture_ended(unsigned result)
 #define BEGIN_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_BEGIN)
 #define BEGIN_5(name) PLAIN_CALL(name, P5, (a, b, c, d, e), NOTE_BEGIN)
 #define BEGIN_6(name) PLAIN_CALL(name, P6, (a, b, c, d, e, f), NOTE_BEGIN)
+#define END_1(name) PLAIN_CALL(name, P1, (a), NOTE_END)
 #define END_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_END)
 
 #include "gates.inc"

@@ -117,6 +117,23 @@ dlopen:
 	.cfi_endproc
 	.size	dlopen, . - dlopen
 
+/* void *dlmopen(Lmid_t namespace, const char *file, int mode) */
+	.p2align 4
+	.globl	dlmopen
+	.type	dlmopen, @function
+dlmopen:
+	endbr64
+	SAVE
+	movq	%rsi, %rdi
+	call	gpumax_dlmopen_name
+	movq	%rax, 8(%rsp)
+	call	gpumax_dlmopen_next
+	movq	%rax, %r11
+	RESTORE
+	jmp	*%r11
+	.cfi_endproc
+	.size	dlmopen, . - dlmopen
+
 #include "trampolines.inc"
 
 #endif

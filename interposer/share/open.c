@@ -14,16 +14,29 @@ typedef void *(*dlopen_function)(const char *, int);
 /* Both of our libraries export it, so that neither takes the other, or a copy of itself, for a vendor's. */
 __attribute__((visibility("default"))) const char gpumax_layer[] = "gpumax";
 
+static void *following(void **next, const char *name)
+{
+	void *found = __atomic_load_n(next, __ATOMIC_RELAXED);
+
+	if (!found) {
+		found = dlsym(RTLD_NEXT, name);
+		__atomic_store_n(next, found, __ATOMIC_RELAXED);
+	}
+	return found;
+}
+
 void *gpumax_dlopen_next(void)
 {
 	static void *next;
-	void *found = __atomic_load_n(&next, __ATOMIC_RELAXED);
 
-	if (!found) {
-		found = dlsym(RTLD_NEXT, "dlopen");
-		__atomic_store_n(&next, found, __ATOMIC_RELAXED);
-	}
-	return found;
+	return following(&next, "dlopen");
+}
+
+void *gpumax_dlmopen_next(void)
+{
+	static void *next;
+
+	return following(&next, "dlmopen");
 }
 
 /* Not through our own dlopen, nor through our twin's, which would give us back by our name. */
@@ -76,16 +89,28 @@ void *open_real_library(const char *variable, const char *soname)
 }
 
 /* libcuda.so, /a/path/libcuda.so.1, libcuda.so.580.65.06: all of them are the library that we stand for. */
-const char *gpumax_dlopen_name(const char *file)
+static bool is_ours(const char *file)
 {
 	size_t length = strlen(gpumax_stands_for) - 2; /* without the ".1" */
 	const char *slash, *name;
 
 	if (!file)
-		return file;
+		return false;
 	slash = strrchr(file, '/');
 	name = slash ? slash + 1 : file;
-	if (strncmp(name, gpumax_stands_for, length) || (name[length] != '\0' && name[length] != '.'))
-		return file;
-	return gpumax_stands_in() ? gpumax_stands_for : file;
+	return !strncmp(name, gpumax_stands_for, length) && (name[length] == '\0' || name[length] == '.') &&
+	       gpumax_stands_in();
+}
+
+const char *gpumax_dlopen_name(const char *file)
+{
+	return is_ours(file) ? gpumax_stands_for : file;
+}
+
+/* In a namespace of its own our name means the vendor's library; our path means a second one of us, with the same share. */
+const char *gpumax_dlmopen_name(const char *file)
+{
+	Dl_info ourselves;
+
+	return is_ours(file) && dladdr(gpumax_layer, &ourselves) && ourselves.dli_fname ? ourselves.dli_fname : file;
 }

@@ -10,5 +10,7 @@ bool gpumax_stands_in(void);           /* whether we do at all: GPUMAX_DISABLE *
 extern const char gpumax_layer[];
 void *gpumax_dlopen_next(void);
 const char *gpumax_dlopen_name(const char *file);
+void *gpumax_dlmopen_next(void);
+const char *gpumax_dlmopen_name(const char *file);
 
 #endif

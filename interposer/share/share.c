@@ -377,7 +377,15 @@ void share_after_fork(void)
 	own = NULL;
 }
 
-/* The last one out takes the page away. What it holds ends with the process, a moment later. */
+static bool same_process(const struct identity *one, const struct identity *other)
+{
+	return one->pid == other->pid && one->started == other->started && one->namespace == other->namespace;
+}
+
+/*
+ * The last one out takes the page away. What it holds ends with the process, a moment later. A process may have several
+ * slots: one a namespace of the loader.
+ */
 __attribute__((destructor)) static void leave(void)
 {
 	bool others = false;
@@ -386,8 +394,8 @@ __attribute__((destructor)) static void leave(void)
 		return;
 	reclaim();
 	for (unsigned i = 0; i < SLOTS_IN_PAGE; i++)
-		others |= page->slots[i].who.pid && &page->slots[i] != own;
-	if (!others) {
+		others |= page->slots[i].who.pid && !same_process(&page->slots[i].who, &own->who);
+	if (!others && !page->gone) {
 		page->gone = 1;
 		unlink(page_path);
 	}

@@ -33,6 +33,6 @@ bool share_has_process(uint32_t pid);
 void share_after_fork(void);
 
 void say_once(unsigned cause, const char *format, ...) __attribute__((format(printf, 2, 3)));
-enum cause { CAUSE_LIMIT, CAUSE_DRIVER, CAUSE_PAGE, CAUSE_FULL, CAUSE_GATE, CAUSE_ML, CAUSE_BIG, CAUSES };
+enum cause { CAUSE_LIMIT, CAUSE_DRIVER, CAUSE_PAGE, CAUSE_FULL, CAUSE_GATE, CAUSE_ML, CAUSE_BIG, CAUSE_IPC, CAUSE_VMM, CAUSES };
 
 #endif

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from gpumax.native import library
 from interposer.conftest import INTERPOSER, SMALL
-from interposer.emulated import Machine
+from interposer.emulated import Machine, end, line, tell
 
 LISTS = INTERPOSER / "names"
 MEBIBYTE = 1 << 20
@@ -213,3 +215,86 @@ def test_without_nvml_there_is_none_and_no_crash(under: Under) -> None:
         GPUMAX_REAL_LIBNVIDIA_ML="/nowhere/libnvidia-ml.so.1",
     )
     assert said == "NVML Shared Library Not Found"
+
+
+ELSEWHERE = """
+def elsewhere():
+    lib, out, opened = ctypes.CDLL("libcuda.so.1"), ctypes.c_uint64(), ctypes.c_uint64()
+    lib.gpumax_layer_elsewhere(ctypes.byref(out), ctypes.byref(opened))
+    return [out.value, opened.value]
+"""
+
+
+def test_memory_that_two_processes_use_counts_once_where_it_was_made(under: Under) -> None:
+    """By handle, as PyTorch's processes pass tensors on: both see what is free of their one limit, and it comes back with its owner."""
+    owner = under.start(
+        f"""
+        {textwrap.indent(ELSEWHERE, " " * 8).lstrip()}
+        current()
+        p = ok(d.cuMemAlloc(100 << 20))
+        ok(d.cuMemsetD8(p, 7, 100 << 20))
+        say([ctypes.string_at(ok(d.cuIpcGetMemHandle(p)).getPtr(), 64).hex(), free() >> 20, elsewhere()])
+        wait_for_a_line()
+        ok(d.cuMemFree(p))
+        say(free() >> 20)
+        """,
+        GPUMAX_LIMIT="256Mi",
+    )
+    handle, left, given_out = line(owner)
+    said = under.run(
+        f"""
+        {textwrap.indent(ELSEWHERE, " " * 8).lstrip()}
+        current()
+        handle = d.CUipcMemHandle()
+        ctypes.memmove(handle.getPtr(), bytes.fromhex("{handle}"), 64)
+        p = ok(d.cuIpcOpenMemHandle(handle, 1))
+        seen = int(download(p, np.zeros(1, dtype=np.uint8))[0])
+        most = [name(d.cuMemAlloc(157 << 20)), name(d.cuMemAlloc(150 << 20))]
+        ok(d.cuIpcCloseMemHandle(p))
+        say([seen, most, free() >> 20, elsewhere()])
+        """,
+        GPUMAX_LIMIT="256Mi",
+    )
+    tell(owner)
+    assert (left, given_out) == (156, [1, 0])
+    assert said == [7, ["CUDA_ERROR_OUT_OF_MEMORY", "CUDA_SUCCESS"], 6, [0, 1]]
+    assert line(owner) == 256
+    end(owner)
+
+
+def test_physical_memory_that_comes_by_a_descriptor_counts_where_it_was_made(under: Under) -> None:
+    said = under.run(
+        f"""
+        {textwrap.indent(ELSEWHERE, " " * 8).lstrip()}
+        current()
+        kind = d.CUmemAllocationHandleType.CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+        wish = d.CUmemAllocationProp()
+        wish.type = d.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED
+        wish.location.type, wish.location.id = d.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE, 0
+        wish.requestedHandleTypes = kind
+        made = ok(d.cuMemCreate(32 << 20, wish, 0))
+        file = ok(d.cuMemExportToShareableHandle(made, kind, 0))
+        again = ok(d.cuMemImportFromShareableHandle(file, kind))
+        counted = [free() >> 20, elsewhere()]
+        ok(d.cuMemRelease(again))
+        ok(d.cuMemRelease(made))
+        say(counted + [free() >> 20])
+        """,
+        GPUMAX_LIMIT="64Mi",
+    )
+    assert said == [32, [1, 1], 64]
+
+
+def test_memory_that_can_be_swapped_has_no_handle_for_others_which_is_said(under: Under) -> None:
+    """The driver has none for what is mapped by hand. What isn't made of pieces has one."""
+    program = """
+        current()
+        large, small = ok(d.cuMemAlloc(8 << 20)), ok(d.cuMemAlloc(1000))
+        say([name(d.cuIpcGetMemHandle(each)) for each in (large, large, small)])
+    """
+    process = under.start(program, GPUMAX_LIMIT="256Mi", GPUMAX_SWAP="1")
+    out, errors = process.communicate(timeout=60)
+    assert json.loads(out) == ["CUDA_ERROR_INVALID_VALUE", "CUDA_ERROR_INVALID_VALUE", "CUDA_SUCCESS"]
+    assert errors == (
+        "gpumax: memory that can be swapped can't be opened by other processes (cuIpcGetMemHandle); without GPUMAX_SWAP it can\n"
+    )

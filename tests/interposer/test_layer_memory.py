@@ -68,13 +68,16 @@ def test_the_share_looks_like_the_whole_device(layer: Layer) -> None:
     assert said == [whole, [whole, whole], [61 << 20, whole], [whole, whole]]
 
 
-def test_a_limit_above_the_device_is_what_the_device_has(layer: Layer) -> None:
-    said = layer.run(
-        "c = Cuda(); say([c.total() // MIB, c.info()[1] // MIB])",
-        GPUMAX_LIMIT="1Ti",
-        SCRIPT_MEMORY="0x4000000",
+def test_a_limit_above_the_device_is_what_the_device_has_and_said_once(layer: Layer) -> None:
+    said, errors = layer.talk(
+        "c = Cuda(); c.alloc(1); say([c.total() // MIB, c.info()[1] // MIB, Cuda(device=1).info()[1] // MIB])",
+        GPUMAX_LIMIT="1Ti", SCRIPT_MEMORY="0x4000000",
+    )  # fmt: skip
+    assert said == [64, 64, 64]
+    assert (
+        errors
+        == "gpumax: GPUMAX_LIMIT is 1099511627776 bytes, and device 0 has 67108864: the limit limits nothing there\n"
     )
-    assert said == [64, 64]
 
 
 @pytest.mark.parametrize(

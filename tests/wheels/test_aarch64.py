@@ -62,20 +62,52 @@ def group() -> Iterator[str]:
     assert not page(name).exists()
 
 
+def run(
+    program: Path, *words: str, libraries: dict[str, Path], driver: Path, group: str, swap: bool = False
+) -> tuple[int, str, str]:
+    settings = {
+        "LD_PRELOAD": libraries["aarch64"] / "libgpumax-cuda.so",
+        "GPUMAX_REAL_LIBCUDA": driver,
+        "GPUMAX_LIMIT": "64Mi",
+        "GPUMAX_GROUP": group,
+        "GPUMAX_SWAP": int(swap),
+    }
+    told = [word for key, value in settings.items() for word in ("-E", f"{key}={value}")]
+    done = subprocess.run(
+        [QEMU, "-L", LIBC, *told, program, *words],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_program_for_aarch64_comes_to_the_layer(
     way: str, programs: Path, group: str, libraries: dict[str, Path]
 ) -> None:
-    settings = {
-        "LD_PRELOAD": libraries["aarch64"] / "libgpumax-cuda.so",
-        "GPUMAX_REAL_LIBCUDA": programs / "libscripted.so",
-        "GPUMAX_LIMIT": "64Mi",
-        "GPUMAX_GROUP": group,
-        "GPUMAX_SWAP": "1" if way == "swap" else "0",
-    }
-    told = [word for key, value in settings.items() for word in ("-E", f"{key}={value}")]
-    done = subprocess.run(
-        [QEMU, "-L", LIBC, *told, programs / "linked", way],
-        capture_output=True, text=True, timeout=300, check=False,
+    said = run(
+        programs / "linked", way,
+        libraries=libraries, driver=programs / "libscripted.so", group=group, swap=way == "swap",
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+    assert said == (0, "held\n", "")
+
+
+def test_arguments_arrive_in_every_register_and_on_the_stack(
+    programs: Path, group: str, libraries: dict[str, Path], tmp_path: Path
+) -> None:
+    driver = tmp_path / "libregisters.so"
+    compiled("-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", HERE / "c/registers_driver.c", "-o", driver)
+    (tmp_path / "libcuda.so").symlink_to(driver)
+    compiled(HERE / "c/registers.c", f"-L{tmp_path}", "-lcuda", "-ldl", "-o", tmp_path / "registers")
+    said = run(tmp_path / "registers", libraries=libraries, driver=driver, group=group)
+    assert said == (0, "all there\n", "")
+
+
+def test_a_namespace_of_its_own_is_held_to_the_same_limit(
+    programs: Path, group: str, libraries: dict[str, Path], tmp_path: Path
+) -> None:
+    compiled(HERE / "c/namespace.c", "-ldl", "-o", tmp_path / "namespace")
+    said = run(
+        tmp_path / "namespace", "libcuda.so.1",
+        libraries=libraries, driver=programs / "libscripted.so", group=group,
+    )  # fmt: skip
+    assert said == (0, "held\n", "")

@@ -5,6 +5,7 @@
  *
  *   SCRIPT_FAIL=cuMemCreate:3      the third call fails with CUDA_ERROR_OUT_OF_MEMORY
  *   SCRIPT_APART=1                 cuGetProcAddress gives other addresses than dlsym does
+ *   SCRIPT_VERSION=99000           of CUDA, as the driver tells it (13000)
  *   SCRIPT_MEMORY=bytes            of each device (8 GiB)
  */
 #include <dlfcn.h>
@@ -103,7 +104,9 @@ API CUresult cuInit(unsigned flags)
 
 API CUresult cuDriverGetVersion(int *version)
 {
-	*version = 13000;
+	const char *said = getenv("SCRIPT_VERSION");
+
+	*version = said ? atoi(said) : 13000;
 	return CUDA_SUCCESS;
 }
 
@@ -601,6 +604,18 @@ API CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode)
 	(void)mode;
 	atomic_store(&capturing, 1);
 	return CUDA_SUCCESS;
+}
+
+API CUresult cuStreamBeginCaptureToCig(CUstream stream, void *wish)
+{
+	(void)wish;
+	return cuStreamBeginCapture_v2(stream, 0);
+}
+
+API CUresult cuStreamEndCaptureToCig(CUstream stream)
+{
+	(void)stream;
+	return atomic_exchange(&capturing, 0) ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_STATE;
 }
 
 API CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)

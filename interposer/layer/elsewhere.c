@@ -1,0 +1,94 @@
+/*
+ * Memory that two processes use: of which a handle was given out, and such of others that was opened here. It counts
+ * where it was made, so what is opened counts nothing here; both are counted, for whoever wonders what is on a device.
+ */
+#include "api.h"
+#include "layer.h"
+
+CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type, unsigned long long flags);
+CUresult cuMemPoolExportToShareableHandle(void *out, CUmemoryPool pool, int type, unsigned long long flags);
+CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *given, int type, unsigned long long flags);
+CUresult cuMemPoolImportPointer(CUdeviceptr *pointer, CUmemoryPool pool, void *given);
+CUresult cuImportExternalMemory(void **memory, const void *wish);
+CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle, int type, unsigned long long flags);
+CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *given, int type);
+CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer);
+CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
+CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
+
+static _Atomic uint64_t given_out, opened;
+
+EXPORT void gpumax_layer_elsewhere(uint64_t *handles_given_out, uint64_t *handles_opened);
+
+void gpumax_layer_elsewhere(uint64_t *handles_given_out, uint64_t *handles_opened)
+{
+	*handles_given_out = atomic_load(&given_out);
+	*handles_opened = atomic_load(&opened);
+}
+
+static CUresult counted(CUresult result, _Atomic uint64_t *counter)
+{
+	if (result == CUDA_SUCCESS && !idle())
+		count(counter);
+	return result;
+}
+
+/* The driver has no such handle for memory that is made of pieces. That it would have one for plain memory has to be said. */
+EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer)
+{
+	CUresult result = counted(REAL(cuIpcGetMemHandle)(handle, pointer), &given_out);
+	struct block block;
+
+	if (result != CUDA_SUCCESS && !idle() && index_find(&addresses, pointer, &block) && block.kind == BACKED)
+		say_once(CAUSE_IPC, "memory that can be swapped can't be opened by other processes (cuIpcGetMemHandle); "
+				    "without GPUMAX_SWAP it can");
+	return result;
+}
+
+EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags)
+{
+	return counted(REAL(cuIpcOpenMemHandle_v2)(pointer, handle, flags), &opened);
+}
+
+EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags)
+{
+	return counted(REAL(cuIpcOpenMemHandle)(pointer, handle, flags), &opened);
+}
+
+EXPORT CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle, int type,
+					     unsigned long long flags)
+{
+	return counted(REAL(cuMemExportToShareableHandle)(out, handle, type, flags), &given_out);
+}
+
+EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *given, int type)
+{
+	return counted(REAL(cuMemImportFromShareableHandle)(handle, given, type), &opened);
+}
+
+EXPORT CUresult cuMemPoolExportToShareableHandle(void *out, CUmemoryPool pool, int type, unsigned long long flags)
+{
+	return counted(REAL(cuMemPoolExportToShareableHandle)(out, pool, type, flags), &given_out);
+}
+
+EXPORT CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *given, int type, unsigned long long flags)
+{
+	return counted(REAL(cuMemPoolImportFromShareableHandle)(pool, given, type, flags), &opened);
+}
+
+EXPORT CUresult cuMemPoolImportPointer(CUdeviceptr *pointer, CUmemoryPool pool, void *given)
+{
+	return counted(REAL(cuMemPoolImportPointer)(pointer, pool, given), &opened);
+}
+
+EXPORT CUresult cuImportExternalMemory(void **memory, const void *wish)
+{
+	return counted(REAL(cuImportExternalMemory)(memory, wish), &opened);
+}
+
+/* A descriptor for another device, as for RDMA. */
+EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type,
+					      unsigned long long flags)
+{
+	return counted(REAL(cuMemGetHandleForAddressRange)(handle, pointer, size, type, flags), &given_out);
+}
