@@ -78,6 +78,8 @@ CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocatio
 	CUmemAllocationGranularity_flags option);
 CUresult cuMemGetInfo(unsigned int *free_bytes, unsigned int *total);
 CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total);
+CUresult cuMemFreeHost(void *p);
+CUresult cuMemHostAlloc(void **pp, size_t bytesize, unsigned int Flags);
 CUresult cuMemHostRegister_v2(void *p, size_t bytesize, unsigned int Flags);
 CUresult cuMemHostUnregister(void *p);
 CUresult cuMemMap(CUdeviceptr pointer, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long

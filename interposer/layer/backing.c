@@ -4,11 +4,15 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "gpumax/layer.h"
+#include "hints.h"
+#include "host.h"
+#include "mover.h"
+#include "swap.h"
 
 #define SMALLEST (UINT64_C(1) << 20) /* below that, pieces cost more than they give */
 
-pthread_mutex_t backings_lock = PTHREAD_MUTEX_INITIALIZER;
-struct backing *backings;
+struct backings backings[SHARE_DEVICES] = {[0 ... SHARE_DEVICES - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
 static _Atomic uint64_t granularities[SHARE_DEVICES]; /* 0: not asked yet; 1: this device can't */
 
@@ -97,6 +101,8 @@ CUresult piece_bring(struct backing *backing, uint32_t i)
 	if (result != CUDA_SUCCESS)
 		REAL(cuMemRelease)(piece->handle);
 	piece->resident = result == CUDA_SUCCESS;
+	if (piece->resident)
+		atomic_fetch_sub(&backings[backing->device].out, size);
 	return result;
 }
 
@@ -111,17 +117,55 @@ CUresult piece_drop(struct backing *backing, uint32_t i)
 	if (result != CUDA_SUCCESS)
 		return result;
 	piece->resident = false;
+	atomic_fetch_add(&backings[backing->device].out, piece_size(backing, i));
 	return REAL(cuMemRelease)(piece->handle);
 }
 
+void piece_forget_host(struct backing *backing, uint32_t i)
+{
+	struct piece *piece = &backing->pieces[i];
+
+	if (piece->host)
+		host_give(piece->host, piece_size(backing, i));
+	piece->host = NULL;
+	piece->host_true = false;
+}
+
+static void counted_by_hint(struct backing *backing, uint32_t i, bool more)
+{
+	struct backings *all = &backings[backing->device];
+	uint8_t hint = backing->pieces[i].hint;
+	_Atomic uint64_t *sum = hint == GPUMAX_LAYER_READ_ONLY ? &all->read_only : &all->discardable;
+
+	if (hint == GPUMAX_LAYER_NORMAL)
+		return;
+	if (more)
+		atomic_fetch_add(sum, piece_size(backing, i));
+	else
+		atomic_fetch_sub(sum, piece_size(backing, i));
+}
+
+/* What is off the device and not to be thrown away stands on the host alone. */
+void piece_hint(struct backing *backing, uint32_t i, uint8_t hint)
+{
+	struct piece *piece = &backing->pieces[i];
+
+	counted_by_hint(backing, i, false);
+	piece->hint = hint;
+	counted_by_hint(backing, i, true);
+	if (hint == GPUMAX_LAYER_DISCARDABLE || (piece->resident && hint == GPUMAX_LAYER_NORMAL))
+		piece_forget_host(backing, i);
+}
+
+/* With the device's lock held. */
 static void link_in(struct backing *backing)
 {
-	pthread_mutex_lock(&backings_lock);
-	backing->next = backings;
-	if (backings)
-		backings->previous = backing;
-	backings = backing;
-	pthread_mutex_unlock(&backings_lock);
+	struct backings *all = &backings[backing->device];
+
+	backing->next = all->first;
+	if (all->first)
+		all->first->previous = backing;
+	all->first = backing;
 }
 
 static void link_out(struct backing *backing)
@@ -129,21 +173,35 @@ static void link_out(struct backing *backing)
 	if (backing->previous)
 		backing->previous->next = backing->next;
 	else
-		backings = backing->next;
+		backings[backing->device].first = backing->next;
 	if (backing->next)
 		backing->next->previous = backing->previous;
 }
 
+/* What it had is neither here nor out any more. */
 static void end(struct backing *backing)
 {
-	for (uint32_t i = 0; i < backing->count; i++)
-		piece_drop(backing, i);
+	struct backings *all = &backings[backing->device];
+
+	for (uint32_t i = 0; i < backing->count; i++) {
+		bool counted_out = !backing->pieces[i].resident && !backing->lost;
+
+		counted_by_hint(backing, i, false);
+		piece_forget_host(backing, i);
+		if (!backing->pieces[i].resident)
+			atomic_fetch_sub(&all->out, counted_out ? piece_size(backing, i) : 0);
+		else if (piece_drop(backing, i) == CUDA_SUCCESS || !backing->pieces[i].resident)
+			atomic_fetch_sub(&all->out, piece_size(backing, i));
+	}
+	atomic_fetch_sub(&all->bytes, backing->size);
+	if (backing->kept)
+		atomic_fetch_sub(&all->kept, backing->size);
 	if (backing->base)
 		REAL(cuMemAddressFree)(backing->base, backing->size);
-	backing_host_free(backing);
 	free(backing);
 }
 
+/* All of it is out until its pieces are brought. */
 static CUresult fill(struct backing *backing)
 {
 	CUdeviceptr base = 0;
@@ -169,6 +227,8 @@ static struct backing *make(uint64_t size, uint32_t device, uint64_t charged)
 	backing->device = device;
 	backing->charged = charged;
 	backing->context = context_current();
+	hint_new(backing);
+	mover_know(backing->context);
 	return backing;
 }
 
@@ -177,13 +237,10 @@ static CUresult enter(struct backing *backing, uint64_t asked)
 	struct block block = {.base = backing->base, .size = asked, .charged = backing->charged, .device = backing->device,
 			      .kind = BACKED, .context = backing->context, .owner = backing};
 
+	if (!index_add(&addresses, &block))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	link_in(backing);
-	if (index_add(&addresses, &block))
-		return CUDA_SUCCESS;
-	pthread_mutex_lock(&backings_lock);
-	link_out(backing);
-	pthread_mutex_unlock(&backings_lock);
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	return CUDA_SUCCESS;
 }
 
 static CUresult build(CUdeviceptr *pointer, uint64_t asked, uint64_t size, uint32_t device, uint64_t charged)
@@ -194,7 +251,12 @@ static CUresult build(CUdeviceptr *pointer, uint64_t asked, uint64_t size, uint3
 
 	if (!backing)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	atomic_fetch_add(&backings[device].coming, size);
 	seat = gate_enter();
+	pthread_mutex_lock(&backings[device].lock);
+	atomic_fetch_add(&backings[device].bytes, size);
+	atomic_fetch_add(&backings[device].out, size);
+	atomic_fetch_sub(&backings[device].coming, size);
 	result = fill(backing);
 	if (result == CUDA_SUCCESS)
 		result = enter(backing, asked);
@@ -202,6 +264,7 @@ static CUresult build(CUdeviceptr *pointer, uint64_t asked, uint64_t size, uint3
 		*pointer = backing->base;
 	else
 		end(backing);
+	pthread_mutex_unlock(&backings[device].lock);
 	gate_leave(seat);
 	return result;
 }
@@ -237,12 +300,46 @@ CUresult backing_free(struct block *block)
 		index_add(&addresses, block);
 		return result;
 	}
-	pthread_mutex_lock(&backings_lock);
+	pthread_mutex_lock(&backings[backing->device].lock);
 	link_out(backing);
 	end(backing);
-	pthread_mutex_unlock(&backings_lock);
+	host_shrink(atomic_load(&backings[block->device].bytes));
+	pthread_mutex_unlock(&backings[block->device].lock);
 	discharge(block->device, block->charged);
+	swap_settle(block->device);
 	return CUDA_SUCCESS;
+}
+
+/* While any order moves pieces, memory of the host that it uses stays pinned. */
+void backings_context_ends(CUcontext context)
+{
+	for (uint32_t device = 0; device < SHARE_DEVICES; device++)
+		pthread_mutex_lock(&backings[device].lock);
+	mover_context_ends(context);
+	host_context_ends(context);
+	for (uint32_t device = 0; device < SHARE_DEVICES; device++)
+		pthread_mutex_unlock(&backings[device].lock);
+}
+
+/* Somebody else may see it from now on, where it is: what was mapped anew behind its address they would not see. */
+bool backing_keep(uint64_t address)
+{
+	struct backing *backing;
+	struct block block;
+	bool here = true;
+
+	if (!index_find(&addresses, address, &block) || block.kind != BACKED)
+		return false;
+	backing = block.owner;
+	pthread_mutex_lock(&backings[block.device].lock);
+	for (uint32_t i = 0; i < backing->count; i++)
+		here &= backing->pieces[i].resident;
+	if (here && !backing->kept) {
+		backing->kept = true;
+		atomic_fetch_add(&backings[block.device].kept, backing->size);
+	}
+	pthread_mutex_unlock(&backings[block.device].lock);
+	return here;
 }
 
 static bool device_of(CUcontext context, uint32_t *device)
@@ -265,12 +362,12 @@ EXPORT CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
 
 	if (result != CUDA_SUCCESS || idle() || !settings()->swappable || !device_of(peer, &owner) || !device_current(&user))
 		return result;
-	pthread_mutex_lock(&backings_lock);
+	pthread_mutex_lock(&backings[owner].lock);
 	atomic_fetch_or(&peers_of[owner], UINT32_C(1) << user);
-	for (struct backing *backing = backings; backing; backing = backing->next)
-		for (uint32_t i = 0; i < backing->count && backing->device == owner; i++)
+	for (struct backing *backing = backings[owner].first; backing; backing = backing->next)
+		for (uint32_t i = 0; i < backing->count; i++)
 			if (backing->pieces[i].resident)
 				let_in(backing->base + i * PIECE, piece_size(backing, i), owner);
-	pthread_mutex_unlock(&backings_lock);
+	pthread_mutex_unlock(&backings[owner].lock);
 	return result;
 }

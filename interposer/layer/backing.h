@@ -8,7 +8,10 @@
 
 struct piece {
 	CUmemGenericAllocationHandle handle;
+	char *host;     /* room for its bytes on the host; NULL: none */
 	bool resident;
+	bool host_true; /* the host has its bytes, as they are or would be on the device */
+	uint8_t hint;   /* gpumax_layer_kind */
 };
 
 struct backing {
@@ -17,21 +20,28 @@ struct backing {
 	uint64_t charged;
 	CUcontext context;
 	uint32_t device, count;
-	char *host;      /* where its bytes are while it is out; kept, since making it ready is slow */
-	bool registered; /* the driver copies from and to it directly */
-	bool read_only;  /* said by the program: the copy on the host stays true once it is */
-	bool host_true;
+	uint64_t batch; /* what it is to be read-only with, when that ends; 0: nothing */
+	bool kept;      /* somebody else may see it: it isn't moved any more */
+	bool lost;      /* its context is broken: it isn't moved any more, and nobody waits for it */
 	struct piece pieces[];
 };
 
-extern pthread_mutex_t backings_lock;
-extern struct backing *backings;
+/* The lock is held for as long as an order for the device moves pieces; the sums are read without it. */
+struct backings {
+	pthread_mutex_t lock;
+	struct backing *first;
+	_Atomic uint64_t bytes, out, kept, read_only, discardable;
+	_Atomic uint64_t coming; /* charged, and waiting at the gate to be made */
+};
+
+extern struct backings backings[SHARE_DEVICES];
 
 uint64_t piece_size(const struct backing *backing, uint32_t i);
 CUresult piece_bring(struct backing *backing, uint32_t i); /* memory behind it, of no certain content */
 CUresult piece_drop(struct backing *backing, uint32_t i);
+void piece_hint(struct backing *backing, uint32_t i, uint8_t hint);
+void piece_forget_host(struct backing *backing, uint32_t i);
 
-/* swap.c */
-void backing_host_free(struct backing *backing);
+bool backing_keep(uint64_t address); /* it isn't moved any more. False: it's on the host, or not one of ours */
 
 #endif

@@ -12,6 +12,8 @@ static void end_backed(CUcontext context)
 	for (uint64_t from = 0; index_next(&addresses, from, &block); from = block.base + 1)
 		if (block.kind == BACKED && block.context == context && index_take(&addresses, block.base, &block))
 			backing_free(&block);
+	if (settings()->swappable)
+		backings_context_ends(context);
 	if (pushed)
 		REAL(cuCtxPopCurrent_v2)(&unused);
 }

@@ -1,28 +1,55 @@
 /*
- * What may be asked of the layer from within its process: by tests now, by the thread that speaks with the broker later.
+ * What may be asked of the layer from within its process: gpumax/layer.h has what is for programs; the rest is for tests.
  * Each answers with a result of CUDA. Harmless where nothing is enforced.
  */
-#include <string.h>
-
 #include "backing.h"
+#include "gpumax/layer.h"
+#include "mover.h"
 #include "swap.h"
 
+EXPORT int gpumax_layer_pause(unsigned int patience_ms);
+EXPORT int gpumax_layer_resume(void);
 EXPORT int gpumax_layer_swap_out(unsigned int patience_ms);
 EXPORT int gpumax_layer_swap_in(void);
+EXPORT int gpumax_layer_swap(int ordinal, int out, unsigned long long resident, unsigned int patience_ms,
+			     struct swap_report *report);
 EXPORT int gpumax_layer_hold(int held, unsigned int patience_ms);
-EXPORT int gpumax_layer_read_only(unsigned long long pointer, int read_only);
-EXPORT size_t gpumax_layer_counters(uint64_t *values, size_t count_asked);
 
+static uint64_t in_ms(unsigned int ms)
+{
+	return moment() + (uint64_t)ms * 1000000u;
+}
+
+int gpumax_layer_pause(unsigned int patience_ms)
+{
+	return settings()->swappable ? (int)swap_pause(in_ms(patience_ms)) : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+int gpumax_layer_resume(void)
+{
+	return (int)swap_resume();
+}
+
+/* All of all devices, or nothing. */
 int gpumax_layer_swap_out(unsigned int patience_ms)
 {
-	if (!settings()->swappable)
-		return CUDA_ERROR_NOT_SUPPORTED;
-	return (int)swap_out((uint64_t)patience_ms * 1000000u);
+	return settings()->swappable ? (int)swap_all_out(in_ms(patience_ms)) : CUDA_ERROR_NOT_SUPPORTED;
 }
 
 int gpumax_layer_swap_in(void)
 {
-	return (int)swap_in();
+	return (int)swap_all_in();
+}
+
+/* An order as a broker gives it: one device, until so many bytes are on it. */
+int gpumax_layer_swap(int ordinal, int out, unsigned long long resident, unsigned int patience_ms, struct swap_report *report)
+{
+	uint32_t device;
+
+	if (!settings()->swappable || !device_index(ordinal, &device))
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*report = out ? swap_out(device, resident, in_ms(patience_ms), NULL) : swap_in(device, resident, in_ms(patience_ms), NULL);
+	return (int)report->why;
 }
 
 /* Holds up what submits work, or lets it go on. */
@@ -33,36 +60,4 @@ int gpumax_layer_hold(int held, unsigned int patience_ms)
 		return gate_close(GATE_LEASE, (uint64_t)patience_ms * 1000000u) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 	gate_open(GATE_LEASE);
 	return CUDA_SUCCESS;
-}
-
-/* The program says that it won't write to an allocation: once swapped out, it need not be copied again. */
-int gpumax_layer_read_only(unsigned long long pointer, int read_only)
-{
-	struct backing *backing;
-	struct block block;
-
-	if (!index_find(&addresses, pointer, &block) || block.kind != BACKED)
-		return CUDA_ERROR_INVALID_VALUE;
-	backing = block.owner;
-	pthread_mutex_lock(&backings_lock);
-	backing->read_only = read_only != 0;
-	if (!read_only)
-		backing->host_true = false;
-	pthread_mutex_unlock(&backings_lock);
-	return CUDA_SUCCESS;
-}
-
-/* In this order, also to those who know fewer of them; the answer is how many there are. */
-size_t gpumax_layer_counters(uint64_t *values, size_t count_asked)
-{
-	uint64_t all[] = {
-		atomic_load(&counters.refused), atomic_load(&counters.unknown_functions),
-		atomic_load(&counters.export_tables), atomic_load(&counters.unaccounted),
-		atomic_load(&counters.gate_waits), 0, 0,
-	};
-	size_t known = sizeof all / sizeof *all;
-
-	swap_copied(&all[5], &all[6]);
-	memcpy(values, all, (count_asked < known ? count_asked : known) * sizeof *all);
-	return known;
 }

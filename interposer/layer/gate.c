@@ -3,6 +3,7 @@
  * and two stores to memory of the thread's own; no lock, no system call.
  */
 #include "layer.h"
+#include "swap.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -106,6 +107,8 @@ void gate_wait(struct gate_seat *seat)
 	count(&counters.gate_waits);
 	while ((why = atomic_load(word)) && !atomic_load(&captures)) {
 		inside_by(seat, (uint32_t)-1);
+		if (why & GATE_SWAPPED)
+			swap_waited();
 		futex(word, FUTEX_WAIT, why, &moment);
 		inside_by(seat, 1);
 	}

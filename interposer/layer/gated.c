@@ -32,6 +32,19 @@ static void capture_ended(unsigned result)
 		return result;                                                                                         \
 	}
 
+/* A capture doesn't begin while the gate is closed: it would let everybody through. */
+#define BEGIN(name, parameters, arguments)                                                                             \
+	unsigned name parameters;                                                                                      \
+	EXPORT unsigned name parameters                                                                                \
+	{                                                                                                              \
+		struct gate_seat *seat = gate_enter();                                                                 \
+		unsigned result = REAL(name) arguments;                                                                \
+                                                                                                                       \
+		NOTE_BEGIN(result);                                                                                    \
+		gate_leave(seat);                                                                                      \
+		return result;                                                                                         \
+	}
+
 #define PLAIN_CALL(name, parameters, arguments, note)                                                                  \
 	unsigned name parameters;                                                                                      \
 	EXPORT unsigned name parameters                                                                                \
@@ -64,10 +77,10 @@ static void capture_ended(unsigned result)
 #define GATE_10(name) GATE(name, P10, (a, b, c, d, e, f, g, h, i, j))
 #define GATE_11(name) GATE(name, P11, (a, b, c, d, e, f, g, h, i, j, k))
 
-#define BEGIN_1(name) PLAIN_CALL(name, P1, (a), NOTE_BEGIN)
-#define BEGIN_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_BEGIN)
-#define BEGIN_5(name) PLAIN_CALL(name, P5, (a, b, c, d, e), NOTE_BEGIN)
-#define BEGIN_6(name) PLAIN_CALL(name, P6, (a, b, c, d, e, f), NOTE_BEGIN)
+#define BEGIN_1(name) BEGIN(name, P1, (a))
+#define BEGIN_2(name) BEGIN(name, P2, (a, b))
+#define BEGIN_5(name) BEGIN(name, P5, (a, b, c, d, e))
+#define BEGIN_6(name) BEGIN(name, P6, (a, b, c, d, e, f))
 #define END_1(name) PLAIN_CALL(name, P1, (a), NOTE_END)
 #define END_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_END)
 

@@ -39,6 +39,18 @@ bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes)
 	return true;
 }
 
+uint64_t graphs_charged(uint32_t device)
+{
+	uint64_t sum = 0;
+
+	pthread_mutex_lock(&lock);
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->device == device)
+			sum += node->charged;
+	pthread_mutex_unlock(&lock);
+	return sum;
+}
+
 /* The node was not added after all. */
 static void take_back(CUgraph graph, uint64_t bytes)
 {

@@ -59,6 +59,8 @@ struct counters {
 	_Atomic uint64_t export_tables;     /* private tables given out, behind which we see nothing */
 	_Atomic uint64_t unaccounted;       /* allocations whose device or size we could not find out */
 	_Atomic uint64_t gate_waits;        /* calls that had to wait for the device */
+	_Atomic uint64_t spared;            /* bytes that left the device without being copied */
+	_Atomic uint64_t swaps_out, swaps_in, swaps_failed;
 };
 
 extern struct counters counters;
@@ -68,9 +70,14 @@ static inline void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+static inline void count_bytes(_Atomic uint64_t *counter, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(counter, bytes, memory_order_relaxed);
+}
+
 /* index.c: what is where, by ranges that don't overlap */
 
-enum kind { PLAIN, POOLED, BACKED, MAPPED, HANDLE, ARRAY };
+enum kind { PLAIN, POOLED, BACKED, MAPPED, HANDLE, ARRAY, MANAGED };
 
 struct block {
 	uint64_t base, size; /* of addresses; for what has a handle alone: the handle, and 1 */
@@ -120,9 +127,12 @@ CUresult refuse(void); /* counts, and is CUDA_ERROR_OUT_OF_MEMORY */
 bool pools_trim(uint32_t device); /* gives back what pools keep without need; whether anything came of it */
 void pools_settle(void);          /* after a wait for the device: what was freed in stream order is free now */
 void pool_freed(const struct block *block);
+uint64_t pools_charged(uint32_t device);
 void pools_after_fork(void);
 
 /* graphs.c */
+
+uint64_t graphs_charged(uint32_t device);
 
 bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node that allocates */
 
@@ -131,6 +141,7 @@ bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node
 bool backing_wanted(uint64_t size, uint32_t device);
 CUresult backing_allocate(CUdeviceptr *pointer, uint64_t size, uint32_t device);
 CUresult backing_free(struct block *block);
+void backings_context_ends(CUcontext context); /* when none of them is left in it */
 
 /* gate.c: who may submit now */
 
@@ -170,7 +181,7 @@ static inline void gate_leave(struct gate_seat *seat)
 			      memory_order_release);
 }
 
-enum why_closed { GATE_SWAPPED = 1, GATE_LEASE = 2 };
+enum why_closed { GATE_SWAPPED = 1, GATE_LEASE = 2, GATE_PAUSED = 4 };
 
 bool gate_close(uint32_t why, uint64_t patience_ns); /* false, and open again: not everybody left in time */
 void gate_open(uint32_t why);

@@ -3,13 +3,18 @@
 #include "layer.h"
 
 /* Enters what was allocated; a block that can't be entered stays charged until the process ends. */
-static void enter(uint64_t base, uint64_t size, uint64_t charged, uint32_t device)
+static void enter_as(enum kind kind, uint64_t base, uint64_t size, uint64_t charged, uint32_t device)
 {
-	struct block block = {.base = base, .size = size, .charged = charged, .device = device, .kind = PLAIN,
+	struct block block = {.base = base, .size = size, .charged = charged, .device = device, .kind = kind,
 			      .context = context_current()};
 
 	if (!index_add(&addresses, &block))
 		count(&counters.unaccounted);
+}
+
+static void enter(uint64_t base, uint64_t size, uint64_t charged, uint32_t device)
+{
+	enter_as(PLAIN, base, size, charged, device);
 }
 
 static CUresult allocate(CUdeviceptr *pointer, size_t size)
@@ -124,7 +129,7 @@ EXPORT CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t size, unsigned in
 		return refuse();
 	result = REAL(cuMemAllocManaged)(pointer, size, flags);
 	if (result == CUDA_SUCCESS)
-		enter(*pointer, size, charged, device);
+		enter_as(MANAGED, *pointer, size, charged, device);
 	else
 		discharge(device, charged);
 	return result;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "api.h"
-#include "layer.h"
+#include "backing.h"
 
 struct physical {
 	uint64_t charged;
@@ -162,9 +162,13 @@ EXPORT CUresult cuMemUnmap(CUdeviceptr pointer, size_t size)
 
 EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address)
 {
-	CUresult result = REAL(cuMemRetainAllocationHandle)(handle, address);
 	struct block block;
+	CUresult result;
 
+	/* A handle of what is off the device there is none, and what one was given of can't be moved any more. */
+	if (!idle() && index_find(&addresses, (uint64_t)(uintptr_t)address, &block) && block.kind == BACKED)
+		backing_keep((uint64_t)(uintptr_t)address);
+	result = REAL(cuMemRetainAllocationHandle)(handle, address);
 	if (result != CUDA_SUCCESS || idle() || !index_find(&addresses, (uint64_t)(uintptr_t)address, &block) ||
 	    block.kind != MAPPED)
 		return result;

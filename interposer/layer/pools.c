@@ -113,6 +113,18 @@ bool pools_trim(uint32_t device)
 	return freed;
 }
 
+uint64_t pools_charged(uint32_t device)
+{
+	uint64_t sum = 0;
+
+	pthread_mutex_lock(&lock);
+	for (struct pool *pool = pools; pool; pool = pool->next)
+		if (pool->device == device)
+			sum += pool->charged;
+	pthread_mutex_unlock(&lock);
+	return sum;
+}
+
 void pools_settle(void)
 {
 	if (!atomic_load_explicit(&unsettled, memory_order_relaxed))

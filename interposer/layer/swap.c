@@ -1,249 +1,482 @@
 /*
  * Out: the gate closes, what runs is awaited, each piece is copied to the host and let go of while the next is copied.
  * In: each piece is made anew at its address and filled; then the gate opens. Pointers stay what they are, so nobody
- * notices. Whatever fails on the way out is undone; the bytes on the host are given up only when they are on the device.
+ * notices. A piece leaves the device only once the host has its bytes, and the host's only once the device has them.
+ *
+ * Which pieces go first: those that cost nothing (what may be thrown away, what the host still has), then those of the
+ * largest allocations, since few calls then make much room. When an allocation was last used can't be told: kernels get
+ * addresses inside of structures, so every one of them may touch anything.
  */
-#include <sys/mman.h>
+#include "swap.h"
+
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "api.h"
 #include "backing.h"
-#include "swap.h"
+#include "gpumax/layer.h"
+#include "host.h"
+#include "mover.h"
 
-#define AHEAD 4 /* copies under way at once */
-
-static pthread_mutex_t swapping = PTHREAD_MUTEX_INITIALIZER;
-static bool out;
-static _Atomic uint64_t copied_out, copied_in;
-
-void backing_host_free(struct backing *backing)
-{
-	if (!backing->host)
-		return;
-	if (backing->registered)
-		REAL(cuMemHostUnregister)(backing->host);
-	munmap(backing->host, backing->size);
-	backing->host = NULL;
-	backing->registered = backing->host_true = false;
-}
-
-static CUresult host_ready(struct backing *backing)
-{
-	void *host;
-
-	if (backing->host)
-		return CUDA_SUCCESS;
-	host = mmap(NULL, backing->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (host == MAP_FAILED)
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	backing->host = host;
-	backing->registered = REAL(cuMemHostRegister_v2)(host, backing->size, 0) == CUDA_SUCCESS;
-	return CUDA_SUCCESS;
-}
-
-/* The copies of one allocation: a stream of our own, and as many events as copies are under way. */
-struct copying {
-	struct backing *backing;
-	CUstream stream;
-	CUevent events[AHEAD];
+struct order {
+	uint32_t device;
+	uint64_t began, deadline, room_until; /* moments; the last: until when it's waited for room on the device */
+	const struct swap_progress *progress;
+	struct mover mover;
+	struct swap_report report;
+	uint64_t bound;  /* bytes of pieces that may be on the device */
+	struct backing **sorted; /* largest first */
+	size_t count;
 };
 
-static void finish(struct copying *copying)
-{
-	CUcontext unused;
+static pthread_mutex_t orders[SHARE_DEVICES] = {[0 ... SHARE_DEVICES - 1] = PTHREAD_MUTEX_INITIALIZER};
+static pthread_mutex_t gating = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t shut_for, moving; /* a bit a device: for which the gate is closed; of which an order moves pieces */
 
-	if (copying->stream)
-		REAL(cuStreamSynchronize)(copying->stream);
-	for (int i = 0; i < AHEAD; i++)
-		if (copying->events[i])
-			REAL(cuEventDestroy_v2)(copying->events[i]);
-	if (copying->stream)
-		REAL(cuStreamDestroy_v2)(copying->stream);
-	REAL(cuCtxPopCurrent_v2)(&unused);
+/* ---- the gate: closed while anything of any device is out ---- */
+
+static bool shut(const struct order *order)
+{
+	uint64_t now = moment();
+	bool fine;
+
+	pthread_mutex_lock(&gating);
+	fine = shut_for || gate_close(GATE_SWAPPED, order->deadline > now ? order->deadline - now : 0);
+	if (fine)
+		shut_for |= UINT32_C(1) << order->device;
+	pthread_mutex_unlock(&gating);
+	return fine;
 }
 
-static CUresult begin(struct copying *copying, struct backing *backing)
+static void set_moving(uint32_t device, bool now)
 {
-	CUresult result = REAL(cuCtxPushCurrent_v2)(backing->context);
-
-	*copying = (struct copying){.backing = backing};
-	if (result != CUDA_SUCCESS)
-		return result;
-	result = REAL(cuStreamCreate)(&copying->stream, CU_STREAM_NON_BLOCKING);
-	for (int i = 0; i < AHEAD && result == CUDA_SUCCESS; i++)
-		result = REAL(cuEventCreate)(&copying->events[i], CU_EVENT_DISABLE_TIMING);
-	if (result != CUDA_SUCCESS)
-		finish(copying);
-	return result;
+	pthread_mutex_lock(&gating);
+	moving = now ? moving | UINT32_C(1) << device : moving & ~(UINT32_C(1) << device);
+	pthread_mutex_unlock(&gating);
 }
 
-static CUresult start_out(struct copying *copying, uint32_t i)
+/* While an order moves pieces, that nothing is out may be so for a moment only. */
+void swap_settle(uint32_t device)
 {
-	struct backing *backing = copying->backing;
-	CUresult result;
+	uint32_t bit = UINT32_C(1) << device;
 
-	if (backing->read_only && backing->host_true)
-		return CUDA_SUCCESS;
-	result = REAL(cuMemcpyDtoHAsync_v2)(backing->host + i * PIECE, backing->base + i * PIECE, piece_size(backing, i),
-					    copying->stream);
-	if (result == CUDA_SUCCESS)
-		atomic_fetch_add(&copied_out, piece_size(backing, i));
-	return result == CUDA_SUCCESS ? REAL(cuEventRecord)(copying->events[i % AHEAD], copying->stream) : result;
-}
-
-static CUresult end_out(struct copying *copying, uint32_t i)
-{
-	CUresult result = CUDA_SUCCESS;
-
-	if (!(copying->backing->read_only && copying->backing->host_true))
-		result = REAL(cuEventSynchronize)(copying->events[i % AHEAD]);
-	return result == CUDA_SUCCESS ? piece_drop(copying->backing, i) : result;
-}
-
-static CUresult move_out(struct backing *backing)
-{
-	struct copying copying;
-	uint32_t started = 0, ended = 0;
-	CUresult result = host_ready(backing);
-
-	if (result == CUDA_SUCCESS)
-		result = begin(&copying, backing);
-	if (result != CUDA_SUCCESS)
-		return result;
-	while (ended < backing->count && result == CUDA_SUCCESS) {
-		if (started < backing->count && started - ended < AHEAD)
-			result = start_out(&copying, started++);
-		else
-			result = end_out(&copying, ended++);
-	}
-	finish(&copying);
-	backing->host_true = result == CUDA_SUCCESS;
-	return result;
-}
-
-static CUresult move_in(struct backing *backing)
-{
-	struct copying copying;
-	CUresult result = begin(&copying, backing);
-
-	if (result != CUDA_SUCCESS)
-		return result;
-	for (uint32_t i = 0; i < backing->count && result == CUDA_SUCCESS; i++) {
-		if (backing->pieces[i].resident)
-			continue;
-		result = piece_bring(backing, i);
-		if (result == CUDA_SUCCESS)
-			result = REAL(cuMemcpyHtoDAsync_v2)(backing->base + i * PIECE, backing->host + i * PIECE,
-							    piece_size(backing, i), copying.stream);
-		if (result == CUDA_SUCCESS)
-			atomic_fetch_add(&copied_in, piece_size(backing, i));
-		else
-			piece_drop(backing, i);
-	}
-	if (result == CUDA_SUCCESS)
-		result = REAL(cuStreamSynchronize)(copying.stream);
-	finish(&copying);
-	if (result == CUDA_SUCCESS && !backing->read_only)
-		backing->host_true = false;
-	return result;
-}
-
-static CUresult all_in(void)
-{
-	CUresult result = CUDA_SUCCESS;
-
-	for (struct backing *backing = backings; backing && result == CUDA_SUCCESS; backing = backing->next)
-		result = move_in(backing);
-	return result;
-}
-
-/* Everything that runs in the contexts of what is to go. */
-static CUresult wait_for_work(void)
-{
-	CUcontext last = NULL, unused;
-	CUresult result = CUDA_SUCCESS;
-
-	for (struct backing *backing = backings; backing && result == CUDA_SUCCESS; backing = backing->next) {
-		if (backing->context == last)
-			continue;
-		last = backing->context;
-		result = REAL(cuCtxPushCurrent_v2)(last);
-		if (result != CUDA_SUCCESS)
-			break;
-		result = REAL(cuCtxSynchronize)();
-		REAL(cuCtxPopCurrent_v2)(&unused);
-	}
-	return result;
-}
-
-static CUresult all_out(void)
-{
-	CUresult result = wait_for_work();
-
-	for (struct backing *backing = backings; backing && result == CUDA_SUCCESS; backing = backing->next)
-		result = move_out(backing);
-	return result;
-}
-
-CUresult swap_out(uint64_t patience_ns)
-{
-	CUresult result = CUDA_SUCCESS;
-
-	pthread_mutex_lock(&swapping);
-	if (!out) {
-		if (gate_close(GATE_SWAPPED, patience_ns)) {
-			pthread_mutex_lock(&backings_lock);
-			result = all_out();
-			out = result == CUDA_SUCCESS || all_in() != CUDA_SUCCESS;
-			pthread_mutex_unlock(&backings_lock);
-			if (!out)
-				gate_open(GATE_SWAPPED);
-		} else {
-			result = CUDA_ERROR_NOT_READY;
-		}
-	}
-	pthread_mutex_unlock(&swapping);
-	return result;
-}
-
-CUresult swap_in(void)
-{
-	CUresult result = CUDA_SUCCESS;
-
-	pthread_mutex_lock(&swapping);
-	if (out) {
-		pthread_mutex_lock(&backings_lock);
-		result = all_in();
-		pthread_mutex_unlock(&backings_lock);
-		out = result != CUDA_SUCCESS;
-		if (!out)
+	pthread_mutex_lock(&gating);
+	if (!(moving & bit) && !atomic_load(&backings[device].out)) {
+		if (shut_for == bit)
 			gate_open(GATE_SWAPPED);
+		shut_for &= ~bit;
 	}
-	pthread_mutex_unlock(&swapping);
-	return result;
+	pthread_mutex_unlock(&gating);
 }
 
-void swap_copied(uint64_t *to_host, uint64_t *to_device)
-{
-	*to_host = atomic_load(&copied_out);
-	*to_device = atomic_load(&copied_in);
-}
-
-bool swap_is_out(void)
+bool swap_anything_out(void)
 {
 	bool answer;
 
-	pthread_mutex_lock(&swapping);
-	answer = out;
-	pthread_mutex_unlock(&swapping);
+	pthread_mutex_lock(&gating);
+	answer = shut_for != 0;
+	pthread_mutex_unlock(&gating);
 	return answer;
+}
+
+/* ---- an order ---- */
+
+static struct order *begin(uint32_t device, uint64_t deadline_ns, const struct swap_progress *progress, enum direction direction)
+{
+	struct order *order = calloc(1, sizeof *order);
+
+	if (!order)
+		return NULL;
+	pthread_mutex_lock(&orders[device]);
+	set_moving(device, true);
+	order->device = device;
+	order->began = moment();
+	order->deadline = deadline_ns;
+	order->progress = progress;
+	order->mover.direction = direction;
+	return order;
+}
+
+static struct swap_report end(struct order *order)
+{
+	struct swap_report report = order->report;
+
+	set_moving(order->device, false);
+	swap_settle(order->device);
+	if (report.why != CUDA_SUCCESS && report.status == SWAP_DONE)
+		report.status = SWAP_FAILED;
+	report.resident = swap_usage(order->device).resident;
+	report.copied = order->mover.copied;
+	report.took_ns = moment() - order->began;
+	if (report.status != SWAP_DONE)
+		count(&counters.swaps_failed);
+	pthread_mutex_unlock(&orders[order->device]);
+	free(order->sorted);
+	free(order);
+	return report;
+}
+
+static struct swap_report no_memory(uint32_t device)
+{
+	return (struct swap_report){SWAP_FAILED, CUDA_ERROR_OUT_OF_MEMORY, swap_usage(device).resident, 0, 0};
+}
+
+static int by_size(const void *one, const void *other)
+{
+	const struct backing *a = *(struct backing *const *)one, *b = *(struct backing *const *)other;
+
+	return a->size == b->size ? (a->base > b->base) - (a->base < b->base) : a->size < b->size ? 1 : -1;
+}
+
+/* With the device's lock held, as all that follows. */
+static bool sort(struct order *order)
+{
+	size_t all = 0;
+
+	for (struct backing *backing = backings[order->device].first; backing; backing = backing->next)
+		all++;
+	order->sorted = calloc(all + 1, sizeof *order->sorted);
+	if (!order->sorted)
+		return false;
+	for (struct backing *backing = backings[order->device].first; backing; backing = backing->next)
+		if (!backing->lost)
+			order->sorted[order->count++] = backing;
+	qsort(order->sorted, order->count, sizeof *order->sorted, by_size);
+	return true;
+}
+
+/* Bytes of pieces that are on the device, or on their way there. */
+static uint64_t here(const struct order *order)
+{
+	const struct backings *all = &backings[order->device];
+
+	return atomic_load(&all->bytes) - atomic_load(&all->out);
+}
+
+static void tell(const struct order *order)
+{
+	uint64_t resident;
+
+	if (!order->progress || !order->progress->tell)
+		return;
+	resident = swap_usage(order->device).resident;
+	if (order->mover.direction == TO_DEVICE)
+		resident -= order->mover.under_way < resident ? order->mover.under_way : resident;
+	order->progress->tell(order->progress->who, order->device, resident, order->mover.copied);
+}
+
+static bool late(struct order *order)
+{
+	if (moment() < order->deadline)
+		return false;
+	order->report.why = CUDA_ERROR_NOT_READY;
+	return true;
+}
+
+static void failed(struct order *order, CUresult why)
+{
+	if (order->report.why == CUDA_SUCCESS || order->report.why == CUDA_ERROR_NOT_READY)
+		order->report.why = why;
+}
+
+/* ---- out ---- */
+
+static bool costs_nothing(const struct piece *piece)
+{
+	return piece->hint == GPUMAX_LAYER_DISCARDABLE || piece->host_true;
+}
+
+static void drop(struct order *order, struct backing *backing, uint32_t i)
+{
+	CUresult result = piece_drop(backing, i);
+
+	if (result != CUDA_SUCCESS)
+		failed(order, result);
+	else
+		tell(order);
+}
+
+static void end_out(struct order *order)
+{
+	struct backing *backing;
+	uint32_t i;
+	CUresult result = mover_end(&order->mover, &backing, &i);
+
+	if (result != CUDA_SUCCESS) {
+		failed(order, result);
+		return;
+	}
+	backing->pieces[i].host_true = true;
+	drop(order, backing, i);
+}
+
+static bool out_enough(const struct order *order)
+{
+	return here(order) <= order->bound + order->mover.under_way;
+}
+
+static void piece_out(struct order *order, struct backing *backing, uint32_t i)
+{
+	struct piece *piece = &backing->pieces[i];
+	CUresult result;
+
+	if (costs_nothing(piece)) {
+		count_bytes(&counters.spared, piece_size(backing, i));
+		drop(order, backing, i);
+		return;
+	}
+	if (mover_full(&order->mover))
+		end_out(order);
+	if (order->report.why != CUDA_SUCCESS)
+		return;
+	result = mover_start(&order->mover, backing, i);
+	if (result != CUDA_SUCCESS)
+		failed(order, result);
+}
+
+static bool out_goes_on(struct order *order)
+{
+	return !out_enough(order) && order->report.why == CUDA_SUCCESS && !late(order);
+}
+
+static void pieces_out(struct order *order, bool free_ones)
+{
+	for (size_t at = 0; at < order->count && out_goes_on(order); at++) {
+		struct backing *backing = order->sorted[at];
+
+		for (uint32_t i = 0; i < backing->count && out_goes_on(order); i++)
+			if (!backing->kept && backing->pieces[i].resident && costs_nothing(&backing->pieces[i]) == free_ones)
+				piece_out(order, backing, i);
+	}
+}
+
+static void all_out(struct order *order)
+{
+	uint64_t total = here(order);
+
+	host_expect(total > order->bound ? total - order->bound : 0);
+	if (!sort(order)) {
+		failed(order, CUDA_ERROR_OUT_OF_MEMORY);
+		return;
+	}
+	pieces_out(order, true);
+	pieces_out(order, false);
+	while (order->mover.count)
+		end_out(order);
+	if (out_enough(order))
+		order->report.why = CUDA_SUCCESS;
+}
+
+static void go_out(struct order *order)
+{
+	CUresult drained;
+
+	if (!shut(order)) {
+		order->report = (struct swap_report){.status = SWAP_BUSY, .why = CUDA_ERROR_NOT_READY};
+		return;
+	}
+	drained = drain(order->deadline);
+	if (drained == CUDA_SUCCESS) {
+		pthread_mutex_lock(&backings[order->device].lock);
+		all_out(order);
+		pthread_mutex_unlock(&backings[order->device].lock);
+		count(&counters.swaps_out);
+	} else {
+		order->report = (struct swap_report){.status = drained == CUDA_ERROR_NOT_READY ? SWAP_BUSY : SWAP_FAILED,
+						     .why = drained};
+	}
+}
+
+struct swap_report swap_out(uint32_t device, uint64_t keep, uint64_t deadline_ns, const struct swap_progress *progress)
+{
+	struct order *order = begin(device, deadline_ns, progress, TO_HOST);
+	struct swap_usage usage;
+
+	if (!order)
+		return no_memory(device);
+	usage = swap_usage(device);
+	order->bound = keep > usage.pinned ? keep - usage.pinned : 0;
+	order->bound += atomic_load(&backings[device].kept);
+	if (here(order) > order->bound)
+		go_out(order);
+	return end(order);
+}
+
+/* ---- in ---- */
+
+/* Errors after which nothing works in a context any more: what it had is lost, whoever asks. */
+static bool breaks(CUresult result)
+{
+	return result == CUDA_ERROR_ECC_UNCORRECTABLE || result == CUDA_ERROR_DEVICE_UNAVAILABLE ||
+	       result == CUDA_ERROR_CONTEXT_IS_DESTROYED || result == CUDA_ERROR_INVALID_CONTEXT ||
+	       (result >= CUDA_ERROR_ILLEGAL_ADDRESS && result <= CUDA_ERROR_LAUNCH_FAILED) || result == CUDA_ERROR_UNKNOWN;
+}
+
+static bool broken(CUcontext context)
+{
+	CUcontext unused;
+	CUresult result = REAL(cuCtxPushCurrent_v2)(context);
+
+	if (result == CUDA_SUCCESS) {
+		result = REAL(cuCtxSynchronize)();
+		REAL(cuCtxPopCurrent_v2)(&unused);
+	}
+	return breaks(result);
+}
+
+/* The program finds the error itself once it is let go on, as it would have without us. */
+static void lose(struct backing *backing)
+{
+	for (uint32_t i = 0; i < backing->count; i++)
+		if (!backing->pieces[i].resident) {
+			piece_forget_host(backing, i);
+			atomic_fetch_sub(&backings[backing->device].out, piece_size(backing, i));
+		}
+	backing->lost = true;
+}
+
+static void in_failed(struct order *order, struct backing *backing, CUresult result)
+{
+	if (breaks(result) && broken(backing->context))
+		lose(backing);
+	else
+		failed(order, result);
+}
+
+static void end_in(struct order *order)
+{
+	struct backing *backing;
+	uint32_t i;
+	CUresult result = mover_end(&order->mover, &backing, &i);
+
+	if (backing->lost)
+		return;
+	if (result != CUDA_SUCCESS) {
+		piece_drop(backing, i);
+		in_failed(order, backing, result);
+		return;
+	}
+	if (backing->pieces[i].hint != GPUMAX_LAYER_READ_ONLY)
+		piece_forget_host(backing, i);
+	tell(order);
+}
+
+/* Where there is no room, somebody else may be leaving; and what we've started to copy may end meanwhile. */
+static CUresult bring(struct order *order, struct backing *backing, uint32_t i)
+{
+	static const struct timespec while_others_leave = {.tv_nsec = 500 * 1000};
+	CUresult result;
+
+	while ((result = piece_bring(backing, i)) == CUDA_ERROR_OUT_OF_MEMORY && moment() < order->room_until) {
+		if (order->mover.count)
+			end_in(order);
+		else
+			nanosleep(&while_others_leave, NULL);
+	}
+	return result;
+}
+
+static void piece_in(struct order *order, struct backing *backing, uint32_t i)
+{
+	CUresult result = bring(order, backing, i);
+
+	if (result == CUDA_SUCCESS && backing->pieces[i].host_true) {
+		if (mover_full(&order->mover))
+			end_in(order);
+		if (backing->lost)
+			return;
+		result = mover_start(&order->mover, backing, i);
+		if (result != CUDA_SUCCESS)
+			piece_drop(backing, i);
+	} else if (result == CUDA_SUCCESS) {
+		tell(order);
+	}
+	if (result != CUDA_SUCCESS)
+		in_failed(order, backing, result);
+}
+
+static bool fits(const struct order *order, uint64_t size)
+{
+	return here(order) + size <= order->bound;
+}
+
+static void pieces_in(struct order *order, bool with_content)
+{
+	for (size_t at = 0; at < order->count; at++) {
+		struct backing *backing = order->sorted[at];
+
+		for (uint32_t i = 0; i < backing->count && !backing->lost; i++) {
+			if (backing->pieces[i].resident || backing->pieces[i].host_true != with_content ||
+			    !fits(order, piece_size(backing, i)))
+				continue;
+			if (order->report.why != CUDA_SUCCESS || late(order))
+				return;
+			piece_in(order, backing, i);
+		}
+	}
+}
+
+static void all_in(struct order *order)
+{
+	if (!sort(order)) {
+		failed(order, CUDA_ERROR_OUT_OF_MEMORY);
+		return;
+	}
+	pieces_in(order, true);
+	pieces_in(order, false);
+	while (order->mover.count)
+		end_in(order);
+}
+
+static struct swap_report bring_in(uint32_t device, uint64_t upto, uint64_t deadline_ns, uint64_t room_until,
+				   const struct swap_progress *progress)
+{
+	struct order *order = begin(device, deadline_ns, progress, TO_DEVICE);
+	uint64_t beside;
+
+	if (!order)
+		return no_memory(device);
+	if (atomic_load(&backings[device].out)) {
+		order->room_until = room_until;
+		beside = swap_usage(device).pinned - atomic_load(&backings[device].kept);
+		order->bound = upto > beside ? upto - beside : 0;
+		pthread_mutex_lock(&backings[device].lock);
+		all_in(order);
+		pthread_mutex_unlock(&backings[device].lock);
+		count(&counters.swaps_in);
+	}
+	return end(order);
+}
+
+struct swap_report swap_in(uint32_t device, uint64_t upto, uint64_t deadline_ns, const struct swap_progress *progress)
+{
+	return bring_in(device, upto, deadline_ns, deadline_ns, progress);
+}
+
+struct swap_report swap_in_now(uint32_t device)
+{
+	return bring_in(device, UINT64_MAX, UINT64_MAX, 0, NULL);
 }
 
 /* A child has none of its parent's allocations, and no thread that moves any. */
 void swap_after_fork(void)
 {
-	pthread_mutex_init(&swapping, NULL);
-	pthread_mutex_init(&backings_lock, NULL);
-	backings = NULL;
-	out = false;
+	for (uint32_t device = 0; device < SHARE_DEVICES; device++) {
+		pthread_mutex_init(&orders[device], NULL);
+		pthread_mutex_init(&backings[device].lock, NULL);
+		backings[device].first = NULL;
+		atomic_store(&backings[device].bytes, 0);
+		atomic_store(&backings[device].out, 0);
+		atomic_store(&backings[device].kept, 0);
+		atomic_store(&backings[device].read_only, 0);
+		atomic_store(&backings[device].discardable, 0);
+		atomic_store(&backings[device].coming, 0);
+	}
+	pthread_mutex_init(&gating, NULL);
+	shut_for = moving = 0;
+	host_after_fork();
+	mover_after_fork();
+	drain_after_fork();
+	pause_after_fork();
 }

@@ -325,7 +325,7 @@ enum verdict share_charge(uint32_t device, uint64_t bytes, uint64_t limit)
 			verdict = BEYOND;
 	}
 	if (verdict == WITHIN) {
-		own->used[device] += bytes;
+		__atomic_fetch_add(&own->used[device], bytes, __ATOMIC_RELAXED); /* read without the lock, too */
 		*sum += bytes;
 	}
 	unlock_page();
@@ -339,7 +339,7 @@ void share_discharge(uint32_t device, uint64_t bytes)
 	if (!own || device >= SHARE_DEVICES || !lock_page())
 		return;
 	held = own->used[device] < bytes ? own->used[device] : bytes;
-	own->used[device] -= held;
+	__atomic_fetch_sub(&own->used[device], held, __ATOMIC_RELAXED);
 	page->device[device].used -= held;
 	unlock_page();
 }
@@ -354,6 +354,12 @@ uint64_t share_used(uint32_t device)
 	used = page->device[device].used;
 	unlock_page();
 	return used;
+}
+
+/* Only this process changes it; whoever reads it meanwhile may be a call behind. */
+uint64_t share_held(uint32_t device)
+{
+	return own && device < SHARE_DEVICES ? __atomic_load_n(&own->used[device], __ATOMIC_RELAXED) : 0;
 }
 
 bool share_has_process(uint32_t pid)

@@ -29,6 +29,7 @@ int share_device(const unsigned char uuid[16], bool add); /* its number in the p
 enum verdict share_charge(uint32_t device, uint64_t bytes, uint64_t limit);
 void share_discharge(uint32_t device, uint64_t bytes);
 uint64_t share_used(uint32_t device);
+uint64_t share_held(uint32_t device); /* by this process alone */
 bool share_has_process(uint32_t pid);
 void share_after_fork(void);
 

@@ -509,6 +509,19 @@ API CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, v
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
+API CUresult cuMemHostAlloc(void **host, size_t size, unsigned flags)
+{
+	(void)flags;
+	*host = fails("cuMemHostAlloc") ? NULL : malloc(size);
+	return *host ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+API CUresult cuMemFreeHost(void *host)
+{
+	free(host);
+	return CUDA_SUCCESS;
+}
+
 API CUresult cuMemHostRegister_v2(void *host, size_t size, unsigned flags)
 {
 	(void)host;

@@ -1,0 +1,124 @@
+/*
+ * Waiting for what was submitted, no longer than a deadline. The driver can only wait for ever, so a thread of our own
+ * does that; work that never ends keeps that thread, and whoever asks again is told in time again.
+ */
+#include <signal.h>
+#include <time.h>
+
+#include "api.h"
+#include "mover.h"
+
+#define MOST_CONTEXTS 64
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t asked, answered;
+static bool running;
+static uint64_t wanted, done;
+static CUresult found;
+
+uint64_t moment(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static CUresult wait_in(CUcontext context)
+{
+	CUcontext unused;
+	CUresult result = REAL(cuCtxPushCurrent_v2)(context);
+
+	if (result == CUDA_SUCCESS) {
+		result = REAL(cuCtxSynchronize)();
+		REAL(cuCtxPopCurrent_v2)(&unused);
+	}
+	/* A context that ends meanwhile has nothing to wait for. */
+	return result == CUDA_ERROR_INVALID_CONTEXT || result == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_SUCCESS : result;
+}
+
+/* All of them, also behind one that fails: that one is broken, the others may be at work. */
+static CUresult wait_for_all(void)
+{
+	CUcontext contexts[MOST_CONTEXTS];
+	size_t count_found = mover_contexts(contexts, MOST_CONTEXTS);
+	CUresult result = CUDA_SUCCESS, one;
+
+	for (size_t i = 0; i < count_found; i++)
+		if ((one = wait_in(contexts[i])) != CUDA_SUCCESS)
+			result = one;
+	return result;
+}
+
+static void *waiter(void *unused)
+{
+	pthread_mutex_lock(&lock);
+	for (;;) {
+		uint64_t mine;
+		CUresult result;
+
+		while (done == wanted)
+			pthread_cond_wait(&asked, &lock);
+		mine = wanted;
+		pthread_mutex_unlock(&lock);
+		result = wait_for_all();
+		pthread_mutex_lock(&lock);
+		done = mine;
+		found = result;
+		pthread_cond_broadcast(&answered);
+	}
+	return unused;
+}
+
+/* With the lock held. Signals are for the program's own threads. */
+static bool started(void)
+{
+	pthread_condattr_t clock;
+	pthread_attr_t detached;
+	sigset_t all, before;
+	pthread_t thread;
+
+	if (running)
+		return true;
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&asked, NULL);
+	pthread_cond_init(&answered, &clock);
+	pthread_condattr_destroy(&clock);
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	running = pthread_create(&thread, &detached, waiter, NULL) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&detached);
+	return running;
+}
+
+CUresult drain(uint64_t deadline_ns)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u), .tv_nsec = (long)(deadline_ns % 1000000000u)};
+	CUresult result = CUDA_ERROR_NOT_READY;
+	uint64_t mine;
+
+	pthread_mutex_lock(&lock);
+	if (!started()) {
+		pthread_mutex_unlock(&lock);
+		return wait_for_all();
+	}
+	mine = ++wanted;
+	pthread_cond_signal(&asked);
+	while (done < mine && pthread_cond_timedwait(&answered, &lock, &until) == 0)
+		;
+	if (done >= mine)
+		result = found;
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+void drain_after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	running = false;
+	wanted = done = 0;
+}
