@@ -1,5 +1,6 @@
 /* The end of a context ends what was allocated in it; and waits for a device, after which pools may hold less. */
 #include "api.h"
+#include "client/client.h"
 #include "layer.h"
 
 /* What is made of pieces outlives a context unless we end it, and must before its context has gone. */
@@ -35,10 +36,44 @@ static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
 	if (idle() || !context)
 		return real(context);
 	end_backed(context);
+	context_ends(context);
 	result = real(context);
 	if (result == CUDA_SUCCESS)
 		forget(context);
 	return result;
+}
+
+/* Contexts are known from their beginning, so that work in all of them can be awaited. */
+static CUresult begun(CUresult result, CUcontext *context)
+{
+	if (result == CUDA_SUCCESS && !idle() && context)
+		context_begins(*context);
+	return result;
+}
+
+EXPORT CUresult cuCtxCreate(CUcontext *context, unsigned int flags, CUdevice device)
+{
+	return begun(REAL(cuCtxCreate)(context, flags, device), context);
+}
+
+EXPORT CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device)
+{
+	return begun(REAL(cuCtxCreate_v2)(context, flags, device), context);
+}
+
+EXPORT CUresult cuCtxCreate_v3(CUcontext *context, void *affinity, int count_asked, unsigned int flags, CUdevice device)
+{
+	return begun(REAL(cuCtxCreate_v3)(context, affinity, count_asked, flags, device), context);
+}
+
+EXPORT CUresult cuCtxCreate_v4(CUcontext *context, void *wish, unsigned int flags, CUdevice device)
+{
+	return begun(REAL(cuCtxCreate_v4)(context, wish, flags, device), context);
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
+{
+	return begun(REAL(cuDevicePrimaryCtxRetain)(context, device), context);
 }
 
 EXPORT CUresult cuCtxDestroy_v2(CUcontext context)
@@ -71,8 +106,10 @@ static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
 	CUcontext context = idle() ? NULL : primary(device);
 	CUresult result;
 
-	if (context)
+	if (context) {
 		end_backed(context);
+		context_ends(context);
+	}
 	result = real(device);
 	if (result == CUDA_SUCCESS && context)
 		forget(context);
@@ -89,6 +126,7 @@ static CUresult release(CUdevice device, CUresult (*real)(CUdevice))
 
 	if (result == CUDA_SUCCESS && context &&
 	    REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && !active) {
+		context_ends(context);
 		end_backed(context);
 		forget(context);
 	}

@@ -57,7 +57,7 @@ int gpumax_layer_hold(int held, unsigned int patience_ms)
 {
 	settings(); /* from now on a child that is forked begins with an open gate */
 	if (held)
-		return gate_close(GATE_LEASE, (uint64_t)patience_ms * 1000000u) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
-	gate_open(GATE_LEASE);
+		return gate_close(GATE_HELD, (uint64_t)patience_ms * 1000000u) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+	gate_open(GATE_HELD);
 	return CUDA_SUCCESS;
 }

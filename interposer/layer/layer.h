@@ -42,6 +42,7 @@ bool name_known(const char *name);
 struct settings {
 	bool active;    /* whether anything is enforced at all */
 	bool swappable; /* large allocations are made of pieces that can be taken away and given back */
+	const char *broker; /* the path of its socket; NULL: there is none to ask */
 	struct share share;
 };
 
@@ -61,6 +62,7 @@ struct counters {
 	_Atomic uint64_t gate_waits;        /* calls that had to wait for the device */
 	_Atomic uint64_t spared;            /* bytes that left the device without being copied */
 	_Atomic uint64_t swaps_out, swaps_in, swaps_failed;
+	_Atomic uint64_t without_broker;    /* times that work went on without the broker that should have been asked */
 };
 
 extern struct counters counters;
@@ -145,14 +147,18 @@ void backings_context_ends(CUcontext context); /* when none of them is left in i
 
 /* gate.c: who may submit now */
 
-struct gate_seat {
-	_Atomic uint32_t inside; /* how many gated calls of its thread are under way */
-	_Atomic bool taken;
+struct gate_seat { /* also a struct gpumax_seat: with a broker it lies in memory that both share */
+	_Atomic uint32_t calls; /* low byte: gated calls of its thread under way; above it: how many there have been */
+	_Atomic uint32_t taken;
 	struct gate_seat *next;
 } __attribute__((aligned(64)));
 
+#define GATE_UNDER_WAY 0xffu
+#define GATE_CALL 0x101u
+#define GATE_OPEN 1u /* as GPUMAX_LEASE_GRANTED: the word may be that of a lease */
+
 extern _Thread_local struct gate_seat *gate_seat __attribute__((tls_model("initial-exec")));
-extern _Atomic(_Atomic uint32_t *) gate_word; /* 0: open; otherwise why it is closed, a bit a reason */
+extern _Atomic(_Atomic uint32_t *) gate_word; /* its low byte says whether the gate is open */
 
 struct gate_seat *gate_take_seat(void);
 void gate_wait(struct gate_seat *seat);
@@ -164,27 +170,34 @@ static inline struct gate_seat *gate_enter(void)
 	if (UNLIKELY(!seat))
 		seat = gate_take_seat();
 	/*
-	 * Only this thread writes its seat. Whoever closes the gate does so first, then makes every thread pass a barrier
-	 * (membarrier), then looks at the seats: either we see the gate closed, or it sees us inside.
+	 * Only this thread writes its seat. Whoever closes the gate, or revokes the lease, does so first, then makes every
+	 * thread pass a barrier (membarrier), then looks at the seats: either we see the gate closed, or it sees us inside.
 	 */
-	atomic_store_explicit(&seat->inside, atomic_load_explicit(&seat->inside, memory_order_relaxed) + 1,
+	atomic_store_explicit(&seat->calls, atomic_load_explicit(&seat->calls, memory_order_relaxed) + GATE_CALL,
 			      memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
-	if (UNLIKELY(atomic_load_explicit(atomic_load_explicit(&gate_word, memory_order_relaxed), memory_order_acquire)))
+	if (UNLIKELY((uint8_t)atomic_load_explicit(atomic_load_explicit(&gate_word, memory_order_relaxed),
+						   memory_order_acquire) != GATE_OPEN))
 		gate_wait(seat);
 	return seat;
 }
 
 static inline void gate_leave(struct gate_seat *seat)
 {
-	atomic_store_explicit(&seat->inside, atomic_load_explicit(&seat->inside, memory_order_relaxed) - 1,
+	atomic_store_explicit(&seat->calls, atomic_load_explicit(&seat->calls, memory_order_relaxed) - 1,
 			      memory_order_release);
 }
 
-enum why_closed { GATE_SWAPPED = 1, GATE_LEASE = 2, GATE_PAUSED = 4 };
+enum why_closed { GATE_SWAPPED = 1, GATE_HELD = 2, GATE_PAUSED = 4, GATE_RESTS = 8 };
 
 bool gate_close(uint32_t why, uint64_t patience_ns); /* false, and open again: not everybody left in time */
 void gate_open(uint32_t why);
+void gate_wake(void);
+void gate_lease(_Atomic uint32_t *word);   /* from now on this is what opens it, too; NULL: nothing but our own reasons */
+void gate_seats(struct gate_seat *first, size_t count); /* where threads sit that come from now on */
+bool gate_seen(void);                      /* whether every thread that ever passed sits there */
+bool gate_empty(uint64_t patience_ns);     /* of a gate that is closed: whether nobody is inside any more */
+uint64_t gate_calls(void);                 /* how many there have been; it changes when one more begins */
 void gate_after_fork(void);
 extern _Atomic uint32_t captures; /* streams that are being captured: nobody is held up during that */
 void capture_over(void);         /* one of them has ended */

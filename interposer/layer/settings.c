@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client.h"
 #include "layer.h"
 #include "swap.h"
 
@@ -26,7 +27,8 @@ static void read_environment(void)
 	if (found.share.bad)
 		return;
 	found.swappable = is_set("GPUMAX_SWAP");
-	found.active = found.share.limit || found.swappable || is_set("GPUMAX_SOCKET");
+	found.broker = is_set("GPUMAX_SOCKET") ? strdup(getenv("GPUMAX_SOCKET")) : NULL;
+	found.active = found.share.limit || found.swappable || found.broker;
 }
 
 /* The child has threads, locks and devices of its own, or none yet. */
@@ -38,6 +40,7 @@ static void in_child(void)
 	indexes_after_fork();
 	pools_after_fork();
 	swap_after_fork();
+	client_after_fork();
 	gate_after_fork();
 }
 

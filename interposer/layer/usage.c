@@ -117,6 +117,7 @@ size_t gpumax_layer_counters(uint64_t *values, size_t count_asked)
 		[GPUMAX_LAYER_SWAPS_OUT] = atomic_load(&counters.swaps_out),
 		[GPUMAX_LAYER_SWAPS_IN] = atomic_load(&counters.swaps_in),
 		[GPUMAX_LAYER_SWAPS_FAILED] = atomic_load(&counters.swaps_failed),
+		[GPUMAX_LAYER_WITHOUT_BROKER] = atomic_load(&counters.without_broker),
 	};
 
 	mover_counted(&all[GPUMAX_LAYER_COPIED_OUT], &all[GPUMAX_LAYER_COPIED_IN], &all[GPUMAX_LAYER_STAGED]);

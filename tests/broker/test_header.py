@@ -33,7 +33,7 @@ NUMBERS = {
     "GPUMAX_PROTOCOL_MAGIC": words.MAGIC, "GPUMAX_PROTOCOL_VERSION": words.VERSION,
     "GPUMAX_PROTOCOL_DEVICES": words.DEVICES, "GPUMAX_PROTOCOL_LONGEST": words.LONGEST,
     "GPUMAX_PROTOCOL_NO_LEASE": words.NO_LEASE, "GPUMAX_PAGE_BYTES": page.PAGE_BYTES,
-    "GPUMAX_PAGE_MAGIC": page.PAGE_MAGIC,
+    "GPUMAX_PAGE_MAGIC": page.PAGE_MAGIC, "GPUMAX_SEATS": page.SEATS, "GPUMAX_SEATS_BYTES": page.SEATS_BYTES,
 }  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def expected() -> dict[str, int]:
         f"page.{name}": at for name, at in page.OFFSETS.items() if name != "head" and not name[-1].isdigit()
     }
     said |= {"page.magic": 0, "page.version": 4, "sizeof page": len(page.FIELDS) * 8}
+    said |= {"seat.calls": 0, "seat.own": 4, "sizeof seat": page.SEAT_BYTES}
     for prefix, kind_ in ENUMS.items():
         said |= {f"GPUMAX_{prefix}{each.name}": int(each) for each in kind_}
     said["word 7"] = page.lease_word(7, words.LeaseState.REVOKED)

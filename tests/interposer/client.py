@@ -209,6 +209,7 @@ def counters(lib: Any) -> dict[str, int]:
     names = (
         "refused", "unknown_functions", "export_tables", "unaccounted",
         "gate_waits", "copied_out", "copied_in", "spared", "staged", "swaps_out", "swaps_in", "swaps_failed",
+        "without_broker",
     )  # fmt: skip
     values = (c_uint64 * len(names))()
     lib.gpumax_layer_counters.argtypes = [POINTER(c_uint64), c_size_t]

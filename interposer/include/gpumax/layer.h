@@ -87,7 +87,8 @@ enum gpumax_layer_counter {
 	GPUMAX_LAYER_SWAPS_OUT = 9,
 	GPUMAX_LAYER_SWAPS_IN = 10,
 	GPUMAX_LAYER_SWAPS_FAILED = 11,
-	GPUMAX_LAYER_COUNTERS = 12
+	GPUMAX_LAYER_WITHOUT_BROKER = 12, /* times that work went on without the broker that should have been asked */
+	GPUMAX_LAYER_COUNTERS = 13
 };
 size_t gpumax_layer_counters(uint64_t *values, size_t count);
 

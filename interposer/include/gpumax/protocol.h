@@ -220,14 +220,21 @@ struct gpumax_error {
   char text[120];   /* UTF-8, zero-padded: for a person */
 };
 
-/* The shared page. The broker writes the first 128 bytes, the client the rest, so neither's writes disturb the other's
- * reads. lease_word is generation << 8 | gpumax_lease_state, written and read whole, with acquire and release order.
+/* The shared pages: one a device, and behind them GPUMAX_SEATS seats, one for each thread that submits. The broker writes
+ * the first 128 bytes of a page, the client the rest and the seats, so neither's writes disturb the other's reads.
+ * lease_word is generation << 8 | gpumax_lease_state; its low byte alone says whether one may submit.
  *
- * To submit: read lease_word; if GRANTED add 1 to inflight, then read lease_word AGAIN and go on only if it is the same;
- * subtract 1 once the driver's call has returned. Who revokes writes lease_word and then waits for inflight to be 0:
- * with sequentially consistent order on both sides no call slips through between the two reads.
+ * To submit: add 1 to the call counter of the thread's own seat, THEN read lease_word and go on only if it is GRANTED;
+ * subtract 1 once the driver's call has returned, or before waiting. Who revokes writes lease_word first, then has every
+ * thread that runs pass a barrier (membarrier, for which the client registers), then looks at the seats: either the thread
+ * sees the word, or the broker sees the thread. So the fast path needs no instruction that locks.
+ *
+ * inflight says what seats don't: calls of threads without one; and it stays 1 where a process submits from threads that
+ * got theirs before there was a broker, or has too many of them, so that nobody takes it for one that can't submit.
  */
 #define GPUMAX_PAGE_BYTES 4096
+#define GPUMAX_SEATS 1024
+#define GPUMAX_SEATS_BYTES 65536
 #define GPUMAX_PAGE_MAGIC 0x50584d47u /* "GMXP" */
 
 struct gpumax_page {
@@ -251,6 +258,11 @@ struct gpumax_page {
   uint64_t last_submit_ns;
   uint64_t passed_through; /* calls that went by unaccounted, with doubt */
   uint64_t reserved;
+};
+
+struct gpumax_seat {
+  uint32_t calls; /* low byte: calls under way in this thread; above it: how many there have been */
+  uint32_t own[15]; /* the client's own business */
 };
 
 #define GPUMAX_LEASE_WORD(generation, state) (((uint64_t)(generation) << 8) | (uint64_t)(state))

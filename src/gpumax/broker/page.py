@@ -7,6 +7,10 @@ from typing import Final, NamedTuple
 from gpumax.broker.words import LeaseState
 
 PAGE_BYTES: Final = 4096
+SEATS: Final = 1024
+"""Behind the pages of a client's devices: so many threads can submit and be seen."""
+SEAT_BYTES: Final = 64
+SEATS_BYTES: Final = SEATS * SEAT_BYTES
 PAGE_MAGIC: Final = 0x50584D47
 
 FIELDS: Final = (

@@ -1,8 +1,7 @@
 """Shared pages as files of the broker, so that the next broker finds who may still be submitting.
 
 They are read and written by pread and pwrite, never mapped here: a client that shortens its file would otherwise end the
-broker by SIGBUS. A change of state within a generation changes one byte of the lease word, so no reader sees half of it; a
-new generation is noticed by the second look that every submission takes.
+broker by SIGBUS. Who may submit stands in one byte of the lease word, so no reader sees half of it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gpumax.broker.page import OFFSETS, PAGE_BYTES, PAGE_MAGIC
+from gpumax.broker.page import OFFSETS, PAGE_BYTES, PAGE_MAGIC, SEAT_BYTES, SEATS_BYTES
 from gpumax.broker.words import LeaseState
 
 _HEAD: Final = PAGE_MAGIC | 1 << 32
@@ -31,7 +30,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Pages:
-    """The pages of one client, one a device, in one file."""
+    """The pages of one client, one a device, and the seats of its threads, in one file."""
 
     def __init__(self, owner: Owner, fd: int, directory: Path) -> None:
         self.owner = owner
@@ -51,7 +50,10 @@ class Pages:
 
     @property
     def inflight(self) -> int:
-        return sum(self.read(index, "inflight") for index in range(len(self.owner.devices)))
+        """Calls under way, after a change of the lease word that every thread has seen: see `process.barrier`."""
+        count = len(self.owner.devices)
+        seats = os.pread(self.fd, SEATS_BYTES, count * PAGE_BYTES)
+        return sum(self.read(index, "inflight") for index in range(count)) + sum(seats[::SEAT_BYTES])
 
     @property
     def state(self) -> int:
@@ -73,7 +75,7 @@ class Pages:
 def create(directory: Path, owner: Owner, epoch: int) -> Pages:
     path = directory / f"{owner.client}.pages"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.posix_fallocate(fd, 0, PAGE_BYTES * max(len(owner.devices), 1))
+    os.posix_fallocate(fd, 0, PAGE_BYTES * max(len(owner.devices), 1) + SEATS_BYTES)
     pages = Pages(owner, fd, directory)
     for name, value in (("pid", owner.pid), ("epoch", epoch), ("head", _HEAD)):
         pages.write_all(name, value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import socket
 import struct
@@ -44,3 +46,18 @@ def end(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+_MEMBARRIER = {"x86_64": 324, "aarch64": 283}.get(platform.machine())
+_GLOBAL, _GLOBAL_EXPEDITED = 1, 2
+
+
+def barrier() -> bool:
+    """What any thread of a client has written before now can be read, and it reads what was written before now.
+
+    False where the kernel can't say so; a thread that doesn't run, as those of a stopped process, has passed one anyway.
+    """
+    if _MEMBARRIER is None:
+        return False
+    call = ctypes.CDLL(None).syscall
+    return any(call(_MEMBARRIER, command, 0, 0) == 0 for command in (_GLOBAL_EXPEDITED, _GLOBAL))

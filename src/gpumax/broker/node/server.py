@@ -15,6 +15,8 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from gpumax.broker import messages as msg
 from gpumax.broker.control import key
 from gpumax.broker.core import events as ev
@@ -234,24 +236,21 @@ class Server:
             what = f"device {unknown[0]} isn't of group {group}" if unknown else "no device, or one twice"
             self._turn_away(connection, ErrorCode.UNKNOWN_DEVICE, what)
             return
-        client = self._next
-        self._next += 1
-        owner = pages.Owner(client, group, who.pid, began, devices)
-        file = pages.create(self.directory / "pages", owner, self.broker.state.epoch)
-        for index, device in enumerate(devices):
-            file.write(index, "limit", known.share_of(device).limit)
-        if self._roster.add(owner, file, connection) is None:
-            file.remove()
-            connection.close()
-            return
-        connection.client = client
-        self._waiting.discard(connection)
         flags = HelloFlags(hello.flags)
         reconnects = HelloFlags.RECONNECTS in flags
+        owner = pages.Owner(self._next, group, who.pid, began, devices)
+        member = (self._back(owner, connection) if reconnects else None) or self._new(owner, connection)
+        if member is None:
+            connection.close()
+            return
+        for index, device in enumerate(devices):
+            member.pages.write(index, "limit", known.share_of(device).limit)
+        connection.client = member.owner.client
+        self._waiting.discard(connection)
         self._handle(
             ev.Joined(
                 self._clock(),
-                client,
+                connection.client,
                 group,
                 who.pid,
                 devices,
@@ -260,7 +259,29 @@ class Server:
                 reconnects=reconnects,
             )
         )
-        self._retire(owner)
+        self._retire(member.owner)
+
+    def _new(self, owner: pages.Owner, connection: Connection) -> Member | None:
+        assert self.broker is not None
+        self._next += 1
+        file = pages.create(self.directory / "pages", owner, self.broker.state.epoch)
+        member = self._roster.add(owner, file, connection)
+        if member is None:
+            file.remove()
+        return member
+
+    def _back(self, owner: pages.Owner, connection: Connection) -> Member | None:
+        """Who comes back goes on with the pages that it has: its threads stand in them."""
+        assert self.broker is not None
+        for member in self._roster.members.values():
+            if (
+                member.connection is None
+                and msgspec.structs.replace(owner, client=member.owner.client) == member.owner
+            ):
+                member.connection = connection
+                member.pages.write_all("epoch", self.broker.state.epoch)
+                return member
+        return None
 
     def _retire(self, owner: pages.Owner) -> None:
         """Pages that the same process had before are stale: nobody may submit by them any more."""
@@ -331,7 +352,7 @@ class Server:
                 if member.connection is not None:
                     self._turn_away(member.connection, order.code, order.text)
             case od.Look():
-                seen = member.pages.inflight
+                seen = member.pages.inflight if process.barrier() else 1
                 self._soon(ev.PageSeen(self._clock(), order.client, seen))
             case od.Pool():
                 self._spawn(self._prepare(order, member))

@@ -1,0 +1,93 @@
+/*
+ * The layer's part of sharing a GPU: it asks the broker that GPUMAX_SOCKET names for turns, and does what the broker says.
+ * docs/explanation/broker-protocol.md tells who says what. Two threads, begun when work is first submitted: one listens
+ * and gives signs of life, the other does what takes long. Where there is no broker, work goes on without it.
+ */
+#ifndef GPUMAX_LAYER_CLIENT_H
+#define GPUMAX_LAYER_CLIENT_H
+
+#include <time.h>
+
+#include "gpumax/protocol.h"
+#include "layer/layer.h"
+
+static inline uint64_t client_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+#define MILLISECOND UINT64_C(1000000)
+
+/* connection.c */
+
+void client_begin(void);  /* returns once it is known whether there is a broker */
+void client_poke(void);   /* the listening thread looks around */
+void client_unseen(void); /* a thread submits that the broker can't see */
+void client_after_fork(void);
+
+/* lease.c */
+
+void client_wait_begins(void); /* of a thread at the gate */
+void client_wants(void);
+void client_wait_ends(void);
+
+void lease_by(struct gpumax_page *page);    /* from now on this page says who may submit */
+uint64_t lease_held(void);                  /* 0: none */
+void lease_granted(uint64_t lease);
+void lease_revoked(uint64_t lease);
+bool lease_step(uint64_t *next_ns);         /* false: nothing to do until somebody pokes */
+void lease_lost(void);                      /* there is nobody to ask any more */
+void lease_without(void);                   /* so work goes on as if there were no turns */
+bool lease_waited_for(void);
+void lease_drain(uint64_t lease);           /* called by the worker */
+void lease_rest(void);
+void lease_after_fork(void);
+
+/* living.c: the contexts of this process */
+
+void context_begins(CUcontext context);
+void context_ends(CUcontext context); /* before it does, or right after */
+void contexts_wait(void);             /* for all work in all of them */
+void contexts_after_fork(void);
+
+/* worker.c: what takes long, one after the other */
+
+enum task { TASK_DRAIN, TASK_REST };
+
+struct job {
+	enum task task;
+	uint64_t lease;
+};
+
+bool worker_begin(void);
+void worker_do(const struct job *job);
+void worker_after_fork(void);
+
+/* wire.c: messages on the socket */
+
+struct message {
+	struct gpumax_header header;
+	union {
+		struct gpumax_welcome welcome;
+		struct gpumax_grant grant;
+		struct gpumax_revoke revoke;
+		struct gpumax_error error;
+		char bytes[GPUMAX_PROTOCOL_LONGEST - sizeof(struct gpumax_header)];
+	} body;
+	int fd; /* that came along, or -1: whoever reads it closes it */
+};
+
+bool wire_open(const char *path, int *error);
+bool wire_say(enum gpumax_type type, const void *body, size_t length); /* false: nobody hears it */
+int wire_hear(struct message *message); /* 1: a message; 0: none now; -1: the connection has ended */
+bool wire_wait(int other, uint64_t patience_ns); /* until something is to be heard, or to be read from the other descriptor */
+void wire_close(void);
+uint64_t wire_epoch(void);
+void wire_after_fork(void);
+
+bool client_thread(void *(*run)(void *)); /* one that no signal of the program reaches */
+
+#endif

@@ -1,0 +1,71 @@
+/* The thread that does what takes long, in the order in which it was asked to: the other one goes on giving signs of life. */
+#include <string.h>
+
+#include "layer/api.h"
+#include "layer/client/client.h"
+
+#define MOST_JOBS 256
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
+static struct job jobs[MOST_JOBS];
+static size_t first, count_of_jobs;
+
+static struct job next(void)
+{
+	struct job job;
+
+	pthread_mutex_lock(&lock);
+	while (!count_of_jobs)
+		pthread_cond_wait(&more, &lock);
+	job = jobs[first];
+	first = (first + 1) % MOST_JOBS;
+	count_of_jobs--;
+	pthread_mutex_unlock(&lock);
+	return job;
+}
+
+static void *work(void *unused)
+{
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* what others capture is not disturbed by us */
+
+	(void)unused;
+	REAL(cuThreadExchangeStreamCaptureMode)(&mode);
+	for (;;) {
+		struct job job = next();
+
+		switch (job.task) {
+		case TASK_DRAIN:
+			lease_drain(job.lease);
+			break;
+		case TASK_REST:
+			lease_rest();
+			break;
+		}
+	}
+	return NULL;
+}
+
+bool worker_begin(void)
+{
+	return client_thread(work);
+}
+
+/* A broker that asks for more than fits into the queue asks again. */
+void worker_do(const struct job *job)
+{
+	pthread_mutex_lock(&lock);
+	if (count_of_jobs < MOST_JOBS) {
+		jobs[(first + count_of_jobs) % MOST_JOBS] = *job;
+		count_of_jobs++;
+		pthread_cond_signal(&more);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void worker_after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	pthread_cond_init(&more, NULL);
+	count_of_jobs = 0;
+}

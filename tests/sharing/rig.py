@@ -1,0 +1,227 @@
+"""Programs that share an emulated machine by a broker: the layer in each of them is the real one, and so is the broker."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpumax.native import library
+from interposer.emulated import PRELUDE, Machine
+
+HERE = Path(__file__).parent
+MIB = 1 << 20
+DEVICES = ("00112233445566778899aabbccddee01", "00112233445566778899aabbccddee02")
+WAIT = 60.0
+"""Seconds after which something that should come has not; nothing takes so long unless it's broken."""
+
+LOOP = """
+    import struct
+    current()
+    module = load()
+    function = ok(d.cuModuleGetFunction(module, b"spin"))
+    layer = ctypes.CDLL("libcuda.so.1")
+    def counters():
+        values = (ctypes.c_uint64 * 16)()
+        layer.gpumax_layer_counters(values, 16)
+        names = ["refused", "unknown", "tables", "unaccounted", "gate_waits", "copied_out", "copied_in", "spared",
+                 "staged", "swaps_out", "swaps_in", "swaps_failed", "without_broker"]
+        return dict(zip(names, values))
+    def spin(ms=1):
+        return d.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, 0, ((int(ms * 1e6),), (ctypes.c_ulonglong,)), 0)
+    def work(ms=1):
+        ok(spin(ms)); ok(d.cuCtxSynchronize())
+"""
+
+
+def eventually(check: Callable[[], Any]) -> Any:
+    """What a check says as soon as it's true."""
+    until = time.monotonic() + WAIT
+    while time.monotonic() < until:
+        got = check()
+        if got:
+            return got
+        time.sleep(0.01)
+    raise AssertionError(f"not within {WAIT:g} s: {check}")
+
+
+@dataclass
+class Group:
+    memory: tuple[int, int] = (200 * MIB, 200 * MIB)
+    share: int = 500
+    mode: str = "fair"
+    swap: bool = False
+    devices: tuple[str, ...] = DEVICES[:1]
+
+    def wish(self) -> dict[str, Any]:
+        return {
+            "memory": self.memory, "share": self.share, "mode": self.mode, "swap": self.swap,
+            "devices": self.devices,
+        }  # fmt: skip
+
+
+class Program:
+    """A process under the layer: each `say` of its is a line."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            command, env=dict(environment), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def hear(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"it ended: {self.process.communicate(timeout=WAIT)[1]}")
+        return json.loads(line)
+
+    def until(self, wanted: Callable[[Any], bool]) -> Any:
+        while True:
+            said = self.hear()
+            if wanted(said):
+                return said
+
+    def tell(self, line: str = "on") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def ends(self) -> str:
+        """It ends well; what it said on stderr."""
+        out, err = self.process.communicate(timeout=WAIT)
+        assert self.process.returncode == 0, (out, err)
+        return err
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass
+class Rig:
+    """One machine, one broker, and whoever shares it."""
+
+    folder: Path
+    groups: dict[str, Group]
+    heartbeat_ms: int = 300
+    quantum_ms: int = 100
+    devices: int = 1
+    memory: int = 1024 * MIB
+    clock: str = "real"
+    programs: list[Program] = field(default_factory=list)
+    broker: subprocess.Popen[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.directory = self.folder / "broker"
+        self.uuids = DEVICES[: self.devices]
+        spelled = [f"GPU-{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-{u[20:]}" for u in self.uuids]
+        each = {"memory": f"{self.memory // MIB + 64 * 4}Mi", "context": "64Mi", "cc": "8.6"}
+        config = {"clock": self.clock, "devices": [{**each, "name": "Small", "uuid": u} for u in spelled]}
+        self.machine = Machine(self.folder, config)
+
+    def serve(self) -> None:
+        """A broker comes, the first one or the next."""
+        wish = {
+            "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "devices": self.uuids,
+            "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
+        }  # fmt: skip
+        root = HERE.parents[1]
+        self.broker = subprocess.Popen(
+            [sys.executable, str(HERE / "serve.py"), str(self.directory), json.dumps(wish)],
+            env={**os.environ, "PYTHONPATH": str(root / "src")}, text=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.broker.stdout is not None
+        assert self.broker.stdout.readline() == "up\n"
+
+    def kill_broker(self) -> None:
+        assert self.broker is not None
+        self.broker.kill()
+        self.broker.wait()
+        assert self.broker.stdout is not None
+        self.broker.stdout.close()
+        self.broker = None
+
+    def environment(self, group: str, **more: str) -> dict[str, str]:
+        own = {
+            "LD_PRELOAD": f"{library('cuda')} {library('ml')}",
+            "GPUMAX_REAL_LIBCUDA": str(self.machine.libraries / "libcuda.so.1"),
+            "GPUMAX_REAL_LIBNVIDIA_ML": str(self.machine.libraries / "libnvidia-ml.so.1"),
+            "GPUMAX_GROUP": f"{self.folder}/{group}",
+            "GPUMAX_SOCKET": str(self.directory / f"{group}.sock"),
+            "GPUMAX_SWAP": "1" if group in self.groups and self.groups[group].swap else "",
+        }
+        return {k: v for k, v in self.machine.environment(**(own | more)).items() if v}
+
+    def start(self, group: str, program: str, **more: str) -> Program:
+        head = PRELUDE + textwrap.dedent(LOOP) + textwrap.dedent(program)
+        started = Program([sys.executable, "-c", head], self.environment(group, **more))
+        self.programs.append(started)
+        return started
+
+    # what the broker has decided
+
+    def record(self) -> list[dict[str, Any]]:
+        path = self.directory.with_suffix(".record")
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def seen(self, kind: str, group: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+        return [
+            each for each in self.record()
+            if each["kind"] == kind and each["at"] >= since and group in (None, each["group"])
+        ]  # fmt: skip
+
+    @property
+    def pages(self) -> list[str]:
+        return sorted(path.name for path in (self.directory / "pages").iterdir())
+
+    def end(self) -> None:
+        for program in self.programs:
+            program.signal(signal.SIGCONT)
+            program.kill()
+        if self.broker is not None:
+            self.broker.send_signal(signal.SIGCONT)
+            self.kill_broker()
+
+
+def turns(record: list[dict[str, Any]]) -> Iterator[tuple[str, int, int]]:
+    """Of each turn: whose, from when, until when; those that hadn't ended are not among them."""
+    held: dict[str, set[int]] = {}
+    since: dict[str, int] = {}
+    for each in record:
+        group, client = each["group"], each["client"]
+        if each["kind"] == "Grant":
+            held.setdefault(group, set()).add(client)
+            since.setdefault(group, each["at"])
+        elif each["kind"] in ("Ended", "Fence", "Died"):
+            for name, clients in held.items():
+                if client in clients:
+                    clients.discard(client)
+                    if not clients:
+                        yield name, since.pop(name), each["at"]
+
+
+def check_turns(rig: Rig) -> None:
+    """Nothing was granted twice: on each device one turn had ended when the next one of another group began."""
+    for device in rig.uuids:
+        names = {name for name, group in rig.groups.items() if device in group.devices}
+        ours = sorted((start, end, name) for name, start, end in turns(rig.record()) if name in names)
+        for (_, end, first), (start, _, second) in itertools.pairwise(ours):
+            assert first == second or end <= start, (device, first, end, second, start)
