@@ -8,7 +8,8 @@ from gpumax.ports.devices import Devices
 
 
 def open_devices(spec: str | None) -> Devices:
-    """Virtual devices as in "8xH100:80Gi,2xA100:40Gi", or "none"; for None, what the driver reports, if there is one.
+    """Virtual devices as in "8xH100:80Gi,2xA100:40Gi", or "none"; for None, what a driver reports, if there is one:
+    NVIDIA's, else AMD's, else Intel's.
 
     BadFile, with every fault, for a spec that can't be read.
     """
@@ -17,8 +18,13 @@ def open_devices(spec: str | None) -> Devices:
 
         return parse_spec(spec)
     from gpumax.devices.nvml import open_nvml
+    from gpumax.devices.sysfs import open_sysfs
 
-    return open_nvml()
+    nvidia = open_nvml()
+    if nvidia.read():
+        return nvidia
+    others = open_sysfs()
+    return others if others.read() else nvidia
 
 
 def with_driver(devices: Devices, folder: Path) -> Devices:
