@@ -38,7 +38,7 @@ class Recorded(Server):
 
     def _handle(self, event: ev.Event) -> None:
         if isinstance(event, ev.ClientEvent) and self.broker is not None:
-            more = {"lease": event.lease} if isinstance(event, ev.Released) else {}
+            more = {"lease": event.lease, "wants": event.wants} if isinstance(event, ev.Released) else {}
             self._write(type(event).__name__, event.client, more)
         super()._handle(event)
 

@@ -27,6 +27,23 @@ def test_two_programs_that_want_the_device_all_the_time_take_turns(mode: str, ri
     assert names.count("b") > 1
 
 
+def test_whoever_waits_for_each_kernel_is_at_work_all_the_same(rig: Make) -> None:
+    """When its turn is taken away it says that it wants more: else it would be owed nothing for the turns of others."""
+    here = rig({"a": Group(share=700), "b": Group(share=300)})
+    a, b = here.start("a", FOREVER), here.start("b", FOREVER)
+    for program in (a, b):
+        program.until(lambda n: n >= 60)
+    record = here.record()
+    taken = {(each["client"], each["lease"]) for each in record if each["kind"] == "Revoke"}
+    wants = [
+        each["wants"]
+        for each in record
+        if each["kind"] == "Released" and (each["client"], each["lease"]) in taken
+    ]
+    assert wants
+    assert all(wants)
+
+
 def test_whoever_rests_gives_the_device_back_and_asks_anew(rig: Make) -> None:
     here = rig({"a": Group()})
     a = here.start("a", "while True:\n    work(); say('done'); wait_for_a_line()\n")

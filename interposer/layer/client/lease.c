@@ -7,6 +7,7 @@
 #include "layer/client/client.h"
 
 #define LOOK_NS (2 * MILLISECOND)       /* how often a holder is looked at, and how long it may rest */
+#define BUSY_NS (50 * 1000)             /* what takes longer to drain was at work */
 #define AGAIN_NS (1000 * MILLISECOND)   /* who waits asks so often: what was said to a broker may be lost with it */
 #define FENCED_NS (2000 * MILLISECOND)  /* who was fenced, and can't drain, asks again all the same */
 
@@ -18,7 +19,8 @@ static uint64_t asked_at;
 static _Atomic(struct gpumax_page *) page;
 static _Atomic uint32_t waiting;
 static _Atomic bool resting;                   /* the worker looks whether it may give the lease back */
-static uint64_t calls_seen, calls_at, fenced_at; /* of the listening thread alone */
+static _Atomic uint64_t calls_seen, calls_at;    /* at the last look, and when there were new ones */
+static uint64_t fenced_at;                       /* of the listening thread alone */
 
 void client_wait_begins(void)
 {
@@ -117,9 +119,9 @@ void lease_without(void)
 }
 
 /* With the lock. What is not heard was not said: the next broker is told that the lease is still held. */
-static void say_release(uint64_t lease)
+static void say_release(uint64_t lease, bool goes_on)
 {
-	bool wants = lease_waited_for();
+	bool wants = goes_on || lease_waited_for();
 	struct gpumax_release release = {.lease = lease,
 					 .flags = GPUMAX_RELEASE_DRAINED | (wants ? GPUMAX_RELEASE_WANTS : 0u)};
 
@@ -133,6 +135,9 @@ static void say_release(uint64_t lease)
 /* Nobody submits any more, and all that was submitted has run. */
 void lease_drain(uint64_t lease)
 {
+	uint64_t began;
+	bool goes_on;
+
 	pthread_mutex_lock(&lock);
 	if (lease == released || lease != current) {
 		pthread_mutex_unlock(&lock);
@@ -142,10 +147,14 @@ void lease_drain(uint64_t lease)
 	while (!gate_empty(100 * MILLISECOND))
 		if (state() == GPUMAX_LEASE_GRANTED)
 			return; /* a new broker has let it go on */
+	began = client_now();
 	contexts_wait();
+	/* Whoever was at work when its turn ended will have more in a moment, and must not seem to rest until then. */
+	goes_on = client_now() - began > BUSY_NS || gate_calls() != atomic_load(&calls_seen) ||
+		  client_now() - atomic_load(&calls_at) < 2 * LOOK_NS;
 	pthread_mutex_lock(&lock);
 	if (lease == current && lease != released && state() != GPUMAX_LEASE_GRANTED)
-		say_release(lease);
+		say_release(lease, goes_on);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -160,7 +169,7 @@ void lease_rest(void)
 	if (gate_calls() == before && lease_held() && gate_close(GATE_RESTS, 0)) {
 		pthread_mutex_lock(&lock);
 		if (gate_calls() == before && !lease_waited_for())
-			say_release(current);
+			say_release(current, false);
 		before = released == current;
 		pthread_mutex_unlock(&lock);
 		if (!before)
@@ -195,7 +204,7 @@ static void come_back(uint64_t now)
 	} else if (now - fenced_at > FENCED_NS) {
 		fenced_at = now;
 		pthread_mutex_lock(&lock);
-		say_release(current);
+		say_release(current, false);
 		pthread_mutex_unlock(&lock);
 	}
 }
