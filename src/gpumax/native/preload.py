@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import stat
 import struct
@@ -47,12 +48,8 @@ def found(command: str, path: str | None = None) -> Path:
 
 def check(program: Path) -> None:
     """Refuse what the layer can't reach: a limit that holds nobody is worse than none."""
-    for _ in range(_SCRIPTS_DEEP):
-        runs = _interpreter_of_script(program)
-        if runs is None:
-            break
-        program = runs
-    why = _unreachable(program)
+    why, program = _clears(program), _run_by(program)
+    why = why or _unreachable(program)
     if why is not None:
         raise Refused(
             f"{program} {why}, so nothing can be preloaded and its GPU memory can't be limited; "
@@ -60,13 +57,56 @@ def check(program: Path) -> None:
         )
 
 
-def _interpreter_of_script(program: Path) -> Path | None:
-    """Whom `#!` names; of `env NAME` that program."""
+def unreachable(program: Path) -> str | None:
+    """Why the layer can't reach a program, or the one that runs it; None: it can."""
+    if why := _clears(program):
+        return why
+    runs = _run_by(program)
+    why = _unreachable(runs)
+    return why if why is None or runs == program else f"is run by {runs}, which {why}"
+
+
+def is_layered(environment: Mapping[str, str]) -> bool:
+    """Whether programs that are started in it come under the layer."""
+    preloads = environment.get("LD_PRELOAD", "").replace(":", " ").split()
+    return str(library("cuda")) in preloads and environment.get("GPUMAX_DISABLE", "0") in ("", "0")
+
+
+def _run_by(program: Path) -> Path:
+    """A program, or who runs a script."""
+    for _ in range(_SCRIPTS_DEEP):
+        runs = _interpreter_of_script(program)
+        if runs is None:
+            break
+        program = runs
+    return program
+
+
+def _clears(program: Path) -> str | None:
+    """A script whose first line says that its environment is to be empty."""
+    words = _shebang(program)
+    if not words or Path(words[0]).name != "env":
+        return None
+    options = [each for each in words[1:] if each.startswith("-")]
+    if any(
+        each in ("-", "--ignore-environment") or re.fullmatch(r"-[a-zA-Z]*i[a-zA-Z]*", each)
+        for each in options
+    ):
+        return "begins with an empty environment (env -i)"
+    return None
+
+
+def _shebang(program: Path) -> list[str]:
     with program.open("rb") as file:
         head = file.read(256)
     if not head.startswith(b"#!"):
-        return None
-    words = head[2:].split(b"\n")[0].decode(errors="replace").split()
+        return []
+    return head[2:].split(b"\n")[0].decode(errors="replace").split()
+
+
+def _interpreter_of_script(program: Path) -> Path | None:
+    """Whom `#!` names; of `env NAME` that program."""
+    words = _shebang(program)
     if not words:
         return None
     if Path(words[0]).name == "env":

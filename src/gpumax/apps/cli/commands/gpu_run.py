@@ -69,11 +69,11 @@ def run(
     if gpu is None and mode is None and not swap:
         env = environment(os.environ, guaranteed, group)
     else:
-        env = _shared(share, guaranteed, limit, mode or "fair", swap, group)
+        env = shared(share, guaranteed, limit, mode or "fair", swap, group)
     os.execve(program, list(words), env)  # noqa: S606
 
 
-def _shared(
+def shared(
     share: float, guaranteed: int, limit: int, mode: str, swap: bool, name: str | None
 ) -> dict[str, str]:
     """The environment of a program that has a part of its own, from a broker."""

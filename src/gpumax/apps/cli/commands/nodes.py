@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 
 from gpumax.apps.cli.client import Item
+from gpumax.apps.cli.commands.gpu_check import check, conformance
 from gpumax.apps.cli.commands.gpu_run import run
 from gpumax.apps.cli.lazy import Guessing
 from gpumax.apps.cli.look_again import present
@@ -99,7 +100,8 @@ def gpu(context: click.Context) -> None:
         context.invoke(list_)
 
 
-gpu.add_command(run)
+for command in (run, check, conformance):
+    gpu.add_command(command)
 
 
 def _state(item: Item) -> str:

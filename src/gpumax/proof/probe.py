@@ -1,0 +1,136 @@
+"""The program in which one check runs, or one child of it: `python -m gpumax.proof.probe WORD ...`; a line of JSON is its answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+from gpumax.proof.checks import CHECKS, Missed, NotShown, Probe, taken
+from gpumax.proof.cuda import Cuda, CudaError
+from gpumax.proof.others import program
+
+MODULES: Final = ("relied", "families", "ways", "swaps", "deaths", "costs", "pytorch")
+
+
+def load() -> None:
+    """All checks, in their order."""
+    for each in MODULES:
+        import_module(f"gpumax.proof.{each}")
+
+
+def say(value: Any) -> None:
+    """One line."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def hear() -> None:
+    """Wait to be let go on."""
+    sys.stdin.readline()
+
+
+def check(name: str, limit: str, device: str) -> None:
+    """One check, to its verdict."""
+    load()
+    probe = Probe(int(limit), int(device))
+    verdict, why = "holds", ""
+    try:
+        CHECKS[name].run(probe)
+    except Missed as error:
+        verdict, why = "broken", str(error)
+    except NotShown as error:
+        verdict, why = "not shown", str(error)
+    except (CudaError, OSError) as error:
+        verdict, why = "broken", str(error)
+    say({"verdict": verdict, "why": why, "figures": probe.figures})
+
+
+def take(piece: str) -> None:
+    """As much as is to be had, kept until told to end."""
+    cuda = Cuda()
+    say("ready")
+    hear()
+    say(taken(cuda.try_plain, int(piece)))
+    hear()
+
+
+def hold(size: str) -> None:
+    """So much, until told to end."""
+    Cuda().plain(int(size))
+    say(int(size))
+    hear()
+
+
+def replace(size: str) -> None:
+    """Hold some, then be another program."""
+    Cuda().plain(int(size))
+    say(int(size))
+    hear()
+    command = program("take", str(max(1 << 20, int(size) // 32)))
+    os.execv(command[0], command)  # noqa: S606
+
+
+def by_shell(piece: str) -> None:
+    """A shell, and below it the program that takes."""
+    words = program("take", piece)
+    os.execv("/bin/sh", ["/bin/sh", "-c", '"$@"; exit $?', "sh", *words])  # noqa: S606
+
+
+def share_by_ipc(size: str) -> None:
+    """Memory for another process."""
+    from ctypes import byref, c_char, c_uint64
+
+    cuda = Cuda()
+    pointer, handle = cuda.plain(int(size)), (c_char * 64)()
+    cuda.call("cuIpcGetMemHandle", byref(handle), c_uint64(pointer))
+    say(bytes(handle).hex())
+    hear()
+
+
+def outside(device: str) -> None:
+    """What NVML says of the device: its memory, and what each process has of it."""
+    from gpumax.proof.outside import seen
+
+    say(seen(int(device)))
+
+
+def machine(device: str) -> None:
+    """The driver and its device, seen from without the layer."""
+    cuda = Cuda(device=int(device))
+    say({
+        "driver": cuda.version(), "emulated": hasattr(cuda.lib, "gpumax_emu_calls"), "name": cuda.name(),
+        "uuid": cuda.uuid(), "bytes": cuda.total(), "free": cuda.info()[0],
+    })  # fmt: skip
+
+
+def cost(what: str, device: str) -> None:
+    """One figure of promise 9, without the layer."""
+    from gpumax.proof import costs
+
+    measure = costs.call_ns if what == "allocation" else costs.work_ns
+    say(measure(Probe(0, int(device))))
+
+
+WORDS: Final = {
+    "check": check, "take": take, "hold": hold, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
+    "outside": outside, "machine": machine, "cost": cost,
+}  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """Do what the words say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        WORDS[words[0]](*words[1:])  # type: ignore[operator]
+    except (CudaError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""Promise 3: memory that is swapped out comes back whole, at its address."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import time
+from ctypes import c_uint, c_ulonglong
+from typing import Final
+
+from gpumax.proof.checks import Missed, NotShown, Probe, Section
+from gpumax.proof.cuda import MIB, NOT_SUPPORTED
+from gpumax.proof.others import used_by
+
+SWAP = Section("swap", 3, settings={"GPUMAX_SWAP": "1"})
+_PATIENCE_MS: Final = 30_000
+_ROUNDS: Final = 50
+_COPIED_OUT: Final = 5
+"""Where the layer counts the bytes that it copied out."""
+
+
+def _swap(probe: Probe, out: bool) -> None:
+    name = "gpumax_layer_swap_out" if out else "gpumax_layer_swap_in"
+    result = probe.cuda.ask(name, *((c_uint(_PATIENCE_MS),) if out else ()))
+    if result == NOT_SUPPORTED:
+        raise NotShown(
+            "memory can't be swapped here: the driver has no memory apart from addresses, or it wasn't asked for"
+        )
+    if result:
+        raise Missed(f"{name} gave {result}")
+
+
+def exchange(probe: Probe) -> None:
+    """Out, and in again."""
+    _swap(probe, True)
+    _swap(probe, False)
+
+
+def _pattern(seed: int, size: int) -> bytes:
+    return hashlib.shake_128(seed.to_bytes(8, "little")).digest(size)
+
+
+def _sizes(probe: Probe) -> list[int]:
+    most = max(2 * MIB, min(probe.room // 8, 64 * MIB))
+    return [most, most // 2 + 4096, MIB + 12, 2 * MIB, 70_000]
+
+
+@SWAP.check(
+    "identical", f"what is read after each of {_ROUNDS} swaps is what was written, at the same addresses"
+)
+def identical(probe: Probe) -> None:
+    cuda = probe.cuda
+    held = {}
+    for number, size in enumerate(_sizes(probe)):
+        pointer = cuda.plain(size)
+        data = _pattern(number, size)
+        cuda.write(pointer, data)
+        held[pointer] = (size, hashlib.sha256(data).digest())
+    for turn in range(_ROUNDS):
+        exchange(probe)
+        # One buffer a round, so that each has been changed between swaps.
+        changed = list(held)[turn % len(held)]
+        for pointer, (size, digest) in held.items():
+            if hashlib.sha256(cuda.read(pointer, size)).digest() != digest:
+                raise Missed(f"{size} bytes came back changed after {turn + 1} swaps")
+        data = _pattern(1000 + turn, held[changed][0])
+        cuda.write(changed, data)
+        held[changed] = (len(data), hashlib.sha256(data).digest())
+
+
+@SWAP.check("off the device", "the driver has the memory back while it is swapped out")
+def off_the_device(probe: Probe) -> None:
+    size = max(32 * MIB, probe.room // 2 // MIB * MIB)
+    probe.cuda.fill(probe.cuda.plain(size), 7, size)
+    before = used_by(os.getpid(), probe.device)
+    _swap(probe, True)
+    after = used_by(os.getpid(), probe.device)
+    probe.figures |= {"before MiB": before / MIB, "while out MiB": after / MIB}
+    _swap(probe, False)
+    if before - after < size - 4 * MIB:
+        raise Missed(f"of {size} bytes the driver has only {before - after} back")
+
+
+@SWAP.check("read-only", "weights that aren't written to are copied out once")
+def read_only(probe: Probe) -> None:
+    size = max(32 * MIB, probe.room // 4 // MIB * MIB)
+    pointer = probe.cuda.plain(size)
+    probe.cuda.fill(pointer, 9, size)
+    if probe.cuda.ask("gpumax_layer_read_only", c_ulonglong(pointer), 1):
+        raise NotShown("the layer isn't there, or doesn't swap this memory")
+    copied = []
+    for _ in range(2):
+        before = _copied_out(probe)
+        _swap(probe, True)
+        copied.append(_copied_out(probe) - before)
+        _swap(probe, False)
+    probe.figures |= {"first MiB": copied[0] / MIB, "second MiB": copied[1] / MIB}
+    if copied[1]:
+        raise Missed(f"{copied[1]} bytes were copied out once more")
+
+
+def _copied_out(probe: Probe) -> int:
+    values = (ctypes.c_uint64 * 16)()
+    count = probe.cuda.lib.gpumax_layer_counters(values, ctypes.c_size_t(16))
+    return int(values[_COPIED_OUT]) if count > _COPIED_OUT else 0
+
+
+@SWAP.check("speed", "how fast memory goes and comes; nothing is promised here")
+def speed(probe: Probe) -> None:
+    size = max(32 * MIB, probe.room * 3 // 4 // MIB * MIB)
+    pointer = probe.cuda.plain(size)
+    for turn in range(3):
+        probe.cuda.fill(pointer, turn, size)
+        probe.cuda.sync()
+        began = time.perf_counter()
+        _swap(probe, True)
+        between = time.perf_counter()
+        _swap(probe, False)
+        ended = time.perf_counter()
+        probe.figures |= {
+            "out GB/s": size / 1e9 / (between - began),
+            "in GB/s": size / 1e9 / (ended - between),
+        }
