@@ -68,11 +68,10 @@ def test_faults_in_what_can_not_be_honoured_are_found_nevertheless(text: str, pa
 
 
 def test_a_workload_file_is_refused_in_the_same_words() -> None:
-    """Topology, slices, limits above the request, and the kinds that are still to be built."""
+    """Topology, slices, and the kinds that are still to be built."""
     for fields in (
         "topology: {required: rack}",
         "resources: {slices: {1g.10gb: 1}}",
-        "resources: {gpu: 0.5, limit: {gpu: 1}}",
     ):
         assert "this version does not honour" in fault_of(submit, f"{{run: x, {fields}}}").wanted
     for kind in ("sweep", "workspace", "inference"):

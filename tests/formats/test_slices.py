@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from formats.kit import fault_of, request, snapshot, submit
+from formats.kit import fault_of, one, request, snapshot, submit
 from gpumax.formats.snapshot import dump_snapshot, load_snapshot
+from gpumax.formats.specs import dump_spec
 from gpumax.model.workload import DeviceLimit, DeviceShare
 
 CLUSTER = """
@@ -89,7 +92,31 @@ def test_a_limit_survives_its_file() -> None:
     assert load_snapshot(dump_snapshot(found)) == found
 
 
-@pytest.mark.parametrize("field", ["slices: {1g.5gb: 1}", "gpu: 0.5, limit: {gpu: 1}"])
-def test_a_workload_file_can_not_ask_for_either_yet(field: str) -> None:
+def test_a_workload_file_can_not_ask_for_slices_yet() -> None:
     """Refused in words."""
-    assert "this version does not honour" in fault_of(submit, f"{{run: x, resources: {{{field}}}}}").wanted
+    fault = fault_of(submit, "{run: x, resources: {slices: {1g.5gb: 1}}}")
+    assert "this version does not honour" in fault.wanted
+
+
+def test_a_workload_file_may_say_up_to_what_its_memory_grows_where_it_can_be_swapped() -> None:
+    """And it is written as it is read."""
+    spec = one("{run: x, resources: {gpu: {memory: 4Gi}, limit: {gpu_memory: 10Gi}, swap: true}}")
+    (group,) = spec.groups
+    assert (group.swap, group.request.limit) == (True, DeviceLimit(0, 10 * 1024))
+    assert one(json.dumps(dump_spec(spec))).groups == spec.groups
+
+
+@pytest.mark.parametrize(
+    ("resources", "path", "wanted"),
+    [
+        ("gpu: 0.5, limit: {gpu: 1}", "resources.limit", "`swap: true` beside it"),
+        ("gpu: 0.5, limit: {gpu: 0.4}, swap: true", "resources.limit.gpu", "no less than the request"),
+        ("gpu: 0.5, swap: much", "resources.swap", "true or false"),
+        ("cpu: 1, swap: true", "resources.swap", "gpu or gpu_memory beside it"),
+    ],
+)
+def test_swap_and_limits_that_make_no_sense_are_faults(resources: str, path: str, wanted: str) -> None:
+    """At their place."""
+    fault = fault_of(submit, f"{{run: x, resources: {{{resources}}}}}")
+    assert fault.path == path
+    assert wanted in fault.wanted

@@ -47,7 +47,13 @@ class EmulatedDevices(VirtualDevices):
         """The environment that shows a process these devices, and where it finds their driver."""
         found = super().visible(indexes)
         if indexes:
-            found |= {"GPUMAX_EMU": str(self._config), "LD_LIBRARY_PATH": str(self._folder)}
+            found |= {
+                "GPUMAX_EMU": str(self._config),
+                "LD_LIBRARY_PATH": str(self._folder),
+                # The layer under CUDA asks no search path for the driver behind it.
+                "GPUMAX_REAL_LIBCUDA": str(self._folder / "libcuda.so.1"),
+                "GPUMAX_REAL_LIBNVIDIA_ML": str(self._folder / "libnvidia-ml.so.1"),
+            }
         return found
 
     def uuids(self) -> dict[int, str]:

@@ -14,6 +14,8 @@ class Sharable(NamedTuple):
     uuid: str
     bytes: int
     """What can be given out of its memory."""
+    whole: int
+    """All of its memory."""
     name: str
 
 
@@ -22,7 +24,11 @@ def sharable(devices: Devices) -> tuple[Sharable, ...]:
     known = devices.uuids()
     return tuple(
         Sharable(
-            each.index, known[each.index], _usable(each.memory_mib * MIB, virtual=devices.virtual), each.model
+            each.index,
+            known[each.index],
+            _usable(each.memory_mib * MIB, virtual=devices.virtual),
+            each.memory_mib * MIB,
+            each.model,
         )
         for each in devices.read()
         if each.healthy and each.index in known and each.memory_mib

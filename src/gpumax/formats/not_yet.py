@@ -14,7 +14,6 @@ T = TypeVar("T")
 NOT_YET: Final = {
     "topology": "topology constraints in workload files",
     "slices": "hardware slices (MIG) in workload files",
-    "request.limit": "limits above the request (burst) in workload files",
     "pools": "options of a pool other than placement",
 }
 """By name: what a set field would ask for."""

@@ -11,11 +11,12 @@ from gpumax.formats.requests import dump_request
 from gpumax.formats.scalars import write_duration
 from gpumax.formats.shape import Wrongs, show
 from gpumax.formats.snapshot_shapes import CLASSES, MOST_TASKS, Row
+from gpumax.formats.workload_shapes import Resources
 from gpumax.model.spec import Checkpoint, GroupSpec, WorkloadSpec
 from gpumax.model.workload import NON_PREEMPTIBLE_FROM, Document, Request
 from gpumax.units import format_memory
 
-_NOTHING: Final = (Request(), 0)
+_NOTHING: Final = Resources(Request())
 _AS_THEY_ARE: Final = (
     "image", "env", "secrets", "setup", "max_duration_ms", "grace_ms", "retries", "checkpoint",
     "labels",
@@ -77,18 +78,19 @@ def _groups(row: Row, wrongs: Wrongs, unread: Collection[str]) -> tuple[GroupSpe
             wrongs.add((*path, "name"), f"{show(own['name'])} twice", "each group once")
         names.add(own["name"])
         least, most = group.get("tasks", (1, 1))
-        request, shm_mib = group.get("resources", _NOTHING)
+        resources: Resources = group.get("resources", _NOTHING)
         groups.append(
             GroupSpec(
                 own["name"],
                 least,
                 most,
-                request,
+                resources.request,
                 group.get("run", ""),
                 own.get("env", {}),
-                shm_mib,
+                resources.shm_mib,
                 own.get("labels", {}),
                 group.get("affinity"),
+                resources.swap,
             )
         )
     total = sum(group.max for group in groups)
@@ -140,6 +142,8 @@ def _dump_group(group: GroupSpec) -> Document:
     resources = dump_request(group.request)
     if group.shm_mib:
         resources["shm"] = format_memory(group.shm_mib)
+    if group.swap:
+        resources["swap"] = True
     return {
         "tasks": group.max if group.min == group.max else {"min": group.min, "max": group.max},
         "resources": resources,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gpumax.formats.affinity import AFFINITY
 from gpumax.formats.nodes import LABELS
@@ -10,7 +10,7 @@ from gpumax.formats.not_yet import NotYet
 from gpumax.formats.parsed import Written
 from gpumax.formats.queues import QUEUE_FIELDS, make_queue
 from gpumax.formats.requests import LIMIT, REQUEST_FIELDS, SLICES, clashes, make_request
-from gpumax.formats.scalars import LABEL_NAME, NAME, Amount, Choice, Duration, Text, Whole
+from gpumax.formats.scalars import LABEL_NAME, NAME, Amount, Choice, Duration, Flag, Text, Whole
 from gpumax.formats.shape import (
     Bad,
     ByType,
@@ -133,15 +133,33 @@ _TASKS: Final[Shape[tuple[int, int]]] = ByType(
 )
 
 
-def _resources(shm_mib: int = 0, **fields: Any) -> tuple[Request, int]:
-    return (make_request(**fields), shm_mib)
+class Resources(NamedTuple):
+    """What a group's tasks ask for, and what only real work has."""
+
+    request: Request
+    shm_mib: int = 0
+    swap: bool = False
+
+
+def _resources(shm_mib: int = 0, swap: bool = False, **fields: Any) -> Resources:
+    request = make_request(**fields)
+    if swap and not request.gpu:
+        raise Bad([Wrong(("swap",), "true", "gpu or gpu_memory beside it")])
+    if request.limit is not None and not swap:
+        wanted = "`swap: true` beside it: only memory that can be moved away may be borrowed"
+        raise Bad([Wrong(("limit",), "a limit above what is asked for", wanted)])
+    return Resources(request, shm_mib, swap)
 
 
 _RESOURCES: Final = Object(
     "Resources",
     {
         **REQUEST_FIELDS,
-        "limit": Field(NotYet("request.limit", LIMIT), "Up to what it may burst.", keep=False),
+        "limit": Field(LIMIT, "With swap: up to what its memory may grow, where others leave it."),
+        "swap": Field(
+            Flag(),
+            "Its memory may be moved to host memory while others have their turn; on one machine only.",
+        ),
         "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
         "shm": Field(
             Amount("memory", "up"),

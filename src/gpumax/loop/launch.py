@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 
 from gpumax.model.records import TaskRecord, WorkloadRecord
-from gpumax.model.spec import WorkloadSpec
-from gpumax.model.workload import HOLDING
-from gpumax.ports.engine import Launch
+from gpumax.model.spec import GroupSpec, WorkloadSpec
+from gpumax.model.workload import HOLDING, DeviceAsk, DeviceShare
+from gpumax.ports.engine import Launch, Part
+from gpumax.units import MILLI
 
 
 class Master(msgspec.Struct, frozen=True):
@@ -57,7 +58,21 @@ def launch(
         checkpoint_dir=checkpoints,
         cpu_milli=group.request.cpu_milli,
         memory_mib=group.request.memory_mib,
+        gpu=_part(group, task),
     )
+
+
+def _part(group: GroupSpec, task: TaskRecord) -> Part | None:
+    """What it gets of its devices; None where it has them whole, or none. Before it has a place, as its first alternative says."""
+    asks, held = group.request.gpu, task.devices
+    ask = next((each for each in asks if _meets(each, held)), asks[0] if asks else None)
+    if ask is None or (ask.milli == MILLI and not ask.memory_mib and not group.swap):
+        return None
+    return Part(ask.memory_mib, group.request.limit, group.swap)
+
+
+def _meets(ask: DeviceAsk, held: tuple[DeviceShare, ...]) -> bool:
+    return ask.devices == len(held) and (bool(ask.memory_mib) or ask.milli == held[0].milli)
 
 
 def checkpoint_dir(record: WorkloadRecord, data: Path) -> str:

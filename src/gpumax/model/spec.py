@@ -12,7 +12,10 @@ Kind = Literal["training", "sweep", "workspace", "inference"]
 
 
 class GroupSpec(msgspec.Struct, frozen=True):
-    """Tasks that are alike. min < max: elastic. run: a shell line, or an argv. labels: beside the workload's, before them."""
+    """Tasks that are alike. min < max: elastic. run: a shell line, or an argv. labels: beside the workload's, before them.
+
+    swap: memory of its devices may be moved to host memory while others have their turn, so that limits may exceed a device.
+    """
 
     name: str
     min: int
@@ -23,6 +26,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     shm_mib: int = 0
     labels: dict[str, str] = {}
     affinity: Affinity | None = None
+    swap: bool = False
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

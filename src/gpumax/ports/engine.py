@@ -8,13 +8,24 @@ from typing import Literal, Protocol
 import msgspec
 
 from gpumax.model.node import Node
-from gpumax.model.workload import DeviceShare
+from gpumax.model.workload import DeviceLimit, DeviceShare
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Of each of its devices less than the whole, or memory that may be swapped.
+
+    memory_mib: what it asked for of each; 0: as much as of the device. limit: up to what its memory may grow.
+    """
+
+    memory_mib: int = 0
+    limit: DeviceLimit | None = None
+    swap: bool = False
 
 
 class Launch(msgspec.Struct, frozen=True):
     """All that starting a task takes. Every path is absolute; secrets are names, resolved by the engine at the start.
 
-    argv: exec form, after setup (a shell line, empty for none). visible devices are the engine's to announce.
+    gpu: set where it gets parts of devices. argv: exec form, after setup (a shell line, empty for none). visible devices are the engine's to announce.
     """
 
     attempt: str
@@ -31,6 +42,7 @@ class Launch(msgspec.Struct, frozen=True):
     checkpoint_dir: str = ""
     cpu_milli: int = 0
     memory_mib: int = 0
+    gpu: Part | None = None
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):

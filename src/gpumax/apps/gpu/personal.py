@@ -55,7 +55,13 @@ def part(wish: Wish, devices: Sequence[Sharable], environ: Mapping[str, str]) ->
 
 
 def place(environ: Mapping[str, str], devices: Sequence[Sharable]) -> Path:
-    """Where this user's broker of these devices is: a directory that is nobody else's."""
+    """Where this user's broker of these devices is."""
+    names = ",".join(sorted(each.uuid for each in devices))
+    return own_folder(environ) / f"gpu-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+
+
+def own_folder(environ: Mapping[str, str]) -> Path:
+    """A directory with a short path that is nobody else's. Refused where it is."""
     base = environ.get("XDG_RUNTIME_DIR") or ""
     own = (
         Path(base) / "gpumax"
@@ -68,8 +74,7 @@ def place(environ: Mapping[str, str], devices: Sequence[Sharable]) -> Path:
         raise Refused(
             f"{own} is open to others, or another user's; wanted a directory of mode 700 of your own, or another XDG_RUNTIME_DIR"
         )
-    names = ",".join(sorted(each.uuid for each in devices))
-    return own / f"gpu-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    return own
 
 
 def _visible(devices: Sequence[Sharable], said: str | None) -> tuple[Sharable, ...]:

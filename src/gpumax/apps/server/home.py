@@ -15,7 +15,7 @@ from typing import Final
 from gpumax.errors import Conflict, GpumaxError, Refused
 
 OURS: Final = frozenset((
-    "attempts", "checkpoints", "gangs", "gpumax.db", "gpumax.db-shm", "gpumax.db-wal", "gpumax.sock", "journal", "lock",
+    "attempts", "checkpoints", "emulated", "gangs", "gpu", "gpumax.db", "gpumax.db-shm", "gpumax.db-wal", "gpumax.sock", "journal", "lock",
     "logs", "lost+found", "node", "secrets", "server.json", "server.log", "token",
 ))  # fmt: skip
 """What a data directory holds."""

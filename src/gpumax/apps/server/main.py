@@ -18,6 +18,7 @@ from gpumax.apps.server.app import create_app
 from gpumax.apps.server.doors import doors, notes_on
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
+from gpumax.apps.server.gpus import gpus
 from gpumax.apps.server.node_name import node_name
 from gpumax.apps.server.site import About, Site
 from gpumax.apps.server.starting import check_options
@@ -31,6 +32,7 @@ from gpumax.loop.journal import FileJournal
 from gpumax.ports.clock import Clock, SystemClock
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Engine
+from gpumax.ports.sharing import Sharing
 from gpumax.ports.store import Store
 from gpumax.stores.sql import SqlStore
 
@@ -59,18 +61,23 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
         stack.callback(store.close)
         node = node_name(data, name, store.live())
         make_first_queue(store, clock)
-        engine, loop = _engine_and_loop(stack, data, node, found, store, clock)
+        shared = gpus(stack, data, found, store, clock)
+        engine, loop = _engine_and_loop(stack, data, node, found, store, clock, shared.sharing)
         notes = (*engine.notes(), *notes_on(ways.url))
         about = About(
             data, os.getpid(), str(ways.path), ways.url, clock.now_ms(), engine.name, notes, found.virtual
         )
-        app = Gate(create_app(Site(store, loop, clock, feed, about)), socket=about.socket, token=ways.token)
+        app = Gate(
+            create_app(Site(store, loop, clock, feed, about, shared.keeper.metrics)),
+            socket=about.socket,
+            token=ways.token,
+        )
         web = Web(app, feed, lambda: stack.enter_context(home.announced(data, ways.path, ways.url)))
         _run(stack, loop, web, ways.listeners)
 
 
 def _engine_and_loop(
-    stack: ExitStack, data: Path, node: str, devices: Devices, store: Store, clock: Clock
+    stack: ExitStack, data: Path, node: str, devices: Devices, store: Store, clock: Clock, sharing: Sharing
 ) -> tuple[Engine, Loop]:
     """Each needs the other: the engine wakes the loop, which it may do before there is one."""
     loops: list[Loop] = []
@@ -81,7 +88,7 @@ def _engine_and_loop(
 
     journal = FileJournal(data / "journal")
     stack.callback(journal.close)
-    engine = LocalEngine(data, node, devices, wake)
+    engine = LocalEngine(data, node, devices, wake, sharing=sharing)
     stack.callback(engine.close)
     loops.append(Loop(store, engine, journal, clock, data))
     return engine, loops[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Final
@@ -35,13 +36,17 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """The parts of a running server, for any thread. naming: held while a name is made and taken."""
+    """The parts of a running server, for any thread. measure: what the broker of the GPUs tells Prometheus.
+
+    naming: held while a name is made and taken.
+    """
 
     store: Store
     loop: Loop
     clock: Clock
     feed: Feed
     about: About
+    measure: Callable[[], str] = lambda: ""
     naming: Lock = msgspec.field(default_factory=Lock)
 
     def settle(self) -> None:

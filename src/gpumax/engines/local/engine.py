@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from gpumax.engines.local.watch import Watch
 from gpumax.errors import Refused
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Forget, Launch, Observation, Order, Refusal, Start, Stop
+from gpumax.ports.sharing import Granted, Sharing
 
 NO_COMMAND: Final = "it has no command"
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
@@ -43,8 +44,11 @@ class LocalEngine:
         wake: Callable[[], None],
         *,
         log_most: int = MOST_BYTES,
+        sharing: Sharing | None = None,
     ) -> None:
         """Adopt what runs. data: absolute; node: this machine's name; log_most: bytes of a task's log.
+
+        sharing: who holds tasks to their parts of devices; None: nobody does.
 
         wake: called from other threads, and maybe before this returns.
         """
@@ -52,6 +56,7 @@ class LocalEngine:
         self._devices = devices
         self._wake = wake
         self._log_most = log_most
+        self._sharing = sharing
         self._secrets = data / "secrets"
         self._directory = data / "attempts"
         self._parent, self._no_cgroup = _cgroup_parent()
@@ -61,6 +66,8 @@ class LocalEngine:
         self._watch = Watch()
         make_private(self._directory)
         self._adopt_all()
+        if sharing is not None:
+            sharing.keep({name for name, each in self._attempts.items() if not each.ended()})
         self._watch.start()
 
     def observe(self) -> Observation:
@@ -71,7 +78,17 @@ class LocalEngine:
 
     def apply(self, orders: Sequence[Order]) -> tuple[Refusal, ...]:
         """Carry the orders out, in their order."""
-        return tuple(refusal for order in orders if (refusal := self._carry_out(order)) is not None)
+        granted = self._granted(orders)
+        return tuple(refusal for order in orders if (refusal := self._carry_out(order, granted)) is not None)
+
+    def _granted(self, orders: Sequence[Order]) -> Mapping[str, Granted | Refusal]:
+        """Parts of devices for all who start, at once: tasks of one workload that start together take turns together."""
+        parts = [
+            order.launch
+            for order in orders
+            if isinstance(order, Start) and order.launch.gpu and order.launch.attempt not in self._attempts
+        ]
+        return self._sharing.grant(parts) if self._sharing is not None and parts else {}
 
     def objection(self, launch: Launch) -> str:
         """What can be known against a start, wherever its devices were."""
@@ -82,6 +99,12 @@ class LocalEngine:
             _pack(launch, {**launch.env, **secrets}, self._log_most, "")
         except Refused as error:
             return str(error)
+        if (
+            launch.gpu is not None
+            and self._sharing is not None
+            and (words := self._sharing.objection(launch))
+        ):
+            return words
         return unusable(launch.workdir, launch.checkpoint_dir)
 
     def notes(self) -> tuple[str, ...]:
@@ -103,11 +126,14 @@ class LocalEngine:
             for attempt in self._attempts.values():
                 attempt.let_go()
 
-    def _carry_out(self, order: Order) -> Refusal | None:
+    def _carry_out(self, order: Order, granted: Mapping[str, Granted | Refusal]) -> Refusal | None:
         try:
             match order:
                 case Start(launch):
-                    self._start(launch)
+                    part = granted.get(launch.attempt)
+                    if isinstance(part, Refusal):
+                        return part
+                    self._start_with(launch, part)
                 case Stop(attempt, grace_ms):
                     self._stop(attempt, grace_ms)
                 case Forget(attempt):
@@ -118,11 +144,19 @@ class LocalEngine:
             return Refusal(_attempt_of(order), _words(error))
         return None
 
-    def _start(self, launch: Launch) -> None:
+    def _start_with(self, launch: Launch, part: Granted | None) -> None:
+        try:
+            self._start(launch, part)
+        except BaseException:
+            if part is not None and self._sharing is not None:
+                self._sharing.ended(launch.attempt)
+            raise
+
+    def _start(self, launch: Launch, part: Granted | None) -> None:
         if launch.attempt in self._attempts:
             return
         self._check(launch)
-        env = environment(launch, self._devices, self._secrets, os.environ)
+        env = environment(launch, self._devices, self._secrets, os.environ, part)
         cgroup = self._cgroup(launch)
         try:
             handed = _pack(launch, env, self._log_most, cgroup)
@@ -209,6 +243,8 @@ class LocalEngine:
 
         def bury() -> None:
             attempt.bury()
+            if self._sharing is not None:
+                self._sharing.ended(attempt.id)
             if not self._closed:
                 self._wake()
 

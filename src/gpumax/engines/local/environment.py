@@ -11,8 +11,10 @@ from typing import Final
 
 from gpumax.engines.local.tree import MARK
 from gpumax.errors import Refused
+from gpumax.native import preload
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Launch
+from gpumax.ports.sharing import Granted
 
 LIBRARIES: Final = "LD_LIBRARY_PATH"
 KEPT: Final = (
@@ -34,14 +36,18 @@ MOST_SECRET: Final = 64 << 10
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 
 
-def environment(launch: Launch, devices: Devices, secrets: Path, server: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a task. Refused, in words, where a secret can't be had."""
+def environment(
+    launch: Launch, devices: Devices, secrets: Path, server: Mapping[str, str], part: Granted | None = None
+) -> dict[str, str]:
+    """The environment of a task. Refused, in words, where a secret can't be had. part: of its devices, where it has less than the whole."""
     kept = {name: value for name, value in server.items() if name in KEPT or name.startswith("LC_")}
     asked = {**_base(), **kept, **launch.env, **{name: read_secret(secrets, name) for name in launch.secrets}}
     seen = devices.visible(tuple(share.index for share in launch.devices))
     # Libraries of the devices come first, and no others are lost.
     if LIBRARIES in seen and asked.get(LIBRARIES):
         seen[LIBRARIES] += f":{asked[LIBRARIES]}"
+    if part is not None:
+        asked = {**preload.environment(asked, part.limit, part.name, part.swap), "GPUMAX_SOCKET": part.socket}
     return {
         **asked,
         **seen,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from gpumax import __version__
 from gpumax.apps.server import cluster, shapes
@@ -40,6 +41,21 @@ def get_status(site: Here) -> shapes.Status:
         loop=loop.status,
         counts={str(state): count for state, count in site.store.counts().items()},
     )
+
+
+@router.get(
+    "/metrics",
+    include_in_schema=False,
+    summary="Get metrics for Prometheus",
+    operation_id="getMetrics",
+    response_class=PlainTextResponse,
+    responses=refusals(),
+)
+def get_metrics(site: Here) -> str:
+    """Of the broker that gives out parts of the GPUs: `gpumax_broker_up`, and all that it tells while it is there."""
+    text = site.measure()
+    about = "# HELP gpumax_broker_up Whether a broker gives out parts of the GPUs\n# TYPE gpumax_broker_up gauge\n"
+    return f"{about}gpumax_broker_up {1 if text else 0}\n{text}"
 
 
 @router.get("/healthz", summary="See whether the server answers", operation_id="getHealth")

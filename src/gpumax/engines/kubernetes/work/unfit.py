@@ -92,6 +92,9 @@ def _group(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> Iterator[Fau
     except Bad as bad:
         for wrong in bad.wrongs:
             yield Fault(format_path((*at, "resources", *wrong.path)), None, wrong.found, wrong.wanted)
+    if group.swap:
+        wanted = "no swap: memory of GPUs is swapped on one machine only yet"
+        yield Fault(format_path((*at, "resources", "swap")), None, "true", wanted)
     name = job_name(spec, group, ground)
     longest = max(len(f"{name}-{group.max - 1}"), len(service_name(spec.name)), len(f"{spec.name}-files"))
     if longest > LONGEST:

@@ -1,0 +1,105 @@
+"""Tasks of a machine are held to their parts of its devices: each workload is a group of the machine's broker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+
+from gpumax.apps.gpu.shares import groups
+from gpumax.apps.gpu.uses import Uses
+from gpumax.broker.control import Control, Group
+from gpumax.devices.uuids import Sharable, sharable
+from gpumax.errors import GpumaxError, NotFound, Refused, Unreachable
+from gpumax.native import library, preload
+from gpumax.ports.devices import Devices
+from gpumax.ports.engine import Launch, Refusal
+from gpumax.ports.sharing import Granted
+
+
+class BrokerSharing:
+    """Implements ports.sharing.Sharing. begin: gives a broker that answers, started where there is none."""
+
+    def __init__(
+        self, directory: Path, devices: Devices, begin: Callable[[Sequence[Sharable]], Control]
+    ) -> None:
+        self._control = Control(directory)
+        self._devices = devices
+        self._begin = begin
+        self._uses = Uses(directory / "uses")
+        self._lock = Lock()
+
+    def objection(self, launch: Launch) -> str:
+        """Parts are held by a library that is loaded into the task: it has to be there, and the program has to take it."""
+        if not self._devices.uuids():
+            return ""
+        try:
+            library("cuda")
+            library("ml")
+            program = shutil.which(launch.argv[0], path=launch.env.get("PATH"))
+            if program is not None:
+                preload.check(Path(program))
+        except (NotFound, Refused) as error:
+            return f"a part of a GPU can't be held: {error}" if isinstance(error, NotFound) else str(error)
+        except OSError:
+            return ""  # that it can't be read is told when it's started
+        return ""
+
+    def grant(self, launches: Sequence[Launch]) -> Mapping[str, Granted | Refusal]:
+        """Each with the words of the broker where it says no."""
+        there = {each.number: each for each in sharable(self._devices)}
+        known = [each for each in launches if all(share.index in there for share in each.devices)]
+        found: dict[str, Granted | Refusal] = {}
+        with self._lock:
+            for group, together in groups(known, there):
+                answer = self._ask(group, together, tuple(there.values()))
+                for launch in together:
+                    why = answer if isinstance(answer, str) else self.objection(launch)
+                    if why:
+                        self._uses.drop(launch.attempt)
+                    found[launch.attempt] = (
+                        Refusal(launch.attempt, why) if why or isinstance(answer, str) else answer
+                    )
+        return found
+
+    def _ask(self, group: Group, launches: Sequence[Launch], devices: Sequence[Sharable]) -> Granted | str:
+        for launch in launches:
+            self._uses.note(launch.attempt, group.name, launch.env.get("GPUMAX_WORKLOAD", launch.workload))
+        try:
+            path = self._begin(devices).add(group)
+        except Refused as error:
+            return f"its part of a GPU can't be had: {error}"
+        except GpumaxError as error:
+            return str(error)
+        return Granted(group.name, group.limit or group.guaranteed, str(path), group.swap)
+
+    def ended(self, attempt: str) -> None:
+        """The group goes with the last one that used it."""
+        with self._lock:
+            if self._uses.drop(attempt):
+                self._sweep()
+
+    def keep(self, attempts: Collection[str]) -> None:
+        """What isn't theirs is nobody's."""
+        with self._lock:
+            self._uses.keep(attempts)
+            self._sweep()
+
+    def sweep(self) -> None:
+        """Have the broker forget groups that nobody uses: it may have been away when their last user ended."""
+        with self._lock:
+            self._sweep()
+
+    def workload_of(self, group: str) -> str:
+        """Whose a group is; empty: nobody's."""
+        return self._uses.groups().get(group, "")
+
+    def _sweep(self) -> None:
+        used = self._uses.groups()
+        try:
+            for group in self._control.groups():
+                if group.name not in used:
+                    self._control.remove(group.name)
+        except Unreachable:
+            return  # the next broker is told

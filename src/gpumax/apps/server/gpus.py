@@ -1,0 +1,55 @@
+"""Parts of GPUs on a server's machine: its broker, watched over, and the events that come of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gpumax.apps.gpu.keeper import Keeper, News
+from gpumax.apps.gpu.personal import own_folder
+from gpumax.apps.gpu.sharing import BrokerSharing
+from gpumax.errors import GpumaxError
+from gpumax.model.records import Changes, Event
+from gpumax.ports.clock import Clock
+from gpumax.ports.devices import Devices
+from gpumax.ports.store import Store
+
+LONGEST: Final = 66
+"""Bytes of the directory's path: sockets in it are called after workloads."""
+_log: Final = logging.getLogger("gpumax")
+
+
+class Gpus(NamedTuple):
+    keeper: Keeper
+    sharing: BrokerSharing
+
+
+def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock) -> Gpus:
+    """What holds tasks to their parts. It costs nothing until a task has one."""
+    directory = directory_of(data)
+
+    def tell(news: News) -> None:
+        workload = sharing.workload_of(news.group)
+        _log.warning("%s%s", f"{workload or news.group}: " if news.group else "", news.text)
+        try:
+            store.commit(Changes(events=(Event(clock.now_ms(), "Warned", news.text, workload),)))
+        except GpumaxError as error:
+            _log.warning("%s", error)
+
+    keeper = Keeper(directory, devices, tell, lambda: sharing.sweep())
+    sharing = BrokerSharing(directory, devices, keeper.begin)
+    keeper.open()
+    stack.callback(keeper.close)
+    return Gpus(keeper, sharing)
+
+
+def directory_of(data: Path) -> Path:
+    """Where the broker of a server is: in its data directory, or where that makes paths of sockets too long, somewhere short."""
+    directory = data / "gpu"
+    if len(os.fsencode(directory)) <= LONGEST:
+        return directory
+    return own_folder(os.environ) / f"up-{hashlib.sha256(os.fsencode(data)).hexdigest()[:12]}"
