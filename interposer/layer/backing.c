@@ -277,7 +277,7 @@ CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
 	if (__builtin_add_overflow(asked, granularity - 1, &size))
 		return refuse();
 	size -= size % granularity;
-	if (!charge(device, size, &charged))
+	if (!charge_movable(device, size, &charged))
 		return refuse();
 	result = build(pointer, asked, size, device, charged);
 	if (result != CUDA_SUCCESS)

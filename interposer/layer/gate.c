@@ -139,6 +139,21 @@ static bool is_open(uint32_t word)
 	return (uint8_t)word == GATE_OPEN;
 }
 
+/* Who waits for this process itself to go on wants nothing of a broker. */
+static void wait_at(_Atomic uint32_t *word, uint32_t value, const struct timespec *moment)
+{
+	uint32_t why = word == &our_word ? value >> 8 : 0;
+	bool wants = !(why & (GATE_PAUSED | GATE_HELD));
+
+	if (wants)
+		client_wait_begins();
+	if (why & GATE_SWAPPED)
+		swap_waited();
+	futex(word, FUTEX_WAIT, value, moment);
+	if (wants)
+		client_wait_ends();
+}
+
 /*
  * Waits until the gate is open, out of everybody's way meanwhile. Not a call within another: whoever closes the gate
  * waits for that one. Not while a stream is captured: nothing runs of what is captured, and others must end it.
@@ -152,16 +167,11 @@ void gate_wait(struct gate_seat *seat)
 	if (seat == &crowd || (atomic_load(&seat->calls) & GATE_UNDER_WAY) > 1)
 		return;
 	count(&counters.gate_waits);
-	client_wait_begins();
 	while (word = atomic_load(&gate_word), value = atomic_load(word), !is_open(value) && !atomic_load(&captures)) {
 		atomic_store(&seat->calls, atomic_load(&seat->calls) - 1);
-		client_wants();
-		if (word == &our_word && value >> 8 & GATE_SWAPPED)
-			swap_waited();
-		futex(word, FUTEX_WAIT, value, &moment);
+		wait_at(word, value, &moment);
 		atomic_store(&seat->calls, atomic_load(&seat->calls) + 1);
 	}
-	client_wait_ends();
 }
 
 void capture_over(void)

@@ -9,7 +9,7 @@ static uint64_t least(uint64_t one, uint64_t other)
 
 static void shrink(uint32_t device, size_t *free_bytes, size_t *total)
 {
-	uint64_t limit = settings()->share.limit, used;
+	uint64_t limit = limit_of(device), used;
 
 	if (!limit)
 		return;
@@ -45,21 +45,30 @@ EXPORT CUresult cuMemGetInfo(unsigned int *free_bytes, unsigned int *total)
 	return result;
 }
 
+static uint64_t limit_on(CUdevice ordinal)
+{
+	uint32_t device;
+
+	return device_index(ordinal, &device) ? limit_of(device) : settings()->share.limit;
+}
+
 EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 {
 	CUresult result = REAL(cuDeviceTotalMem_v2)(bytes, device);
+	uint64_t limit = result == CUDA_SUCCESS && !idle() ? limit_on(device) : 0;
 
-	if (result == CUDA_SUCCESS && !idle() && settings()->share.limit)
-		*bytes = least(*bytes, settings()->share.limit);
+	if (limit)
+		*bytes = least(*bytes, limit);
 	return result;
 }
 
 EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice device)
 {
 	CUresult result = REAL(cuDeviceTotalMem)(bytes, device);
+	uint64_t limit = result == CUDA_SUCCESS && !idle() ? limit_on(device) : 0;
 
-	if (result == CUDA_SUCCESS && !idle() && settings()->share.limit)
-		*bytes = (unsigned int)least(*bytes, settings()->share.limit);
+	if (limit)
+		*bytes = (unsigned int)least(*bytes, limit);
 	return result;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "client/client.h"
 #include "layer.h"
 
 struct pool {
@@ -37,7 +38,7 @@ static bool settle(struct pool *pool)
 	uint64_t kept = reserved(pool), wanted = kept > pool->live ? kept : pool->live, more;
 
 	if (wanted > pool->charged) {
-		if (share_charge(pool->device, wanted - pool->charged, settings()->share.limit) == BEYOND)
+		if (share_charge(pool->device, wanted - pool->charged, limit_of(pool->device)) == BEYOND)
 			return false;
 		pool->charged = wanted;
 	} else if ((more = pool->charged - wanted)) {
@@ -149,9 +150,12 @@ static bool prepare(struct pool *pool, uint64_t size)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		uint64_t more = wanted > pool->charged ? wanted - pool->charged : 0;
 
-		if (share_charge(pool->device, more, settings()->share.limit) != BEYOND) {
-			pool->charged += more;
-			return true;
+		if (share_charge(pool->device, more, limit_of(pool->device)) != BEYOND) {
+			if (memory_within(pool->device, false)) {
+				pool->charged += more;
+				return true;
+			}
+			discharge(pool->device, more);
 		}
 		if (!trim_after_wait(pool->device))
 			return false;

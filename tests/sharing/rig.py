@@ -169,8 +169,8 @@ class Rig:
         }
         return {k: v for k, v in self.machine.environment(**(own | more)).items() if v}
 
-    def start(self, group: str, program: str, **more: str) -> Program:
-        head = PRELUDE + textwrap.dedent(LOOP) + textwrap.dedent(program)
+    def start(self, group: str, *program: str, **more: str) -> Program:
+        head = PRELUDE + "\n".join(map(textwrap.dedent, (LOOP, *program)))
         started = Program([sys.executable, "-c", head], self.environment(group, **more))
         self.programs.append(started)
         return started

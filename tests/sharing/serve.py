@@ -69,7 +69,7 @@ async def serve(directory: Path, wish: dict[str, Any]) -> None:
     heartbeat = wish["heartbeat_ms"] * MS
     settings = Settings(
         heartbeat_ns=heartbeat, grace_ns=heartbeat, pool_bytes=8 << 30,
-        shortest_quantum_ns=wish["quantum_ms"] * MS,
+        shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1,
     )  # fmt: skip
     devices = [DeviceSpec(name, wish["bytes"]) for name in wish["devices"]]
     server = Recorded(directory, devices, settings, record=directory.with_suffix(".record"))

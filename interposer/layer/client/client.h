@@ -31,7 +31,6 @@ void client_after_fork(void);
 /* lease.c */
 
 void client_wait_begins(void); /* of a thread at the gate */
-void client_wants(void);
 void client_wait_ends(void);
 
 void lease_by(struct gpumax_page *page);    /* from now on this page says who may submit */
@@ -46,6 +45,28 @@ void lease_drain(uint64_t lease);           /* called by the worker */
 void lease_rest(void);
 void lease_after_fork(void);
 
+/* memory.c */
+
+struct message;
+struct job;
+bool memory_within(uint32_t device, bool movable); /* what has just been charged; waits for the broker's answer */
+void memory_freed(uint32_t device);
+uint64_t memory_limit(uint32_t device); /* of the group; 0: none is known */
+void memory_begin(void);
+void memory_devices(const uint32_t *devices, uint32_t number); /* in the order of HELLO */
+void memory_leave_out(uint32_t which);
+void memory_shares(const struct gpumax_share *shares, uint32_t number);
+void memory_welcomed(void);
+void memory_without(void);
+bool memory_any(void);
+void memory_answer(const struct message *message);
+void memory_inventory(struct gpumax_holding *holding);
+void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages);
+bool memory_step(uint64_t *next_ns);
+void memory_swap(const struct job *job); /* called by the worker */
+void memory_bring(void);
+void memory_after_fork(void);
+
 /* living.c: the contexts of this process */
 
 void context_begins(CUcontext context);
@@ -55,11 +76,13 @@ void contexts_after_fork(void);
 
 /* worker.c: what takes long, one after the other */
 
-enum task { TASK_DRAIN, TASK_REST };
+enum task { TASK_DRAIN, TASK_REST, TASK_OUT, TASK_IN, TASK_BRING, TASK_POOL };
 
 struct job {
 	enum task task;
-	uint64_t lease;
+	uint64_t lease, bytes;
+	uint32_t device; /* its index in HELLO */
+	int fd;          /* the worker closes it */
 };
 
 bool worker_begin(void);
@@ -74,6 +97,10 @@ struct message {
 		struct gpumax_welcome welcome;
 		struct gpumax_grant grant;
 		struct gpumax_revoke revoke;
+		struct gpumax_swap swap;
+		struct gpumax_memory memory;
+		struct gpumax_config config;
+		struct gpumax_pool pool;
 		struct gpumax_error error;
 		char bytes[GPUMAX_PROTOCOL_LONGEST - sizeof(struct gpumax_header)];
 	} body;
@@ -82,6 +109,7 @@ struct message {
 
 bool wire_open(const char *path, int *error);
 bool wire_say(enum gpumax_type type, const void *body, size_t length); /* false: nobody hears it */
+bool wire_ask(enum gpumax_type type, const void *body, size_t length, uint32_t request);
 int wire_hear(struct message *message); /* 1: a message; 0: none now; -1: the connection has ended */
 bool wire_wait(int other, uint64_t patience_ns); /* until something is to be heard, or to be read from the other descriptor */
 void wire_close(void);

@@ -12,6 +12,7 @@
 
 #include "layer/api.h"
 #include "layer/client/client.h"
+#include "layer/swap.h"
 
 #define GREETING_NS (5000 * MILLISECOND) /* so long a broker may take to answer the first message */
 #define SOONEST_NS (10 * MILLISECOND)    /* between two tries to connect: from so long */
@@ -89,6 +90,7 @@ static void become_known(void)
 /* The devices that this process sees, in its own order. */
 static void list_devices(void)
 {
+	uint32_t numbers[GPUMAX_PROTOCOL_DEVICES];
 	int number = 0, driver = 0;
 	CUdevice device;
 	CUuuid uuid;
@@ -101,8 +103,10 @@ static void list_devices(void)
 	for (int i = 0; i < number && hello.devices < GPUMAX_PROTOCOL_DEVICES; i++)
 		if (REAL(cuDeviceGet)(&device, i) == CUDA_SUCCESS &&
 		    (REAL(cuDeviceGetUuid_v2)(&uuid, device) == CUDA_SUCCESS ||
-		     REAL(cuDeviceGetUuid)(&uuid, device) == CUDA_SUCCESS))
+		     REAL(cuDeviceGetUuid)(&uuid, device) == CUDA_SUCCESS) &&
+		    device_index(device, &numbers[hello.devices]))
 			memcpy(hello.uuid[hello.devices++], uuid.bytes, 16);
+	memory_devices(numbers, hello.devices);
 }
 
 /* The broker said that one of them isn't of this group; its turns are those of the others. It writes UUIDs with dashes. */
@@ -125,6 +129,7 @@ static bool leave_out(const char *said)
 		name[32] = '\0';
 		if (!strstr(text, name))
 			continue;
+		memory_leave_out(i);
 		hello.devices--;
 		memmove(hello.uuid[i], hello.uuid[i + 1], (hello.devices - i) * 16);
 		memset(hello.uuid[hello.devices], 0, 16);
@@ -175,6 +180,7 @@ static void say_inventory(void)
 	struct gpumax_inventory inventory = {.epoch = last_epoch, .lease = lease_held(), .devices = hello.devices,
 					     .flags = lease_waited_for() ? GPUMAX_RELEASE_WANTS : 0u};
 
+	memory_inventory(inventory.holding);
 	wire_say(GPUMAX_INVENTORY, &inventory, sizeof inventory);
 }
 
@@ -183,6 +189,7 @@ static void say_beat(uint64_t now)
 	struct gpumax_heartbeat beat = {.devices = hello.devices};
 
 	beaten_at = now;
+	memory_usage(beat.usage, pages);
 	wire_say(GPUMAX_HEARTBEAT, &beat, sizeof beat);
 }
 
@@ -203,8 +210,10 @@ static bool enter(const struct message *message)
 	}
 	if (welcome->heartbeat_ns)
 		beat_ns = welcome->heartbeat_ns;
-	if (welcomed)
+	memory_shares(welcome->share, welcome->devices);
+	if (hello.flags & GPUMAX_HELLO_RECONNECTS)
 		say_inventory();
+	memory_welcomed();
 	last_epoch = message->header.epoch;
 	welcomed = true;
 	alone = false;
@@ -221,7 +230,7 @@ static bool greet(bool *again)
 	struct message message;
 	int heard;
 
-	hello.flags = (welcomed ? (uint32_t)GPUMAX_HELLO_RECONNECTS : 0u) |
+	hello.flags = (welcomed || memory_any() ? (uint32_t)GPUMAX_HELLO_RECONNECTS : 0u) |
 		      (settings()->swappable ? (uint32_t)GPUMAX_HELLO_SWAPS : 0u);
 	wire_say(GPUMAX_HELLO, &hello, sizeof hello);
 	while ((now = client_now()) < until) {
@@ -268,12 +277,35 @@ static bool reach(void)
 
 static void obey(const struct message *message)
 {
+	struct job job = {.fd = message->fd};
+
 	switch (message->header.type) {
 	case GPUMAX_GRANT:
 		lease_granted(message->body.grant.lease);
 		break;
 	case GPUMAX_REVOKE:
 		lease_revoked(message->body.revoke.lease);
+		break;
+	case GPUMAX_SWAP_OUT:
+	case GPUMAX_SWAP_IN:
+		job.task = message->header.type == GPUMAX_SWAP_OUT ? TASK_OUT : TASK_IN;
+		job.device = message->body.swap.device;
+		job.bytes = message->body.swap.bytes;
+		worker_do(&job);
+		break;
+	case GPUMAX_MEM_GRANT:
+	case GPUMAX_MEM_DENY:
+	case GPUMAX_MEM_TRIM:
+		memory_answer(message);
+		break;
+	case GPUMAX_CONFIG:
+		memory_shares(message->body.config.share, message->body.config.devices);
+		break;
+	case GPUMAX_POOL:
+		job.task = TASK_POOL;
+		job.bytes = message->body.pool.bytes;
+		if (job.fd >= 0)
+			worker_do(&job);
 		break;
 	default: /* newer brokers may say more */
 		forget_descriptor(message);
@@ -285,7 +317,7 @@ static void obey(const struct message *message)
 static bool listen_once(void)
 {
 	struct message message;
-	uint64_t now, next, beat_in, drained;
+	uint64_t now, next, beat_in, due, drained;
 	int heard;
 
 	while ((heard = wire_hear(&message)) > 0)
@@ -298,6 +330,8 @@ static bool listen_once(void)
 	beat_in = beaten_at + beat_ns / 2 - now;
 	if (!lease_step(&next) || next > beat_in)
 		next = beat_in;
+	if (memory_step(&due) && due < next)
+		next = due;
 	wire_wait(poked, next);
 	if (read(poked, &drained, sizeof drained) < 0 && errno != EAGAIN)
 		return false;
@@ -307,12 +341,18 @@ static bool listen_once(void)
 /* Who never had a broker goes on at once; who had one waits for it to come back, but not for ever. */
 static void be_without(uint64_t now)
 {
-	if (alone)
+	const struct job bring = {.task = TASK_BRING};
+
+	if (alone) {
+		if (welcomed && swap_anything_out())
+			worker_do(&bring);
 		return;
+	}
 	if (welcomed && (now - lost_at < BEATS_ALONE * beat_ns || !lease_waited_for()))
 		return;
 	alone = true;
 	lease_without();
+	memory_without();
 	if (welcomed)
 		say_once(CAUSE_LEFT_ALONE, "the broker at %.200s has ended and doesn't come back: work goes on without it, "
 					   "and it is looked for again", settings()->broker);
@@ -351,6 +391,7 @@ static bool start(void)
 	poked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	/* So that the broker can have our threads pass a barrier. */
 	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+	memory_begin();
 	return hello.devices && poked >= 0 && worker_begin() && client_thread(talk);
 }
 
@@ -390,5 +431,6 @@ void client_after_fork(void)
 	wire_after_fork();
 	worker_after_fork();
 	lease_after_fork();
+	memory_after_fork();
 	contexts_after_fork();
 }

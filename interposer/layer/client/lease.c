@@ -25,17 +25,13 @@ static uint64_t fenced_at;                       /* of the listening thread alon
 void client_wait_begins(void)
 {
 	atomic_fetch_add(&waiting, 1);
+	if (atomic_load(&page))
+		client_poke();
 }
 
 void client_wait_ends(void)
 {
 	atomic_fetch_sub(&waiting, 1);
-}
-
-void client_wants(void)
-{
-	if (atomic_load(&page))
-		client_poke();
 }
 
 bool lease_waited_for(void)

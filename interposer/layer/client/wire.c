@@ -66,10 +66,10 @@ bool wire_open(const char *path, int *error)
 }
 
 /* Who has not read so much that no more fits is gone as well as one who has closed. */
-bool wire_say(enum gpumax_type type, const void *body, size_t length)
+bool wire_ask(enum gpumax_type type, const void *body, size_t length, uint32_t request)
 {
 	struct gpumax_header header = {.magic = GPUMAX_PROTOCOL_MAGIC, .version = GPUMAX_PROTOCOL_VERSION,
-				       .type = (uint16_t)type, .length = (uint32_t)length};
+				       .type = (uint16_t)type, .length = (uint32_t)length, .request = request};
 	struct iovec parts[] = {{&header, sizeof header}, {(void *)(uintptr_t)body, length}};
 	struct msghdr whole = {.msg_iov = parts, .msg_iovlen = length ? 2 : 1};
 	bool said = false;
@@ -84,6 +84,11 @@ bool wire_say(enum gpumax_type type, const void *body, size_t length)
 	}
 	pthread_mutex_unlock(&saying);
 	return said;
+}
+
+bool wire_say(enum gpumax_type type, const void *body, size_t length)
+{
+	return wire_ask(type, body, length, 0);
 }
 
 static int descriptor_in(struct msghdr *whole)

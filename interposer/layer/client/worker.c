@@ -1,8 +1,9 @@
 /* The thread that does what takes long, in the order in which it was asked to: the other one goes on giving signs of life. */
-#include <string.h>
+#include <unistd.h>
 
 #include "layer/api.h"
 #include "layer/client/client.h"
+#include "layer/swap.h"
 
 #define MOST_JOBS 256
 
@@ -41,6 +42,17 @@ static void *work(void *unused)
 		case TASK_REST:
 			lease_rest();
 			break;
+		case TASK_OUT:
+		case TASK_IN:
+			memory_swap(&job);
+			break;
+		case TASK_BRING:
+			memory_bring();
+			break;
+		case TASK_POOL:
+			swap_pool(job.fd, job.bytes);
+			close(job.fd);
+			break;
 		}
 	}
 	return NULL;
@@ -51,7 +63,7 @@ bool worker_begin(void)
 	return client_thread(work);
 }
 
-/* A broker that asks for more than fits into the queue asks again. */
+/* Who asks for more than fits into the queue, which no broker does, is not served. */
 void worker_do(const struct job *job)
 {
 	pthread_mutex_lock(&lock);
@@ -59,6 +71,8 @@ void worker_do(const struct job *job)
 		jobs[(first + count_of_jobs) % MOST_JOBS] = *job;
 		count_of_jobs++;
 		pthread_cond_signal(&more);
+	} else if (job->task == TASK_POOL) {
+		close(job->fd);
 	}
 	pthread_mutex_unlock(&lock);
 }

@@ -1,0 +1,119 @@
+"""Memory that is shared by a broker: what is guaranteed is there, what is borrowed comes and goes with every bit, more is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sharing.rig import MIB, Group, Rig, eventually
+
+Make = Callable[..., Rig]
+BIG = Group(memory=(100 * MIB, 900 * MIB), share=500, swap=True)
+
+FILLED = """
+    import hashlib
+    def fill(mib, seed):
+        data = np.arange(mib << 18, dtype=np.uint32) ^ np.uint32(seed * 2654435761 % 2**32)
+        return upload(data), data
+    def same(pointer, data): return bool((download(pointer, data) == data).all())
+    def try_alloc(mib): return name(d.cuMemAlloc(mib << 20))
+"""
+
+
+def test_two_that_do_not_fit_side_by_side_take_turns_and_lose_no_bit(rig: Make) -> None:
+    here = rig({"a": BIG, "b": BIG})
+    program = """
+    pointer, data = fill(700, os.getpid())
+    sums = ok(d.cuMemAlloc(8))
+    def checksum():
+        ok(launch(module, "checksum", sums, pointer, data.nbytes))
+        return int(download(sums, np.zeros(1, np.uint64))[0])
+    first = checksum()
+    say("filled")
+    while not (counters()["swaps_in"] and counters()["swaps_out"]):
+        assert checksum() == first
+    say(same(pointer, data))
+    wait_for_a_line()
+    """
+    both = [here.start(name, FILLED, program) for name in ("a", "b")]
+    for each in both:
+        assert each.until(lambda said: said != "filled")
+    for each in both:
+        each.tell()
+        each.ends()
+
+
+def test_beyond_the_limit_is_refused_and_within_it_is_had(rig: Make) -> None:
+    here = rig({"a": Group(memory=(300 * MIB, 300 * MIB))})
+    a = here.start(
+        "a",
+        FILLED,
+        """
+    got = [try_alloc(301), try_alloc(200), try_alloc(101), try_alloc(99)]
+    say([got, ok(d.cuDeviceTotalMem(0)) >> 20, free() >> 20])
+    """,
+    )
+    assert a.hear() == [
+        ["CUDA_ERROR_OUT_OF_MEMORY", "CUDA_SUCCESS", "CUDA_ERROR_OUT_OF_MEMORY", "CUDA_SUCCESS"],
+        300,
+        1,
+    ]
+
+
+def test_one_limit_holds_for_all_processes_of_a_group_to_the_megabyte(rig: Make) -> None:
+    here = rig({"a": Group(memory=(300 * MIB, 300 * MIB))})
+    asks = "while True:\n    say(try_alloc(int(wait_for_a_line())))\n"
+    one, other = (
+        here.start("a", FILLED, asks),
+        here.start("a", FILLED, asks, GPUMAX_GROUP="an account of its own"),
+    )
+    said = []
+    for program, mib in ((one, 190), (other, 111), (other, 110), (one, 1)):
+        program.tell(str(mib))
+        said.append(program.hear() == "CUDA_SUCCESS")
+    assert said == [True, False, True, False]
+
+
+def test_what_is_freed_is_anothers_to_have(rig: Make) -> None:
+    here = rig({"a": Group(memory=(300 * MIB, 300 * MIB))})
+    frees = here.start(
+        "a",
+        FILLED
+        + "it = ok(d.cuMemAlloc(290 << 20)); say(1); wait_for_a_line(); ok(d.cuMemFree(it)); say(2); wait_for_a_line()",
+    )
+    frees.hear()
+    frees.tell()
+    frees.hear()
+    takes = here.start("a", FILLED, "say(try_alloc(290))", GPUMAX_GROUP="an account of its own")
+    assert takes.hear() == "CUDA_SUCCESS"
+    frees.tell()
+
+
+def test_what_cannot_be_moved_has_to_fit_into_the_guarantee(rig: Make) -> None:
+    here = rig({"a": Group(memory=(100 * MIB, 500 * MIB), swap=True)})
+    a = here.start(
+        "a", FILLED, "say([name(d.cuMemAllocManaged(mib << 20, 1)) for mib in (150, 80)] + [try_alloc(300)])"
+    )
+    assert a.hear() == ["CUDA_ERROR_OUT_OF_MEMORY", "CUDA_SUCCESS", "CUDA_SUCCESS"]
+
+
+def test_an_owner_gets_its_guarantee_and_the_borrower_comes_back_whole(rig: Make) -> None:
+    here = rig({
+        "owner": Group(memory=(600 * MIB, 600 * MIB), share=500, swap=True),
+        "borrower": Group(memory=(0, 900 * MIB), share=500, swap=True),
+    })  # fmt: skip
+    borrower = here.start(
+        "borrower",
+        FILLED,
+        "pointer, data = fill(600, 1); say(1); wait_for_a_line(); say(same(pointer, data))",
+    )
+    borrower.hear()
+    owner = here.start(
+        "owner", FILLED, "pointer, data = fill(550, 2); say(same(pointer, data)); wait_for_a_line()"
+    )
+    assert owner.hear()
+    assert here.seen("SwapOut", "borrower")
+    owner.tell()
+    owner.ends()
+    borrower.tell()
+    assert borrower.hear()
+    eventually(lambda: here.seen("SwappedIn", "borrower"))
