@@ -119,3 +119,71 @@ GPUMAX_EXPORT CUresult cuArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMEN
 	needs->alignment = 512;
 	return CUDA_SUCCESS;
 }
+
+/* Arrays at several scales: one for each, half as large as the one before. */
+struct emu_mipmap {
+	unsigned int count;
+	CUarray level[24];
+};
+
+GPUMAX_EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray *handle, const CUDA_ARRAY3D_DESCRIPTOR *shape, unsigned int levels)
+{
+	CUDA_ARRAY3D_DESCRIPTOR each;
+	struct emu_mipmap *mipmap;
+	CUresult result = CUDA_SUCCESS;
+
+	CALL(cuMipmappedArrayCreate);
+	REFUSE_IF(handle == NULL || shape == NULL || levels == 0 || levels > 24, CUDA_ERROR_INVALID_VALUE);
+	mipmap = emu_new(EMU_MIPMAP, sizeof(*mipmap));
+	REFUSE_IF(mipmap == NULL, CUDA_ERROR_OUT_OF_MEMORY);
+	each = *shape;
+	for (; mipmap->count < levels && result == CUDA_SUCCESS; mipmap->count += result == CUDA_SUCCESS) {
+		result = cuArray3DCreate_v2(&mipmap->level[mipmap->count], &each);
+		each.Width = each.Width > 1 ? each.Width / 2 : 1;
+		each.Height = each.Height > 1 ? each.Height / 2 : each.Height;
+		each.Depth = each.Depth > 1 ? each.Depth / 2 : each.Depth;
+	}
+	*handle = (CUmipmappedArray)mipmap;
+	if (result != CUDA_SUCCESS) {
+		*handle = NULL;
+		cuMipmappedArrayDestroy((CUmipmappedArray)mipmap);
+	}
+	return result;
+}
+
+GPUMAX_EXPORT CUresult cuMipmappedArrayGetLevel(CUarray *level, CUmipmappedArray handle, unsigned int number)
+{
+	const struct emu_mipmap *mipmap = (const struct emu_mipmap *)handle;
+
+	CALL(cuMipmappedArrayGetLevel);
+	REFUSE_IF(!emu_is(EMU_MIPMAP, mipmap), CUDA_ERROR_INVALID_HANDLE);
+	REFUSE_IF(level == NULL || number >= mipmap->count, CUDA_ERROR_INVALID_VALUE);
+	*level = mipmap->level[number];
+	return CUDA_SUCCESS;
+}
+
+GPUMAX_EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray handle)
+{
+	struct emu_mipmap *mipmap = (struct emu_mipmap *)handle;
+	CUresult result = CUDA_SUCCESS;
+
+	CALL(cuMipmappedArrayDestroy);
+	REFUSE_IF(!emu_is(EMU_MIPMAP, mipmap), CUDA_ERROR_INVALID_HANDLE);
+	for (unsigned int i = 0; i < mipmap->count && result == CUDA_SUCCESS; i++)
+		result = cuArrayDestroy(mipmap->level[i]);
+	emu_delete(EMU_MIPMAP, mipmap);
+	return result;
+}
+
+GPUMAX_EXPORT CUresult cuMipmappedArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS *needs, CUmipmappedArray handle, CUdevice device)
+{
+	const struct emu_mipmap *mipmap = (const struct emu_mipmap *)handle;
+
+	CALL(cuMipmappedArrayGetMemoryRequirements);
+	REFUSE_IF(needs == NULL || !emu_is(EMU_MIPMAP, mipmap) || !emu_ordinal(device), CUDA_ERROR_INVALID_VALUE);
+	memset(needs, 0, sizeof(*needs));
+	needs->alignment = 512;
+	for (unsigned int i = 0; i < mipmap->count; i++)
+		needs->size += ((struct emu_array *)mipmap->level[i])->bytes;
+	return CUDA_SUCCESS;
+}

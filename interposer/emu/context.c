@@ -71,7 +71,7 @@ static CUresult opened(int ordinal, unsigned int flags, bool is_primary, struct 
 
 static void drop_memory(struct emu_context *context)
 {
-	static const enum emu_range_kind kinds[] = {EMU_PLAIN, EMU_HOST, EMU_REGISTERED, EMU_MANAGED, EMU_IPC, EMU_POOLED};
+	static const enum emu_range_kind kinds[] = {EMU_PLAIN, EMU_HOST, EMU_REGISTERED, EMU_MANAGED, EMU_IPC, EMU_POOLED, EMU_GRAPHED};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		for (;;) {

@@ -75,7 +75,8 @@ enum emu_kind {
 	EMU_GRAPH,
 	EMU_NODE,
 	EMU_EXEC,
-	EMU_PHYSICAL
+	EMU_PHYSICAL,
+	EMU_MIPMAP
 };
 void *emu_new(enum emu_kind kind, size_t size);
 bool emu_is(enum emu_kind kind, const void *handle);
@@ -121,7 +122,7 @@ struct emu_physical {
 struct emu_physical *emu_physical_new(int device, uint64_t size, bool exportable, bool charged);
 void emu_physical_release(struct emu_physical *physical);
 
-enum emu_range_kind { EMU_PLAIN = 1, EMU_RESERVED, EMU_HOST, EMU_REGISTERED, EMU_MANAGED, EMU_IPC, EMU_POOLED };
+enum emu_range_kind { EMU_PLAIN = 1, EMU_RESERVED, EMU_HOST, EMU_REGISTERED, EMU_MANAGED, EMU_IPC, EMU_POOLED, EMU_GRAPHED };
 struct emu_range {
 	uint64_t base, size;
 	enum emu_range_kind kind;
@@ -152,6 +153,7 @@ struct emu_range *emu_range_of(struct emu_context *context, enum emu_range_kind 
 void *emu_map(struct emu_physical *physical, uint64_t offset, uint64_t size, uint64_t alignment);
 uint64_t emu_round(uint64_t bytes, uint64_t to);
 CUresult emu_free_range(uint64_t base);
+CUresult emu_allocate(struct emu_context *context, enum emu_range_kind kind, uint64_t wanted, unsigned int flags, CUdeviceptr *pointer);
 /* With `space` held: bytes are copied, or become zero, without taking memory of the host for zeros where that can be helped (sparse.c). */
 void emu_move(uint64_t to, uint64_t from, uint64_t bytes);
 void emu_zero(uint64_t to, uint64_t bytes);

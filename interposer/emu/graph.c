@@ -56,17 +56,13 @@ GPUMAX_EXPORT CUresult cuGraphDestroy(CUgraph handle)
 	struct emu_graph *graph = (struct emu_graph *)handle;
 
 	CALL(cuGraphDestroy);
-	REFUSE_IF(!emu_is(EMU_GRAPH, graph), CUDA_ERROR_INVALID_VALUE);
-	for (size_t i = 0; i < graph->count; i++)
-		emu_delete(EMU_NODE, graph->nodes[i]);
-	free(graph->nodes);
-	free(graph->edges);
-	emu_delete(EMU_GRAPH, graph);
+	REFUSE_IF(!emu_is(EMU_GRAPH, graph) || graph->of_node, CUDA_ERROR_INVALID_VALUE);
+	emu_graph_delete(graph);
 	return CUDA_SUCCESS;
 }
 
-static CUresult added(CUgraphNode *handle, CUgraph graph_handle, const CUgraphNode *after, size_t count, CUgraphNodeType type,
-		      const struct emu_op *op)
+CUresult emu_node_behind(CUgraphNode *handle, CUgraph graph_handle, const CUgraphNode *after, size_t count, CUgraphNodeType type,
+			 const struct emu_op *op)
 {
 	struct emu_graph *graph = (struct emu_graph *)graph_handle;
 	struct emu_node *node;
@@ -97,7 +93,7 @@ GPUMAX_EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode *node, CUgraph graph,
 		function = p->func != NULL ? p->func : (CUfunction)(void *)p->kern;
 		result = emu_kernel_op(context, function, grid, block, p->kernelParams, p->extra, &op);
 	}
-	return result != CUDA_SUCCESS ? result : added(node, graph, after, count, CU_GRAPH_NODE_TYPE_KERNEL, &op);
+	return result != CUDA_SUCCESS ? result : emu_node_behind(node, graph, after, count, CU_GRAPH_NODE_TYPE_KERNEL, &op);
 }
 
 GPUMAX_EXPORT CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count,
@@ -120,7 +116,7 @@ GPUMAX_EXPORT CUresult cuGraphAddMemsetNode(CUgraphNode *node, CUgraph graph, co
 	REFUSE_IF(p == NULL, CUDA_ERROR_INVALID_VALUE);
 	REFUSE_IF(!emu_is(EMU_CONTEXT, context), CUDA_ERROR_INVALID_CONTEXT);
 	result = emu_set_checked((struct emu_context *)context, (struct emu_set){p->dst, p->width, p->height, p->pitch, p->value, p->elementSize}, &op);
-	return result != CUDA_SUCCESS ? result : added(node, graph, after, count, CU_GRAPH_NODE_TYPE_MEMSET, &op);
+	return result != CUDA_SUCCESS ? result : emu_node_behind(node, graph, after, count, CU_GRAPH_NODE_TYPE_MEMSET, &op);
 }
 
 GPUMAX_EXPORT CUresult cuGraphAddMemcpyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count,
@@ -133,7 +129,7 @@ GPUMAX_EXPORT CUresult cuGraphAddMemcpyNode(CUgraphNode *node, CUgraph graph, co
 	REFUSE_IF(copy == NULL, CUDA_ERROR_INVALID_VALUE);
 	REFUSE_IF(!emu_is(EMU_CONTEXT, context), CUDA_ERROR_INVALID_CONTEXT);
 	result = emu_solid_op((struct emu_context *)context, copy, &op);
-	return result != CUDA_SUCCESS ? result : added(node, graph, after, count, CU_GRAPH_NODE_TYPE_MEMCPY, &op);
+	return result != CUDA_SUCCESS ? result : emu_node_behind(node, graph, after, count, CU_GRAPH_NODE_TYPE_MEMCPY, &op);
 }
 
 GPUMAX_EXPORT CUresult cuGraphAddEmptyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count)
@@ -141,7 +137,7 @@ GPUMAX_EXPORT CUresult cuGraphAddEmptyNode(CUgraphNode *node, CUgraph graph, con
 	struct emu_op op = {.engine = EMU_NO_ENGINE};
 
 	CALL(cuGraphAddEmptyNode);
-	return added(node, graph, after, count, CU_GRAPH_NODE_TYPE_EMPTY, &op);
+	return emu_node_behind(node, graph, after, count, CU_GRAPH_NODE_TYPE_EMPTY, &op);
 }
 
 GPUMAX_EXPORT CUresult cuGraphAddHostNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count,
@@ -152,7 +148,7 @@ GPUMAX_EXPORT CUresult cuGraphAddHostNode(CUgraphNode *node, CUgraph graph, cons
 	CALL(cuGraphAddHostNode);
 	REFUSE_IF(p == NULL || p->fn == NULL, CUDA_ERROR_INVALID_VALUE);
 	op = emu_host_op(p->fn, p->userData);
-	return added(node, graph, after, count, CU_GRAPH_NODE_TYPE_HOST, &op);
+	return emu_node_behind(node, graph, after, count, CU_GRAPH_NODE_TYPE_HOST, &op);
 }
 
 GPUMAX_EXPORT CUresult cuGraphAddDependencies(CUgraph handle, const CUgraphNode *from, const CUgraphNode *to, size_t count)
@@ -196,28 +192,65 @@ GPUMAX_EXPORT CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *typ
 	return CUDA_SUCCESS;
 }
 
-/* An order in which all comes behind what it depends on; false where there is a ring. */
-static bool in_order(const struct emu_graph *graph, struct emu_op *out)
+void emu_exec_empty(struct emu_exec *exec)
+{
+	for (size_t i = 0; i < exec->memory_count; i++)
+		emu_graph_memory_drop(exec->memory[i]);
+	free(exec->ops);
+	free(exec->types);
+	free(exec->memory);
+	*exec = (struct emu_exec){0};
+}
+
+static bool enter(struct emu_exec *exec, const struct emu_node *node)
+{
+	size_t more = exec->room * 2 + 16;
+	struct emu_op *ops;
+	CUgraphNodeType *types;
+	struct emu_graph_memory **memory;
+
+	if (exec->count == exec->room) {
+		if ((ops = realloc(exec->ops, more * sizeof(*ops))) != NULL)
+			exec->ops = ops;
+		if ((types = realloc(exec->types, more * sizeof(*types))) != NULL)
+			exec->types = types;
+		if ((memory = realloc(exec->memory, more * sizeof(*memory))) != NULL)
+			exec->memory = memory;
+		if (ops == NULL || types == NULL || memory == NULL)
+			return false;
+		exec->room = more;
+	}
+	exec->ops[exec->count] = node->op;
+	exec->types[exec->count++] = node->type;
+	if (node->memory != NULL)
+		exec->memory[exec->memory_count++] = emu_graph_memory_keep(node->memory);
+	return true;
+}
+
+bool emu_exec_fill(struct emu_exec *exec, const struct emu_graph *graph)
 {
 	size_t *open = calloc(graph->count + 1, sizeof(*open)), done = 0;
-	bool *taken = calloc(graph->count + 1, sizeof(*taken)), moved = true;
+	bool *taken = calloc(graph->count + 1, sizeof(*taken)), moved = true, fine = open != NULL && taken != NULL;
 
-	for (size_t i = 0; open != NULL && i < graph->edges_count; i++)
+	for (size_t i = 0; fine && i < graph->edges_count; i++)
 		open[graph->edges[i].to]++;
-	while (open != NULL && taken != NULL && moved) {
+	while (fine && moved) {
 		moved = false;
-		for (size_t i = 0; i < graph->count; i++) {
+		for (size_t i = 0; fine && i < graph->count; i++) {
+			const struct emu_node *node = graph->nodes[i];
+
 			if (taken[i] || open[i] > 0)
 				continue;
 			taken[i] = moved = true;
-			out[done++] = graph->nodes[i]->op;
+			done++;
+			fine = enter(exec, node) && (node->child == NULL || emu_exec_fill(exec, node->child));
 			for (size_t e = 0; e < graph->edges_count; e++)
 				open[graph->edges[e].to] -= graph->edges[e].from == i;
 		}
 	}
 	free(open);
 	free(taken);
-	return done == graph->count;
+	return fine && done == graph->count;
 }
 
 GPUMAX_EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *handle, CUgraph graph_handle, unsigned long long flags)
@@ -229,10 +262,8 @@ GPUMAX_EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *handle, CUgraph 
 	REFUSE_IF(handle == NULL || !emu_is(EMU_GRAPH, graph) || flags > 15, CUDA_ERROR_INVALID_VALUE);
 	exec = emu_new(EMU_EXEC, sizeof(*exec));
 	REFUSE_IF(exec == NULL, CUDA_ERROR_OUT_OF_MEMORY);
-	exec->count = graph->count;
-	exec->ops = calloc(graph->count + 1, sizeof(*exec->ops));
-	if (exec->ops == NULL || !in_order(graph, exec->ops)) {
-		free(exec->ops);
+	if (!emu_exec_fill(exec, graph)) {
+		emu_exec_empty(exec);
 		emu_delete(EMU_EXEC, exec);
 		return CUDA_ERROR_INVALID_VALUE;
 	}
@@ -264,7 +295,7 @@ GPUMAX_EXPORT CUresult cuGraphExecDestroy(CUgraphExec handle)
 {
 	CALL(cuGraphExecDestroy);
 	REFUSE_IF(!emu_is(EMU_EXEC, handle), CUDA_ERROR_INVALID_VALUE);
-	free(((struct emu_exec *)handle)->ops);
+	emu_exec_empty((struct emu_exec *)handle);
 	emu_delete(EMU_EXEC, handle);
 	return CUDA_SUCCESS;
 }

@@ -8,9 +8,9 @@
 /* The driver takes memory from a device in larger pieces than a program asks for. */
 enum { STEP = 512 };
 
-static CUresult allocated(struct emu_context *context, enum emu_range_kind kind, uint64_t wanted, unsigned int flags, CUdeviceptr *pointer)
+CUresult emu_allocate(struct emu_context *context, enum emu_range_kind kind, uint64_t wanted, unsigned int flags, CUdeviceptr *pointer)
 {
-	bool of_device = kind == EMU_PLAIN || kind == EMU_MANAGED;
+	bool of_device = kind == EMU_PLAIN || kind == EMU_MANAGED || kind == EMU_GRAPHED;
 	uint64_t size = emu_round(wanted, of_device ? STEP : 4096);
 	struct emu_physical *physical;
 	struct emu_range *range = NULL;
@@ -84,7 +84,7 @@ GPUMAX_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes)
 {
 	CALL_IN_CONTEXT(cuMemAlloc_v2, context);
 	REFUSE_IF(pointer == NULL, CUDA_ERROR_INVALID_VALUE);
-	return allocated(context, EMU_PLAIN, bytes, 0, pointer);
+	return emu_allocate(context, EMU_PLAIN, bytes, 0, pointer);
 }
 
 GPUMAX_EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *pointer, size_t *pitch, size_t width, size_t height, unsigned int element)
@@ -96,7 +96,7 @@ GPUMAX_EXPORT CUresult cuMemAllocPitch_v2(CUdeviceptr *pointer, size_t *pitch, s
 	REFUSE_IF(width == 0 || height == 0, CUDA_ERROR_INVALID_VALUE);
 	REFUSE_IF(row < width || row > SIZE_MAX / height, CUDA_ERROR_OUT_OF_MEMORY);
 	*pitch = row;
-	return allocated(context, EMU_PLAIN, row * height, 0, pointer);
+	return emu_allocate(context, EMU_PLAIN, row * height, 0, pointer);
 }
 
 GPUMAX_EXPORT CUresult cuMemFree_v2(CUdeviceptr pointer)
@@ -119,7 +119,7 @@ GPUMAX_EXPORT CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t bytes, uns
 
 	CALL_IN_CONTEXT(cuMemAllocManaged, context);
 	REFUSE_IF(pointer == NULL || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST), CUDA_ERROR_INVALID_VALUE);
-	result = allocated(context, EMU_MANAGED, bytes, flags, pointer);
+	result = emu_allocate(context, EMU_MANAGED, bytes, flags, pointer);
 	if (result == CUDA_SUCCESS) {
 		emu_shared_lock(emu.shared);
 		emu.slot->managed++;
@@ -174,7 +174,7 @@ GPUMAX_EXPORT CUresult cuMemHostAlloc(void **pointer, size_t bytes, unsigned int
 
 	CALL_IN_CONTEXT(cuMemHostAlloc, context);
 	REFUSE_IF(pointer == NULL || flags > 7, CUDA_ERROR_INVALID_VALUE);
-	result = allocated(context, EMU_HOST, bytes, flags, &made);
+	result = emu_allocate(context, EMU_HOST, bytes, flags, &made);
 	*pointer = (void *)(uintptr_t)made;
 	return result;
 }

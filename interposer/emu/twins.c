@@ -105,3 +105,11 @@ TWIN(cuStreamWaitValue32_v2, (CUstream s, CUdeviceptr at, uint32_t value, unsign
 TWIN(cuStreamWaitValue64_v2, (CUstream s, CUdeviceptr at, uint64_t value, unsigned int flags), (OWN(s), at, value, flags))
 TWIN(cuStreamWriteValue32_v2, (CUstream s, CUdeviceptr at, uint32_t value, unsigned int flags), (OWN(s), at, value, flags))
 TWIN(cuStreamWriteValue64_v2, (CUstream s, CUdeviceptr at, uint64_t value, unsigned int flags), (OWN(s), at, value, flags))
+TWIN(cuMemcpyBatchAsync,
+     (CUdeviceptr * to, CUdeviceptr *from, size_t *sizes, size_t count, CUmemcpyAttributes *attributes, size_t *indexes,
+      size_t attributes_count, size_t *failed, CUstream s),
+     (to, from, sizes, count, attributes, indexes, attributes_count, failed, OWN(s)))
+TWIN(cuMemcpyBatchAsync_v2,
+     (CUdeviceptr * to, CUdeviceptr *from, size_t *sizes, size_t count, CUmemcpyAttributes *attributes, size_t *indexes,
+      size_t attributes_count, CUstream s),
+     (to, from, sizes, count, attributes, indexes, attributes_count, OWN(s)))
