@@ -199,3 +199,53 @@ def test_metrics_of_the_broker_are_the_servers_too(parts: Parts) -> None:
     after = metrics()
     assert "gpumax_broker_up 1" in after
     assert 'gpumax_broker_clients{group="a-' in after
+
+
+SWAPPED = """
+import ctypes, os, sys
+import numpy as np
+from pathlib import Path
+from cuda.bindings import driver as d
+
+def ok(result):
+    assert result[0] == 0, result[0]
+    return None if len(result) == 1 else result[1] if len(result) == 2 else result[1:]
+
+SIZE, mine, peer = 690 << 20, Path(sys.argv[1]), Path(sys.argv[2])
+ok(d.cuInit(0))
+ok(d.cuCtxSetCurrent(ok(d.cuDevicePrimaryCtxRetain(0))))
+pointer = ok(d.cuMemAlloc(SIZE))
+ok(d.cuMemsetD32(pointer, 1000, SIZE // 4))
+turns, found = 0, np.empty(2, np.uint32)
+while turns < 3 or not peer.exists():
+    for index, at in enumerate((0, SIZE - 4)):
+        ok(d.cuMemcpyDtoH(found[index:].ctypes.data, int(pointer) + at, 4))
+    assert (found == 1000 + turns).all(), found  # as it was left, whatever has been between
+    turns += 1
+    ok(d.cuMemsetD32(pointer, 1000 + turns, SIZE // 4))
+    ok(d.cuCtxSynchronize())
+    if turns == 3:
+        mine.touch()
+print("all as it was", flush=True)
+"""
+
+
+def test_two_that_do_not_fit_together_take_turns_and_find_their_memory_as_it_was(parts: Parts) -> None:
+    """2 x 690 MiB on a device of 1 GiB: one is in host memory while the other works."""
+    program = parts.machine.data.parent / "swapped.py"
+    program.write_text(SWAPPED)
+    here = parts.machine.data.parent
+    for name, peer in (("a", "b"), ("b", "a")):
+        done = parts.machine.apply(
+            f"name: {name}\nresources: {{gpu: {{memory: 300Mi}}, limit: {{gpu_memory: 700Mi}}, swap: true}}\n"
+            f"run: [{sys.executable}, {program}, {here / name}, {here / peer}]\n"
+        )
+        assert done.returncode == 0, done.stderr
+
+    def ended() -> bool:
+        return all(parts.machine.in_state(name, "succeeded", "failed") for name in "ab")
+
+    eventually(ended, "both have had their turns", patience_s=180)
+
+    for name in "ab":
+        assert parts.machine.must("logs", name).strip() == "all as it was", parts.machine.show(name)
