@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 from gpumax.native import library
@@ -22,7 +23,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     }
     emulated = {
         "GPUMAX_EMU": json.dumps(
-            {"shared": str(folder / "machine"), "devices": [{"memory": "1Gi", "context": "64Mi"}]}
+            {
+                "shared": str(folder / "machine"),
+                "devices": [{"memory": "1Gi", "context": "64Mi", "uuid": f"GPU-{uuid.uuid4()}"}],
+            }
         ),
         "LD_LIBRARY_PATH": str(folder),
         "GPUMAX_REAL_LIBCUDA": str(folder / "libcuda.so.1"),

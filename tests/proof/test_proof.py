@@ -38,14 +38,14 @@ def report(machine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_report_says_what_was_run_where(report: dict[str, Any]) -> None:
     assert report["machine"]["emulated"] is True
     assert report["machine"]["driver"] == "13.0"
-    assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "deaths", "costs", "pytorch"}  # fmt: skip
+    assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "time", "detection", "deaths", "costs", "pytorch"}  # fmt: skip
 
 
 def test_all_that_the_emulated_driver_can_do_is_shown_to_hold(report: dict[str, Any]) -> None:
     """What isn't shown has its reason, and is none of what is there."""
     missing = {each["name"]: each["why"] for each in report["results"] if each["verdict"] == "not shown"}
     assert all(missing.values())
-    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver"}  # fmt: skip
+    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced"}  # fmt: skip
 
 
 def test_without_the_layer_every_check_of_memory_and_of_ways_around_it_says_so(
@@ -87,6 +87,7 @@ def test_a_report_for_people(machine: dict[str, str], tmp_path: Path) -> None:
     [
         (("check",), "there is no share in this environment"),
         (("check", "--gpu-memory", "lots"), "--gpu-memory: found lots"),
+        (("check", "--gpu", "1.2"), "--gpu: found 1.2; wanted a share beside which another one has room"),
         (("check", "--gpu-memory", "1Mi"), "a limit of 1 MiB shows nothing"),
         (("check", "--gpu-memory", "1Gi"), "may be refused by the device itself"),
         (("conformance", "--only", "nonsense"), "there is no section nonsense; there are driver, memory"),

@@ -15,6 +15,7 @@ from gpumax.broker.control import Device, key
 from gpumax.broker.core.shapes import SECOND, Settings, Stuck
 from gpumax.broker.node.main import Wishes, serve
 from gpumax.devices import open_devices
+from gpumax.devices.processes import Processes
 from gpumax.devices.uuids import sharable
 from gpumax.errors import BadFile, Fault, GpumaxError, Refused
 from gpumax.units import parse_quantity
@@ -96,7 +97,7 @@ def command(
         grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck),
     )  # fmt: skip
     found = _devices(devices, more)
-    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, exclusive)))
+    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive)))
 
 
 def _devices(text: str | None, more: tuple[str, ...]) -> tuple[Device, ...]:

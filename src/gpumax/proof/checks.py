@@ -30,6 +30,8 @@ class Probe:
 
     limit: int
     device: int = 0
+    share: float = 0.0
+    """Of the time; 0: what a check likes."""
     figures: Figures = field(default_factory=dict)
 
     @cached_property
@@ -62,7 +64,6 @@ class Check:
     run: Callable[[Probe], None]
     settings: Mapping[str, str]
     layered: bool
-    broker: bool
 
 
 CHECKS: Final[dict[str, Check]] = {}
@@ -76,7 +77,6 @@ class Section:
     name: str
     promise: int
     layered: bool = True
-    broker: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, name: str, text: str) -> Callable[[Callable[[Probe], None]], Callable[[Probe], None]]:
@@ -84,9 +84,7 @@ class Section:
 
         def add(function: Callable[[Probe], None]) -> Callable[[Probe], None]:
             assert name not in CHECKS
-            CHECKS[name] = Check(
-                name, self.name, self.promise, text, function, self.settings, self.layered, self.broker
-            )
+            CHECKS[name] = Check(name, self.name, self.promise, text, function, self.settings, self.layered)
             return function
 
         return add

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from gpumax.proof.checks import CHECKS, Missed, NotShown, Probe, taken
 from gpumax.proof.cuda import Cuda, CudaError
 from gpumax.proof.others import program
 
-MODULES: Final = ("relied", "families", "ways", "swaps", "deaths", "costs", "pytorch")
+MODULES: Final = ("relied", "families", "ways", "swaps", "turns", "deaths", "costs", "pytorch")
 
 
 def load() -> None:
@@ -33,10 +34,10 @@ def hear() -> None:
     sys.stdin.readline()
 
 
-def check(name: str, limit: str, device: str) -> None:
+def check(name: str, limit: str, device: str, share: str) -> None:
     """One check, to its verdict."""
     load()
-    probe = Probe(int(limit), int(device))
+    probe = Probe(int(limit), int(device), float(share))
     verdict, why = "holds", ""
     try:
         CHECKS[name].run(probe)
@@ -63,6 +64,28 @@ def hold(size: str) -> None:
     Cuda().plain(int(size))
     say(int(size))
     hear()
+
+
+def work(device: str) -> None:
+    """Submit as fast as it can, until told to stop; then say how many pieces were done."""
+    cuda = Cuda(device=int(device))
+    size = 16 << 20
+    pointer = cuda.plain(size)
+    say("ready")
+    hear()
+    stop = threading.Event()
+
+    def until_told() -> None:
+        hear()
+        stop.set()
+
+    threading.Thread(target=until_told, daemon=True).start()
+    done = 0
+    while not stop.is_set():
+        cuda.fill_async(pointer, done, size)
+        cuda.sync()
+        done += 1
+    say(done)
 
 
 def replace(size: str) -> None:
@@ -116,7 +139,7 @@ def cost(what: str, device: str) -> None:
 
 
 WORDS: Final = {
-    "check": check, "take": take, "hold": hold, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
+    "check": check, "take": take, "hold": hold, "work": work, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
     "outside": outside, "machine": machine, "cost": cost,
 }  # fmt: skip
 

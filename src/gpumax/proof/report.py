@@ -16,6 +16,7 @@ TITLES: Final = {
     "ways": "No way around by accident",
     "swap": "Memory that is swapped comes back whole",
     "time": "Time is shared",
+    "guarantee": "What is guaranteed is to be had",
     "deaths": "What ends leaves nothing behind",
     "costs": "What it costs",
     "pytorch": "PyTorch",

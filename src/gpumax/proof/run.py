@@ -66,6 +66,7 @@ class Given(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     own: bool
     device: int = 0
+    share: float = 0.0
 
 
 def machine(base: Mapping[str, str], device: int) -> Machine:
@@ -98,7 +99,7 @@ def _processor() -> str:
     return named or platform.machine()
 
 
-def made(base: Mapping[str, str], limit: int, on: Machine, device: int) -> Given:
+def made(base: Mapping[str, str], limit: int, on: Machine, device: int, share: float = 0.0) -> Given:
     """A share of this size, for the checks alone. Refused where it can't show anything."""
     if limit < LEAST:
         raise Refused(
@@ -110,7 +111,7 @@ def made(base: Mapping[str, str], limit: int, on: Machine, device: int) -> Given
             f"itself; give at most {max(0, on.free - _SPARE) // MIB}Mi, or wait until others have ended"
         )
     preload.check(Path(sys.executable))
-    return Given(limit, dict(base), own=False, device=device)
+    return Given(limit, dict(base), own=False, device=device, share=share)
 
 
 def select(sections: Iterable[str]) -> list[Check]:
@@ -143,7 +144,7 @@ def _environment(check: Check, given: Given, number: int) -> dict[str, str]:
 
 def _one(check: Check, given: Given, number: int) -> tuple[Verdict, str, dict[str, float]]:
     process = subprocess.Popen(
-        program("check", check.name, str(given.limit), str(given.device)), env=_environment(check, given, number),
+        program("check", check.name, str(given.limit), str(given.device), str(given.share)), env=_environment(check, given, number),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
@@ -55,7 +56,7 @@ class Keeper:
     def begin(self, devices: Sequence[Sharable]) -> Control:
         """A broker that answers. GpumaxError, in words, where it can't begin."""
         if not answers(self._control):
-            begun(self._control, start(self.directory, devices, idle_s=IDLE_S), self.directory)
+            begun(self._control, self._start(devices), self.directory)
         self._wanted.set()
         return self._control
 
@@ -120,9 +121,16 @@ class Keeper:
                 )
             )
         try:
-            begun(self._control, start(self.directory, devices, idle_s=IDLE_S), self.directory)
+            begun(self._control, self._start(devices), self.directory)
         except GpumaxError as error:
             self._tell(News("", str(error)))
+
+    def _start(self, devices: Sequence[Sharable]) -> subprocess.Popen[bytes]:
+        # Who looks for processes that got around the layer asks the same driver as they.
+        driver = (
+            self._devices.visible(tuple(each.number for each in devices)) if self._devices.virtual else None
+        )
+        return start(self.directory, devices, idle_s=IDLE_S, driver=driver)
 
     def _needed(self) -> bool:
         return any((self.directory / "groups").glob("*.json"))

@@ -24,9 +24,13 @@ _NOT_ITS_OWN: Final = ("GPUMAX_LIMIT", "GPUMAX_SOCKET", "GPUMAX_GROUP", "GPUMAX_
 
 
 def start(
-    directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None
-) -> subprocess.Popen[bytes]:
-    """Begin a broker, which outlives us. It ends by itself where another one has the directory or a device."""
+    directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None,
+    driver: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Begin a broker, which outlives us. It ends by itself where another one has the directory or a device.
+
+    driver: the environment in which the devices' driver is found; None: ours.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = [Device(each.uuid, each.bytes, each.name) for each in devices]
     swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
@@ -37,7 +41,7 @@ def start(
                 "--devices", msgspec.json.encode(said).decode(), "--idle", f"{idle_s:g}", *swap,
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, cwd="/",
-            env=_environment(os.environ),
+            env=_environment(os.environ) | dict(driver or {}),
         )  # fmt: skip
 
 

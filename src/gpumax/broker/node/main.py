@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from gpumax.broker.node.door import Door
 from gpumax.broker.node.groups import Groups
 from gpumax.broker.node.kept import Kept
 from gpumax.broker.node.server import Server
+from gpumax.broker.node.unfenced import Readings, Watch
 
 LOOK_S: Final = 1.0
 """How often it's looked whether groups are still for anybody."""
@@ -29,6 +31,8 @@ class Wishes(NamedTuple):
     devices: tuple[Device, ...]
     settings: Settings
     idle_s: float | None = None
+    readings: Callable[[], Readings] | None = None
+    """What the driver says that processes use; None: nobody looks for those who are unfenced."""
     exclusive: bool = False
     """Begin only where no other broker of this machine gives out any of the devices."""
 
@@ -62,7 +66,12 @@ async def serve(wishes: Wishes) -> None:
             len(keys),
             "GPU" if len(keys) == 1 else "GPUs",
         )
-        await _until(ended, groups, wishes.idle_s)
+        watch = wishes.readings and loop.create_task(Watch(server, wishes.readings, report).run())
+        try:
+            await _until(ended, groups, wishes.idle_s)
+        finally:
+            if watch:
+                watch.cancel()
         await doors[0].close()
     finally:
         await server.stop()

@@ -25,6 +25,15 @@ class Metrics:
         self.copied = Gauge(
             "gpumax_broker_copied_bytes_total", "Bytes copied for it", ["group", "direction"], registry=r
         )
+        self.unfenced = Gauge(
+            "gpumax_gpu_unfenced_processes",
+            "Processes that use a device and haven't declared it",
+            ["device"],
+            registry=r,
+        )
+        self.unfenced_bytes = Gauge(
+            "gpumax_gpu_unfenced_bytes", "Memory of a device that these use", ["device"], registry=r
+        )
         self.pool = Gauge("gpumax_broker_pool_bytes", "Host memory that is set aside and taken", registry=r)
         self.grants = Counter("gpumax_broker_grants", "Leases granted", ["group"], registry=r)
         self.refused = Counter("gpumax_broker_refused", "Clients turned away", ["code"], registry=r)

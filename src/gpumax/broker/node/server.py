@@ -431,6 +431,10 @@ class Server:
         """Brings the gauges up to date: right before they're read."""
         assert self.broker is not None
         self.metrics.pool.set(self._pool.used)
+        for device in self.broker.state.devices:
+            unfenced = self.unfenced.get(device, ())
+            self.metrics.unfenced.labels(device).set(len(unfenced))
+            self.metrics.unfenced_bytes.labels(device).set(sum(each.bytes for each in unfenced))
         for group in [each for each in self.broker.state.groups.values() if not each.removed]:
             self.metrics.clients.labels(group.name).set(len(group.clients))
             for direction, times, copied in (

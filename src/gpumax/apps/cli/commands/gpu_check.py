@@ -29,18 +29,24 @@ _device = click.option(
 
 
 @click.command("check")
+@click.option(
+    "--gpu",
+    metavar="SHARE",
+    help="A share of the time to try, too, as 0.5; of the memory, unless that is named.",
+)
 @_memory
 @_device
 @output_option
 @click.argument("program", required=False)
-def check(gpu_memory: str | None, device: int, output: str, program: str | None) -> None:
-    """Prove that limits hold: try to get more memory in every way there is.
+def check(gpu: str | None, gpu_memory: str | None, device: int, output: str, program: str | None) -> None:
+    """Prove that limits hold: try to get more memory in every way there is, and more time.
 
-    Under the share of this environment, as within `gpumax gpu run`; with --gpu-memory under one of that size, made for it. With PROGRAM:
-    whether a limit would hold that program. Exit code 1: something doesn't hold.
+    Under the share of this environment, as within `gpumax gpu run`; with --gpu-memory under one of that size, made for it. With --gpu two
+    programs that submit as fast as they can share the time, too. With PROGRAM: whether a limit would hold that program. Exit code 1:
+    something doesn't hold.
 
     \b
-      gpumax gpu check --gpu-memory 10Gi
+      gpumax gpu check --gpu 0.5 --gpu-memory 10Gi
       gpumax gpu run --gpu-memory 10Gi -- gpumax gpu check
       gpumax gpu check ./train
     """
@@ -50,8 +56,27 @@ def check(gpu_memory: str | None, device: int, output: str, program: str | None)
     from gpumax.proof import run
 
     on = run.machine(os.environ, device)
-    given = _given(gpu_memory, on, device)
-    _judge(_told(run.prove(run.select(ON_THE_SPOT), given), output), on, given.limit, output)
+    sections: tuple[str, ...] = ON_THE_SPOT
+    if gpu is None:
+        given = _given(gpu_memory, on, device)
+    else:
+        share = _share(gpu)
+        limit = int(share * on.bytes) // MIB * MIB if gpu_memory is None else amount(gpu_memory)
+        given = run.made(os.environ, limit, on, device, share)
+        sections += ("time", "detection")
+    _judge(_told(run.prove(run.select(sections), given), output), on, given.limit, output)
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(parse_quantity(text))
+    except (ValueError, OverflowError):
+        found = 0.0
+    if not 0.01 <= found <= 0.99:
+        raise BadFile(
+            [Fault("--gpu", None, text, "a share beside which another one has room: 0.01 to 0.99, as 0.5")]
+        )
+    return found
 
 
 def _program(name: str, output: str) -> None:
