@@ -1,6 +1,7 @@
 /* What is true of every call: it is counted, may be told to fail, waits while the process is locked, and comes after cuInit. */
 #include "emu/emu.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,8 @@ static CUresult injected(const struct emu_call *call, uint64_t nth)
 
 		if (strcmp(fault->call, call->name) != 0 || nth < fault->nth || nth - fault->nth >= fault->times)
 			continue;
+		if (fault->kill)
+			raise(SIGKILL);
 		context = fault->sticky ? emu_current() : NULL;
 		if (context != NULL)
 			context->broken = (CUresult)fault->result;

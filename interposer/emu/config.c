@@ -284,8 +284,10 @@ static void read_fault(struct reading *r, struct emu_config *c, const struct jso
 			one.result = emu_result_by_name(each->string);
 		else if (strcmp(each->key, "sticky") == 0 && (each->kind == JSON_TRUE || each->kind == JSON_FALSE))
 			one.sticky = each->kind == JSON_TRUE;
+		else if (strcmp(each->key, "kill") == 0 && (each->kind == JSON_TRUE || each->kind == JSON_FALSE))
+			one.kill = each->kind == JSON_TRUE;
 		else
-			fault(r, "faults[%d].%s: wanted call, nth (1 or more), times (1 or more), result (a CUresult) or sticky (true, false)", at, each->key);
+			fault(r, "faults[%d].%s: wanted call, nth (1 or more), times (1 or more), result (a CUresult), sticky or kill (true, false)", at, each->key);
 	}
 	c->fault[c->faults++] = one;
 }

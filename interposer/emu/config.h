@@ -29,6 +29,7 @@ struct emu_fault {
 	uint64_t nth, times;
 	int result;
 	bool sticky; /* the context is broken from then on */
+	bool kill;   /* the process is killed there and then */
 };
 
 struct emu_config {

@@ -151,17 +151,6 @@ static char *take(uint32_t units)
 	return cut(segment, first, units);
 }
 
-/* The pages, all at once: one by one they'd be made in the midst of a copy. */
-static void populate(char *at, uint64_t bytes)
-{
-#ifdef MADV_POPULATE_WRITE
-	madvise(at, bytes, MADV_POPULATE_WRITE);
-#else
-	(void)at;
-	(void)bytes;
-#endif
-}
-
 char *host_take(uint64_t bytes)
 {
 	char *at;
@@ -170,8 +159,6 @@ char *host_take(uint64_t bytes)
 	at = take((uint32_t)((bytes + UNIT - 1) / UNIT));
 	expected -= bytes < expected ? bytes : expected;
 	pthread_mutex_unlock(&lock);
-	if (at)
-		populate(at, bytes);
 	return at;
 }
 

@@ -108,9 +108,9 @@ def line(process: subprocess.Popen[str]) -> Any:
     return json.loads(text)
 
 
-def tell(process: subprocess.Popen[str]) -> None:
+def tell(process: subprocess.Popen[str], what: str = "on") -> None:
     assert process.stdin is not None
-    process.stdin.write("on\n")
+    process.stdin.write(what + "\n")
     process.stdin.flush()
 
 

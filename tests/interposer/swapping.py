@@ -56,3 +56,20 @@ BEGIN = """
 def swapping(layer: Layer, program: str, **settings: str) -> Any:
     """What the program said last."""
     return layer.run(textwrap.dedent(BEGIN) + textwrap.dedent(program), **({"GPUMAX_SWAP": "1"} | settings))
+
+
+EMULATED = """
+        class Report(ctypes.Structure):
+            _fields_ = [("status", ctypes.c_int), ("why", ctypes.c_int)] + [
+                (n, ctypes.c_uint64) for n in ("resident", "copied", "took")]
+        lib, emu = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL(os.path.realpath(os.environ["GPUMAX_REAL_LIBCUDA"]))
+        def order(out, mib, patience):
+            report = Report()
+            lib.gpumax_layer_swap(0, out, ctypes.c_ulonglong(mib << 20), patience, ctypes.byref(report))
+            return [report.status, report.why, report.resident >> 20, report.copied >> 20]
+        def out(mib=0, patience=5000): return order(1, mib, patience)
+        def back(mib=1 << 20, patience=5000): return order(0, mib, patience)
+        current()
+        data = np.random.default_rng(7).integers(0, 2**32, 20 << 20, dtype=np.uint32)
+"""
+"""The same on an emulated machine, under cuda-bindings: 80 MiB of random data, three pieces."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gpumax.native import library
 from interposer.conftest import INTERPOSER, cc
 from interposer.under import HERE, Layer, layer, scripted
 
@@ -32,11 +33,12 @@ def checked(
         env={**os.environ, "MAKEFLAGS": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    done = cc(
-        f"-fsanitize={kind}", "-g", "-O1", "-pthread", "-D_GNU_SOURCE", HERE / "c/linked.c",
-        f"-I{INTERPOSER / 'include'}", f"-L{folder}", "-lcuda", "-ldl", "-o", folder / "linked",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for name, link in (("linked", "-lcuda"), ("storm", str(library("cuda")))):
+        done = cc(
+            f"-fsanitize={kind}", "-g", "-O1", "-pthread", "-D_GNU_SOURCE", HERE / f"c/{name}.c",
+            f"-I{INTERPOSER / 'include'}", f"-L{folder}", link, "-ldl", "-o", folder / name,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
     return folder / "linked", f"{runtime} {folder / 'libgpumax-cuda.so'}"
 
 
@@ -57,6 +59,23 @@ def test_checks_of_the_compiler_find_nothing(way: str, checked: tuple[Path, str]
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+
+
+@pytest.mark.slow
+def test_checks_of_the_compiler_find_nothing_while_parts_of_memory_come_and_go(
+    checked: tuple[Path, str], layer: Layer
+) -> None:
+    program, preload = checked
+    settings = {"LD_PRELOAD": preload, "GPUMAX_SWAP": "1", "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [program.with_name("storm"), "1", "40"],
+        env=layer.environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[:6], done.stderr) == (0, "whole ", "")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
