@@ -313,6 +313,49 @@ def test_gpus(cli: Cli, api: FakeApi) -> None:
     assert cli("gpu", "list", "-q").out == "n1/0\nn1/1\nn1/2\n"
 
 
+SHARED: Item = {
+    "bytes": 16 << 30, "used": 12 << 30, "state": "busy", "holder": "train-1", "serial": False,
+    "residents": [
+        {"group": "train-1", "workload": "train", "mode": "fair", "share": 0.5, "guaranteed": 8 << 30, "limit": 8 << 30, "swap": False,
+         "resident": 8 << 30, "swapped": 0, "pinned": 0, "processes": [7], "works": True, "waits": None},
+        {"group": "serve", "workload": "", "mode": "strict", "share": 0.25, "guaranteed": 4 << 30, "limit": 10 << 30, "swap": True,
+         "resident": 4 << 30, "swapped": 3 << 29, "pinned": 0, "processes": [8], "works": False, "waits": "its turn: train has it"},
+    ],
+    "unfenced": [],
+}  # fmt: skip
+
+
+def test_a_shared_gpu_is_a_picture(cli: Cli, api: FakeApi) -> None:
+    """A letter for each resident, dots for what is free, a line for each who has a part."""
+    api.on("GET /gpus", page({**GPU, "shared": SHARED}))
+    _, _, _, head, first, second = cli("gpu", "list").out.splitlines()
+    assert head == f"n1/0 H100  [{'a' * 24}{'b' * 12}{'.' * 12}]  4Gi free of 16Gi, 1.5Gi swapped"
+    assert first == f"  a {'train':20}  50% fair     8Gi guaranteed; 8Gi here; works"
+    assert second == (
+        f"  b {'serve':20}  25% strict   4Gi guaranteed, up to 10Gi; 4Gi here, 1.5Gi swapped; waits: its turn: train has it"
+    )
+
+
+def test_whoever_got_around_the_layer_is_told_loudly(cli: Cli, api: FakeApi) -> None:
+    """In the bar, and in words, whatever its name has in it."""
+    unfenced = {"pid": 99, "bytes": 2 << 30, "why": "it has declared nothing", "command": "mi\x1b[1mner"}
+    api.on("GET /gpus", page({**GPU, "shared": {**SHARED, "unfenced": [unfenced]}}))
+    lines = cli("gpu", "list").out.splitlines()
+    assert f"{'b' * 12}{'!' * 6}{'.' * 6}]  2Gi free" in lines[3]
+    assert lines[-1] == "  ! UNFENCED: process 99 (mi [1mner) uses 2Gi: it has declared nothing"
+
+
+def test_json_of_a_shared_gpu_is_what_the_server_said(cli: Cli, api: FakeApi) -> None:
+    api.on("GET /gpus", page({**GPU, "shared": SHARED}))
+    assert json.loads(cli("gpu", "list", "-o", "json").out)["items"][0]["shared"] == SHARED
+
+
+def test_a_little_memory_is_seen_all_the_same(cli: Cli, api: FakeApi) -> None:
+    small = [{**each, "resident": 1 << 20} for each in SHARED["residents"]]
+    api.on("GET /gpus", page({**GPU, "shared": {**SHARED, "used": 2 << 20, "residents": small}}))
+    assert f"[ab{'.' * 46}]" in cli("gpu", "list").out
+
+
 def test_events_of_one(cli: Cli, api: FakeApi) -> None:
     """Events of one workload: asked of the server, and of the stream passed over where they are another's."""
     event = LISTS["events"][1]

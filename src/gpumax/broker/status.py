@@ -70,6 +70,8 @@ class GroupStatus(msgspec.Struct, frozen=True):
     clients: tuple[ClientStatus, ...]
     swaps: Swaps
     waits: str | None = None
+    devices: tuple[str, ...] = ()
+    """Of which it has a part, whether or not a process is there."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -107,6 +109,7 @@ def _group(broker: Broker, group: Group) -> GroupStatus:
         tuple(_client(client) for client in group.clients.values()),
         Swaps(group.swaps.out, group.swaps.back, group.swaps.bytes_out, group.swaps.bytes_back),
         waits(broker, group),
+        spec.devices,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from gpumax.apps.cli.checks_data import Check, database, directory, socket_file
 from gpumax.apps.cli.client import Item
 from gpumax.apps.cli.options import Where
 from gpumax.errors import GpumaxError, Unreachable
+from gpumax.words import plural
 
 _EPOCH_S: Final = 1_735_689_600  # 2025-01-01; a clock before that was never set
 
@@ -93,7 +94,7 @@ def gpus() -> Check:
         from gpumax.devices import open_devices
 
         found = open_devices(None).read()
-    except GpumaxError as error:
+    except (GpumaxError, OSError) as error:
         return Check("gpu", "warn", str(error), wish)
     broken = [str(device.index) for device in found if not device.healthy]
     if not found:
@@ -116,6 +117,7 @@ def server(where: Where) -> Iterator[Check]:
         yield Check("server", "fail", str(error), "set GPUMAX_TOKEN, or ask its owner")
         return
     yield _speaks(status)
+    yield from shares(where)
     for trouble in status.get("trouble") or ():
         yield Check("loop", "fail", str(trouble), f"mend that; see {where.data / 'server.log'}")
     for warning in status.get("warnings") or ():
@@ -124,6 +126,32 @@ def server(where: Where) -> Iterator[Check]:
         )
     for note in (status.get("engine") or {}).get("notes") or ():
         yield Check("engine", "ok", str(note))
+
+
+def shares(where: Where) -> Iterator[Check]:
+    """GPUs of which parts are given out: whether anybody uses them who hasn't declared it."""
+    try:
+        items = where.api(timeout_s=5.0, retry_s=()).get("/gpus").get("items") or ()
+    except GpumaxError:
+        return
+    parts = [item for item in items if item.get("shared")]
+    if parts:
+        yield _shared(parts)
+
+
+def _shared(parts: Sequence[Item]) -> Check:
+    beyond = [each for item in parts for each in item["shared"]["unfenced"]]
+    if not beyond:
+        residents = sum(len(item["shared"]["residents"]) for item in parts)
+        return Check("shares", "ok", f"{plural(residents, 'part')} of {plural(len(parts), 'GPU')}")
+    pids = ", ".join(str(each["pid"]) for each in beyond)
+    found = f"unfenced: {'process' if len(beyond) == 1 else 'processes'} {pids}, which no part holds"
+    return Check(
+        "shares",
+        "warn",
+        found,
+        "`gpumax gpu list` shows them; end them, or give them a part: `gpumax run --gpu 0.5`",
+    )
 
 
 def _speaks(status: Item) -> Check:

@@ -20,21 +20,22 @@ PATIENCE_S: Final = 10.0
 
 
 def present(
-    fetch: Callable[[], Item], draw: Callable[[Item], str], *, watch: Api | None, empty: str = ""
-) -> None:
+    fetch: Callable[[], Item], draw: Callable[[Item], str], *, watch: Api | None, empty: str = "",
+    patience_s: float = PATIENCE_S,
+) -> None:  # fmt: skip
     """Print a picture of what is there. watch: again whenever something happens on this server, until interrupted.
 
-    empty: what to say where there is nothing to draw.
+    empty: what to say where there is nothing to draw. patience_s: how long a picture on a terminal stays where nothing happens.
     """
     if watch is not None:
-        _redraw(watch, fetch, lambda answer: draw(answer) or empty)
+        _redraw(watch, fetch, lambda answer: draw(answer) or empty, patience_s)
     elif text := draw(fetch()):
         click.echo(text)
     elif empty:
         say(empty)
 
 
-def _redraw(api: Api, fetch: Callable[[], Item], draw: Callable[[Item], str]) -> None:
+def _redraw(api: Api, fetch: Callable[[], Item], draw: Callable[[Item], str], patience_s: float) -> None:
     """At most five pictures a second. Waits for a server that restarts; Unreachable when it is gone for too long."""
     from gpumax.apps.cli.screen import Screen
     from gpumax.apps.cli.stream import Pulse
@@ -49,4 +50,4 @@ def _redraw(api: Api, fetch: Callable[[], Item], draw: Callable[[Item], str]) ->
                 continue
             screen.show(draw(answer))
             time.sleep(PAUSE_S)
-            pulse.wait(PATIENCE_S if screen.live else None)
+            pulse.wait(patience_s if screen.live else None)

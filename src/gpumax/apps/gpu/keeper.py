@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Final, NamedTuple
 
 from gpumax.apps.gpu.process import answers, begun, last_words, start
-from gpumax.broker.control import Control, Seen, Told
+from gpumax.broker.control import SOCKET, Control, Seen, Told
 from gpumax.devices.uuids import Sharable, sharable
 from gpumax.errors import GpumaxError, Unreachable
 from gpumax.ports.devices import Devices
@@ -59,6 +59,10 @@ class Keeper:
             begun(self._control, self._start(devices), self.directory)
         self._wanted.set()
         return self._control
+
+    def there(self) -> bool:
+        """Whether a broker may answer: nobody is asked."""
+        return (self.directory / SOCKET).exists()
 
     def metrics(self) -> str:
         """Of the broker, for Prometheus; empty where there is none."""

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.gpu.personal import own_folder
 from gpumax.apps.gpu.sharing import BrokerSharing
+from gpumax.apps.gpu.view import Item, shared
+from gpumax.broker.control import Control
 from gpumax.errors import GpumaxError
 from gpumax.model.records import Changes, Event
 from gpumax.ports.clock import Clock
@@ -26,6 +28,15 @@ _log: Final = logging.getLogger("gpumax")
 class Gpus(NamedTuple):
     keeper: Keeper
     sharing: BrokerSharing
+    devices: Devices
+
+    def shared(self) -> dict[int, Item]:
+        """By index, the GPUs of which parts are given out."""
+        known = {uuid: index for index, uuid in self.devices.uuids().items()}
+        if not known or not self.keeper.there():
+            return {}
+        rows = shared(Control(self.keeper.directory), self.sharing.workload_of)
+        return {known[uuid]: row for uuid, row in rows.items() if uuid in known}
 
 
 def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock) -> Gpus:
@@ -44,7 +55,7 @@ def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Cl
     sharing = BrokerSharing(directory, devices, keeper.begin)
     keeper.open()
     stack.callback(keeper.close)
-    return Gpus(keeper, sharing)
+    return Gpus(keeper, sharing, devices)
 
 
 def directory_of(data: Path) -> Path:

@@ -68,7 +68,7 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
             data, os.getpid(), str(ways.path), ways.url, clock.now_ms(), engine.name, notes, found.virtual
         )
         app = Gate(
-            create_app(Site(store, loop, clock, feed, about, shared.keeper.metrics)),
+            create_app(Site(store, loop, clock, feed, about, shared.keeper.metrics, shared.shared)),
             socket=about.socket,
             token=ways.token,
         )

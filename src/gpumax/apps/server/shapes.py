@@ -346,6 +346,45 @@ class Holder(BaseModel):
     milli: int
 
 
+class Resident(BaseModel):
+    """A group of processes that has a part of a GPU. Amounts are bytes."""
+
+    group: str = Field(description="The broker's name of it.")
+    workload: str = Field(description="Whose it is; empty where it is no workload's.")
+    mode: Literal["fair", "strict"]
+    share: float = Field(description="Of the time: 0 to 1.")
+    guaranteed: int
+    limit: int
+    swap: bool = Field(description="Whether its memory may be moved to host memory.")
+    resident: int = Field(description="On the GPU now.")
+    swapped: int = Field(description="In host memory now.")
+    pinned: int = Field(description="On the GPU, and can't be moved.")
+    processes: list[int]
+    works: bool = Field(description="Whether it may submit work right now.")
+    waits: str | None = Field(description="Why it waits, in words; null: it works, or rests.")
+
+
+class Unfenced(BaseModel):
+    """A process that uses a GPU and hasn't declared it."""
+
+    pid: int
+    bytes: int
+    why: str
+    command: str = Field(description="What runs there; empty where nobody may know.")
+
+
+class SharedGpu(BaseModel):
+    """What the broker says of a GPU of which parts are given out. Amounts are bytes."""
+
+    bytes: int = Field(description="That may be given out.")
+    used: int = Field(description="Given out, or not yet back from who has ended.")
+    state: Literal["idle", "busy", "swaps"]
+    holder: str | None = Field(description="Which group may submit now.")
+    serial: bool = Field(description="Swapping cost too much, so its groups run one after another.")
+    residents: list[Resident]
+    unfenced: list[Unfenced]
+
+
 class Gpu(BaseModel):
     """One GPU of a node."""
 
@@ -360,6 +399,9 @@ class Gpu(BaseModel):
     used: float = Field(description="0 to 1.")
     virtual: bool
     holders: list[Holder]
+    shared: SharedGpu | None = Field(
+        default=None, description="Where parts of it are given out on this machine; else null."
+    )
 
 
 class Gpus(BaseModel):
@@ -373,6 +415,10 @@ class Board(BaseModel):
 
     snapshot: dict[str, Any]
     decision: dict[str, Any]
+    unfenced: list[dict[str, Any]] = Field(
+        default=[],
+        description="Processes that use a shared GPU and haven't declared it, with node and index.",
+    )
 
 
 class EngineStatus(BaseModel):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from fastapi import Depends, Request
@@ -37,6 +37,7 @@ class About(msgspec.Struct, frozen=True):
 
 class Site(msgspec.Struct, frozen=True):
     """The parts of a running server, for any thread. measure: what the broker of the GPUs tells Prometheus.
+    shared: by index, the GPUs of which it gives out parts, as `apps.gpu.view` says it.
 
     naming: held while a name is made and taken.
     """
@@ -47,6 +48,7 @@ class Site(msgspec.Struct, frozen=True):
     feed: Feed
     about: About
     measure: Callable[[], str] = lambda: ""
+    shared: Callable[[], Mapping[int, dict[str, Any]]] = dict
     naming: Lock = msgspec.field(default_factory=Lock)
 
     def settle(self) -> None:

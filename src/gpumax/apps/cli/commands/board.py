@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gpumax.apps.cli.client import Item
+from gpumax.apps.cli.commands.gpu_list import unfenced
 from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import Where, output_option, server_options, watch_option
 from gpumax.apps.cli.output import document, terminal_width, use_color
@@ -30,6 +31,7 @@ def board(where: Where, watch: bool, output: str) -> None:
         if output in ("json", "yaml"):
             return document(answer, output)
         snapshot, decision = load_snapshot(answer["snapshot"]), load_decision(answer["decision"])
-        return draw_board(snapshot, decision, width=terminal_width(), color=use_color())
+        drawn = draw_board(snapshot, decision, width=terminal_width(), color=use_color())
+        return "\n".join([drawn, *map(unfenced, answer.get("unfenced") or ())])
 
     present(fetch, draw, watch=api if watch else None)

@@ -8,12 +8,13 @@ import click
 
 from gpumax.apps.cli.client import Item
 from gpumax.apps.cli.commands.gpu_check import check, conformance
+from gpumax.apps.cli.commands.gpu_list import list_
 from gpumax.apps.cli.commands.gpu_run import run
 from gpumax.apps.cli.lazy import Guessing
 from gpumax.apps.cli.look_again import present
 from gpumax.apps.cli.options import Where, output_option, quiet_option, server_options, watch_option
 from gpumax.apps.cli.output import Column, bar, listed, number
-from gpumax.units import MIB, MILLI, format_count, format_memory, parse_quantity
+from gpumax.units import MIB, format_memory, parse_quantity
 
 
 def _room(resource: str) -> Callable[[Item], str]:
@@ -100,60 +101,5 @@ def gpu(context: click.Context) -> None:
         context.invoke(list_)
 
 
-for command in (run, check, conformance):
+for command in (list_, run, check, conformance):
     gpu.add_command(command)
-
-
-def _state(item: Item) -> str:
-    if item.get("gone"):
-        return "gone"
-    return "ok" if item.get("healthy", True) else "unhealthy"
-
-
-def _holders(item: Item) -> str:
-    return ", ".join(
-        str(row.get("workload"))
-        + (f" {format_count(row['milli'])}" if row.get("milli", MILLI) != MILLI else "")
-        for row in item.get("holders") or ()
-    )
-
-
-def _use(item: Item) -> str:
-    used = float(item.get("used") or 0)
-    return f"{bar(used, used, 1)} {used:4.0%}"
-
-
-GPUS = (
-    Column("NODE", lambda item: str(item.get("node", ""))),
-    Column("GPU", lambda item: number(item.get("index"))),
-    Column(
-        "MODEL", lambda item: str(item.get("model") or "") + (" (virtual)" if item.get("virtual") else "")
-    ),
-    Column("MEMORY", lambda item: number(item.get("memory"))),
-    Column("STATE", _state, hue=lambda item: "green" if item.get("healthy", True) else "red"),
-    Column("HELD", _use),
-    Column("HOLDERS", _holders),
-)
-
-
-@gpu.command("list")
-@watch_option
-@output_option
-@quiet_option
-@server_options
-@click.pass_obj
-def list_(where: Where, watch: bool, output: str, quiet: bool) -> None:
-    """All GPUs, how much of each is held, and by whom."""
-    api = where.api()
-
-    def draw(answer: Item) -> str:
-        if quiet:
-            return "\n".join(f"{item.get('node')}/{item.get('index')}" for item in answer.get("items", []))
-        return listed(answer, GPUS, output)
-
-    present(
-        lambda: api.get("/gpus"),
-        draw,
-        watch=api if watch else None,
-        empty="no GPUs; `gpumax up --devices 8xH100:80Gi` makes up some",
-    )

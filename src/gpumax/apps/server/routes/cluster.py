@@ -6,11 +6,13 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from gpumax.apps.gpu.view import Item
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.parameters import refusals
-from gpumax.apps.server.site import Here
+from gpumax.apps.server.site import Here, Site
 from gpumax.formats.decision import dump_decision
 from gpumax.formats.snapshot import dump_snapshot
+from gpumax.loop.cycle import Seen
 
 router = APIRouter(tags=["cluster"])
 
@@ -23,11 +25,15 @@ def list_nodes(site: Here) -> shapes.Nodes:
 
 @router.get("/gpus", summary="List GPUs", operation_id="listGpus", responses=refusals())
 def list_gpus(site: Here) -> shapes.Gpus:
-    """All GPUs, with who holds how much of each."""
+    """All GPUs, with who holds how much of each; where parts are given out, what is resident, swapped and unfenced."""
     nodes = site.seen().snapshot.nodes
-    return shapes.Gpus(
-        items=cluster.gpus(nodes, cluster.holding(site.store.live()), virtual=site.about.virtual)
-    )
+    items = cluster.gpus(nodes, cluster.holding(site.store.live()), virtual=site.about.virtual)
+    # A server has one node, this machine.
+    parts = site.shared()
+    for item in items:
+        if item.index in parts:
+            item.shared = shapes.SharedGpu.model_validate(parts[item.index])
+    return shapes.Gpus(items=items)
 
 
 @router.get(
@@ -41,5 +47,19 @@ def get_board(site: Here) -> Response:
     """A snapshot and its decision, as `gpumax schema` describes them; the board is drawn from these."""
     seen = site.seen()
     # Thousands of rows: not worth a walk through the models.
-    board = {"snapshot": dump_snapshot(seen.snapshot), "decision": dump_decision(seen.decision)}
+    board = {
+        "snapshot": dump_snapshot(seen.snapshot),
+        "decision": dump_decision(seen.decision),
+        "unfenced": _unfenced(site, seen),
+    }
     return Response(msgspec.json.encode(board), media_type="application/json")
+
+
+def _unfenced(site: Site, seen: Seen) -> list[Item]:
+    """Processes that got around their part, or never had one."""
+    node = next((node.name for node in seen.snapshot.nodes), "")
+    return [
+        {"node": node, "index": index, **each}
+        for index, part in sorted(site.shared().items())
+        for each in part["unfenced"]
+    ]

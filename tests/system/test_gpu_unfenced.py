@@ -1,0 +1,62 @@
+"""A process that uses a shared GPU without its part is told of everywhere on the server: in list, board, events, metrics, doctor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from system.harness import eventually
+from system.test_gpu_parts import Parts, parts
+
+__all__ = ["parts"]
+BARE = """
+import ctypes, sys
+lib = ctypes.CDLL("libcuda.so.1")
+context, pointer = ctypes.c_void_p(), ctypes.c_uint64()
+lib.cuInit(0); lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0); lib.cuCtxSetCurrent(context)
+assert lib.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(200 << 20)) == 0
+print("there", flush=True); sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def bare(parts: Parts) -> Iterator[subprocess.Popen[str]]:
+    """Beside a task with half of the GPU, one of whose environment only the driver is left."""
+    parts.submit("held")
+    parts.said("held")
+    folder = parts.machine.data / "emulated"
+    [config] = folder.glob("devices-*.json")
+    process = subprocess.Popen(
+        ["env", "-i", f"GPUMAX_EMU={config}", f"LD_LIBRARY_PATH={folder}", sys.executable, "-c", BARE],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_is_told_of_until_it_ends(parts: Parts, bare: subprocess.Popen[str]) -> None:
+    def listed() -> list[int]:
+        [item] = json.loads(parts.machine.must("gpu", "list", "-o", "json"))["items"]
+        return [each["pid"] for each in item["shared"]["unfenced"]]
+
+    eventually(lambda: listed() == [bare.pid], "it is listed")
+    line = f"UNFENCED: process {bare.pid} (python"
+    assert line in parts.machine.must("gpu", "list")
+    assert line in parts.machine.must("board")
+    eventually(
+        lambda: f"process {bare.pid} is unfenced" in parts.machine.must("events", "--limit", "100"), "an event tells"
+    )  # fmt: skip
+    assert f"unfenced: process {bare.pid}, which no part holds" in parts.machine.must("doctor")
+    [item] = json.loads(parts.machine.must("gpu", "list", "-o", "json"))["items"]
+    [resident] = item["shared"]["residents"]
+    assert (resident["workload"], resident["resident"] >= 400 << 20) == ("held", True)
+    bare.kill()
+    eventually(lambda: listed() == [], "it's gone")
+    assert "UNFENCED" not in parts.machine.must("board")
