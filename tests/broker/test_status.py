@@ -32,7 +32,7 @@ def test_a_status_tells_who_has_what_of_which_device() -> None:
                 "pid": 1, "client": 1, "lease": "granted",
                 "devices": {"d0": {"resident": 4 * GIB, "swapped": 0, "pinned": GIB, "budget": 4 * GIB}},
             }],
-            "swaps": {"out": 0, "in": 0, "bytes_out": 0, "bytes_in": 0}, "waits": None,
+            "swaps": {"out": 0, "in": 0, "bytes_out": 0, "bytes_in": 0}, "waits": None, "devices": ["d0"],
         }],
     }  # fmt: skip
 
