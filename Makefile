@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study kube-demo test lint units native wheels controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo study kube-demo test lint units native native-proof wheels controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -51,6 +51,9 @@ units: $(DEV) native ## the tests, those of the README's code blocks among them
 # Set-up compiles them, too; this follows changes of their sources.
 native: $(RUN) ## the native libraries (emulated driver, layer under CUDA), into src/gpumax/native
 	@$(MAKE) -s -C interposer OUT=$(CURDIR)/src/gpumax/native OBJ=$(CURDIR)/build/native PYTHON=$(CURDIR)/$(BIN)/python
+
+native-proof: $(DEV) native ## the native libraries under valgrind and the compilers' checks, fed with what nobody would write: about five minutes
+	$(PYTEST) -n $(WORKERS) -rs tests/native
 
 wheels: $(DEV) $(TOOLCHAIN) ## portable wheels for x86-64 and aarch64 into dist/, looked at, installed and run
 	@$(BIN)/python interposer/wheels.py $(DIST)

@@ -143,7 +143,7 @@ static CUresult loaded(const void *image, bool library, struct emu_module **made
 		if (!told)
 			emu_say("code for a GPU can't run here; an image has to begin with the line gpumax-emu");
 		told = true;
-		return memcmp(image, "\177ELF", 4) == 0 ? CUDA_ERROR_NO_BINARY_FOR_GPU : CUDA_ERROR_INVALID_IMAGE;
+		return strncmp(image, "\177ELF", 4) == 0 ? CUDA_ERROR_NO_BINARY_FOR_GPU : CUDA_ERROR_INVALID_IMAGE;
 	}
 	module = emu_new(library ? EMU_LIBRARY : EMU_MODULE, sizeof(*module));
 	REFUSE_IF(module == NULL, CUDA_ERROR_OUT_OF_MEMORY);
