@@ -110,11 +110,15 @@ class Anarchy:
         self.now = max(self.now, until)
 
     def join(self, group: str, *, pid: int | None = None, reconnects: bool = False, ranks: int = 0,
-             checkpoints: bool = False, swaps: bool = True) -> int:  # fmt: skip
-        client, self.next = self.next, self.next + 1
+             checkpoints: bool = False, swaps: bool = True, again: int = 0) -> int:  # fmt: skip
+        """`again`: it comes back with the pages that it has."""
+        client, self.next = again or self.next, self.next + 1
         spec = self.specs.get(group)
         devices = spec.devices if spec else ("d0",)
-        self.pages[client] = Page(pid or 10_000 + client, group, devices)
+        if again:
+            self.pages[client].connected = True
+        else:
+            self.pages[client] = Page(pid or 10_000 + client, group, devices)
         self.tell(
             ev.Joined(
                 self.now, client, group, pid or 10_000 + client, devices, swaps=swaps, checkpoints=checkpoints,

@@ -87,7 +87,8 @@ class AnyOrder(RuleBasedStateMachine):
             if old not in self.world.pages:
                 return
         word = page.word
-        new = self.world.join(page.group, pid=page.pid, reconnects=True)
+        again = old if honest and pick % 2 else 0
+        new = self.world.join(page.group, pid=page.pid, reconnects=True, again=again)
         if new not in self.world.pages:
             return
         self.world.pages[new].word = word  # the node goes on where the old page stopped

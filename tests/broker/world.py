@@ -66,6 +66,7 @@ class Process:
     checkpoints: bool = False
     off: bool = False
     swapping: int = 0
+    pid: int = 0
     page: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """What the pages showed when the broker died: budget, pinned, allowed."""
 
@@ -233,7 +234,7 @@ class World:
         devices: tuple[str, ...] | None = None, work_ns: int | None = None, wants: bool = True,
         checkpoints: bool = False,
     ) -> Process:  # fmt: skip
-        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns)
+        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns, pid=self._next)
         process.checkpoints = checkpoints
         self._next += 1
         self.processes[process.id] = process
@@ -242,7 +243,7 @@ class World:
                 self.now,
                 process.id,
                 spec.name,
-                process.id,
+                process.pid,
                 process.devices,
                 ranks=ranks,
                 checkpoints=checkpoints,
@@ -432,7 +433,7 @@ class World:
         self.epoch += 1
         recovered = [
             Recovered(
-                p.id, p.spec.name, p.id, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
+                p.id, p.spec.name, p.pid, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
                 p.page,
             )
             for p in self.processes.values() if p.alive
@@ -460,7 +461,9 @@ class World:
         process.connected = True
         process.swap_tail = self.now
         leased = process.holds and process.word in (LeaseState.GRANTED, LeaseState.REVOKED)
-        self.tell(ev.Joined(self.now, process.id, process.spec.name, old, process.devices, reconnects=True))
+        self.tell(
+            ev.Joined(self.now, process.id, process.spec.name, process.pid, process.devices, reconnects=True)
+        )
         holdings = {
             d: (process.claimed.get(d, 0), process.pinned.get(d, 0), process.real.get(d, 0))
             for d in process.devices

@@ -200,6 +200,7 @@ class Broker:
             return
         client = Client(event.client, group, event.pid, {d: Holding() for d in event.devices})
         known = [c for c in group.clients.values() if c.pid == event.pid]
+        known.sort(key=lambda c: (c.id == event.client, c.id))
         if event.reconnects and known:
             self._follow(known.pop(), client)
         for old in known:
