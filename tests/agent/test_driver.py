@@ -47,6 +47,10 @@ class RealLooking(NvmlDevices):
         """By UUID."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(f"GPU-{index}" for index in indexes)}
 
+    def uuids(self) -> dict[int, str]:
+        """By index."""
+        return {0: "GPU-0", 1: "GPU-1"}
+
 
 def claim(grant: Grant = HALF, *, node: str = "n1", uid: str = UID, **changes: Any) -> Claim:
     """A claim as the API has it; changes: of its status, by name."""

@@ -43,7 +43,7 @@ VALUES: dict[str, Any] = {
              "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gpumax"}}}],
         "podLabels": {"team": "platform"}, "podAnnotations": {"note": "yes"}, "logFormat": "text",
         "serviceAccount": {"annotations": {"who": "gpumax"}}, "queues": {"requireUse": True},
-        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}},
+        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}, "swapMemory": "64Gi"},
     },
 }  # fmt: skip
 """Values by name: `helm template` renders each, and a real API server takes what comes of it."""
@@ -104,6 +104,7 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("user=0", "user"),
         ("image.registry=https://registry.example.com", "registry"),
         ("agent.devices=lots", "devices"),
+        ("agent.swapMemory=lots", "swapMemory"),
         ("agent.kubeletDir=/var/../etc", "kubeletDir"),
         ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),
         (r"podLabels.app\.kubernetes\.io/component=mine", "podLabels: found app.kubernetes.io/component"),

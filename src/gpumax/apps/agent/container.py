@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gpumax.apps.agent.holder import Held
 from gpumax.engines.kubernetes.grants import Grant
 from gpumax.errors import Refused
 from gpumax.ports.devices import Devices
@@ -14,6 +15,8 @@ LAYER: Final = ("libgpumax-cuda.so", "libgpumax-ml.so")
 """The layer under CUDA, which holds a process to its part."""
 INSIDE: Final = "/usr/local/lib/gpumax"
 """Where the layer lies in containers."""
+SOCKETS: Final = "/run/gpumax"
+"""Where containers find the socket of their part, and nobody else's."""
 
 
 class Mount(NamedTuple):
@@ -30,8 +33,16 @@ class Container(NamedTuple):
     mounts: tuple[Mount, ...] = ()
 
 
-def container(grant: Grant, devices: Devices, layer: Path) -> Container:
-    """Environment and files for a grant. layer: the folder of the layer under CUDA; where it isn't there, nothing holds the container to its part."""
+def has_layer(layer: Path) -> bool:
+    """Whether the layer under CUDA lies in a folder."""
+    return (layer / LAYER[0]).is_file()
+
+
+def container(grant: Grant, devices: Devices, layer: Path, held: Held | None = None) -> Container:
+    """Environment and files for a grant. layer: the folder of the layer under CUDA; where it isn't there, nothing holds the container to its part.
+
+    held: by whom its memory and its turns are seen to.
+    """
     there = {device.index: device for device in devices.read()}
     if missing := grant.devices.keys() - there.keys():
         raise Refused(f"this node has no GPU {', '.join(map(str, sorted(missing)))}; it has {len(there)}")
@@ -46,6 +57,14 @@ def container(grant: Grant, devices: Devices, layer: Path) -> Container:
     mounts = tuple(Mount(str(layer / name), f"{INSIDE}/{name}") for name in LAYER if (layer / name).is_file())
     if mounts:
         env["LD_PRELOAD"] = ":".join(mount.container for mount in mounts)
+    if held is not None:
+        env |= {
+            "GPUMAX_SOCKET": f"{SOCKETS}/{held.socket.name}",
+            "GPUMAX_LIMIT": str(held.limit),
+            "GPUMAX_GROUP": held.name,
+        }
+        env |= {"GPUMAX_SWAP": "1"} if held.swap else {}
+        mounts += (Mount(str(held.socket.parent), SOCKETS),)
     return Container(env, mounts)
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from gpumax.apps.agent.giving import Place, give
+from gpumax.apps.agent.giving import Place, give, keep, take_back
 from gpumax.apps.agent.parts import Origin, Parts
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.engines.kubernetes.claims import Claim, grant_in, results_on
@@ -53,18 +53,19 @@ class Driver:
                 except (GpumaxError, OSError) as error:
                     # Who can't be asked may still be there.
                     _log.warning("claim %s/%s: %s", origin.namespace, origin.name, error)
+        await asyncio.to_thread(keep, self._place, self._parts)
 
     async def _swept(self, origin: Origin) -> None:
         try:
             claim = await self._read(origin.namespace, origin.name)
             if claim.metadata.uid == origin.uid and results_on(claim, self._place.node):
-                self._write(claim)
+                await asyncio.to_thread(self._write, claim)
                 return
         except ApiRefused as error:
             if error.code != 404:
                 raise
         _log.info("claim %s/%s is over: its part is removed", origin.namespace, origin.name)
-        self._parts.remove(origin.uid)
+        await asyncio.to_thread(take_back, self._place, self._parts, origin.uid)
 
     async def _prepared(self, asked: wire.Claim) -> wire.PreparedClaim:
         try:
@@ -74,7 +75,7 @@ class Driver:
                     raise Refused(
                         f"it is another one now: found uid {claim.metadata.uid}, wanted {asked.uid}"
                     )
-                names = self._write(claim)
+                names = await asyncio.to_thread(self._write, claim)
         except (GpumaxError, OSError) as error:
             _log.warning("claim %s/%s can't be made ready: %s", asked.namespace, asked.name, error)
             return wire.PreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
@@ -94,7 +95,7 @@ class Driver:
     async def _unprepared(self, asked: wire.Claim) -> wire.UnpreparedClaim:
         try:
             async with self._alone:
-                self._parts.remove(asked.uid)
+                await asyncio.to_thread(take_back, self._place, self._parts, asked.uid)
         except (GpumaxError, OSError) as error:
             return wire.UnpreparedClaim(error=f"claim {asked.namespace}/{asked.name}: {error}")
         return wire.UnpreparedClaim()

@@ -13,10 +13,13 @@ from typing import Final, NamedTuple
 
 from gpumax.apps.agent.driver import Driver
 from gpumax.apps.agent.giving import Place
+from gpumax.apps.agent.holder import Holder
+from gpumax.apps.agent.layer import lay
 from gpumax.apps.agent.parts import Parts
 from gpumax.apps.agent.plugin import Plugin, offer
 from gpumax.apps.agent.publish import annotate, publish
 from gpumax.apps.agent.registration import home, registered
+from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.devices import open_devices
 from gpumax.engines.kubernetes import keys
@@ -38,7 +41,7 @@ class Wishes(NamedTuple):
 
     node: our node's name in the cluster. devices: virtual ones, as `open_devices` reads them; None: the machine's own. kubelet, cdi: its folder, and
     the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
-    cluster has claims. context: the cluster; see `access`.
+    cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to; 0: nobody swaps.
     """
 
     node: str
@@ -49,6 +52,7 @@ class Wishes(NamedTuple):
     plugin: bool = False
     context: str = ""
     log_format: Format = "text"
+    swap_bytes: int = 0
 
 
 def serve(wishes: Wishes) -> None:
@@ -65,7 +69,29 @@ async def _serve(wishes: Wishes) -> None:
     if devices is None:
         return
     parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
-    place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi))
+    holder, keeper = _holder(wishes, devices)
+    place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi), holder)
+    with contextlib.closing(keeper):
+        await _give_out(wishes, place, parts, over)
+
+
+def _holder(wishes: Wishes, devices: Devices) -> tuple[Holder | None, Keeper]:
+    """Who holds containers to their parts, where that can be done; what can't be is told."""
+
+    def tell(news: News) -> None:
+        _log.warning("%s%s", f"part {news.group}: " if news.group else "", news.text)
+
+    keeper = Keeper(home(wishes.kubelet) / "gpu", devices, tell, swap_bytes=wishes.swap_bytes)
+    if not devices.uuids():
+        return None, keeper  # made-up devices: nothing runs on them
+    if why := lay(wishes.layer):
+        _log.warning("node %s: %s; what isn't there already holds no container to its part", wishes.node, why)
+    keeper.open()
+    return Holder(devices, keeper, swap=wishes.swap_bytes > 0), keeper
+
+
+async def _give_out(wishes: Wishes, place: Place, parts: Parts, over: asyncio.Event) -> None:
+    devices = place.devices
     async with Api(access(wishes.context), agent="gpumax-agent") as api:
         claims = not wishes.plugin and await Discovery(api).serves(SLICES)
         way = _by_claims if claims else _by_plugin

@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from gpumax.apps.agent.giving import Place, give
+from gpumax.apps.agent.giving import Place, give, keep, take_back
 from gpumax.apps.agent.parts import Origin, Parts, cdi_id
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.apps.agent.wire.services import KUBELET, PLUGIN, POD_RESOURCES, asked, served, stream, unary
@@ -86,9 +86,10 @@ class Plugin:
                 try:
                     if self._parts.kept().get(ticket) == origin and await self._over(origin):
                         _log.info("pod %s/%s is over: its part is removed", origin.namespace, origin.name)
-                        self._parts.remove(ticket)
+                        await asyncio.to_thread(take_back, self._place, self._parts, ticket)
                 except (GpumaxError, OSError) as error:
                     _log.warning("pod %s/%s: %s", origin.namespace, origin.name, error)
+        await asyncio.to_thread(keep, self._place, self._parts)
 
     async def _over(self, origin: Origin) -> bool:
         try:
@@ -109,7 +110,8 @@ class Plugin:
                 f"pod {space}/{name} was given no part of a GPU here; gpumax's scheduler writes that, and only it may "
                 f"(annotation {keys.GIVEN})"
             )
-        give(self._place, self._parts, ticket, Origin(space, name, pod.metadata.uid), grant)
+        origin = Origin(space, name, pod.metadata.uid)
+        await asyncio.to_thread(give, self._place, self._parts, ticket, origin, grant)
 
     async def _holder(self, ticket: str) -> tuple[str, str]:
         """Namespace and name of the pod that the kubelet gave a ticket."""

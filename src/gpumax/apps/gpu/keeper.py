@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final, NamedTuple
 
-from gpumax.apps.gpu.process import answers, begun, last_words, start
+from gpumax.apps.gpu.process import Child, answers, begun, last_words, start
 from gpumax.broker.control import SOCKET, Control, Seen, Told
 from gpumax.devices.uuids import Sharable, sharable
 from gpumax.errors import GpumaxError, Unreachable
@@ -28,7 +27,10 @@ class News(NamedTuple):
 
 
 class Keeper:
-    """tell: gets the news; back: called when a broker is there again. Both from another thread."""
+    """tell: gets the news; back: called when a broker is there again. Both from another thread.
+
+    swap_bytes: host memory to swap to; None: half of the machine's.
+    """
 
     def __init__(
         self,
@@ -36,12 +38,16 @@ class Keeper:
         devices: Devices,
         tell: Callable[[News], None],
         back: Callable[[], None] = lambda: None,
+        *,
+        swap_bytes: int | None = None,
     ) -> None:
         self.directory = directory
         self._devices = devices
         self._tell = tell
         self._back = back
+        self._swap_bytes = swap_bytes
         self._control = Control(directory)
+        self._children: list[Child] = []
         self._wanted = Event()
         self._over = Event()
         self._heard = (0, 0)
@@ -56,7 +62,7 @@ class Keeper:
     def begin(self, devices: Sequence[Sharable]) -> Control:
         """A broker that answers. GpumaxError, in words, where it can't begin."""
         if not answers(self._control):
-            begun(self._control, self._start(devices), self.directory)
+            self._start(devices)
         self._wanted.set()
         return self._control
 
@@ -81,6 +87,7 @@ class Keeper:
         while self._wanted.wait() and not self._over.is_set():
             if self._watched():
                 pause = FIRST_PAUSE_S
+            self._children = [each for each in self._children if not each.ended()]
             if self._over.is_set():
                 return
             if not self._needed():
@@ -125,16 +132,18 @@ class Keeper:
                 )
             )
         try:
-            begun(self._control, self._start(devices), self.directory)
+            self._start(devices)
         except GpumaxError as error:
             self._tell(News("", str(error)))
 
-    def _start(self, devices: Sequence[Sharable]) -> subprocess.Popen[bytes]:
+    def _start(self, devices: Sequence[Sharable]) -> None:
         # Who looks for processes that got around the layer asks the same driver as they.
         driver = (
             self._devices.visible(tuple(each.number for each in devices)) if self._devices.virtual else None
         )
-        return start(self.directory, devices, idle_s=IDLE_S, driver=driver)
+        child = start(self.directory, devices, idle_s=IDLE_S, swap_bytes=self._swap_bytes, driver=driver)
+        self._children.append(child)
+        begun(self._control, child, self.directory)
 
     def _needed(self) -> bool:
         return any((self.directory / "groups").glob("*.json"))

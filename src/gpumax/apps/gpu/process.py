@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,26 +22,46 @@ MOST_LOG: Final = 1 << 20
 _NOT_ITS_OWN: Final = ("GPUMAX_LIMIT", "GPUMAX_SOCKET", "GPUMAX_GROUP", "GPUMAX_SWAP")
 
 
+class Child:
+    """A broker that we started, and that may outlive us."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = False
+
+    def ended(self) -> bool:
+        """Whether it has ended; it's no zombie then."""
+        if not self._over:
+            try:
+                self._over = os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
+            except ChildProcessError:
+                self._over = True
+        return self._over
+
+
 def start(
     directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None,
     driver: Mapping[str, str] | None = None,
-) -> subprocess.Popen[bytes]:  # fmt: skip
-    """Begin a broker, which outlives us. It ends by itself where another one has the directory or a device.
+) -> Child:  # fmt: skip
+    """Begin a broker. It ends by itself where another one has the directory or a device.
 
     driver: the environment in which the devices' driver is found; None: ours.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    said = [Device(each.uuid, each.bytes, each.name) for each in devices]
+    said = msgspec.json.encode([Device(each.uuid, each.bytes, each.name) for each in devices]).decode()
     swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
-    with _log(directory).open("ab") as log:
-        return subprocess.Popen(
-            [
-                sys.executable, "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
-                "--devices", msgspec.json.encode(said).decode(), "--idle", f"{idle_s:g}", *swap,
-            ],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, cwd="/",
-            env=_environment(os.environ) | dict(driver or {}),
-        )  # fmt: skip
+    # -P: what lies in the working directory is none of its modules.
+    command = [
+        sys.executable, "-P", "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
+        "--devices", said, "--idle", f"{idle_s:g}", *swap,
+    ]  # fmt: skip
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, str(_log(directory)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+    ]
+    env = _environment(os.environ) | dict(driver or {})
+    return Child(os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True))
 
 
 def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Control:
@@ -53,11 +72,11 @@ def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Co
     return begun(control, start(directory, devices, idle_s=idle_s), directory)
 
 
-def begun(control: Control, process: subprocess.Popen[bytes], directory: Path) -> Control:
+def begun(control: Control, child: Child, directory: Path) -> Control:
     """Wait until a broker that was started answers, or another one that was faster."""
     until = time.monotonic() + START_S
     while not answers(control):
-        if process.poll() is not None and not answers(control):
+        if child.ended() and not answers(control):
             raise GpumaxError(f"the broker of the GPUs can't begin: {last_words(directory)}")
         if time.monotonic() > until:
             raise GpumaxError(

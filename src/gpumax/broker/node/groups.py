@@ -17,7 +17,8 @@ from gpumax.broker.core.orders import Report
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, MemoryShare, Settings
 from gpumax.broker.node import process
 from gpumax.broker.node.kept import Kept, Owner, Record
-from gpumax.broker.node.server import Server, Users
+from gpumax.broker.node.server import Server
+from gpumax.broker.node.sockets import Users
 from gpumax.broker.words import Mode
 from gpumax.errors import BadFile, Conflict, Fault
 

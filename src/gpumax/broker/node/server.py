@@ -23,10 +23,11 @@ from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.node import heard, pages, pool, process, told
+from gpumax.broker.node import heard, pages, pool, process, sockets, told
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
 from gpumax.broker.node.roster import Member, Roster
+from gpumax.broker.node.sockets import Users
 from gpumax.broker.status import Status, Unfenced, status
 from gpumax.broker.wire import Garbled, Header
 from gpumax.broker.words import ErrorCode, HelloFlags, LeaseState
@@ -34,14 +35,7 @@ from gpumax.errors import Conflict, Refused
 
 CLIENTS: Final = 256
 """At most so many processes a group."""
-LONGEST_PATH: Final = 107
-"""Bytes of a socket's path, as the system has it."""
-SOCKET_MODE: Final = 0o600
-OPEN_MODE: Final = 0o666
 DIRECTORY_MODE: Final = 0o750
-
-Users = frozenset[int] | None
-"""Whose processes may connect to a group; None: whoever reaches its socket."""
 
 
 class Server:
@@ -136,21 +130,13 @@ class Server:
         self._listen(spec.name, users)
         self._handle(ev.GroupAdded(self._clock(), spec))
 
-    def configure(self, spec: GroupSpec) -> None:
-        """Another share of a group that is here; its processes hear of it. Raises Refused."""
-        assert self.broker is not None
-        text = self.broker.objection_to_change(spec)
-        if text:
-            raise Refused(f"group {spec.name}: {text}")
-        self._handle(ev.GroupChanged(self._clock(), spec))
-
     def remove(self, name: str) -> None:
         self._handle(ev.GroupRemoved(self._clock(), name))
         sock = self._listening.pop(name, None)
         if sock is not None:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()
-            self.path(name).unlink(missing_ok=True)
+            sockets.remove(self.path(name), self._users[name])
         self.metrics.forget(name)
 
     def used(self, name: str) -> bool:
@@ -159,30 +145,10 @@ class Server:
 
     def path(self, name: str) -> Path:
         """What GPUMAX_SOCKET names for the processes of a group."""
-        return self.directory / f"{name}.sock"
+        return sockets.place(self.directory, name, self._users.get(name, frozenset()))
 
     def _listen(self, name: str, users: Users) -> None:
-        path = self.path(name)
-        if len(os.fsencode(path)) > LONGEST_PATH:
-            raise Refused(
-                f"{path}: too long for a socket's path, which has {LONGEST_PATH} bytes at most; wanted a shorter directory"
-            )
-        path.unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.setblocking(False)
-        mask = os.umask(
-            0o777 & ~(OPEN_MODE if users is None else SOCKET_MODE)
-        )  # it's never there with wider rights, not for a moment
-        try:
-            sock.bind(str(path))
-        except OSError as error:
-            sock.close()
-            raise Refused(f"{path}: {error.strerror or error}") from None
-        finally:
-            os.umask(mask)
-        if users is not None and len(users) == 1 and os.geteuid() == 0:
-            os.chown(path, next(iter(users)), -1)
-        sock.listen(64)
+        sock = sockets.listen(sockets.place(self.directory, name, users), users)
         self._listening[name], self._users[name] = sock, users
         asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, name)
 
@@ -236,6 +202,10 @@ class Server:
         began = process.started(who.pid)
         devices = tuple(self._names.get(uuid.hex(), uuid.hex()) for uuid in hello.uuid)
         known = self.broker.state.groups.get(group)
+        if who.pid == 0:
+            text = "its process can't be seen from here; the broker has to be in the host's PID namespace (hostPID)"
+            self._turn_away(connection, ErrorCode.NOT_ALLOWED, text)
+            return
         if began is None or known is None:
             connection.close()
             return
@@ -356,8 +326,6 @@ class Server:
         match order:
             case od.Welcome():
                 self._welcome(member)
-            case od.Config():
-                self._configure(member)
             case od.Refuse():
                 if member.connection is not None:
                     self._turn_away(member.connection, order.code, order.text)
@@ -396,29 +364,15 @@ class Server:
         assert self.broker is not None
         if member.connection is None:
             return
-        member.connection.send(
-            msg.Welcome(
-                heartbeat_ns=self.settings.heartbeat_ns,
-                client=member.owner.client,
-                share=self._shares(member),
-            ),
-            fd=member.pages.fd,
-        )
-
-    def _shares(self, member: Member) -> tuple[msg.Share, ...]:
-        assert self.broker is not None
         spec = self.broker.state.groups[member.owner.group].spec
-        return tuple(
+        shares = tuple(
             msg.Share(spec.memory[d].limit, spec.memory[d].guarantee, spec.share, int(spec.mode))
             for d in member.owner.devices
         )
-
-    def _configure(self, member: Member) -> None:
-        shares = self._shares(member)
-        for index, share in enumerate(shares):
-            member.pages.write(index, "limit", share.limit)
-        if member.connection is not None:
-            member.connection.send(msg.Config(share=shares))
+        member.connection.send(
+            msg.Welcome(heartbeat_ns=self.settings.heartbeat_ns, client=member.owner.client, share=shares),
+            fd=member.pages.fd,
+        )
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from gpumax.errors import Refused
+from gpumax.errors import BadFile, Fault, Refused
+from gpumax.units import parse_quantity
 
 
 @click.command()
@@ -29,6 +30,9 @@ from gpumax.errors import Refused
     help="Where the layer under CUDA lies on the node, if it is there.",
 )  # fmt: skip
 @click.option(
+    "--swap-memory", metavar="SIZE", help="Of the node's memory, as 64Gi: what GPUs don't hold of programs that may grow. Unset: none, so nobody grows."
+)  # fmt: skip
+@click.option(
     "--plugin", is_flag=True, help="Be a device plugin, though the cluster serves ResourceClaims; without them it is one anyway."
 )  # fmt: skip
 @click.option(
@@ -43,6 +47,7 @@ def agent(
     kubelet_dir: Path,
     cdi_dir: Path,
     layer: Path,
+    swap_memory: str | None,
     plugin: bool,
     context: str | None,
     log_format: str,
@@ -67,5 +72,16 @@ def agent(
             plugin,
             context or "",
             "json" if log_format == "json" else "text",
+            _bytes(swap_memory),
         )
     )
+
+
+def _bytes(text: str | None) -> int:
+    try:
+        amount = 0 if text is None else int(parse_quantity(text))
+    except ValueError:
+        amount = -1
+    if not 0 <= amount < 1 << 60:
+        raise BadFile([Fault("--swap-memory", None, str(text)[:80], "an amount of memory, as 64Gi")])
+    return amount
