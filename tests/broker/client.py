@@ -87,6 +87,8 @@ class Client:
             self.say(msg.SwappedIn(resident=self.resident, device=message.device, status=SwapStatus.DONE))
         elif isinstance(message, msg.MemTrim):
             self.say(msg.MemReturn(bytes=0, device=message.device))
+        elif isinstance(message, msg.Config):
+            return f"{name} {message.share[0].share} {message.share[0].limit} {self.pages[0]['limit']}"
         elif isinstance(message, msg.Pool):
             return f"{name} {message.bytes} of which {there} are there"
         elif isinstance(message, msg.Error):

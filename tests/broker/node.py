@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gpumax.broker.core.shapes import MIB, MS, DeviceSpec, GroupSpec, MemoryShare, Settings
 from gpumax.broker.node.server import Server
+from gpumax.errors import Refused
 
 DEVICE = "00112233445566778899aabbccddeeff"
 GIB = 1 << 30
@@ -28,6 +29,21 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
+def obey(server: Server) -> None:
+    """`share GROUP THOUSANDTHS LIMIT_MIB`, answered by `done` and what came of it."""
+    line = sys.stdin.readline().split()
+    if not line:
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+        return
+    _, name, share, limit = line
+    memory = {DEVICE: MemoryShare(100 * MIB, int(limit) * MIB)}
+    try:
+        server.configure(GroupSpec(name, memory, int(share), swap=True))
+        tell("done")
+    except Refused as error:
+        tell(f"done {error}")
+
+
 async def serve(directory: Path, heartbeat: int) -> None:
     settings = Settings(
         heartbeat_ns=heartbeat * MS, grace_ns=heartbeat * MS, stuck_ns=600_000 * MS, pool_bytes=2 * GIB
@@ -39,6 +55,7 @@ async def serve(directory: Path, heartbeat: int) -> None:
     await server.start(groups())
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    asyncio.get_running_loop().add_reader(sys.stdin, obey, server)
     tell("up")
     await ended.wait()
     await server.stop()

@@ -59,7 +59,7 @@ class Program:
         assert self.process.stdin
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return self.until("done")[5:]
+        return self.until("done")[4:].strip()
 
     def become(self, state: str) -> None:
         while self.do("state") != state:
@@ -154,6 +154,24 @@ def test_host_memory_to_swap_to_comes_as_a_descriptor_of_the_promised_size(node:
     a = welcomed(node, "a")
     a.do(f"ask {300 * MIB}")
     assert a.until("heard POOL") == f"heard POOL {512 * MIB} of which {512 * MIB} are there"
+
+
+def test_another_share_is_told_to_its_processes_and_stands_in_their_pages(node: Node) -> None:
+    a = working(node, "a")
+    assert node.broker.do("share a 200 800") == ""
+    assert a.until("heard CONFIG") == f"heard CONFIG 200 {800 * MIB} {800 * MIB}"
+    a.do(f"ask {850 * MIB}")
+    assert a.until("heard MEM") == "heard MEM_DENY 3"
+
+
+def test_a_limit_below_what_is_held_is_refused_and_nothing_changes(node: Node) -> None:
+    a = working(node, "a")
+    a.do(f"ask {700 * MIB}")
+    a.until("heard MEM_GRANT")
+    said = node.broker.do("share a 200 600")
+    assert said.startswith(f"group a: it has 0.6836 GiB of {DEVICE}; it can't be limited to 0.5859 GiB"), said
+    a.do(f"ask {150 * MIB}")
+    assert a.until("heard MEM") == f"heard MEM_GRANT {150 * MIB}"
 
 
 def test_a_holder_that_is_killed_leaves_nothing_behind(node: Node) -> None:

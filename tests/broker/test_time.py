@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.world import MS, SECOND, US, Process, World, group
+from gpumax.broker.core import events as ev
 from gpumax.broker.words import Mode
 
 
@@ -98,6 +99,21 @@ def test_who_rested_is_owed_nothing_for_it() -> None:
     world.want(a)
     world.run(12 * SECOND)
     assert b.used(10 * SECOND, 12 * SECOND) / (2 * SECOND) == pytest.approx(0.5, abs=0.02)
+
+
+def test_another_share_holds_from_the_moment_it_is_set() -> None:
+    specs = [group("a", 500), group("b", 500)]
+    world = World(specs)
+    a, b = (world.start(spec) for spec in specs)
+    world.run(2 * SECOND)
+    world.tell(ev.GroupChanged(world.now, group("a", 200)))
+    world.run(4 * SECOND)
+    got = [p.used(2 * SECOND, 4 * SECOND) / (2 * SECOND) for p in (a, b)]
+    assert got == pytest.approx([2 / 7, 5 / 7], abs=0.02)
+    world.tell(ev.GroupChanged(world.now, group("a", 200, mode=Mode.STRICT)))
+    world.rest(b)
+    world.run(7 * SECOND)
+    assert a.used(5 * SECOND, 7 * SECOND) / (2 * SECOND) == pytest.approx(0.2, abs=0.02)
 
 
 def test_strict_gets_its_share_beside_fair_ones_which_split_the_rest() -> None:

@@ -66,6 +66,7 @@ class Process:
     checkpoints: bool = False
     off: bool = False
     swapping: int = 0
+    pid: int = 0
     page: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """What the pages showed when the broker died: budget, pinned, allowed."""
 
@@ -95,7 +96,8 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._next = 1
-        self.log: list[str] = []
+        self._wakes = 0
+        self.ticks = 0
         self.broker: Broker | None = Broker(self.settings, self._devices(), epoch=1, now=0, specs=self.specs)
         for spec in self.specs:
             assert spec.name in self.broker.state.groups, "not admitted"
@@ -141,6 +143,10 @@ class World:
         for order in self.broker.handle(event):
             self._obey(order)
 
+    def _tick(self) -> None:
+        self.ticks += 1
+        self.tell(ev.Tick(self.now))
+
     def say(self, process: Process, event: Callable[[int], ev.Event]) -> None:
         """A message of a process: on its way for a while, lost if the connection ends before."""
         id_ = process.id
@@ -153,8 +159,9 @@ class World:
 
     def _obey(self, order: od.Order) -> None:
         if isinstance(order, od.Wake):
-            broker = self.broker
-            self.at(order.at, lambda: self.tell(ev.Tick(self.now)) if self.broker is broker else None)
+            self._wakes += 1
+            latest = self._wakes
+            self.at(order.at, lambda: self._tick() if latest == self._wakes else None)
         elif isinstance(order, od.Report):
             self.reports.append(order)
         elif isinstance(order, od.RefuseGroup | od.Refuse):
@@ -227,7 +234,7 @@ class World:
         devices: tuple[str, ...] | None = None, work_ns: int | None = None, wants: bool = True,
         checkpoints: bool = False,
     ) -> Process:  # fmt: skip
-        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns)
+        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns, pid=self._next)
         process.checkpoints = checkpoints
         self._next += 1
         self.processes[process.id] = process
@@ -236,7 +243,7 @@ class World:
                 self.now,
                 process.id,
                 spec.name,
-                process.id,
+                process.pid,
                 process.devices,
                 ranks=ranks,
                 checkpoints=checkpoints,
@@ -402,6 +409,13 @@ class World:
             ],
         )  # fmt: skip
 
+    def drop(self, process: Process) -> None:
+        """Its connection ends, and the process goes on by its page."""
+        if process.connected and self.broker is not None:
+            process.connected = False
+            self.tell(ev.Left(self.now, process.id))
+            self.after(LATENCY, lambda: self._submit(process) if process.holds else None)
+
     def crash(self) -> None:
         """kill -9 of the broker: pages stay as they are, connections end."""
         assert self.broker
@@ -410,6 +424,7 @@ class World:
                 held = {d: (h.claimed, h.pinned, h.resident) for d, h in client.holdings.items()}
                 self.processes[client.id].page = held
         self.broker = None
+        self._wakes += 1
         for process in self.processes.values():
             process.connected = False
             self.after(LATENCY, lambda p=process: self._submit(p) if p.holds else None)  # type: ignore[misc]
@@ -418,7 +433,7 @@ class World:
         self.epoch += 1
         recovered = [
             Recovered(
-                p.id, p.spec.name, p.id, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
+                p.id, p.spec.name, p.pid, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
                 p.page,
             )
             for p in self.processes.values() if p.alive
@@ -446,7 +461,9 @@ class World:
         process.connected = True
         process.swap_tail = self.now
         leased = process.holds and process.word in (LeaseState.GRANTED, LeaseState.REVOKED)
-        self.tell(ev.Joined(self.now, process.id, process.spec.name, old, process.devices, reconnects=True))
+        self.tell(
+            ev.Joined(self.now, process.id, process.spec.name, process.pid, process.devices, reconnects=True)
+        )
         holdings = {
             d: (process.claimed.get(d, 0), process.pinned.get(d, 0), process.real.get(d, 0))
             for d in process.devices

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
+from gpumax.broker.core import admission
 from gpumax.broker.core import events as ev
 from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.memory import Memory
-from gpumax.broker.core.orders import Ended, Order, Refuse, RefuseGroup, Welcome
+from gpumax.broker.core.orders import Config, Ended, Order, Refuse, RefuseGroup, Welcome
 from gpumax.broker.core.residency import Residency
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, Recovered, Settings
 from gpumax.broker.core.state import Client, Device, Group, Holding, Lease, Place, Request, State, Tier
 from gpumax.broker.core.turns import Turns
 from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
+
+BEFALLS: Final = (ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored)
+"""What isn't said by a process, but seen of it."""
 
 
 class Broker:
@@ -30,6 +34,7 @@ class Broker:
         self.memory = Memory(self.state, self.desk, self.residency)
         self._doors: dict[type, Callable[[Any], None]] = {
             ev.Tick: lambda _: None, ev.GroupAdded: self._group_added, ev.GroupRemoved: self._group_removed,
+            ev.GroupChanged: self._group_changed,
             ev.Joined: self._joined, ev.Inventory: self._inventory, ev.Wanted: self._wanted,
             ev.Released: self._released, ev.Asked: self._asked, ev.Returned: self._returned,
             ev.SwappedOut: self._swapped, ev.SwappedIn: self._swapped, ev.Hinted: self._hinted,
@@ -47,9 +52,7 @@ class Broker:
         s = self.state
         s.now = max(s.now, event.now)
         self.turns.refill()
-        if isinstance(event, ev.ClientEvent) and event.client not in s.clients:
-            self._ghost_event(event)
-        else:
+        if self._is_heard(event):
             self._doors[type(event)](event)
         self._bury()
         # Room that one step makes another may use; what they leave undone waits for an event or a Wake.
@@ -64,10 +67,12 @@ class Broker:
         self._arm()
         return self.desk.collect(s.now)
 
-    def _ghost_event(self, event: ev.ClientEvent) -> None:
-        if isinstance(event, ev.Reclaimed):
-            for device in self.state.devices.values():
-                device.ghosts.pop(event.client, None)
+    def _is_heard(self, event: ev.Event) -> bool:
+        """Whether it's of somebody who is there: nothing is said on a connection that has ended."""
+        if not isinstance(event, ev.ClientEvent) or isinstance(event, ev.Reclaimed):
+            return True
+        client = self.state.clients.get(event.client)
+        return client is not None and (client.connected or isinstance(event, BEFALLS))
 
     def _bury(self) -> None:
         for device in self.state.devices.values():
@@ -101,35 +106,28 @@ class Broker:
 
     def objection(self, spec: GroupSpec) -> str:
         """Why a group can't be had here; empty: it can."""
-        s = self.state
-        if spec.name in s.groups:
+        if spec.name in self.state.groups:
             return f"group {spec.name} is there already"
-        if not 1 <= spec.share <= WHOLE:
-            return f"share {spec.share / WHOLE:g}; it's between 0.001 and 1"
-        if not spec.memory:
-            return "no device"
-        for name, memory in spec.memory.items():
-            device = s.devices.get(name)
-            if device is None:
-                return f"device {name} isn't of this node"
-            if not 0 <= memory.guarantee <= memory.limit:
-                return f"{gib(memory.guarantee)} guaranteed, limit {gib(memory.limit)} on {name}; a guarantee is within the limit"
-            if memory.limit > device.spec.capacity:
-                return f"limit of {gib(memory.limit)}; {name} has {gib(device.spec.capacity)}"
-            others = [g for g in s.groups.values() if name in g.spec.memory]
-            given = sum(g.share_of(name).guarantee for g in others)
-            if given + memory.guarantee > device.spec.capacity:
-                return f"{gib(memory.guarantee)} guaranteed; {name} has {gib(device.spec.capacity - given)} left to guarantee"
-            shares = sum(g.spec.share for g in others)
-            if shares + spec.share > WHOLE:
-                return f"share {spec.share / WHOLE:g}; {name} has {(WHOLE - shares) / WHOLE:g} left"
-        swappable = [g.spec for g in s.groups.values() if g.spec.swap] + ([spec] if spec.swap else [])
-        host = sum(m.limit for each in swappable for m in each.memory.values())
-        if spec.swap and host > s.settings.pool_bytes:
-            return (
-                f"swapping would need {gib(host)} of host memory; {gib(s.settings.pool_bytes)} are set aside"
-            )
-        return ""
+        return admission.objection(self.state, spec)
+
+    def objection_to_change(self, spec: GroupSpec) -> str:
+        """Why a group that is there can't become this; empty: it can."""
+        group = self.state.groups.get(spec.name)
+        if group is None or group.removed:
+            return f"group {spec.name} isn't known here"
+        return admission.objection(self.state, spec) or admission.objection_to_change(group, spec)
+
+    def _group_changed(self, event: ev.GroupChanged) -> None:
+        text = self.objection_to_change(event.spec)
+        if text:
+            self.desk.say(RefuseGroup(event.spec.name, text))
+            return
+        group = self.state.groups[event.spec.name]
+        self.turns.change(group, event.spec)
+        for name in group.devices:
+            self.residency.calm(self.state.devices[name])
+        for client in group.clients.values():
+            self.desk.say(Config(client.id))
 
     def _group_removed(self, event: ev.GroupRemoved) -> None:
         group = self.state.groups.get(event.name)
@@ -154,21 +152,25 @@ class Broker:
         if group is None:
             return
         client = Client(page.client, group, page.pid, {}, connected=False, last_beat=self.state.now)
+        group.clients[client.id] = client
+        self.state.clients[client.id] = client
         self._adopt(client, {d: h for d, h in page.holdings.items() if d in group.spec.memory})
         if page.leased:
             self._take_over_lease(client)
 
-    def _adopt(self, client: Client, holdings: Any) -> None:
+    def _adopt(self, client: Client, holdings: Mapping[str, tuple[int, int, int]]) -> None:
+        """What a page or a client says that it holds, as far as there can be so much. What is beyond, nobody granted."""
         group = client.group
         for name, (budget, pinned, resident) in holdings.items():
             holding = client.holdings.setdefault(name, Holding())
-            holding.claimed = budget
-            holding.pinned = min(pinned, budget)
-            self.state.keep(client, name, max(min(resident, budget), holding.pinned))
+            left = group.share_of(name).limit - (group.claimed(name) - holding.claimed)
+            holding.claimed = min(budget, max(left, 0))
+            holding.pinned = min(pinned, holding.claimed)
+            there = holding.resident + max(self.state.devices[name].free, 0)
+            self.state.keep(client, name, min(max(min(resident, holding.claimed), holding.pinned), there))
+            holding.pinned = min(holding.pinned, holding.resident)
             if holding.resident < holding.claimed and group.place is Place.IN:
                 group.place = Place.OUT
-        group.clients[client.id] = client
-        self.state.clients[client.id] = client
 
     def _take_over_lease(self, client: Client) -> None:
         """It was granted by an earlier broker and holds on: it counts, and nobody else gets these devices."""
@@ -196,13 +198,14 @@ class Broker:
             text = f"device {unknown[0]} isn't of group {group.name}" if unknown else "no device"
             self.desk.say(Refuse(event.client, ErrorCode.UNKNOWN_DEVICE, text))
             return
-        known = next((c for c in group.clients.values() if c.pid == event.pid and not c.connected), None)
-        if known is not None and not event.reconnects:
-            self._died(ev.Died(s.now, known.id))  # another program in the same process: exec
-            known = None
         client = Client(event.client, group, event.pid, {d: Holding() for d in event.devices})
-        if known is not None:
-            self._follow(known, client)
+        known = [c for c in group.clients.values() if c.pid == event.pid]
+        known.sort(key=lambda c: (c.id == event.client, c.id))
+        if event.reconnects and known:
+            self._follow(known.pop(), client)
+        for old in known:
+            if event.reconnects or not old.connected:
+                self._died(ev.Died(s.now, old.id))  # another program in the same process: exec
         client.swaps, client.checkpoints = event.swaps, event.checkpoints
         client.last_beat = s.now
         client.awaiting_inventory = event.reconnects
@@ -213,11 +216,14 @@ class Broker:
 
     def _follow(self, known: Client, client: Client) -> None:
         """The same process on a new connection: what it had is still its own."""
+        if known.connected:  # the end of its old connection is still on its way
+            self._disconnect(known)
         client.holdings = known.holdings | {
             d: client.holdings[d] for d in client.holdings if d not in known.holdings
         }
         client.leased, client.generation = known.leased, known.generation
         client.wants, client.tier, client.fenced = known.wants, known.tier, known.fenced
+        client.booked = True
         for holding in client.holdings.values():
             holding.moving = None
         del self.state.clients[known.id]
@@ -230,10 +236,12 @@ class Broker:
         client.awaiting_inventory = False
         client.fenced = False
         group = client.group
-        self._adopt(client, {d: h for d, h in event.holdings.items() if d in group.spec.memory})
+        self._adopt(
+            client,
+            {d: self._believed(client, d, h) for d, h in event.holdings.items() if d in group.spec.memory},
+        )
         client.wants = event.wants or event.leased
-        if event.leased and not client.leased:
-            # Only before anything new is granted can a lease of an earlier epoch be the device's only one.
+        if event.leased and not client.leased and self._may_be_leased(group):
             self._take_over_lease(client)
         elif not event.leased and client.leased:
             client.leased = False
@@ -246,6 +254,19 @@ class Broker:
             self.desk.say(Ended(client.id, client.generation))
         self.turns.settle(group)
         self.residency.refresh(group)
+
+    def _believed(self, client: Client, device: str, said: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Its books bound what a process says: whatever was granted stood in them before it was told."""
+        known = client.holdings.get(device)
+        if known is None or not client.booked:
+            return said
+        return min(said[0], known.claimed), said[1], min(said[2], known.resident)
+
+    def _may_be_leased(self, group: Group) -> bool:
+        """Only before anything new is granted can a lease that no page tells of be its devices' only one."""
+        s = self.state
+        free = all(not s.devices[d].holders or group in s.devices[d].holders for d in group.devices)
+        return group.lease is not None or (free and s.now < s.quiet_until)
 
     def _wanted(self, event: ev.Wanted) -> None:
         client = self.state.clients[event.client]
@@ -263,6 +284,9 @@ class Broker:
         if any(c.pid == client.pid and c.id > client.id and c.connected for c in others):
             self._died(ev.Died(self.state.now, client.id))  # exec: another program in the same process
             return
+        self._disconnect(client)
+
+    def _disconnect(self, client: Client) -> None:
         client.connected = False
         client.wants = False
         self.memory.forget(client)
@@ -293,7 +317,8 @@ class Broker:
         self._drop_if_empty(group)
 
     def _reclaimed(self, event: ev.Reclaimed) -> None:
-        """Of a client that is still there: nothing to learn."""
+        for device in self.state.devices.values():
+            device.ghosts.pop(event.client, None)
 
     # memory
 
@@ -398,7 +423,3 @@ class Broker:
         for name, holding in client.holdings.items():
             if holding.movable:
                 self.residency.swap_in(client, name)
-
-
-def gib(size: int) -> str:
-    return f"{size / (1 << 30):.4g} GiB"

@@ -25,6 +25,13 @@ class GroupAdded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GroupChanged(Event):
+    """Another share, mode, priority or other amounts of memory, on the same devices."""
+
+    spec: GroupSpec
+
+
+@dataclass(frozen=True, slots=True)
 class GroupRemoved(Event):
     name: str
 

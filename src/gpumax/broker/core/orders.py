@@ -45,6 +45,11 @@ class Welcome(ClientOrder):
 
 
 @dataclass(frozen=True, slots=True)
+class Config(ClientOrder):
+    """The share of its group has changed: write the limits into its pages, then say CONFIG."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse(ClientOrder):
     """Say ERROR and close."""
 

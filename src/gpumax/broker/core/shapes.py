@@ -60,7 +60,7 @@ class Stuck(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    frame_ns: int = 50 * MS
+    frame_ns: int = 30 * MS
     """A round of turns among those who are resident."""
     shortest_slice_ns: int = 2 * MS
     quantum_factor: int = 9

@@ -65,6 +65,8 @@ class Client:
     last_beat: int = 0
     tier: Tier = Tier.ON
     awaiting_inventory: bool = False
+    booked: bool = False
+    """What it held before is known: from its earlier connection, or from its pages."""
 
     @property
     def standing(self) -> str:

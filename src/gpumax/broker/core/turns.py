@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.orders import Checkpoint, End, Ended, Fence, Grant, Look, Revoke
-from gpumax.broker.core.shapes import SECOND, WHOLE, Stuck
+from gpumax.broker.core.shapes import SECOND, WHOLE, GroupSpec, Stuck
 from gpumax.broker.core.state import Client, Group, Lease, Place, State, Tier
 from gpumax.broker.words import Mode, Reason
 
@@ -207,16 +207,33 @@ class Turns:
         client.wants = wants
         self.settle(group)
 
+    def change(self, group: Group, spec: GroupSpec) -> None:
+        """Another share from now on: what was used before is charged by the old one."""
+        s = self.state
+        if group.lease is not None:
+            self._charge(group, group.lease)
+            group.lease.started = s.now
+        if rationed(group) and group.spec.share != spec.share:
+            group.tokens = min(group.tokens, s.settings.frame_ns * spec.share // WHOLE)
+        group.spec = spec
+        if not rationed(group):
+            group.tokens = 0
+        group.frame = max(group.frame, s.now // s.settings.frame_ns)
+
+    def _charge(self, group: Group, lease: Lease) -> None:
+        took = self.state.now - lease.started
+        for name in group.devices:
+            group.served[name] = group.served.get(name, 0) + took * WHOLE // group.spec.share
+        group.tokens -= took if rationed(group) else 0
+
     def settle(self, group: Group) -> None:
         """Ends the lease once nobody has a part of it any more, and charges it."""
         s = self.state
         lease = group.lease
         if lease is not None and not any(c.leased for c in group.clients.values()):
-            took = s.now - lease.started
+            self._charge(group, lease)
             for name in group.devices:
-                group.served[name] = group.served.get(name, 0) + took * WHOLE // group.spec.share
                 s.devices[name].holders.remove(group)
-            group.tokens -= took if rationed(group) else 0
             group.last_used = s.now
             group.lease = None
         self.notice(group)

@@ -130,6 +130,14 @@ class Server:
         self._listen(spec.name, users)
         self._handle(ev.GroupAdded(self._clock(), spec))
 
+    def configure(self, spec: GroupSpec) -> None:
+        """Another share of a group that is here; its processes hear of it. Raises Refused."""
+        assert self.broker is not None
+        text = self.broker.objection_to_change(spec)
+        if text:
+            raise Refused(f"group {spec.name}: {text}")
+        self._handle(ev.GroupChanged(self._clock(), spec))
+
     def remove(self, name: str) -> None:
         self._handle(ev.GroupRemoved(self._clock(), name))
         sock = self._listening.pop(name, None)
@@ -326,6 +334,8 @@ class Server:
         match order:
             case od.Welcome():
                 self._welcome(member)
+            case od.Config():
+                self._configure(member)
             case od.Refuse():
                 if member.connection is not None:
                     self._turn_away(member.connection, order.code, order.text)
@@ -364,15 +374,29 @@ class Server:
         assert self.broker is not None
         if member.connection is None:
             return
+        member.connection.send(
+            msg.Welcome(
+                heartbeat_ns=self.settings.heartbeat_ns,
+                client=member.owner.client,
+                share=self._shares(member),
+            ),
+            fd=member.pages.fd,
+        )
+
+    def _shares(self, member: Member) -> tuple[msg.Share, ...]:
+        assert self.broker is not None
         spec = self.broker.state.groups[member.owner.group].spec
-        shares = tuple(
+        return tuple(
             msg.Share(spec.memory[d].limit, spec.memory[d].guarantee, spec.share, int(spec.mode))
             for d in member.owner.devices
         )
-        member.connection.send(
-            msg.Welcome(heartbeat_ns=self.settings.heartbeat_ns, client=member.owner.client, share=shares),
-            fd=member.pages.fd,
-        )
+
+    def _configure(self, member: Member) -> None:
+        shares = self._shares(member)
+        for index, share in enumerate(shares):
+            member.pages.write(index, "limit", share.limit)
+        if member.connection is not None:
+            member.connection.send(msg.Config(share=shares))
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
