@@ -52,6 +52,9 @@ static uint64_t granularity_of(uint32_t device)
 
 	if (!granularity) {
 		granularity = ask_granularity(device);
+		if (granularity == 1)
+			say_once(CAUSE_VMM, "the driver can't map memory by hand on device %d, so its memory isn't swapped",
+				 device_ordinal(device));
 		atomic_store(&granularities[device], granularity);
 	}
 	return granularity;

@@ -2,6 +2,7 @@
 #include "api.h"
 #include "client/client.h"
 #include "layer.h"
+#include "overhead.h"
 
 /* What is made of pieces outlives a context unless we end it, and must before its context has gone. */
 static void end_backed(CUcontext context)
@@ -27,6 +28,7 @@ static void forget(CUcontext context)
 		discharge(block.device, block.charged);
 	while (index_take_of(&arrays, context, &block))
 		discharge(block.device, block.charged);
+	overhead_ends(context);
 }
 
 static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
@@ -43,37 +45,52 @@ static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
 	return result;
 }
 
-/* Contexts are known from their beginning, so that work in all of them can be awaited. */
-static CUresult begun(CUresult result, CUcontext *context)
+/* Contexts are known from their beginning, so that work in all of them can be awaited. What they take was charged before. */
+static CUresult begun(CUresult result, CUcontext *context, const struct overhead *taken)
 {
-	if (result == CUDA_SUCCESS && !idle() && context)
-		context_begins(*context);
+	if (result != CUDA_SUCCESS || idle() || !context) {
+		overhead_give(taken);
+		return result;
+	}
+	context_begins(*context);
+	overhead_keep(*context, taken);
 	return result;
 }
 
 EXPORT CUresult cuCtxCreate(CUcontext *context, unsigned int flags, CUdevice device)
 {
-	return begun(REAL(cuCtxCreate)(context, flags, device), context);
+	struct overhead taken;
+
+	if (!overhead_take(device, &taken))
+		return refuse();
+	return begun(REAL(cuCtxCreate)(context, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device)
 {
-	return begun(REAL(cuCtxCreate_v2)(context, flags, device), context);
+	struct overhead taken;
+
+	if (!overhead_take(device, &taken))
+		return refuse();
+	return begun(REAL(cuCtxCreate_v2)(context, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v3(CUcontext *context, void *affinity, int count_asked, unsigned int flags, CUdevice device)
 {
-	return begun(REAL(cuCtxCreate_v3)(context, affinity, count_asked, flags, device), context);
+	struct overhead taken;
+
+	if (!overhead_take(device, &taken))
+		return refuse();
+	return begun(REAL(cuCtxCreate_v3)(context, affinity, count_asked, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v4(CUcontext *context, void *wish, unsigned int flags, CUdevice device)
 {
-	return begun(REAL(cuCtxCreate_v4)(context, wish, flags, device), context);
-}
+	struct overhead taken;
 
-EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
-{
-	return begun(REAL(cuDevicePrimaryCtxRetain)(context, device), context);
+	if (!overhead_take(device, &taken))
+		return refuse();
+	return begun(REAL(cuCtxCreate_v4)(context, wish, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxDestroy_v2(CUcontext context)
@@ -101,6 +118,28 @@ static CUcontext primary(CUdevice device)
 	return context;
 }
 
+/* False: the device's primary context isn't there yet, and what it would take is beyond the limit. */
+static bool primary_take(CUdevice device, struct overhead *taken)
+{
+	unsigned int flags;
+	int active = 0;
+
+	*taken = (struct overhead){0};
+	if (idle() || !settings()->context ||
+	    (REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active))
+		return true;
+	return overhead_take(device, taken);
+}
+
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
+{
+	struct overhead taken;
+
+	if (!primary_take(device, &taken))
+		return refuse();
+	return begun(REAL(cuDevicePrimaryCtxRetain)(context, device), context, &taken);
+}
+
 static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
 {
 	CUcontext context = idle() ? NULL : primary(device);
@@ -126,6 +165,48 @@ static CUresult release(CUdevice device, CUresult (*real)(CUdevice))
 
 	if (result == CUDA_SUCCESS && context &&
 	    REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && !active) {
+		context_ends(context);
+		end_backed(context);
+		forget(context);
+	}
+	return result;
+}
+
+/*
+ * A green context is a part of its device's primary context, which lives as long as it does. What is allocated in it and
+ * the work that is submitted there are the primary one's, and are awaited with it.
+ */
+static _Atomic(CUcontext) of_green[MOST_DEVICES];
+
+CUresult cuGreenCtxCreate(CUgreenCtx *green, void *resources, CUdevice device, unsigned int flags);
+CUresult cuGreenCtxDestroy(CUgreenCtx green);
+
+EXPORT CUresult cuGreenCtxCreate(CUgreenCtx *green, void *resources, CUdevice device, unsigned int flags)
+{
+	struct overhead taken;
+	CUcontext context;
+	CUresult result;
+
+	if (!primary_take(device, &taken))
+		return refuse();
+	result = REAL(cuGreenCtxCreate)(green, resources, device, flags);
+	context = result == CUDA_SUCCESS && !idle() ? primary(device) : NULL;
+	if (context && device >= 0 && device < MOST_DEVICES)
+		atomic_store(&of_green[device], context);
+	begun(context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT, &context, &taken);
+	return result;
+}
+
+EXPORT CUresult cuGreenCtxDestroy(CUgreenCtx green)
+{
+	CUresult result = REAL(cuGreenCtxDestroy)(green);
+
+	for (CUdevice device = 0; device < MOST_DEVICES && result == CUDA_SUCCESS; device++) {
+		CUcontext context = atomic_load(&of_green[device]);
+
+		if (!context || primary(device))
+			continue;
+		atomic_store(&of_green[device], NULL);
 		context_ends(context);
 		end_backed(context);
 		forget(context);

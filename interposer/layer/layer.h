@@ -42,6 +42,7 @@ bool name_known(const char *name);
 struct settings {
 	bool active;    /* whether anything is enforced at all */
 	bool swappable; /* large allocations are made of pieces that can be taken away and given back */
+	uint64_t context; /* bytes that each context takes of its device, as far as the environment says */
 	const char *broker; /* the path of its socket; NULL: there is none to ask */
 	struct share share;
 };

@@ -4,6 +4,7 @@
 
 #include "client/client.h"
 #include "layer.h"
+#include "overhead.h"
 #include "swap.h"
 
 struct counters counters;
@@ -19,6 +20,17 @@ static bool is_set(const char *name)
 	return value && *value && strcmp(value, "0");
 }
 
+static uint64_t bytes_of_contexts(void)
+{
+	const char *said = getenv("GPUMAX_CONTEXT");
+	uint64_t bytes = 0;
+
+	if (is_set("GPUMAX_CONTEXT") && !share_parse_bytes(said, &bytes))
+		say_once(CAUSE_CONTEXT, "GPUMAX_CONTEXT=%.60s: not a number of bytes, as 536870912 or 512Mi; "
+					"contexts count nothing", said);
+	return bytes;
+}
+
 static void read_environment(void)
 {
 	if (is_set("GPUMAX_DISABLE"))
@@ -27,6 +39,7 @@ static void read_environment(void)
 	if (found.share.bad)
 		return;
 	found.swappable = is_set("GPUMAX_SWAP");
+	found.context = bytes_of_contexts();
 	found.broker = is_set("GPUMAX_SOCKET") ? strdup(getenv("GPUMAX_SOCKET")) : NULL;
 	found.active = found.share.limit || found.swappable || found.broker;
 }
@@ -39,6 +52,7 @@ static void in_child(void)
 	devices_after_fork();
 	indexes_after_fork();
 	pools_after_fork();
+	overhead_after_fork();
 	swap_after_fork();
 	client_after_fork();
 	gate_after_fork();

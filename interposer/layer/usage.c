@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "gpumax/layer.h"
 #include "mover.h"
+#include "overhead.h"
 #include "swap.h"
 
 EXPORT int gpumax_layer_share(int device, struct gpumax_layer_share *share, size_t size);
@@ -88,6 +89,7 @@ static void reasons(uint32_t device, uint64_t bytes[GPUMAX_LAYER_REASONS])
 	bytes[GPUMAX_LAYER_POOLS] = pools_charged(device);
 	bytes[GPUMAX_LAYER_GRAPHS] = graphs_charged(device);
 	bytes[GPUMAX_LAYER_ARRAYS] = arrays_charged(device);
+	bytes[GPUMAX_LAYER_CONTEXTS] = overhead_charged(device);
 	bytes[GPUMAX_LAYER_SHARED] = atomic_load(&backings[device].kept);
 	for (int i = 0; i < GPUMAX_LAYER_REASONS; i++)
 		known += bytes[i];

@@ -31,9 +31,9 @@ BEGIN = """
         c.check(c.lib.gpumax_layer_share(0, byref(found), c_size_t(ctypes.sizeof(found))))
         return found
     def pinned():
-        values = (c_uint64 * 8)()
-        c.lib.gpumax_layer_pinned(0, values, c_size_t(8))
-        names = ("small", "plain", "managed", "pools", "graphs", "arrays", "mapped", "shared")
+        values = (c_uint64 * 9)()
+        c.lib.gpumax_layer_pinned(0, values, c_size_t(9))
+        names = ("small", "plain", "managed", "pools", "graphs", "arrays", "mapped", "shared", "contexts")
         return {n: v for n, v in zip(names, values) if v}
     def driver(name, result=c_int, *arguments):
         "A function of the driver itself, behind the layer's back."

@@ -5,6 +5,7 @@
  *
  *   SCRIPT_FAIL=cuMemCreate:3      the third call fails with CUDA_ERROR_OUT_OF_MEMORY
  *   SCRIPT_APART=1                 cuGetProcAddress gives other addresses than dlsym does
+ *   SCRIPT_NO_MAPPING=1            memory can't be mapped by hand
  *   SCRIPT_VERSION=99000           of CUDA, as the driver tells it (13000)
  *   SCRIPT_MEMORY=bytes            of each device (8 GiB)
  */
@@ -131,7 +132,7 @@ API CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device)
 API CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
 {
 	(void)device;
-	*value = attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED;
+	*value = attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED && !getenv("SCRIPT_NO_MAPPING");
 	return CUDA_SUCCESS;
 }
 
@@ -164,6 +165,20 @@ API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
 	if (--primary[device].retained == 0)
 		drop_all(device);
 	return CUDA_SUCCESS;
+}
+
+API CUresult cuGreenCtxCreate(CUgreenCtx *green, void *resources, CUdevice device, unsigned flags)
+{
+	(void)resources;
+	(void)flags;
+	primary[device].retained++;
+	*green = (CUgreenCtx)(void *)&primary[device];
+	return CUDA_SUCCESS;
+}
+
+API CUresult cuGreenCtxDestroy(CUgreenCtx green)
+{
+	return cuDevicePrimaryCtxRelease_v2(((struct CUctx_st *)(void *)green)->device);
 }
 
 API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
