@@ -252,9 +252,10 @@ static CUresult build(CUdeviceptr *pointer, uint64_t asked, uint64_t size, uint3
 	struct gate_seat *seat;
 	CUresult result;
 
-	if (!backing)
+	if (!backing) {
+		atomic_fetch_sub(&backings[device].coming, size);
 		return CUDA_ERROR_OUT_OF_MEMORY;
-	atomic_fetch_add(&backings[device].coming, size);
+	}
 	seat = gate_enter();
 	pthread_mutex_lock(&backings[device].lock);
 	atomic_fetch_add(&backings[device].bytes, size);
@@ -280,8 +281,12 @@ CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
 	if (__builtin_add_overflow(asked, granularity - 1, &size))
 		return refuse();
 	size -= size % granularity;
-	if (!charge_movable(device, size, &charged))
+	/* While it waits for room it is charged already, but takes none, and isn't what can't be moved. */
+	atomic_fetch_add(&backings[device].coming, size);
+	if (!charge_movable(device, size, &charged)) {
+		atomic_fetch_sub(&backings[device].coming, size);
 		return refuse();
+	}
 	result = build(pointer, asked, size, device, charged);
 	if (result != CUDA_SUCCESS)
 		discharge(device, charged);
