@@ -17,7 +17,7 @@ static nvmlReturn_t begin(void)
 	ssize_t told;
 
 	if (emu_config_read(getenv("GPUMAX_EMU"), &ml.config, said, sizeof(said)) == 0) {
-		ml.shared = emu_shared_open(&ml.config, said, sizeof(said));
+		ml.shared = emu_shared_open(&ml.config, NULL, said, sizeof(said));
 		if (ml.shared != NULL)
 			return NVML_SUCCESS;
 	}

@@ -370,7 +370,8 @@ static void finish(struct emu_config *c, const char *content)
 {
 	uint64_t hash = hashed(content);
 
-	if (c->shared[0] == '\0')
+	c->shared_by_default = c->shared[0] == '\0';
+	if (c->shared_by_default)
 		snprintf(c->shared, sizeof(c->shared), "/dev/shm/gpumax-emu-%u-%016" PRIx64, (unsigned)getuid(), hash);
 	for (int i = 0; i < c->devices; i++) {
 		static const unsigned char none[16];

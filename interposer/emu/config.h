@@ -39,6 +39,7 @@ struct emu_config {
 	bool virtual_clock;
 	bool log;
 	char shared[EMU_PATH];
+	bool shared_by_default; /* nobody named the file: it goes with the last process */
 	int faults;
 	struct emu_fault fault[EMU_FAULTS];
 };

@@ -77,6 +77,12 @@ static void in_child(void)
 	emu_shared_forget();
 }
 
+__attribute__((destructor)) static void leave(void)
+{
+	if (emu.pid == getpid())
+		emu_shared_leave(&emu.config, emu.me);
+}
+
 static void prepare(void)
 {
 	pthread_mutexattr_t recursive;
@@ -104,12 +110,11 @@ static CUresult begin(void)
 	see();
 	if (emu.visible_count == 0)
 		return CUDA_ERROR_NO_DEVICE;
-	emu.shared = emu_shared_open(&emu.config, said, sizeof(said));
+	emu.shared = emu_shared_open(&emu.config, &emu.me, said, sizeof(said));
 	if (emu.shared == NULL) {
 		emu_say("%s", said);
 		return CUDA_ERROR_SYSTEM_NOT_READY;
 	}
-	emu.me = emu_slot_take(emu.shared);
 	if (emu.me < 0)
 		return CUDA_ERROR_DEVICE_UNAVAILABLE;
 	emu.slot = &emu.shared->slot[emu.me];

@@ -1,5 +1,6 @@
 #include "emu/shared.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,8 +15,10 @@
 
 static const uint64_t MAGIC = 0x67706d6178656d33; /* changes with the layout */
 
-/* Locks belong to an open file: one holds ours, one looks at all. */
+/* Locks belong to an open file: one holds ours, one looks at all. Behind those of the slots: one for who begins or ends,
+ * one that all who only look on have together. */
 static int own = -1, look = -1;
+enum { BEGINS = EMU_SLOTS, LOOKS_ON, LOCKS };
 
 static struct flock byte_lock(short type, off_t at)
 {
@@ -47,6 +50,31 @@ static bool lives(int slot)
 	struct flock lock = byte_lock(F_WRLCK, slot);
 
 	return fcntl(look, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* Files of machines that nobody named and nobody is on any more: whoever was last there was killed. */
+static void sweep(void)
+{
+	DIR *folder = opendir("/dev/shm");
+	char prefix[40], path[sizeof(((struct dirent *)0)->d_name) + 16];
+	struct dirent *each;
+
+	snprintf(prefix, sizeof(prefix), "gpumax-emu-%u-", (unsigned)getuid());
+	while (folder != NULL && (each = readdir(folder)) != NULL) {
+		struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = LOCKS};
+		int file;
+
+		if (strncmp(each->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		snprintf(path, sizeof(path), "/dev/shm/%s", each->d_name);
+		file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (file >= 0 && fcntl(file, F_OFD_SETLK, &all) == 0)
+			unlink(path);
+		if (file >= 0)
+			close(file);
+	}
+	if (folder != NULL)
+		closedir(folder);
 }
 
 static uint64_t digest(const struct emu_config *config)
@@ -112,14 +140,39 @@ static struct emu_shared *mapped(int file)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-struct emu_shared *emu_shared_open(const struct emu_config *config, char *said, size_t said_size)
+static bool still_there(void)
 {
+	struct stat one, other;
+
+	return fstat(own, &one) == 0 && fstat(look, &other) == 0 && one.st_nlink > 0 && one.st_ino == other.st_ino;
+}
+
+/* Opens it and holds the lock of who begins. A file that its last process has just taken away is opened anew. */
+static bool opened(const char *path)
+{
+	for (int attempt = 0; attempt < 100; attempt++) {
+		own = open_ours(path);
+		look = own >= 0 ? open_ours(path) : -1;
+		if (look < 0 || !try_byte(own, BEGINS, true))
+			return false;
+		if (still_there())
+			return true;
+		emu_shared_forget();
+	}
+	return false;
+}
+
+static int slot_take(struct emu_shared *shared);
+
+struct emu_shared *emu_shared_open(const struct emu_config *config, int *me, char *said, size_t said_size)
+{
+	struct flock looks_on = byte_lock(F_RDLCK, LOOKS_ON);
 	struct emu_shared *shared;
 	uint64_t wanted = digest(config);
 
-	own = open_ours(config->shared);
-	look = own >= 0 ? open_ours(config->shared) : -1;
-	if (look < 0 || !try_byte(own, EMU_SLOTS, true)) {
+	if (config->shared_by_default)
+		sweep();
+	if (!opened(config->shared)) {
 		snprintf(said, said_size, "the file %s can't be used: %s", config->shared, strerror(errno));
 		emu_shared_forget();
 		return NULL;
@@ -141,8 +194,24 @@ struct emu_shared *emu_shared_open(const struct emu_config *config, char *said, 
 		}
 		fresh(shared, wanted);
 	}
-	leave_byte(own, EMU_SLOTS);
+	if (me != NULL)
+		*me = slot_take(shared);
+	else
+		fcntl(own, F_OFD_SETLK, &looks_on);
+	leave_byte(own, BEGINS);
 	return shared;
+}
+
+void emu_shared_leave(const struct emu_config *config, int me)
+{
+	if (!config->shared_by_default || own < 0 || !try_byte(own, BEGINS, false))
+		return;
+	for (int i = 0; i < LOCKS; i++)
+		if (i != me && i != BEGINS && lives(i)) {
+			leave_byte(own, BEGINS);
+			return;
+		}
+	unlink(config->shared);
 }
 
 void emu_shared_forget(void)
@@ -164,7 +233,7 @@ static void name_of(struct emu_slot *slot)
 	slot->name[got > 0 ? got - 1 : 0] = '\0';
 }
 
-int emu_slot_take(struct emu_shared *shared)
+static int slot_take(struct emu_shared *shared)
 {
 	for (int i = 0; i < EMU_SLOTS; i++) {
 		if (!try_byte(own, i, false))

@@ -55,10 +55,10 @@ struct emu_shared {
 	struct emu_slot slot[EMU_SLOTS];
 };
 
-/* NULL where it can't be; `said` then says why. */
-struct emu_shared *emu_shared_open(const struct emu_config *config, char *said, size_t said_size);
-int emu_slot_take(struct emu_shared *shared);
+/* NULL where it can't be; `said` then says why. `me`: the slot that was taken, -1 where all are; NULL: only looks on. */
+struct emu_shared *emu_shared_open(const struct emu_config *config, int *me, char *said, size_t said_size);
 void emu_shared_forget(void);
+void emu_shared_leave(const struct emu_config *config, int me); /* the last one takes a file that nobody named away */
 void emu_shared_lock(struct emu_shared *shared);
 void emu_shared_unlock(struct emu_shared *shared);
 /* With the lock held: */

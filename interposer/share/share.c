@@ -1,6 +1,7 @@
 /* The account that the processes of one workload share. share.h says what for. */
 #include "share.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -257,13 +258,69 @@ static bool join_shared(void)
 	return false;
 }
 
+/* Takes a page away where nobody lives of those who have held anything in it; whoever has it mapped already finds it gone. */
+static void take_away(struct page *other, const char *path)
+{
+	bool anybody = other->gone;
+	int error = pthread_mutex_trylock(&other->lock);
+
+	if (error == EOWNERDEAD)
+		error = pthread_mutex_consistent(&other->lock);
+	if (error)
+		return;
+	for (unsigned i = 0; i < SLOTS_IN_PAGE && !anybody; i++)
+		anybody = other->slots[i].who.pid && lives(&other->slots[i].who);
+	if (!anybody) {
+		other->gone = 1;
+		unlink(path);
+	}
+	pthread_mutex_unlock(&other->lock);
+}
+
+static void sweep_one(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	struct page *other = NULL;
+
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		other = map_file(fd, false);
+		if (other)
+			take_away(other, path);
+		flock(fd, LOCK_UN);
+	}
+	if (other)
+		munmap(other, sizeof *other);
+	close(fd);
+}
+
+/* Pages of groups whose last process was killed: nobody else would ever look at them. */
+static void sweep(void)
+{
+	DIR *folder = opendir("/dev/shm");
+	char prefix[40], path[sizeof page_path + 256];
+	struct dirent *each;
+
+	snprintf(prefix, sizeof prefix, "gpumax-1-%u-", (unsigned)geteuid());
+	while (folder && (each = readdir(folder))) {
+		snprintf(path, sizeof path, "/dev/shm/%s", each->d_name);
+		if (!strncmp(each->d_name, prefix, strlen(prefix)) && strcmp(path, page_path))
+			sweep_one(path);
+	}
+	if (folder)
+		closedir(folder);
+}
+
 bool share_join(const struct share *share)
 {
 	if (page)
 		return true;
 	name_page(share);
-	if (join_shared())
+	if (join_shared()) {
+		sweep();
 		return true;
+	}
 	say_once(CAUSE_PAGE, "%s can't be used, so processes of this workload don't know of each other: "
 			     "the limit holds for each of them by itself", page_path);
 	if (!alone)
