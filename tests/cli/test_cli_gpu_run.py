@@ -88,6 +88,18 @@ def test_a_program_for_musl_is_not_started(tmp_path: Path) -> None:
     assert "is for another C library (musl)" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("-i",), ("-",), ("--ignore-environment",), ("-iu", "HOME")])
+def test_a_command_that_clears_its_environment_is_not_started(words: tuple[str, ...]) -> None:
+    """The layer would be gone with it."""
+    done = gpu_run("--gpu-memory", "1Gi", "--", "env", *words, "true")
+    assert done.returncode == 2
+    assert "begins with an empty environment (env -i), so nothing can be preloaded" in done.stderr
+
+
+def test_env_that_keeps_the_environment_is_started() -> None:
+    assert gpu_run("--gpu-memory", "100Mi", "--", "env", "A=-i", "true", "-i").returncode == 0
+
+
 @pytest.mark.parametrize("size", [1, 4, 40, 63, 64, 100, 500])
 def test_a_program_that_was_cut_off_is_no_traceback(size: int, tmp_path: Path) -> None:
     program = tmp_path / "cut"

@@ -57,8 +57,15 @@ def test_without_the_layer_every_check_of_memory_and_of_ways_around_it_says_so(
     assert set(found.values()) == {"broken"}
 
 
-def test_a_check_within_a_share_judges_that_share(machine: dict[str, str]) -> None:
-    words = ("gpu", "run", "--gpu-memory", "256Mi", "--", "gpumax", "gpu", "check", "-o", "json")
+@pytest.mark.parametrize(
+    "share", [("--gpu-memory", "256Mi"), ("--gpu", "0.5", "--gpu-memory", "160Mi", "--gpu-memory-limit", "256Mi", "--swap")]
+)  # fmt: skip
+def test_a_check_within_a_share_judges_that_share(
+    machine: dict[str, str], share: tuple[str, ...], tmp_path: Path
+) -> None:
+    """With memory alone, and with a broker, of which only what is guaranteed need be had of memory that can't move."""
+    machine = machine | {"XDG_RUNTIME_DIR": str(tmp_path)}
+    words = ("gpu", "run", *share, "--", "gpumax", "gpu", "check", "-o", "json")
     path = f"{Path(sys.executable).parent}:{machine['PATH']}"
     done = gpumax(machine | {"PATH": path}, *words)
     assert done.returncode == 0, done.stdout + done.stderr

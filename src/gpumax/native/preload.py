@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import re
@@ -9,7 +10,7 @@ import shutil
 import stat
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,9 +47,10 @@ def found(command: str, path: str | None = None) -> Path:
     return Path(program)
 
 
-def check(program: Path) -> None:
-    """Refuse what the layer can't reach: a limit that holds nobody is worse than none."""
-    why, program = _clears(program), _run_by(program)
+def check(program: Path, arguments: Sequence[str] = ()) -> None:
+    """Refuse what the layer can't reach: a limit that holds nobody is worse than none. arguments: of the program."""
+    why = _empty((str(program), *arguments)) or _clears(program)
+    program = program if why else _run_by(program)
     why = why or _unreachable(program)
     if why is not None:
         raise Refused(
@@ -84,10 +86,14 @@ def _run_by(program: Path) -> Path:
 
 def _clears(program: Path) -> str | None:
     """A script whose first line says that its environment is to be empty."""
-    words = _shebang(program)
+    return _empty(_shebang(program))
+
+
+def _empty(words: Sequence[str]) -> str | None:
+    """A command that begins with `env -i`."""
     if not words or Path(words[0]).name != "env":
         return None
-    options = [each for each in words[1:] if each.startswith("-")]
+    options = list(itertools.takewhile(lambda each: each.startswith("-") or "=" in each, words[1:]))
     if any(
         each in ("-", "--ignore-environment") or re.fullmatch(r"-[a-zA-Z]*i[a-zA-Z]*", each)
         for each in options

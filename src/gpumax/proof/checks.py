@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from gpumax.gpu import share
 from gpumax.proof.cuda import MIB, NOT_SUPPORTED, OUT_OF_MEMORY, Cuda
 
 PATIENCE_S: Final = 30.0
@@ -30,8 +31,8 @@ class Probe:
 
     limit: int
     device: int = 0
-    share: float = 0.0
-    """Of the time; 0: what a check likes."""
+    time: float = 0.0
+    """Its share; 0: what a check likes."""
     figures: Figures = field(default_factory=dict)
 
     @cached_property
@@ -46,6 +47,13 @@ class Probe:
         if self.limit and free > self.limit:
             raise Missed(f"a program sees {free} bytes free; declared are {self.limit}")
         return free
+
+    @cached_property
+    def sure(self) -> int:
+        """What is to be had of the room though it can't be swapped: what is guaranteed. The rest is borrowed."""
+        room = self.room
+        guaranteed = share(self.device).guaranteed or self.limit
+        return max(0, room - max(0, self.limit - guaranteed))
 
     @property
     def slack(self) -> int:
@@ -94,18 +102,18 @@ Attempt = Callable[[int], tuple[int, int]]
 
 
 def held(probe: Probe, attempt: Attempt, what: str, most: int = 0) -> None:
-    """Half of the limit is to be had, more than the rest isn't, and then nearly all of the rest is.
+    """Half of what is guaranteed is to be had, more than the rest of the limit isn't, and then nearly all of the rest of what is guaranteed is.
 
     most: so much of the family; plain memory takes the rest of the room.
     """
-    room, unit = probe.room, 2 * MIB
-    if 0 < most < room:
-        probe.cuda.plain(room - most)
-        room = probe.cuda.info()[0]
-    half = max(unit, room // 2 // unit * unit)
+    room, sure, unit = probe.room, probe.sure, 2 * MIB
+    if 0 < most < sure:
+        probe.cuda.plain(sure - most)
+        room, sure = probe.cuda.info()[0], most
+    half = max(unit, sure // 2 // unit * unit)
     had(attempt(half), half, what)
     refused(attempt(room - half + unit), room - half + unit, what)
-    rest = max(unit, room - half - room // 4)
+    rest = max(unit, sure - half - sure // 4)
     had(attempt(rest), rest, what)
 
 

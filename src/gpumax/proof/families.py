@@ -94,7 +94,7 @@ def graph(probe: Probe) -> None:
 
 @MEMORY.check("ipc", "memory opened by IPC counts where it was made, and nowhere twice")
 def ipc(probe: Probe) -> None:
-    size = max(2 * MIB, probe.room // 8)
+    size = max(2 * MIB, probe.sure // 8)
     with Other("share-by-ipc", str(size)) as other:
         handle = bytes.fromhex(other.hear())
         before = probe.cuda.info()[0]
@@ -118,7 +118,7 @@ def _open(cuda: Cuda, pointer: c_uint64, raw: bytes) -> int:
 
 @MEMORY.check("together", "all families have one limit together")
 def together(probe: Probe) -> None:
-    cuda, part = probe.cuda, probe.room // 8 // (2 * MIB) * 2 * MIB
+    cuda, part = probe.cuda, probe.sure // 8 // (2 * MIB) * 2 * MIB
     if part == 0:
         raise NotShown("the limit is too small")
     own = cuda.graph()
@@ -134,12 +134,12 @@ def together(probe: Probe) -> None:
 
 @MEMORY.check("small", "many small pieces end at the limit")
 def small(probe: Probe) -> None:
-    _within(taken(probe.cuda.try_plain, max(MIB // 2, probe.room // 512)), probe.room)
+    _within(taken(probe.cuda.try_plain, max(MIB // 2, probe.room // 512)), probe.room, probe.sure)
 
 
 @MEMORY.check("given back", "what was freed can be had again, as often as one likes")
 def given_back(probe: Probe) -> None:
-    most = probe.room - probe.slack
+    most = probe.sure - probe.sure // 4
     for turn in range(50):
         result, pointer = probe.cuda.try_plain(most)
         if result:
@@ -163,29 +163,29 @@ def threads(probe: Probe) -> None:
         each.start()
     for each in workers:
         each.join()
-    _within(sum(got), probe.room)
+    _within(sum(got), probe.room, probe.sure)
 
 
 @MEMORY.check("processes", "processes of one share that take memory at once never have more than it together")
 def processes(probe: Probe) -> None:
-    room = probe.room
+    room, sure = probe.room, probe.sure
     others = [Other("take", str(max(MIB, room // 64))) for _ in range(_BESIDE)]
     try:
         for each in others:
             each.hear()
         for each in others:
             each.tell()
-        _within(sum(each.hear() for each in others), room)
+        _within(sum(each.hear() for each in others), room, sure)
     finally:
         for each in others:
             each.__exit__(None, None, None)
 
 
-def _within(got: int, room: int) -> None:
+def _within(got: int, room: int, sure: int) -> None:
     if got > room:
         raise Missed(f"{got} bytes were given out, of {room}")
-    if got < room - room // 4:
-        raise Missed(f"refused after {got} bytes; {room} should be had")
+    if got < sure - sure // 4:
+        raise Missed(f"refused after {got} bytes; {sure} should be had")
 
 
 @MEMORY.check("driver", "what the driver says that the program uses is what was declared, and its context")

@@ -117,7 +117,7 @@ def strict(probe: Probe) -> None:
 
 
 def _two(probe: Probe, mode: Mode) -> None:
-    share = probe.share or 0.7
+    share = probe.time or 0.7
     with _node(probe) as node:
         first, second = _work(node.program("first", share, mode), node.program("second", 1 - share, mode))
     if not first or not second:

@@ -39,7 +39,7 @@ class BrokerSharing:
             library("ml")
             program = shutil.which(launch.argv[0], path=launch.env.get("PATH"))
             if program is not None:
-                preload.check(Path(program))
+                preload.check(Path(program), launch.argv[1:])
         except (NotFound, Refused) as error:
             return f"a part of a GPU can't be held: {error}" if isinstance(error, NotFound) else str(error)
         except OSError:

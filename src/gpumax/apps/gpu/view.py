@@ -93,9 +93,11 @@ def here(environ: Mapping[str, str]) -> tuple[list[Item], Control | None]:
 
 
 def _row(index: int, model: str, memory_mib: int, healthy: bool, part: Item | None) -> Item:
-    from gpumax.units import format_memory
+    from gpumax.units import MILLI, format_memory
 
+    residents = part["residents"] if part else ()
+    holders = [{"workload": each["group"], "milli": round(each["share"] * MILLI)} for each in residents]
     return {
         "node": os.uname().nodename, "index": index, "model": model, "memory": format_memory(memory_mib), "healthy": healthy,
-        "gone": False, "virtual": False, "used": None, "holders": [], "shared": part,
+        "gone": False, "virtual": False, "used": sum(each["share"] for each in residents), "holders": holders, "shared": part,
     }  # fmt: skip

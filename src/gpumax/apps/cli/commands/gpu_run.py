@@ -65,7 +65,7 @@ def run(
         )
     share, guaranteed, limit = _read(gpu, gpu_memory, gpu_memory_limit, swap=swap)
     program = found(words[0])
-    check(program)
+    check(program, words[1:])
     if gpu is None and mode is None and not swap:
         env = environment(os.environ, guaranteed, group)
     else:
