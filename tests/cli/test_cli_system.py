@@ -74,9 +74,12 @@ def test_up_passes_its_options_on(cli: Cli, data: Path, monkeypatch: pytest.Monk
         raise Refused("not today")
 
     monkeypatch.setattr("gpumax.apps.server.main.serve", serve)
-    result = cli("up", "--devices", "8xH100:80Gi", "--listen", ":8080", "--name", "n1")
+    result = cli("up", "--devices", "8xH100:80Gi", "--listen", ":8080", "--name", "n1", "--evict-unfenced")
     assert (result.code, result.err) == (2, "gpumax: not today\n")
-    assert given == [data, {"devices": "8xH100:80Gi", "listen": ":8080", "name": "n1"}]
+    assert given == [
+        data,
+        {"devices": "8xH100:80Gi", "listen": ":8080", "name": "n1", "evict_unfenced": True},
+    ]
 
 
 def test_detached_server_that_does_not_start(cli: Cli, data: Path) -> None:

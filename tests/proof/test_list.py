@@ -12,10 +12,8 @@ from proof.machine import environment, gpumax
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> dict[str, str]:
+def machine(tmp_path: Path, runtime: Path) -> dict[str, str]:
     """One emulated device, and a place of its own for a broker."""
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
     found = environment(tmp_path / "lib", XDG_RUNTIME_DIR=str(runtime))
     return found | {"PATH": f"{Path(sys.executable).parent}:{found['PATH']}"}
 

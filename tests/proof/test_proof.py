@@ -61,10 +61,10 @@ def test_without_the_layer_every_check_of_memory_and_of_ways_around_it_says_so(
     "share", [("--gpu-memory", "256Mi"), ("--gpu", "0.5", "--gpu-memory", "160Mi", "--gpu-memory-limit", "256Mi", "--swap")]
 )  # fmt: skip
 def test_a_check_within_a_share_judges_that_share(
-    machine: dict[str, str], share: tuple[str, ...], tmp_path: Path
+    machine: dict[str, str], share: tuple[str, ...], runtime: Path
 ) -> None:
     """With memory alone, and with a broker, of which only what is guaranteed need be had of memory that can't move."""
-    machine = machine | {"XDG_RUNTIME_DIR": str(tmp_path)}
+    machine = machine | {"XDG_RUNTIME_DIR": str(runtime)}
     words = ("gpu", "run", *share, "--", "gpumax", "gpu", "check", "-o", "json")
     path = f"{Path(sys.executable).parent}:{machine['PATH']}"
     done = gpumax(machine | {"PATH": path}, *words)

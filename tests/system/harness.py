@@ -35,13 +35,14 @@ class Machine:
     def __init__(self, data: Path, devices: str = "8xH100:80Gi") -> None:
         self.data = data
         self.devices = devices
+        self.options: tuple[str, ...] = ()
         self.server: subprocess.Popen[bytes] | None = None
 
     def up(self, *, wait: bool = True, **environment: str) -> None:
         """Start the server."""
         with (self.data.parent / "server.out").open("ab") as out:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--devices", self.devices, "--name", "n1"],
+                [sys.executable, "-m", "gpumax.apps.cli.main", "up", "--devices", self.devices, "--name", "n1", *self.options],
                 env=self._environment(environment),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip

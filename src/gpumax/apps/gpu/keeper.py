@@ -51,6 +51,8 @@ class Keeper:
         self._wanted = Event()
         self._over = Event()
         self._heard = (0, 0)
+        self.look: Callable[[Seen], None] = lambda _: None
+        """Is shown each status."""
         self._thread = Thread(target=self._run, name="gpumax-broker", daemon=True)
 
     def open(self) -> None:
@@ -108,6 +110,7 @@ class Keeper:
                     self._back()
                 heard = True
                 self._pass_on(seen)
+                self.look(seen)
         except Unreachable:
             return heard
         return heard

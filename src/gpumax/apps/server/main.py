@@ -16,6 +16,7 @@ from typing import Final
 from gpumax.apps.server import home
 from gpumax.apps.server.app import create_app
 from gpumax.apps.server.doors import doors, notes_on
+from gpumax.apps.server.evicting import Evictor
 from gpumax.apps.server.feed import Feed, TellingStore
 from gpumax.apps.server.gate import Gate
 from gpumax.apps.server.gpus import gpus
@@ -40,11 +41,13 @@ END_S: Final = 10.0
 """How long the cycle that is running may take when the server ends."""
 
 
-def serve(data: Path, *, devices: str | None, listen: str | None, name: str | None) -> None:
+def serve(
+    data: Path, *, devices: str | None, listen: str | None, name: str | None, evict_unfenced: bool = False
+) -> None:
     """Run a server on a data directory until SIGTERM or SIGINT; tasks run on.
 
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
-    this node; None: as before, at first the host's. Conflict where another server has the directory; GpumaxError for
+    this node; None: as before, at first the host's. evict_unfenced: workloads that get around their parts of GPUs lose them. Conflict where another server has the directory; GpumaxError for
     all else that is in the way.
     """
     check_options(devices=devices, listen=listen, name=name)
@@ -63,6 +66,8 @@ def serve(data: Path, *, devices: str | None, listen: str | None, name: str | No
         make_first_queue(store, clock)
         shared = gpus(stack, data, found, store, clock)
         engine, loop = _engine_and_loop(stack, data, node, found, store, clock, shared.sharing)
+        if evict_unfenced:
+            shared.keeper.look = Evictor(store, clock, loop.wake).look
         notes = (*engine.notes(), *notes_on(ways.url))
         about = About(
             data, os.getpid(), str(ways.path), ways.url, clock.now_ms(), engine.name, notes, found.virtual

@@ -44,6 +44,11 @@ _PROGRESS_S: Final = 2.0
 )
 @click.option("--name", metavar="NODE", help="Name of this node; unset: as before, at first the host's.")
 @click.option(
+    "--evict-unfenced",
+    is_flag=True,
+    help="Suspend workloads of which a process uses a shared GPU without having said so.",
+)
+@click.option(
     "--kubernetes",
     is_flag=True,
     help="Schedule pods of a cluster instead: those whose schedulerName is gpumax.",
@@ -100,6 +105,7 @@ def up(
     detach: bool,
     listen: str | None,
     name: str | None,
+    evict_unfenced: bool,
     kubernetes: bool,
     context: str | None,
     lease: str | None,
@@ -127,7 +133,7 @@ def up(
     }  # fmt: skip
     given = {name: value for name, value in distant.items() if value}
     if kubernetes:
-        local = {"--devices": devices, "--detach": detach, "--name": name}
+        local = {"--devices": devices, "--detach": detach, "--name": name, "--evict-unfenced": evict_unfenced}
         _steer(where, [option for option, value in local.items() if value], {**given, "listen": listen or ""})
         return
     if given:
@@ -137,7 +143,8 @@ def up(
 
         check_options(devices=devices, listen=listen, name=name)
         options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
-        _detach(where, [part for option, value in options.items() if value for part in (option, value)])
+        words = [part for option, value in options.items() if value for part in (option, value)]
+        _detach(where, [*words, *(["--evict-unfenced"] if evict_unfenced else [])])
         return
     from threading import Event, Thread
 
@@ -146,7 +153,7 @@ def up(
     over = Event()
     Thread(target=_announce, args=(where, over), daemon=True).start()
     try:
-        serve(where.data, devices=devices, listen=listen, name=name)
+        serve(where.data, devices=devices, listen=listen, name=name, evict_unfenced=evict_unfenced)
     finally:
         over.set()
 
