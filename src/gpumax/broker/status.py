@@ -9,7 +9,6 @@ import msgspec
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import WHOLE
 from gpumax.broker.core.state import Client, Device, Group, Place
-from gpumax.broker.core.turns import rationed
 
 
 class Unfenced(msgspec.Struct, frozen=True):
@@ -138,7 +137,7 @@ def waits(broker: Broker, group: Group) -> str | None:
         return f"{ask.bytes >> 20} MiB on {ask.device}: others have the room"
     if group.place is not Place.IN:
         return _room(broker, group)
-    if rationed(group) and not broker.turns.eligible(group):
+    if group.rationed and not broker.turns.eligible(group):
         return "its share of this frame is used"
     held = [d for d in group.devices if s.devices[d].holders]
     return f"its turn: {s.devices[held[0]].holders[0].name} has {held[0]}" if held else "its turn comes"

@@ -12,12 +12,15 @@ from gpumax.broker.core.memory import Memory
 from gpumax.broker.core.orders import Config, Ended, Order, Refuse, RefuseGroup, Welcome
 from gpumax.broker.core.residency import Residency
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.core.state import Client, Device, Group, Holding, Lease, Place, Request, State, Tier
+from gpumax.broker.core.state import Client, Device, Group, Holding, Place, Request, State, Tier
 from gpumax.broker.core.turns import Turns
 from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
 
 BEFALLS: Final = (ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored)
 """What isn't said by a process, but seen of it."""
+
+MOVES_NO_MEMORY: Final = (ev.Tick, ev.Wanted, ev.Released, ev.Beat, ev.Hinted)
+"""Where all are resident and nobody asks for memory, these leave it so."""
 
 
 class Broker:
@@ -29,6 +32,7 @@ class Broker:
     ) -> None:  # fmt: skip
         self.state = State(settings, {d.name: Device(d) for d in devices}, epoch, now)
         self.desk = Desk()
+        self._settled = False
         self.turns = Turns(self.state, self.desk)
         self.residency = Residency(self.state, self.desk, self.turns)
         self.memory = Memory(self.state, self.desk, self.residency)
@@ -54,18 +58,27 @@ class Broker:
         self.turns.refill()
         if self._is_heard(event):
             self._doors[type(event)](event)
-        self._bury()
-        # Room that one step makes another may use; what they leave undone waits for an event or a Wake.
+        ghosts = any(d.ghosts for d in s.devices.values())
+        if ghosts:
+            self._bury()
+        if not (self._settled and isinstance(event, MOVES_NO_MEMORY)):
+            self._place()
+        self.turns.step()
+        if ghosts or not self._settled or s.now < s.quiet_until:
+            self._arm()
+        return self.desk.collect(s.now)
+
+    def _place(self) -> None:
+        """Room that one step makes another may use; what they leave undone waits for an event or a Wake."""
         for _ in range(2):
             self.desk.forget_wakes()
-            if self.state.settled:
-                break
+            self._settled = self.state.settled
+            if self._settled:
+                return
             self.memory.step()
             self.residency.step()
             self.memory.step()
-        self.turns.step()
-        self._arm()
-        return self.desk.collect(s.now)
+        self._settled = self.state.settled
 
     def _is_heard(self, event: ev.Event) -> bool:
         """Whether it's of somebody who is there: nothing is said on a connection that has ended."""
@@ -142,6 +155,7 @@ class Broker:
         if group.removed and not group.clients:
             self.residency.step_back(group)
             del self.state.groups[group.name]
+            self.state.backlog.pop(group.name, None)
             for name in group.devices:
                 self.residency.calm(self.state.devices[name])
 
@@ -176,8 +190,7 @@ class Broker:
         """It was granted by an earlier broker and holds on: it counts, and nobody else gets these devices."""
         s, group = self.state, client.group
         if group.lease is None:
-            group.lease = Lease(s.next_lease, s.now, s.now)
-            s.next_lease += 1
+            s.begin(group, 0)
             for name in group.devices:
                 s.devices[name].holders.append(group)
         client.leased = client.wants = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.words import Mode
 
 
 class Place(Enum):
@@ -32,7 +33,7 @@ class Moving(Enum):
     IN = "in"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Holding:
     """What one process has of one device. `resident` is what is kept for it there, at least what it really uses."""
 
@@ -49,7 +50,7 @@ class Holding:
         return self.resident - min(self.pinned, self.resident)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Client:
     id: int
     group: Group
@@ -80,7 +81,7 @@ class Client:
         return "waits" if self.wants else "none"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Swaps:
     """What a group has swapped: how often, and how many bytes were copied for it."""
 
@@ -90,7 +91,7 @@ class Swaps:
     bytes_back: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """A MEM_REQUEST that waits."""
 
@@ -105,7 +106,7 @@ class Request:
     trimmed: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
     id: int
     started: int
@@ -116,7 +117,7 @@ class Lease:
     reported: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     spec: GroupSpec
     devices: tuple[str, ...] = field(init=False)
@@ -141,8 +142,16 @@ class Group:
     removed: bool = False
     swaps: Swaps = field(default_factory=Swaps)
 
+    rationed: bool = field(init=False)
+    """Strict, of less than a whole device: its time is dealt out by frames."""
+
     def __post_init__(self) -> None:
         self.devices = self.spec.devices
+        self.become(self.spec)
+
+    def become(self, spec: GroupSpec) -> None:
+        self.spec = spec
+        self.rationed = spec.mode is Mode.STRICT and spec.share < WHOLE
 
     @property
     def name(self) -> str:
@@ -179,7 +188,7 @@ class Group:
         return all(c.connected and not c.fenced for c in self.clients.values())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Device:
     spec: DeviceSpec
     holders: list[Group] = field(default_factory=list)
@@ -202,7 +211,7 @@ class Device:
         return self.spec.capacity - self.used - sum(size for size, _ in self.ghosts.values())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class State:
     settings: Settings
     devices: dict[str, Device]
@@ -213,6 +222,19 @@ class State:
     groups: dict[str, Group] = field(default_factory=dict)
     clients: dict[int, Client] = field(default_factory=dict)
     next_lease: int = 1
+    backlog: dict[str, Group] = field(default_factory=dict)
+    """Groups that want to submit, and `leased`, those that may: all that most events have to look at."""
+    leased: dict[str, Group] = field(default_factory=dict)
+
+    def begin(self, group: Group, length: int) -> Lease:
+        group.lease = Lease(self.next_lease, self.now, self.now + length)
+        self.leased[group.name] = group
+        self.next_lease += 1
+        return group.lease
+
+    def end(self, group: Group) -> None:
+        group.lease = None
+        self.leased.pop(group.name, None)
 
     @property
     def settled(self) -> bool:

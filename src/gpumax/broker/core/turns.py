@@ -11,7 +11,7 @@ from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.orders import Checkpoint, End, Ended, Fence, Grant, Look, Revoke
 from gpumax.broker.core.shapes import SECOND, WHOLE, GroupSpec, Stuck
 from gpumax.broker.core.state import Client, Group, Lease, Place, State, Tier
-from gpumax.broker.words import Mode, Reason
+from gpumax.broker.words import Reason
 
 AWAY_CARRY_NS = 120 * SECOND
 """Strict: how much time of its share may wait for a group whose memory is out."""
@@ -21,13 +21,17 @@ class Turns:
     def __init__(self, state: State, desk: Desk) -> None:
         self.state = state
         self.desk = desk
+        self._frame = -1
 
     def refill(self) -> None:
         """Strict groups get their part of each frame. Who didn't ask for it loses it; who couldn't have it keeps it."""
         s = self.state
         number = s.now // s.settings.frame_ns
+        if number == self._frame:
+            return
+        self._frame = number
         for group in s.groups.values():
-            if not rationed(group) or number <= group.frame:
+            if not group.rationed or number <= group.frame:
                 continue
             part = s.settings.frame_ns * group.spec.share // WHOLE
             most = part
@@ -42,7 +46,7 @@ class Turns:
 
     def eligible(self, group: Group) -> bool:
         """Whether its share allows it to begin now."""
-        if not rationed(group):
+        if not group.rationed:
             return True
         s = self.state.settings
         return self.tokens(group) >= min(s.shortest_slice_ns, s.frame_ns * group.spec.share // WHOLE)
@@ -72,6 +76,10 @@ class Turns:
         if wants != group.backlogged:
             group.last_used = self.state.now
         group.backlogged = wants
+        if wants:
+            self.state.backlog[group.name] = group
+        else:
+            self.state.backlog.pop(group.name, None)
 
     def _here(self, name: str) -> int:
         """Where those are who share a device: a newcomer is owed nothing for the time before it came."""
@@ -98,42 +106,50 @@ class Turns:
         return max((self.state.served(group, d) - marks[d] for d in group.devices), default=0)
 
     def order(self, group: Group, marks: dict[str, int]) -> tuple[int, int, str]:
-        if rationed(group):
+        if group.rationed:
             return 0, -self.tokens(group) * WHOLE // group.spec.share, group.name
         return 1, self.lag(group, marks), group.name
 
     def step(self) -> None:
         s = self.state
-        ready = [g for g in s.groups.values() if g.backlogged and self.ready(g)]
+        if not s.backlog and not s.leased:
+            return
+        ready = [g for g in s.backlog.values() if self.ready(g)]
+        waiting = [g for g in ready if not g.lease]
+        awaited = self._grant_all(waiting, ready) if waiting else set[str]()
+        for group in list(s.leased.values()):
+            self._watch(group, awaited)
+        frame = s.settings.frame_ns
+        if any(g.rationed and not g.lease and not self.eligible(g) for g in s.backlog.values()):
+            self.desk.wake((s.now // frame + 1) * frame)
+
+    def _grant_all(self, waiting: list[Group], ready: list[Group]) -> set[str]:
+        """Grants to those whose turn it is. Devices that somebody waits for, which others have."""
+        s = self.state
+        if s.now < s.quiet_until:
+            self.desk.wake(s.quiet_until)
+            return set()
         awaited: set[str] = set()
-        able = [g for g in s.groups.values() if g.lease or g in ready]
-        marks = self.marks([g for g in able if not rationed(g)])
-        for group in sorted((g for g in ready if not g.lease), key=lambda g: self.order(g, marks)):
-            if s.now < s.quiet_until:
-                self.desk.wake(s.quiet_until)
-                continue
-            if not any(s.devices[d].holders or d in awaited for d in group.devices):
+        if len(waiting) > 1:
+            marks = self.marks([g for g in (*s.leased.values(), *waiting) if not g.rationed])
+            waiting = sorted(waiting, key=lambda g: self.order(g, marks))
+        for group in waiting:
+            if any(s.devices[d].holders or d in awaited for d in group.devices):
+                awaited.update(group.devices)
+            else:
                 self._grant(group, ready)
-                continue
-            awaited.update(group.devices)
-        for group in s.groups.values():
-            if group.lease:
-                self._watch(group, awaited)
-            elif group.backlogged and rationed(group) and not self.eligible(group):
-                frame = s.settings.frame_ns
-                self.desk.wake((s.now // frame + 1) * frame)
+        return awaited
 
     def _grant(self, group: Group, ready: list[Group]) -> None:
         s = self.state
         length = self._slice(group, ready)
-        group.lease = Lease(s.next_lease, s.now, s.now + length)
-        s.next_lease += 1
+        lease = s.begin(group, length)
         for name in group.devices:
             device = s.devices[name]
             device.holders.append(group)
             device.virtual = max(device.virtual, group.served.get(name, 0))
         for client in group.clients.values():
-            self.tell(client, group.lease)
+            self.tell(client, lease)
 
     def tell(self, client: Client, lease: Lease) -> None:
         client.leased = True
@@ -142,7 +158,7 @@ class Turns:
 
     def _slice(self, group: Group, ready: list[Group]) -> int:
         s = self.state.settings
-        if rationed(group):
+        if group.rationed:
             return min(self.tokens(group), s.frame_ns)
         shortest = s.frame_ns
         for name in group.devices:
@@ -166,7 +182,7 @@ class Turns:
         for client in group.clients.values():
             if client.wants and not client.leased and client.connected and not client.fenced:
                 self.tell(client, lease)
-        if rationed(group):
+        if group.rationed:
             left = self.tokens(group)
             if left <= 0:
                 self.revoke(group, Reason.TURN)
@@ -213,10 +229,10 @@ class Turns:
         if group.lease is not None:
             self._charge(group, group.lease)
             group.lease.started = s.now
-        if rationed(group) and group.spec.share != spec.share:
+        if group.rationed and group.spec.share != spec.share:
             group.tokens = min(group.tokens, s.settings.frame_ns * spec.share // WHOLE)
-        group.spec = spec
-        if not rationed(group):
+        group.become(spec)
+        if not group.rationed:
             group.tokens = 0
         group.frame = max(group.frame, s.now // s.settings.frame_ns)
 
@@ -224,7 +240,7 @@ class Turns:
         took = self.state.now - lease.started
         for name in group.devices:
             group.served[name] = group.served.get(name, 0) + took * WHOLE // group.spec.share
-        group.tokens -= took if rationed(group) else 0
+        group.tokens -= took if group.rationed else 0
 
     def settle(self, group: Group) -> None:
         """Ends the lease once nobody has a part of it any more, and charges it."""
@@ -235,7 +251,7 @@ class Turns:
             for name in group.devices:
                 s.devices[name].holders.remove(group)
             group.last_used = s.now
-            group.lease = None
+            s.end(group)
         self.notice(group)
 
     def _overdue(self, group: Group, lease: Lease) -> None:
@@ -286,7 +302,3 @@ class Turns:
             f"process {client.pid} didn't drain in time and can't submit any more; others go on",
         )  # fmt: skip
         self.settle(client.group)
-
-
-def rationed(group: Group) -> bool:
-    return group.spec.mode is Mode.STRICT and group.spec.share < WHOLE

@@ -20,7 +20,6 @@ GARBLED: Final = 8
 """So many messages that can't be read, and it's disconnected."""
 UNREAD: Final = 512
 """So many that the client doesn't read, and it's disconnected."""
-BATCH: Final = 64
 
 
 class Connection:
@@ -48,21 +47,20 @@ class Connection:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
-        for _ in range(BATCH):  # others have their turn, too
-            if self.closed:
-                return
-            try:
-                data = self.sock.recv(LONGEST + 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return
-            if not self._within_rate():
-                self.refuse(ErrorCode.TOO_MANY, f"more than {PER_SECOND} messages a second")
-                return
+        """One message: there is seldom another one, and looking for it costs more than being called again."""
+        if self.closed:
+            return
+        try:
+            data = self.sock.recv(LONGEST + 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        elif not self._within_rate():
+            self.refuse(ErrorCode.TOO_MANY, f"more than {PER_SECOND} messages a second")
+        else:
             self._read(data)
 
     def _within_rate(self) -> bool:

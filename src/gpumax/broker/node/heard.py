@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gpumax.broker import messages as msg
 from gpumax.broker.core import events as ev
 from gpumax.broker.wire import Garbled, Header
 from gpumax.broker.words import ErrorCode, HintKind, MemoryFlags, ReleaseFlags, SwapStatus
+
+# As plain numbers: an enumeration makes a member of each result, and these are asked for with every lease.
+DRAINED: Final = int(ReleaseFlags.DRAINED)
+WANTS: Final = int(ReleaseFlags.WANTS)
 
 
 def event(
@@ -16,9 +22,9 @@ def event(
         case msg.Acquire():
             return ev.Wanted(now, client)
         case msg.Release():
-            if not message.flags & ReleaseFlags.DRAINED:
+            if not message.flags & DRAINED:
                 return None  # it submits no more, and is still at work: its deadline runs on
-            return ev.Released(now, client, message.lease, bool(message.flags & ReleaseFlags.WANTS))
+            return ev.Released(now, client, message.lease, bool(message.flags & WANTS))
         case msg.MemRequest():
             pinned = bool(message.flags & MemoryFlags.PINNED)
             return ev.Asked(now, client, _device(message, devices), message.bytes, pinned, header.request)
@@ -38,9 +44,7 @@ def event(
             held = {
                 d: (h.budget, h.pinned, h.resident) for d, h in zip(devices, message.holding, strict=False)
             }
-            return ev.Inventory(
-                now, client, message.lease != 0, bool(message.flags & ReleaseFlags.WANTS), held
-            )
+            return ev.Inventory(now, client, message.lease != 0, bool(message.flags & WANTS), held)
         case msg.Error() | msg.Bye():
             return None
     raise Garbled(f"{message.type.name} is the broker's to say", ErrorCode.STATE, message.type)

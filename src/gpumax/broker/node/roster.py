@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpumax.broker.node import process
 from gpumax.broker.node.connection import Connection
@@ -20,6 +20,10 @@ class Member:
     connection: Connection | None = None
     generation: int = 0
     garbage: bool = False
+    books: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By index of its device: budget and allowed bytes, as they stand in its pages."""
+    grants: Callable[[], None] | None = None
+    """Counts one more."""
 
 
 class Roster:

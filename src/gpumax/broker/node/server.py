@@ -65,6 +65,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._next = 1
         self._held = -1
+        self._handled = self.metrics.handling.observe
 
     def claim(self) -> None:
         """Make the directory, and have it to ourselves. Raises Conflict where another broker has it."""
@@ -305,7 +306,7 @@ class Server:
         self._obey(self.broker.handle(event))
         if isinstance(event, ev.ClientEvent):
             self._keep_books(event.client)
-        self.metrics.handling.observe(time.perf_counter() - began)
+        self._handled(time.perf_counter() - began)
 
     def _obey(self, orders: Iterable[od.Order]) -> None:
         for order in orders:
@@ -351,7 +352,7 @@ class Server:
             case od.End():
                 process.end(member.pidfd)
             case od.Grant():
-                self.metrics.grants.labels(member.owner.group).inc()
+                self._granted(member)
             case od.MemDeny():
                 self.metrics.denied.labels(member.owner.group, order.reason.name.lower()).inc()
 
@@ -363,9 +364,18 @@ class Server:
             return
         for index, device in enumerate(member.owner.devices):
             holding = known.holdings.get(device)
-            if holding is not None:
+            if holding is None:
+                continue
+            books = (holding.claimed, holding.resident)
+            if member.books.get(index) != books:
+                member.books[index] = books
                 member.pages.write(index, "budget", holding.claimed)
                 member.pages.write(index, "allowed", holding.resident)
+
+    def _granted(self, member: Member) -> None:
+        if member.grants is None:
+            member.grants = self.metrics.grants.labels(member.owner.group).inc
+        member.grants()
 
     def _soon(self, event: ev.Event) -> None:
         asyncio.get_running_loop().call_soon(self._handle, event)
