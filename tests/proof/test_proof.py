@@ -38,14 +38,14 @@ def report(machine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_report_says_what_was_run_where(report: dict[str, Any]) -> None:
     assert report["machine"]["emulated"] is True
     assert report["machine"]["driver"] == "13.0"
-    assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "time", "detection", "deaths", "costs", "pytorch"}  # fmt: skip
+    assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "time", "guarantee", "second tier", "detection", "deaths", "costs", "pytorch"}  # fmt: skip
 
 
 def test_all_that_the_emulated_driver_can_do_is_shown_to_hold(report: dict[str, Any]) -> None:
     """What isn't shown has its reason, and is none of what is there."""
     missing = {each["name"]: each["why"] for each in report["results"] if each["verdict"] == "not shown"}
     assert all(missing.values())
-    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced"}  # fmt: skip
+    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced", "mipmapped", "graph", "together", "guarantee", "broker killed", "taken off"}  # fmt: skip
 
 
 def test_without_the_layer_every_check_of_memory_and_of_ways_around_it_says_so(

@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from gpumax.proof.checks import CHECKS, Missed, NotShown, Probe, taken
 from gpumax.proof.cuda import Cuda, CudaError
 from gpumax.proof.others import program
 
-MODULES: Final = ("relied", "families", "ways", "swaps", "turns", "deaths", "costs", "pytorch")
+MODULES: Final = ("relied", "families", "ways", "swaps", "turns", "second", "deaths", "costs", "pytorch")
 
 
 def load() -> None:
@@ -88,6 +89,36 @@ def work(device: str) -> None:
     say(done)
 
 
+def keep(size: str, device: str) -> None:
+    """Hold data; when told, say whether it's still the same."""
+    cuda = Cuda(device=int(device))
+    pointer, data = cuda.plain(int(size)), bytes(range(256)) * 4096
+    for at in range(0, int(size), len(data)):
+        cuda.write(pointer + at, data)
+    say("there")
+    hear()
+    say(all(cuda.read(pointer + at, len(data)) == data for at in range(0, int(size), len(data))))
+
+
+def count(device: str) -> None:
+    """Submit for ever; whenever told, say how many pieces were done."""
+    cuda = Cuda(device=int(device))
+    size = 1 << 20
+    pointer, done = cuda.plain(size), 0
+
+    def answer() -> None:
+        for _ in sys.stdin:
+            say(done)
+        os._exit(0)
+
+    say("ready")
+    threading.Thread(target=answer, daemon=True).start()
+    while True:
+        cuda.fill_async(pointer, done, size)
+        cuda.sync()
+        done += 1
+
+
 def replace(size: str) -> None:
     """Hold some, then be another program."""
     Cuda().plain(int(size))
@@ -122,10 +153,11 @@ def outside(device: str) -> None:
 
 
 def machine(device: str) -> None:
-    """The driver and its device, seen from without the layer."""
+    """The driver and its device, as this process finds them."""
     cuda = Cuda(device=int(device))
+    emulated = b"libgpumax-emu.so" in Path("/proc/self/maps").read_bytes()
     say({
-        "driver": cuda.version(), "emulated": hasattr(cuda.lib, "gpumax_emu_calls"), "name": cuda.name(),
+        "driver": cuda.version(), "emulated": emulated, "name": cuda.name(),
         "uuid": cuda.uuid(), "bytes": cuda.total(), "free": cuda.info()[0],
     })  # fmt: skip
 
@@ -139,7 +171,7 @@ def cost(what: str, device: str) -> None:
 
 
 WORDS: Final = {
-    "check": check, "take": take, "hold": hold, "work": work, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
+    "check": check, "take": take, "hold": hold, "work": work, "keep": keep, "count": count, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
     "outside": outside, "machine": machine, "cost": cost,
 }  # fmt: skip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ctypes import byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
 
-from gpumax.proof.checks import Missed, NotShown, Probe, Section, had, refused
-from gpumax.proof.cuda import MIB, NOT_SUPPORTED
+from gpumax.proof.checks import Missed, Probe, Section, had, refused
+from gpumax.proof.cuda import MIB
 
 DRIVER = Section("driver", 0, layered=False)
 _PATTERN = bytes(range(256)) * 4096
@@ -88,17 +88,3 @@ def capture(probe: Probe) -> None:
     cuda.call("cuStreamSynchronize", stream)
     if cuda.read(pointer, 4)[0] != 2:
         raise Missed("what was captured isn't done when its graph is launched")
-
-
-@DRIVER.check("checkpoint", "a whole process can be taken off the device (driver 570 and newer)")
-def checkpoint(probe: Probe) -> None:
-    state = c_int()
-    import os
-
-    result = probe.cuda.ask("cuCheckpointProcessGetState", c_int(os.getpid()), byref(state))
-    if result == NOT_SUPPORTED:
-        raise NotShown(
-            "this driver can't; processes stay on their devices, their memory is swapped all the same"
-        )
-    if result:
-        raise NotShown(f"it says {result} of a process that runs")

@@ -23,6 +23,7 @@ from gpumax.proof.cuda import MIB
 from gpumax.proof.others import Other, unlayered
 
 TIME = Section("time", 4, layered=False)
+DEATHS = Section("deaths", 8, layered=False)
 GUARANTEE = Section("guarantee", 5, layered=False)
 DETECTION = Section("detection", 2, layered=False)
 _SECONDS: Final = 5.0
@@ -45,15 +46,37 @@ class _Node:
             sys.executable, "-m", "gpumax.broker", "--directory", str(directory), "--exclusive", "--swap-memory", str(swap),
             "--device", f"{self.uuid}:{size}:GPU",
         ]  # fmt: skip
-        process = subprocess.Popen(
-            command, env=unlayered(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        self._command = command
+        stack.callback(self._end)
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env=unlayered(os.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        stack.callback(process.communicate)
-        stack.callback(process.terminate)
+        process = self._process
         eventually(lambda: self._answers() or process.poll() is not None, "the broker doesn't answer")
         if process.poll() is not None:
             said = process.stderr.read().strip() if process.stderr else ""
             raise NotShown(f"no broker can begin here: {said.splitlines()[-1] if said else 'it ended'}")
+
+    def _end(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def kill(self) -> None:
+        """The broker, and another one after it."""
+        self._process.kill()
+        self._process.communicate()
+        self._start()
+
+    def counter(self, name: str) -> Other:
+        """One that submits, and tells how much it did whenever it's asked."""
+        return self._under(name, 0.5, "fair", "count")
 
     def _answers(self) -> bool:
         try:
@@ -64,9 +87,12 @@ class _Node:
 
     def program(self, name: str, share: float, mode: Mode) -> Other:
         """One that submits as fast as it can, under a share."""
+        return self._under(name, share, mode, "work")
+
+    def _under(self, name: str, share: float, mode: Mode, word: str) -> Other:
         socket = self.control.add(Group(name, (self.uuid,), _ROOM, share=share, mode=mode))
         given = preload.environment(unlayered(os.environ), _ROOM, f"{self._directory}/{name}")
-        other = Other("work", str(self._device), environment=given | {"GPUMAX_SOCKET": str(socket)})
+        other = Other(word, str(self._device), environment=given | {"GPUMAX_SOCKET": str(socket)})
         return self._stack.enter_context(other)
 
     def taker(self, name: str, guaranteed: int, limit: int) -> Other:
@@ -141,6 +167,35 @@ def strict_alone(probe: Probe) -> None:
         raise Missed("it did nothing")
     if part > (0.3 + _COARSE) * whole:
         raise Missed(f"it did {part / whole:.0%} of what it does with the whole device; 30% were given")
+
+
+@DEATHS.check(
+    "broker killed",
+    "programs go on when the broker is killed, and take turns again when the next one is there",
+)
+def broker_killed(probe: Probe) -> None:
+    with _node(probe) as node:
+        programs = [node.counter("first"), node.counter("second")]
+        for each in programs:
+            each.hear()
+        for each in programs:
+            _goes_on(each, "a program does nothing")
+        node.kill()
+        for each in programs:
+            _goes_on(each, "a program stands still after the broker was killed")
+        names = {group.name for group in node.control.status().groups}
+        if names != {"first", "second"}:
+            raise Missed(f"the next broker knows {', '.join(sorted(names)) or 'nobody'}")
+
+
+def _goes_on(program: Other, otherwise: str) -> None:
+    before = _count(program)
+    eventually(lambda: _count(program) > before + 10, otherwise)
+
+
+def _count(program: Other) -> int:
+    program.tell()
+    return int(program.hear())
 
 
 @GUARANTEE.check(

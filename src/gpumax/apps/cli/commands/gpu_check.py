@@ -55,7 +55,7 @@ def check(gpu: str | None, gpu_memory: str | None, device: int, output: str, pro
         return
     from gpumax.proof import run
 
-    on = run.machine(os.environ, device)
+    on = run.machine(os.environ, device, own=gpu is None and gpu_memory is None)
     sections: tuple[str, ...] = ON_THE_SPOT
     if gpu is None:
         given = _given(gpu_memory, on, device)
