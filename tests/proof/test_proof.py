@@ -72,6 +72,8 @@ def test_a_check_within_a_share_judges_that_share(
     found = json.loads(done.stdout)
     assert found["limit"] == LIMIT
     assert {each["verdict"] for each in found["items"]} <= {"holds", "not shown"}
+    # Programs that are held are never taken for unfenced, whichever way they begin and end.
+    assert not [log for log in runtime.glob("gpumax/*/log") if "unfenced" in log.read_text()]
 
 
 def test_a_table_says_that_it_is_no_gpu(machine: dict[str, str]) -> None:
