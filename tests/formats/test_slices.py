@@ -100,9 +100,11 @@ def test_a_workload_file_can_not_ask_for_slices_yet() -> None:
 
 def test_a_workload_file_may_say_up_to_what_its_memory_grows_where_it_can_be_swapped() -> None:
     """And it is written as it is read."""
-    spec = one("{run: x, resources: {gpu: {memory: 4Gi}, limit: {gpu_memory: 10Gi}, swap: true}}")
+    spec = one(
+        "{run: x, resources: {gpu: {memory: 4Gi}, limit: {gpu_memory: 10Gi}, swap: true, mode: strict}}"
+    )
     (group,) = spec.groups
-    assert (group.swap, group.request.limit) == (True, DeviceLimit(0, 10 * 1024))
+    assert (group.swap, group.strict, group.request.limit) == (True, True, DeviceLimit(0, 10 * 1024))
     assert one(json.dumps(dump_spec(spec))).groups == spec.groups
 
 
@@ -112,6 +114,8 @@ def test_a_workload_file_may_say_up_to_what_its_memory_grows_where_it_can_be_swa
         ("gpu: 0.5, limit: {gpu: 1}", "resources.limit", "`swap: true` beside it"),
         ("gpu: 0.5, limit: {gpu: 0.4}, swap: true", "resources.limit.gpu", "no less than the request"),
         ("gpu: 0.5, swap: much", "resources.swap", "true or false"),
+        ("cpu: 1, mode: strict", "resources.mode", "gpu or gpu_memory beside it"),
+        ("gpu: 0.5, mode: loose", "resources.mode", "strict"),
         ("cpu: 1, swap: true", "resources.swap", "gpu or gpu_memory beside it"),
     ],
 )

@@ -65,6 +65,13 @@ def test_memory_and_limit_are_as_they_were_asked_for() -> None:
     assert (group.guaranteed, group.limit, group.swap) == (4 * GIB, 8 * GIB, True)
 
 
+def test_strict_shares_are_strict_and_tasks_that_arent_are_no_group_with_them() -> None:
+    strict = task("1", (0, 400), part=Part(strict=True))
+    found = made(strict, task("2", (1, 400)))
+
+    assert sorted(each.mode for each in found) == ["fair", "strict"]
+
+
 def test_a_limit_is_never_above_the_device() -> None:
     (group,) = made(task("1", (0, 400), part=Part(0, DeviceLimit(0, 80 * 1024), swap=True)))
 

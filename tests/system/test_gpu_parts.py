@@ -105,12 +105,13 @@ def test_two_halves_of_a_gpu_get_half_of_its_memory_each_and_no_more(parts: Part
 
 
 def test_memory_is_as_it_was_asked_for_and_may_grow_to_its_limit_with_swap(parts: Parts) -> None:
-    parts.submit("a", "{gpu: {memory: 256Mi}, limit: {gpu_memory: 700Mi}, swap: true}")
+    parts.submit("a", "{gpu: {memory: 256Mi}, limit: {gpu_memory: 700Mi}, swap: true, mode: strict}")
 
     assert parts.said("a")[:3] == ["CUDA_SUCCESS", "CUDA_ERROR_OUT_OF_MEMORY", "700"]
 
     (group,) = parts.groups()
-    assert (group.share, group.guaranteed, group.limit, group.swap) == (0.25, 256 * MIB, 700 * MIB, True)
+    assert (group.share, group.guaranteed, group.limit) == (0.25, 256 * MIB, 700 * MIB)
+    assert (group.swap, group.mode) == (True, "strict")
 
 
 def test_a_whole_gpu_is_not_shared(parts: Parts) -> None:

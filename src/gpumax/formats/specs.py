@@ -91,6 +91,7 @@ def _groups(row: Row, wrongs: Wrongs, unread: Collection[str]) -> tuple[GroupSpe
                 own.get("labels", {}),
                 group.get("affinity"),
                 resources.swap,
+                resources.strict,
             )
         )
     total = sum(group.max for group in groups)
@@ -144,6 +145,8 @@ def _dump_group(group: GroupSpec) -> Document:
         resources["shm"] = format_memory(group.shm_mib)
     if group.swap:
         resources["swap"] = True
+    if group.strict:
+        resources["mode"] = "strict"
     return {
         "tasks": group.max if group.min == group.max else {"min": group.min, "max": group.max},
         "resources": resources,

@@ -139,16 +139,19 @@ class Resources(NamedTuple):
     request: Request
     shm_mib: int = 0
     swap: bool = False
+    strict: bool = False
 
 
-def _resources(shm_mib: int = 0, swap: bool = False, **fields: Any) -> Resources:
+def _resources(shm_mib: int = 0, swap: bool = False, mode: str = "fair", **fields: Any) -> Resources:
     request = make_request(**fields)
+    if mode != "fair" and not request.gpu:
+        raise Bad([Wrong(("mode",), mode, "gpu or gpu_memory beside it")])
     if swap and not request.gpu:
         raise Bad([Wrong(("swap",), "true", "gpu or gpu_memory beside it")])
     if request.limit is not None and not swap:
         wanted = "`swap: true` beside it: only memory that can be moved away may be borrowed"
         raise Bad([Wrong(("limit",), "a limit above what is asked for", wanted)])
-    return Resources(request, shm_mib, swap)
+    return Resources(request, shm_mib, swap, mode == "strict")
 
 
 _RESOURCES: Final = Object(
@@ -159,6 +162,10 @@ _RESOURCES: Final = Object(
         "swap": Field(
             Flag(),
             "Its memory may be moved to host memory while others have their turn; on one machine only.",
+        ),
+        "mode": Field(
+            Choice(("fair", "strict")),
+            "Of a part's time. fair: what others leave idle is its, too; strict: exactly its share, on one machine only. Unset: fair.",
         ),
         "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
         "shm": Field(

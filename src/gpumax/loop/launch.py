@@ -68,7 +68,7 @@ def _part(group: GroupSpec, task: TaskRecord) -> Part | None:
     ask = next((each for each in asks if _meets(each, held)), asks[0] if asks else None)
     if ask is None or (ask.milli == MILLI and not ask.memory_mib and not group.swap):
         return None
-    return Part(ask.memory_mib, group.request.limit, group.swap)
+    return Part(ask.memory_mib, group.request.limit, group.swap, group.strict)
 
 
 def _meets(ask: DeviceAsk, held: tuple[DeviceShare, ...]) -> bool:

@@ -15,6 +15,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     """Tasks that are alike. min < max: elastic. run: a shell line, or an argv. labels: beside the workload's, before them.
 
     swap: memory of its devices may be moved to host memory while others have their turn, so that limits may exceed a device.
+    strict: of its parts' time exactly the share, also where a device would be idle otherwise.
     """
 
     name: str
@@ -27,6 +28,7 @@ class GroupSpec(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     affinity: Affinity | None = None
     swap: bool = False
+    strict: bool = False
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -15,11 +15,13 @@ class Part(msgspec.Struct, frozen=True):
     """Of each of its devices less than the whole, or memory that may be swapped.
 
     memory_mib: what it asked for of each; 0: as much as of the device. limit: up to what its memory may grow.
+    strict: exactly its share of their time, also where they would be idle otherwise.
     """
 
     memory_mib: int = 0
     limit: DeviceLimit | None = None
     swap: bool = False
+    strict: bool = False
 
 
 class Launch(msgspec.Struct, frozen=True):

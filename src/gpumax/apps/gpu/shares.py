@@ -31,7 +31,7 @@ def groups(
         by_workload[launch.workload].append(launch)
     for together in by_workload.values():
         sums = _sums(together, devices)
-        if len(set(sums.values())) == 1:
+        if len(set(sums.values())) == 1 and len({_kind(each) for each in together}) == 1:
             found.append((_group(together, sums, devices), tuple(together)))
         else:
             found += [(_group([each], _sums([each], devices), devices), (each,)) for each in together]
@@ -69,9 +69,16 @@ def _group(
     launches: Sequence[Launch], sums: Mapping[int, tuple[int, int, int]], devices: Mapping[int, Sharable]
 ) -> Group:
     milli, guaranteed, limit = (min(each) for each in zip(*sums.values(), strict=True))
-    swap = any(each.gpu is not None and each.gpu.swap for each in launches)
+    swap, strict = _kind(launches[0])
     uuids = tuple(devices[index].uuid for index in sorted(sums))
-    return Group(_name(launches), uuids, guaranteed, limit, milli / MILLI, swap=swap)
+    return Group(
+        _name(launches), uuids, guaranteed, limit, milli / MILLI, "strict" if strict else "fair", swap=swap
+    )
+
+
+def _kind(launch: Launch) -> tuple[bool, bool]:
+    part = launch.gpu or Part()
+    return part.swap, part.strict
 
 
 def _name(launches: Sequence[Launch]) -> str:

@@ -61,17 +61,25 @@ class BrokerSharing:
                     found[launch.attempt] = (
                         Refusal(launch.attempt, why) if why or isinstance(answer, str) else answer
                     )
+            if any(isinstance(each, Refusal) for each in found.values()):
+                self._sweep()
         return found
 
     def _ask(self, group: Group, launches: Sequence[Launch], devices: Sequence[Sharable]) -> Granted | str:
-        for launch in launches:
-            self._uses.note(launch.attempt, group.name, launch.env.get("GPUMAX_WORKLOAD", launch.workload))
         try:
+            for launch in launches:
+                self._uses.note(
+                    launch.attempt, group.name, launch.env.get("GPUMAX_WORKLOAD", launch.workload)
+                )
             path = self._begin(devices).add(group)
         except Refused as error:
             return f"its part of a GPU can't be had: {error}"
         except GpumaxError as error:
             return str(error)
+        except OSError as error:
+            return (
+                f"its part of a GPU can't be had: {error.filename or 'the broker'}: {error.strerror or error}"
+            )
         return Granted(group.name, group.limit or group.guaranteed, str(path), group.swap)
 
     def ended(self, attempt: str) -> None:
@@ -94,6 +102,20 @@ class BrokerSharing:
     def workload_of(self, group: str) -> str:
         """Whose a group is; empty: nobody's."""
         return self._uses.groups().get(group, "")
+
+    def waits(self, workload: str) -> tuple[str, ...]:
+        """Why a workload that runs doesn't get on with its GPU right now, in words of the broker; nothing where it does, or rests."""
+        owners = self._uses.groups()
+        own = {group for group, owner in owners.items() if owner == workload}
+        if not own:
+            return ()
+        try:
+            found = [each.waits for each in self._control.status().groups if each.name in own and each.waits]
+        except GpumaxError:
+            return ("the broker of the GPUs doesn't answer; programs go on with what they have",)
+        for group, owner in owners.items():
+            found = [text.replace(group, owner) for text in found]
+        return tuple(dict.fromkeys(found))
 
     def _sweep(self) -> None:
         used = self._uses.groups()

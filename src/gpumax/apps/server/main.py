@@ -73,7 +73,18 @@ def serve(
             data, os.getpid(), str(ways.path), ways.url, clock.now_ms(), engine.name, notes, found.virtual
         )
         app = Gate(
-            create_app(Site(store, loop, clock, feed, about, shared.keeper.metrics, shared.shared)),
+            create_app(
+                Site(
+                    store,
+                    loop,
+                    clock,
+                    feed,
+                    about,
+                    shared.keeper.metrics,
+                    shared.sharing.waits,
+                    shared.shared,
+                )
+            ),
             socket=about.socket,
             token=ways.token,
         )

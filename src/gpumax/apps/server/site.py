@@ -36,7 +36,9 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """The parts of a running server, for any thread. measure: what the broker of the GPUs tells Prometheus.
+    """The parts of a running server, for any thread.
+
+    measure: what the broker of the GPUs tells Prometheus; waits: what it says of a workload that runs.
     shared: by index, the GPUs of which it gives out parts, as `apps.gpu.view` says it.
 
     naming: held while a name is made and taken.
@@ -48,6 +50,7 @@ class Site(msgspec.Struct, frozen=True):
     feed: Feed
     about: About
     measure: Callable[[], str] = lambda: ""
+    waits: Callable[[str], tuple[str, ...]] = lambda _: ()
     shared: Callable[[], Mapping[int, dict[str, Any]]] = dict
     naming: Lock = msgspec.field(default_factory=Lock)
 

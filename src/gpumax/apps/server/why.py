@@ -40,7 +40,12 @@ def why(site: Site, name: str) -> Why:
     return Why(
         workload=name,
         state=explained.state if decided else record.state,
-        sentences=[*(explained.sentences if decided or runs else ()), *_in_line(site, record, tasks), *told]
+        sentences=[
+            *(explained.sentences if decided or runs else ()),
+            *_in_line(site, record, tasks),
+            *told,
+            *(_on_its_gpu(site, name) if runs else ()),
+        ]
         or [_NEXT],
         hold=hold(explained.hold or record.hold),
         queue=[share(row) for row in explained.queue],
@@ -60,6 +65,11 @@ def _explained(site: Site, name: str) -> Explanation | None:
         seen = site.seen()
         explained = explain(seen.snapshot, seen.decision, name)
     return explained
+
+
+def _on_its_gpu(site: Site, name: str) -> tuple[str, ...]:
+    """Why it doesn't get on there right now: others share the device."""
+    return tuple(f"On its GPU it waits now: {text}." for text in site.waits(name))
 
 
 def _in_line(site: Site, record: WorkloadRecord, tasks: Sequence[TaskRecord]) -> tuple[str, ...]:

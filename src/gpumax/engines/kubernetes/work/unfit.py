@@ -95,6 +95,9 @@ def _group(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> Iterator[Fau
     if group.swap:
         wanted = "no swap: memory of GPUs is swapped on one machine only yet"
         yield Fault(format_path((*at, "resources", "swap")), None, "true", wanted)
+    if group.strict:
+        wanted = "fair: strict shares are kept on one machine only yet"
+        yield Fault(format_path((*at, "resources", "mode")), None, "strict", wanted)
     name = job_name(spec, group, ground)
     longest = max(len(f"{name}-{group.max - 1}"), len(service_name(spec.name)), len(f"{spec.name}-files"))
     if longest > LONGEST:
