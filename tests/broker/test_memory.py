@@ -150,6 +150,29 @@ def test_when_swapping_eats_the_time_the_broker_says_so_and_lets_one_run_after_t
     assert 120 * SECOND / took >= 0.7, "and it helps: at half a second a turn it would be under a third"
 
 
+def test_one_after_another_means_that_whoever_rests_makes_way_at_once() -> None:
+    """It has rested for as long as a swap takes; the long stay is for those who work."""
+    specs = [group(name, 500, limit=900 * MIB) for name in "ab"]
+    world = World(specs, devices={"d0": GIB}, link=500 * MIB)
+    assert world.broker
+    a = world.start(specs[0], memory=700 * MIB)
+    b = world.start(specs[1], memory=700 * MIB, wants=False)
+    world.run(10 * SECOND)
+    world.broker.state.devices["d0"].serial = True
+    swap = 700 * SECOND // 500
+    world.want(b)
+    world.run(world.now + 30 * SECOND)
+    assert b.used(0, world.now) == 0, "a works"
+    world.rest(a)
+    world.run(world.now + 5 * swap)
+    assert b.used(0, world.now) > 0
+    world.rest(b)
+    world.want(a)
+    before = a.used(0, world.now)
+    world.run(world.now + 5 * swap)
+    assert a.used(0, world.now) > before, "b has been in for less than nine swaps"
+
+
 def test_whoever_is_least_urgent_and_rests_longest_leaves_first_and_no_more_than_needed() -> None:
     specs = [
         group("low", 100, limit=4 * GIB, priority=0), group("old", 100, limit=4 * GIB, priority=1),

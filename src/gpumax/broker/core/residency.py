@@ -159,13 +159,14 @@ class Residency:
         """A stay shorter than the swap costs more than it gives; see `quantum`."""
         s, device = self.state, self.state.devices[name]
         quantum = s.quantum(device, victim.claimed(name))
-        stay = quantum
-        if not victim.backlogged and not device.serial:
-            stay = quantum // s.settings.quantum_factor
-        elif victim.backlogged and device.serial:
-            stay = s.settings.serial_ns
-        if s.now < victim.since + stay:
-            self.desk.wake(victim.since + stay)
+        swap = quantum // s.settings.quantum_factor
+        until = victim.since + (swap if not victim.backlogged else quantum)
+        if device.serial and victim.backlogged:
+            until = victim.since + s.settings.serial_ns
+        elif device.serial:  # a moment between two kernels is no rest that is worth a swap
+            until = max(until, victim.last_used + swap)
+        if s.now < until:
+            self.desk.wake(until)
             return False
         if victim.backlogged and s.served(victim, name) < s.served(group, name):
             self.desk.wake(s.now + s.settings.frame_ns)
