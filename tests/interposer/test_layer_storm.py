@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from interposer.conftest import SMALL
 from interposer.emulated import Machine, end, line, tell
 from interposer.layered import Under, built, ran
 from interposer.swapping import EMULATED
+from interposer.under import HERE
 
 MANY, FEW = 1000, 60
 
@@ -191,3 +193,12 @@ def test_who_is_forked_while_its_parent_is_out_holds_nothing_of_it(tmp_path: Pat
         GPUMAX_SWAP="1",
     )
     assert said == [64, 0, True]
+
+
+@pytest.mark.slow
+def test_in_whatever_order_memory_is_used_swapped_and_hinted_a_plain_model_agrees(tmp_path: Path) -> None:
+    machine = Under(tmp_path, {"clock": "virtual", "devices": [SMALL]})
+    done = ran(
+        machine, sys.executable, HERE / "anyorder.py", "25", GPUMAX_SWAP="1", PYTHONPATH=str(HERE.parent)
+    )
+    assert (done.returncode, done.stdout) == (0, "agreed\n"), done.stderr

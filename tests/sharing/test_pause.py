@@ -1,0 +1,36 @@
+"""A program that pauses leaves its devices to others at once, whatever the broker would have given it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sharing.rig import MIB, Group, Rig
+from sharing.test_memory import BIG, FILLED
+
+Make = Callable[..., Rig]
+OWNER = Group(memory=(900 * MIB, 900 * MIB), share=500, swap=True)
+
+
+@pytest.mark.parametrize("kind", [BIG, OWNER], ids=["borrower", "owner"])
+def test_who_pauses_leaves_the_device_and_finds_all_of_it_again(kind: Group, rig: Make) -> None:
+    here = rig({"a": kind, "b": BIG})
+    program = """
+    pointer, data = fill(540, 1)
+    paused = layer.gpumax_layer_pause(20000)
+    out = counters()["copied_out"] >> 20
+    say([paused, out])
+    wait_for_a_line()
+    again = (counters()["copied_out"] >> 20) - out
+    layer.gpumax_layer_resume()
+    say([same(pointer, data), again])
+    """
+    a = here.start("a", FILLED, program)
+    assert a.hear() == [0, 540]
+    b = here.start("b", FILLED, "pointer, data = fill(540, 2)\nsay(same(pointer, data))")
+    assert b.hear() is True
+    b.ends()
+    a.tell()
+    assert a.hear() == [True, 0]
+    a.ends()
