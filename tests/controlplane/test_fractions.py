@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,17 +84,20 @@ def test_halves_share_a_device_and_the_third_waits(stage: Stage) -> None:
 
 
 class Agent:
-    """The agent of a node as a process, and the kubelet that it speaks to."""
+    """The agent of a node as a process, and the kubelet that it speaks to. driver: the environment in which it finds one; None: made-up devices."""
 
-    def __init__(self, stage: Stage, name: str, folder: Path, *more: str) -> None:
+    def __init__(
+        self, stage: Stage, name: str, folder: Path, *more: str, driver: Mapping[str, str] | None = None
+    ) -> None:
         self.node = f"{stage.name}-{name}"
         self.kubelet = Kubelet(folder)
         (folder / "layer").mkdir()
         argv = [
             sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", self.node,
-            "--devices", "1xH100:80Gi", *more, "--kubelet-dir", str(folder), "--cdi-dir", str(self.kubelet.cdi), "--layer", str(folder / "layer"),
+            *(("--devices", "1xH100:80Gi") if driver is None else ()), *more, "--kubelet-dir", str(folder), "--cdi-dir", str(self.kubelet.cdi), "--layer", str(folder / "layer"),
         ]  # fmt: skip
-        self.program = Program(argv, folder / "agent.log", env={"KUBECONFIG": str(stage.plane.kubeconfig())})
+        env = {"KUBECONFIG": str(stage.plane.kubeconfig()), **(driver or {})}
+        self.program = Program(argv, folder / "agent.log", env=env)
         self._stage = stage
 
     def start(self) -> None:
