@@ -138,3 +138,22 @@ def test_programs_that_allocate_more_and_more_while_others_swap_them_come_to_an_
         for name in groups
     ]
     assert [program.hear() for program in programs] == [True] * 3
+
+
+def test_whoever_asks_for_memory_when_the_broker_is_gone_goes_on_without_it(rig: Make) -> None:
+    here = rig({"a": Group((20 * MIB, 800 * MIB), 300, swap=True)})
+    a = here.start(
+        "a",
+        FILLED,
+        """
+        pointer, data = fill(10, 1)
+        say("filled"); wait_for_a_line()
+        other, more = fill(200, 2)
+        say(same(pointer, data) and same(other, more))
+        """,
+    )
+    a.hear()
+    here.kill_broker()
+    a.tell()
+    assert a.hear()
+    assert "doesn't come back" in a.ends()

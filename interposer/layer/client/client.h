@@ -58,6 +58,7 @@ void memory_leave_out(uint32_t which);
 void memory_shares(const struct gpumax_share *shares, uint32_t number);
 void memory_welcomed(void);
 void memory_without(void);
+bool memory_waited_for(void);
 bool memory_any(void);
 void memory_answer(const struct message *message);
 void memory_inventory(struct gpumax_holding *holding);

@@ -348,7 +348,7 @@ static void be_without(uint64_t now)
 			worker_do(&bring);
 		return;
 	}
-	if (welcomed && (now - lost_at < BEATS_ALONE * beat_ns || !lease_waited_for()))
+	if (welcomed && (now - lost_at < BEATS_ALONE * beat_ns || !(lease_waited_for() || memory_waited_for())))
 		return;
 	alone = true;
 	lease_without();

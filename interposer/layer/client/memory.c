@@ -253,6 +253,17 @@ void memory_without(void)
 	pthread_mutex_unlock(&lock);
 }
 
+bool memory_waited_for(void)
+{
+	bool asking = false;
+
+	pthread_mutex_lock(&lock);
+	for (uint32_t i = 0; i < count_of_accounts; i++)
+		asking |= accounts[i].asking;
+	pthread_mutex_unlock(&lock);
+	return asking;
+}
+
 void memory_inventory(struct gpumax_holding *holding)
 {
 	pthread_mutex_lock(&lock);
