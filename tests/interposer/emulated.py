@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpumax.native import library
+from interposer.natives import library, preloaded
 
 PRELUDE = '''
 import ctypes, json, os, sys, threading, time
@@ -79,7 +79,8 @@ class Machine:
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("CUDA_", "GPUMAX_", "LD_"))
         }
-        return kept | {"GPUMAX_EMU": json.dumps(self.config), "LD_LIBRARY_PATH": str(self.libraries)} | more
+        own = {"GPUMAX_EMU": json.dumps(self.config), "LD_LIBRARY_PATH": str(self.libraries)}
+        return preloaded(kept | own | more)
 
     def start(self, program: str, **environment: str) -> subprocess.Popen[str]:
         """A process that goes on; its lines come and go by pipes."""

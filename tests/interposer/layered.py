@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from gpumax.native import library
 from interposer.conftest import INTERPOSER, cc
 from interposer.emulated import Machine
+from interposer.natives import library
 from interposer.under import HERE
 
 

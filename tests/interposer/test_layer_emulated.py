@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gpumax.native import library
 from interposer.conftest import INTERPOSER, SMALL
 from interposer.emulated import Machine, end, line, tell
+from interposer.natives import library
 
 LISTS = INTERPOSER / "names"
 MEBIBYTE = 1 << 20
@@ -233,7 +233,8 @@ def test_memory_that_two_processes_use_counts_once_where_it_was_made(under: Unde
         current()
         p = ok(d.cuMemAlloc(100 << 20))
         ok(d.cuMemsetD8(p, 7, 100 << 20))
-        say([ctypes.string_at(ok(d.cuIpcGetMemHandle(p)).getPtr(), 64).hex(), free() >> 20, elsewhere()])
+        handle = ok(d.cuIpcGetMemHandle(p))
+        say([(ctypes.c_char * 64).from_address(handle.getPtr()).raw.hex(), free() >> 20, elsewhere()])
         wait_for_a_line()
         ok(d.cuMemFree(p))
         say(free() >> 20)

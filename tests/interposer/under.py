@@ -15,17 +15,10 @@ from typing import Any
 
 import pytest
 
-from gpumax import native
 from interposer.conftest import INTERPOSER, cc
+from interposer.natives import library, preloaded
 
 HERE = Path(__file__).parent
-CHECKED = os.environ.get("CHECKED", "").split(":")
-"""Where libraries lie that the compiler checks, and what has to be preloaded before them; empty: the usual ones. tests/native sets it."""
-
-
-def library(name: native.Name) -> Path:
-    """A native library, checked or not."""
-    return Path(CHECKED[0]) / f"libgpumax-{name}.so" if CHECKED[0] else native.library(name)
 
 
 def page(group: str) -> Path:
@@ -48,12 +41,13 @@ class Layer:
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("GPUMAX_")}
         own = {
-            "LD_PRELOAD": ":".join([*CHECKED[1:], str(library("cuda")), str(library("ml"))]),
+            "LD_PRELOAD": f"{library('cuda')}:{library('ml')}",
             "GPUMAX_REAL_LIBCUDA": str(self.driver),
             "GPUMAX_GROUP": self.group,
             "PYTHONPATH": str(HERE),
         }
-        return {k: v for k, v in (kept | own | self.more | dict(settings)).items() if v}
+        said = {k: v for k, v in (kept | own | self.more | dict(settings)).items() if v}
+        return preloaded(said)
 
     def start(self, program: str, **settings: str) -> subprocess.Popen[str]:
         """A program that prints one line of JSON for each `say`, and reads lines for each `hear`."""

@@ -55,8 +55,15 @@ def says(command: list[str | Path], environment: dict[str, str], word: str) -> N
 
 
 RUNTIMES = {"address,undefined": "libasan.so", "thread": "libtsan.so"}
-PYTHON = ["test_layer_memory.py", "test_layer_swap.py", "test_layer_gate.py"]
-"""Tests of the layer whose programs are in Python, many threads and processes among them."""
+PYTHON = [
+    "interposer/test_layer_memory.py", "interposer/test_layer_swap.py", "interposer/test_layer_gate.py",
+    "interposer/test_layer_emulated.py", "interposer/test_emu_memory.py", "sharing/test_turns.py",
+]  # fmt: skip
+"""Tests whose programs are in Python, many threads and processes among them: of the layer, of the emulated driver, and of both with a broker."""
+
+
+IN_TIME = "sharing/test_turns.py::test_whoever_waits_for_each_kernel_is_at_work_all_the_same"
+"""Left out: its programs must be at their next kernel when their turn ends, and with checks they may be between two."""
 
 
 @pytest.mark.parametrize("checks", RUNTIMES)
@@ -64,20 +71,23 @@ def test_programs_in_python_under_the_checked_layer(checks: str, tmp_path: Path)
     runtime = cc(f"-print-file-name={RUNTIMES[checks]}").stdout.strip()
     if not Path(runtime).is_absolute():
         pytest.skip(f"this compiler has no {RUNTIMES[checks]}")
-    goals = [f"SANITIZE={checks}", *(str(tmp_path / f"libgpumax-{each}.so") for each in ("cuda", "ml"))]
+    goals = [
+        f"SANITIZE={checks}",
+        *(str(tmp_path / f"libgpumax-{each}.so") for each in ("cuda", "ml", "emu", "emu-ml")),
+    ]
     done = subprocess.run(
         ["make", "-s", "-C", INTERPOSER, f"OUT={tmp_path}", *goals],
         env={**os.environ, "MAKEFLAGS": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # Python keeps what it has until its end. A driver that isn't checked shares no lock that the checker would see.
+    # Python keeps what it has until its end; and what isn't compiled with checks shares no lock that the checker would see.
     environment = os.environ | {
         "CHECKED": f"{tmp_path}:{runtime}",
         "ASAN_OPTIONS": "detect_leaks=0",
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1",
     }
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *(HERE / each for each in PYTHON)],
+        [sys.executable, "-m", "pytest", *(ROOT / "tests" / each for each in PYTHON), f"--deselect=tests/{IN_TIME}"],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-6000:]

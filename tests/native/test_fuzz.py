@@ -1,6 +1,6 @@
 """Whatever stands in a file, in the environment or in a message: the C code that reads it stays within it, and answers.
 
-Each reader gets inputs that nobody would write for FUZZ_SECONDS (20), beginning with those of fuzz/corpus; the compiler's checks of memory and of
+Each reader gets inputs that nobody would write for FUZZ_SECONDS (15), beginning with those of fuzz/corpus; the compiler's checks of memory and of
 undefined behaviour watch. libFuzzer makes the inputs where clang has it; elsewhere fuzz/standalone.c, with what gcc tells of coverage.
 """
 
@@ -18,7 +18,7 @@ import pytest
 from interposer.conftest import INTERPOSER
 
 HERE = Path(__file__).parent / "fuzz"
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "20"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
 TARGETS = {
     "config": ["common/json.c", "emu/config.c", "emu/results.c"],
     "cache": ["share/search.c"],

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpumax.native import library
 from interposer.emulated import PRELUDE, Machine
+from interposer.natives import library
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
