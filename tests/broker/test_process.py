@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.node import DEVICE
@@ -148,6 +149,32 @@ def test_a_broker_that_was_killed_is_followed_by_one_that_knows_its_groups(broke
     assert names(status) == ["a"]
     assert status.epoch == epoch + 1
     assert [each.pid for each in status.groups[0].clients] == [client.process.pid]
+
+
+def test_another_share_holds_at_once_and_the_next_broker_knows_it(broker: Broker) -> None:
+    first = broker.up()
+    broker.control.add(half("a", swap=True))
+    client = broker.client("a")
+    client.until("heard WELCOME")
+    broker.control.configure(msgspec.structs.replace(half("a", swap=True), share=0.25, limit=800 * MIB))
+    assert client.until("heard CONFIG") == f"heard CONFIG 250 {800 * MIB} {800 * MIB}"
+    first.kill()
+    first.wait()
+    broker.up()
+    (group,) = broker.control.status().groups
+    assert (group.share, group.limit) == (0.25, 800 * MIB)
+
+
+def test_what_cant_be_changed_is_refused_in_words(broker: Broker) -> None:
+    broker.up()
+    broker.control.add(half("a"))
+    with pytest.raises(Refused, match="group b isn't here; wanted one of a"):
+        broker.control.configure(half("b"))
+    with pytest.raises(Refused, match="whose processes may connect doesn't change"):
+        broker.control.configure(msgspec.structs.replace(half("a"), users="any"))
+    with pytest.raises(Refused, match=r"1\.172 GiB"):
+        broker.control.configure(msgspec.structs.replace(half("a"), limit=1200 * MIB))
+    assert broker.control.groups() == (half("a"),)
 
 
 def test_a_program_whose_group_went_while_no_broker_was_there_may_not_submit_any_more(broker: Broker) -> None:

@@ -57,6 +57,12 @@ class Add(msgspec.Struct, frozen=True, tag_field="do", tag="add"):
     owned: bool = False
 
 
+class Configure(msgspec.Struct, frozen=True, tag_field="do", tag="configure"):
+    """Another share, mode, priority or other amounts for a group that is there, on the same devices and for the same users."""
+
+    group: Group
+
+
 class Remove(msgspec.Struct, frozen=True, tag_field="do", tag="remove"):
     name: str
 
@@ -77,7 +83,7 @@ class List(msgspec.Struct, frozen=True, tag_field="do", tag="groups"):
     """The groups, as they were asked for."""
 
 
-Request = Add | Remove | Ask | Watch | Measure | List
+Request = Add | Configure | Remove | Ask | Watch | Measure | List
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,6 +132,10 @@ class Control:
     def add(self, group: Group, *, owned: bool = False) -> Path:
         """Have a group. Once more is no fault where it says the same. Returns its socket, for GPUMAX_SOCKET."""
         return Path(self._ask(Add(group, owned)).socket)
+
+    def configure(self, group: Group) -> None:
+        """Have it so from now on; its processes hear of it. Refused where it isn't there, or can't be so."""
+        self._ask(Configure(group))
 
     def remove(self, name: str) -> None:
         """Have it no more. One that isn't there is no fault."""

@@ -18,6 +18,7 @@ from gpumax.broker.control import (
     Add,
     Answer,
     Ask,
+    Configure,
     List,
     Measure,
     Remove,
@@ -105,6 +106,8 @@ class Door:
             match request:
                 case Add(group, owned):
                     return Answer(socket=str(self._groups.add(group, pid if owned else None)))
+                case Configure(group):
+                    self._groups.configure(group)
                 case Remove(name):
                     self._groups.remove(name)
                 case Measure():
@@ -126,7 +129,7 @@ def _read(line: bytes) -> Request | Answer:
         return _REQUESTS.decode(line)
     except msgspec.DecodeError as error:
         return Answer(
-            f"found no request that this broker knows ({error}); wanted add, remove, groups, status, watch or metrics"
+            f"found no request that this broker knows ({error}); wanted add, configure, remove, groups, status, watch or metrics"
         )
 
 

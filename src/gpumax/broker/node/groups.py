@@ -20,7 +20,7 @@ from gpumax.broker.node.kept import Kept, Owner, Record
 from gpumax.broker.node.server import Server
 from gpumax.broker.node.sockets import Users
 from gpumax.broker.words import Mode
-from gpumax.errors import BadFile, Conflict, Fault
+from gpumax.errors import BadFile, Conflict, Fault, Refused
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 RESERVED: Final = "control"
@@ -80,6 +80,21 @@ class Groups:
         self._kept.write(record)
         self._records[group.name] = record
         return self._server.path(group.name)
+
+    def configure(self, group: Group) -> None:
+        """What the broker and its files say of a group from now on. Refused, in words, where it can't be."""
+        self.sweep()
+        known = self._records.get(group.name)
+        if known is None:
+            raise Refused(
+                f"group {group.name} isn't here; wanted one of {', '.join(sorted(self._records)) or 'none'}"
+            )
+        if group.users != known.group.users:
+            raise Refused(f"group {group.name}: whose processes may connect doesn't change while it's here")
+        self._server.configure(spec_of(group))
+        record = Record(group, known.owners)
+        self._kept.write(record)
+        self._records[group.name] = record
 
     def all(self) -> tuple[Group, ...]:
         """As they were asked for."""
