@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo study kube-demo test lint units native native-proof wheels controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo gpu-demo study kube-demo test lint units native native-proof wheels controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -30,6 +30,9 @@ help: ## this list
 
 demo: $(RUN) ## two teams share eight GPUs: about half a minute
 	@$(BIN)/python examples/demo.py
+
+gpu-demo: $(DEV) native ## three models of 10 GiB on one emulated GPU of 16 GiB, then two programs at 70/30: less than a minute
+	@$(BIN)/python examples/gpu_demo.py
 
 study: $(RUN) ## ten days of four teams under six policies, and a report of it: less than a minute
 	@$(BIN)/gpumax simulate examples/study/scenario.yaml --out $(REPORT) --jobs $(WORKERS)
