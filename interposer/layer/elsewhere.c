@@ -3,7 +3,7 @@
  * where it was made, so what is opened counts nothing here; both are counted, for whoever wonders what is on a device.
  */
 #include "api.h"
-#include "layer.h"
+#include "backing.h"
 
 CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type, unsigned long long flags);
 CUresult cuMemPoolExportToShareableHandle(void *out, CUmemoryPool pool, int type, unsigned long long flags);
@@ -90,5 +90,8 @@ EXPORT CUresult cuImportExternalMemory(void **memory, const void *wish)
 EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type,
 					      unsigned long long flags)
 {
+	/* What another device reads stays where it is. What is out has no handle. */
+	if (!idle() && settings()->swappable)
+		backing_keep(pointer);
 	return counted(REAL(cuMemGetHandleForAddressRange)(handle, pointer, size, type, flags), &given_out);
 }

@@ -25,7 +25,8 @@ struct order {
 	const struct swap_progress *progress;
 	struct mover mover;
 	struct swap_report report;
-	uint64_t bound;  /* bytes of pieces that may be on the device */
+	uint64_t bound; /* bytes of pieces that may be on the device */
+	bool again;     /* there was no room, but there may be */
 	struct backing **sorted; /* largest first */
 	size_t count;
 };
@@ -362,25 +363,14 @@ static void end_in(struct order *order)
 	tell(order);
 }
 
-/* Where there is no room, somebody else may be leaving; and what we've started to copy may end meanwhile. */
-static CUresult bring(struct order *order, struct backing *backing, uint32_t i)
-{
-	static const struct timespec while_others_leave = {.tv_nsec = 500 * 1000};
-	CUresult result;
-
-	while ((result = piece_bring(backing, i)) == CUDA_ERROR_OUT_OF_MEMORY && moment() < order->room_until) {
-		if (order->mover.count)
-			end_in(order);
-		else
-			nanosleep(&while_others_leave, NULL);
-	}
-	return result;
-}
-
 static void piece_in(struct order *order, struct backing *backing, uint32_t i)
 {
-	CUresult result = bring(order, backing, i);
+	CUresult result = piece_bring(backing, i);
 
+	if (result == CUDA_ERROR_OUT_OF_MEMORY && moment() < order->room_until) {
+		order->again = true;
+		return;
+	}
 	if (result == CUDA_SUCCESS && backing->pieces[i].host_true) {
 		if (mover_full(&order->mover))
 			end_in(order);
@@ -410,7 +400,7 @@ static void pieces_in(struct order *order, bool with_content)
 			if (backing->pieces[i].resident || backing->pieces[i].host_true != with_content ||
 			    !fits(order, piece_size(backing, i)))
 				continue;
-			if (order->report.why != CUDA_SUCCESS || late(order))
+			if (order->again || order->report.why != CUDA_SUCCESS || late(order))
 				return;
 			piece_in(order, backing, i);
 		}
@@ -427,6 +417,24 @@ static void all_in(struct order *order)
 	pieces_in(order, false);
 	while (order->mover.count)
 		end_in(order);
+	free(order->sorted);
+	order->sorted = NULL;
+	order->count = 0;
+}
+
+/* Where there is no room somebody else may be leaving. Meanwhile the program may free what it has, which makes room, too. */
+static void come_in(struct order *order)
+{
+	static const struct timespec while_others_leave = {.tv_nsec = 500 * 1000};
+
+	do {
+		if (order->again)
+			nanosleep(&while_others_leave, NULL);
+		order->again = false;
+		pthread_mutex_lock(&backings[order->device].lock);
+		all_in(order);
+		pthread_mutex_unlock(&backings[order->device].lock);
+	} while (order->again && order->report.why == CUDA_SUCCESS);
 }
 
 static struct swap_report bring_in(uint32_t device, uint64_t upto, uint64_t deadline_ns, uint64_t room_until,
@@ -441,9 +449,7 @@ static struct swap_report bring_in(uint32_t device, uint64_t upto, uint64_t dead
 		order->room_until = room_until;
 		beside = swap_usage(device).pinned - atomic_load(&backings[device].kept);
 		order->bound = upto > beside ? upto - beside : 0;
-		pthread_mutex_lock(&backings[device].lock);
-		all_in(order);
-		pthread_mutex_unlock(&backings[device].lock);
+		come_in(order);
 		count(&counters.swaps_in);
 	}
 	return end(order);

@@ -323,3 +323,25 @@ def test_what_waits_to_be_allocated_is_not_on_the_device(layer: Layer) -> None:
         GPUMAX_LIMIT="64Mi",
     )
     assert said == [48, 48, 0, 0, 48, True]
+
+
+def test_while_memory_waits_for_room_the_program_may_free_and_that_makes_some(layer: Layer) -> None:
+    """Somebody else has half of the device. What is freed needn't come in, and the rest then fits."""
+    said = swapping(
+        layer,
+        """
+    first, second, found = fill(60), fill(40), []
+    out()
+    wish, other = AllocationProp(type=1, location=Location(1, 0)), c_uint64()
+    driver("cuMemCreate", c_int, c_void_p, c_size_t, c_void_p, c_ulonglong)(
+        ctypes.addressof(other), 64 * MIB, ctypes.addressof(wish), 0)
+    thread = threading.Thread(target=lambda: found.append(back(patience=60000)))
+    thread.start()
+    while in_use() < 64 + 60: pass
+    c.free(first[0])
+    thread.join()
+    say([found[0][0], whole(second), in_use()])
+    """,
+        SCRIPT_MEMORY=str(128 << 20),
+    )
+    assert said == [0, True, 104]
