@@ -179,48 +179,72 @@ EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const C
 }
 
 /* A node of any kind: its kind first, what the kind needs 16 bytes on. */
-static const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *allocation(const void *wish)
-{
+struct wish {
 	CUgraphNodeType type;
+	int reserved[3];
+	union {
+		CUDA_MEM_ALLOC_NODE_PARAMS_v1 memory;
+		struct {
+			CUgraph graph;
+			int ownership;
+		} child;
+	} of;
+};
 
-	if (idle() || !wish)
-		return NULL;
-	memcpy(&type, wish, sizeof type);
-	return type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ? (const void *)((const char *)wish + 16) : NULL;
+_Static_assert(offsetof(struct wish, of) == 16, "as the driver has it");
+
+#define OWNERSHIP_MOVES 1
+
+static bool is_of_kind(const struct wish *wish, CUgraphNodeType type)
+{
+	return !idle() && wish && wish->type == type;
 }
 
-static CUresult added(CUresult result, CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
+static bool room_for(CUgraph graph, const struct wish *wish)
 {
-	if (result != CUDA_SUCCESS && wish)
-		take_back(graph, wish->bytesize);
+	return !is_of_kind(wish, CU_GRAPH_NODE_TYPE_MEM_ALLOC) || charge_node(graph, &wish->of.memory);
+}
+
+/* A graph that becomes a node for good: what it has is from now on the other's, and ends with that. */
+static void move(CUgraph child, CUgraph graph)
+{
+	pthread_mutex_lock(&lock);
+	for (struct node *node = nodes; node; node = node->next)
+		if (node->graph == child)
+			node->graph = graph;
+	pthread_mutex_unlock(&lock);
+}
+
+static CUresult added(CUresult result, CUgraph graph, const struct wish *wish)
+{
+	if (result == CUDA_SUCCESS) {
+		if (is_of_kind(wish, CU_GRAPH_NODE_TYPE_GRAPH) && wish->of.child.ownership == OWNERSHIP_MOVES)
+			move(wish->of.child.graph, graph);
+	} else if (is_of_kind(wish, CU_GRAPH_NODE_TYPE_MEM_ALLOC)) {
+		take_back(graph, wish->of.memory.bytesize);
+	}
 	return result;
 }
 
 EXPORT CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count_after, void *wish)
 {
-	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
-
-	if (memory && !charge_node(graph, memory))
+	if (!room_for(graph, wish))
 		return refuse();
-	return added(REAL(cuGraphAddNode)(node, graph, after, count_after, wish), graph, memory);
+	return added(REAL(cuGraphAddNode)(node, graph, after, count_after, wish), graph, wish);
 }
 
 EXPORT CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, const void *edges,
 				  size_t count_after, void *wish)
 {
-	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
-
-	if (memory && !charge_node(graph, memory))
+	if (!room_for(graph, wish))
 		return refuse();
-	return added(REAL(cuGraphAddNode_v2)(node, graph, after, edges, count_after, wish), graph, memory);
+	return added(REAL(cuGraphAddNode_v2)(node, graph, after, edges, count_after, wish), graph, wish);
 }
 
 EXPORT CUresult cuGraphAddNode_v3(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, const void *edges,
 				  size_t count_after, void *wish)
 {
-	const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *memory = allocation(wish);
-
-	if (memory && !charge_node(graph, memory))
+	if (!room_for(graph, wish))
 		return refuse();
-	return added(REAL(cuGraphAddNode_v3)(node, graph, after, edges, count_after, wish), graph, memory);
+	return added(REAL(cuGraphAddNode_v3)(node, graph, after, edges, count_after, wish), graph, wish);
 }

@@ -727,6 +727,19 @@ API CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgr
 	return CUDA_SUCCESS;
 }
 
+/* Nodes of any kind come this way, too; it is the layer that looks at what they wish. */
+API CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, const void *edges, size_t count,
+			       void *wish)
+{
+	(void)graph;
+	(void)after;
+	(void)edges;
+	(void)count;
+	(void)wish;
+	*node = NULL;
+	return fails("cuGraphAddNode_v2") ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
 API CUresult cuDeviceGraphMemTrim(CUdevice device)
 {
 	graph_bytes[device] = 0;
