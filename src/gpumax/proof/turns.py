@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -29,6 +29,7 @@ DETECTION = Section("detection", 2, layered=False)
 _SECONDS: Final = 5.0
 _COARSE: Final = 0.2
 """So far a share may be off before it counts as broken: on a machine that does other work, too, seconds are no exact measure."""
+_TRIES: Final = 3
 _ROOM: Final = 64 * MIB
 
 Mode = Literal["fair", "strict"]
@@ -144,29 +145,46 @@ def strict(probe: Probe) -> None:
 
 def _two(probe: Probe, mode: Mode) -> None:
     share = probe.time or 0.7
-    with _node(probe) as node:
-        first, second = _work(node.program("first", share, mode), node.program("second", 1 - share, mode))
-    if not first or not second:
-        raise Missed(f"one did nothing: {first} and {second} pieces of work")
-    got = first / (first + second)
-    probe.figures |= {"share": share, "got": got}
-    if abs(got - share) > _COARSE:
-        raise Missed(f"it got {got:.0%} of the time; {share:.0%} were given")
+
+    def once() -> str:
+        with _node(probe) as node:
+            first, second = _work(node.program("first", share, mode), node.program("second", 1 - share, mode))
+        if not first or not second:
+            raise Missed(f"one did nothing: {first} and {second} pieces of work")
+        got = first / (first + second)
+        probe.figures |= {"share": share, "got": got}
+        far = abs(got - share) > _COARSE
+        return f"it got {got:.0%} of the time; {share:.0%} were given" if far else ""
+
+    _measured(once)
+
+
+def _measured(once: Callable[[], str]) -> None:
+    """Measure again where it was far off: what else this machine did meanwhile may have been the reason. What is far off each time isn't so."""
+    for _ in range(_TRIES):
+        if not (why := once()):
+            return
+    raise Missed(f"{why}, the last of {_TRIES} times")
 
 
 @TIME.check(
     "strict alone", "a strict share is no more where nobody else wants the device (promised: 5 off at most)"
 )
 def strict_alone(probe: Probe) -> None:
-    with _node(probe) as node:
-        [whole] = _work(node.program("whole", 1.0, "fair"))
-    with _node(probe) as node:
-        [part] = _work(node.program("part", 0.3, "strict"))
-    probe.figures |= {"share": 0.3, "got": part / max(whole, 1)}
-    if not part:
-        raise Missed("it did nothing")
-    if part > (0.3 + _COARSE) * whole:
-        raise Missed(f"it did {part / whole:.0%} of what it does with the whole device; 30% were given")
+    def once() -> str:
+        with _node(probe) as node:
+            [whole] = _work(node.program("whole", 1.0, "fair"))
+        with _node(probe) as node:
+            [part] = _work(node.program("part", 0.3, "strict"))
+        if not part or not whole:
+            raise Missed("it did nothing")
+        probe.figures |= {"share": 0.3, "got": part / whole}
+        far = part > (0.3 + _COARSE) * whole
+        return (
+            f"it did {part / whole:.0%} of what it does with the whole device; 30% were given" if far else ""
+        )
+
+    _measured(once)
 
 
 @DEATHS.check(
