@@ -12,8 +12,8 @@ from pathlib import Path
 from gpumax.native import library
 
 
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    """One emulated device of a GiB; its driver lies in a folder of its own, as that of a GPU would."""
+def environment(folder: Path, devices: int = 1, **more: str) -> dict[str, str]:
+    """Emulated devices of a GiB each; its driver lies in a folder of its own, as that of a GPU would."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, soname in (("emu", "libcuda.so.1"), ("emu-ml", "libnvidia-ml.so.1")):
         if not (folder / soname).exists():
@@ -25,7 +25,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "GPUMAX_EMU": json.dumps(
             {
                 "shared": str(folder / "machine"),
-                "devices": [{"memory": "1Gi", "context": "64Mi", "uuid": f"GPU-{uuid.uuid4()}"}],
+                "devices": [
+                    {"memory": "1Gi", "context": "64Mi", "uuid": f"GPU-{uuid.uuid4()}"}
+                    for _ in range(devices)
+                ],
             }
         ),
         "LD_LIBRARY_PATH": str(folder),

@@ -76,6 +76,13 @@ def test_a_check_within_a_share_judges_that_share(
     assert not [log for log in runtime.glob("gpumax/*/log") if "unfenced" in log.read_text()]
 
 
+def test_gangs_are_shown_where_there_are_two_devices(tmp_path: Path) -> None:
+    there = environment(tmp_path / "lib", devices=2)
+    done = gpumax(there, "gpu", "conformance", "--only", "gangs", "-o", "json")
+    [found] = json.loads(done.stdout)["items"]
+    assert (found["name"], found["verdict"]) == ("gang", "holds"), found["why"]
+
+
 def test_a_table_says_that_it_is_no_gpu(machine: dict[str, str]) -> None:
     done = gpumax(machine, "gpu", "conformance", "--only", "driver")
     assert done.returncode == 0

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from gpumax.errors import GpumaxError
 from gpumax.proof.checks import CHECKS, Missed, NotShown, Probe, taken
 from gpumax.proof.cuda import Cuda, CudaError
 from gpumax.proof.others import program
@@ -46,7 +47,7 @@ def check(name: str, limit: str, device: str, share: str) -> None:
         verdict, why = "broken", str(error)
     except NotShown as error:
         verdict, why = "not shown", str(error)
-    except (CudaError, OSError) as error:
+    except (CudaError, GpumaxError, OSError) as error:
         verdict, why = "broken", str(error)
     say({"verdict": verdict, "why": why, "figures": probe.figures})
 
@@ -100,11 +101,14 @@ def keep(size: str, device: str) -> None:
     say(all(cuda.read(pointer + at, len(data)) == data for at in range(0, int(size), len(data))))
 
 
-def count(device: str) -> None:
-    """Submit for ever; whenever told, say how many pieces were done."""
-    cuda = Cuda(device=int(device))
-    size = 1 << 20
-    pointer, done = cuda.plain(size), 0
+def count(*devices: str) -> None:
+    """Submit for ever, on these devices by turns; whenever told, say how many pieces were done."""
+    size, done = 1 << 20, 0
+    all_of_them = [Cuda(device=int(each)) for each in devices]
+    pointers = []
+    for cuda in all_of_them:
+        cuda.enter()
+        pointers.append(cuda.plain(size))
 
     def answer() -> None:
         for _ in sys.stdin:
@@ -114,8 +118,10 @@ def count(device: str) -> None:
     say("ready")
     threading.Thread(target=answer, daemon=True).start()
     while True:
-        cuda.fill_async(pointer, done, size)
-        cuda.sync()
+        for cuda, pointer in zip(all_of_them, pointers, strict=True):
+            cuda.enter()
+            cuda.fill_async(pointer, done, size)
+            cuda.sync()
         done += 1
 
 

@@ -17,6 +17,7 @@ TITLES: Final = {
     "swap": "Memory that is swapped comes back whole",
     "time": "Time is shared",
     "guarantee": "What is guaranteed is to be had",
+    "gangs": "Several devices together, or none",
     "second tier": "A whole process is taken off the device",
     "deaths": "What ends leaves nothing behind",
     "costs": "What it costs",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -19,11 +19,12 @@ from gpumax.broker.control import Control, Group
 from gpumax.errors import GpumaxError
 from gpumax.native import preload
 from gpumax.proof.checks import Missed, NotShown, Probe, Section, eventually
-from gpumax.proof.cuda import MIB
+from gpumax.proof.cuda import MIB, Cuda, CudaError
 from gpumax.proof.others import Other, unlayered
 
 TIME = Section("time", 4, layered=False)
 DEATHS = Section("deaths", 8, layered=False)
+GANGS = Section("gangs", 6, layered=False)
 GUARANTEE = Section("guarantee", 5, layered=False)
 DETECTION = Section("detection", 2, layered=False)
 _SECONDS: Final = 5.0
@@ -41,11 +42,14 @@ class _Node:
     def __init__(self, probe: Probe, directory: Path, stack: ExitStack, size: int = 0, swap: int = 0) -> None:
         self.uuid = probe.cuda.uuid()
         size = size or probe.cuda.total()
+        # Devices beside it are given out, too, for what takes several.
+        self.others = _others(probe) if size == probe.cuda.total() else {}
         self.control = Control(directory, timeout_s=30.0)
         self._stack, self._directory, self._device = stack, directory, probe.device
         command = [
             sys.executable, "-m", "gpumax.broker", "--directory", str(directory), "--exclusive", "--swap-memory", str(swap),
             "--device", f"{self.uuid}:{size}:GPU",
+            *(word for uuid, (_, total) in self.others.items() for word in ("--device", f"{uuid}:{total}:GPU")),
         ]  # fmt: skip
         self._command = command
         stack.callback(self._end)
@@ -79,6 +83,11 @@ class _Node:
         """One that submits, and tells how much it did whenever it's asked."""
         return self._under(name, 0.5, "fair", "count")
 
+    def gang(self, name: str, *devices: str) -> Other:
+        """The same with a part of several devices, on which it works by turns."""
+        numbers = {self.uuid: self._device} | {uuid: number for uuid, (number, _) in self.others.items()}
+        return self._under(name, 0.3, "fair", "count", devices, [str(numbers[each]) for each in devices])
+
     def _answers(self) -> bool:
         try:
             self.control.status()
@@ -90,10 +99,15 @@ class _Node:
         """One that submits as fast as it can, under a share."""
         return self._under(name, share, mode, "work")
 
-    def _under(self, name: str, share: float, mode: Mode, word: str) -> Other:
-        socket = self.control.add(Group(name, (self.uuid,), _ROOM, share=share, mode=mode))
+    def _under(
+        self, name: str, share: float, mode: Mode, word: str, devices: Sequence[str] = (), numbers: Sequence[str] = (),
+    ) -> Other:  # fmt: skip
+        uuids = tuple(devices) or (self.uuid,)
+        socket = self.control.add(Group(name, uuids, _ROOM, share=share, mode=mode))
         given = preload.environment(unlayered(os.environ), _ROOM, f"{self._directory}/{name}")
-        other = Other(word, str(self._device), environment=given | {"GPUMAX_SOCKET": str(socket)})
+        other = Other(
+            word, *(numbers or (str(self._device),)), environment=given | {"GPUMAX_SOCKET": str(socket)}
+        )
         return self._stack.enter_context(other)
 
     def taker(self, name: str, guaranteed: int, limit: int) -> Other:
@@ -110,6 +124,15 @@ class _Node:
 
     def unfenced(self) -> list[int]:
         return [each.pid for device in self.control.status().devices for each in device.unfenced]
+
+
+def _others(probe: Probe) -> dict[str, tuple[int, int]]:
+    """By UUID, the number and the memory of the next device; empty where there is one alone."""
+    try:
+        beside = Cuda(device=1 - probe.device) if probe.device < 2 else None
+    except CudaError:
+        beside = None
+    return {} if beside is None else {beside.uuid(): (beside.device, beside.total())}
 
 
 @contextmanager
@@ -185,6 +208,24 @@ def strict_alone(probe: Probe) -> None:
         )
 
     _measured(once)
+
+
+@GANGS.check(
+    "gang", "who has parts of two devices has both or none, and keeps nobody from one of them for ever"
+)
+def gang(probe: Probe) -> None:
+    with _node(probe) as node:
+        if not node.others:
+            raise NotShown("it takes two devices")
+        [other] = node.others
+        programs = [
+            node.gang("both", node.uuid, other), node.gang("crosswise", other, node.uuid), node.gang("one", other),
+        ]  # fmt: skip
+        for each in programs:
+            each.hear()
+        for _ in range(3):
+            for each in programs:
+                _goes_on(each, "a program stands still beside others on its devices")
 
 
 @DEATHS.check(
