@@ -210,6 +210,19 @@ async def test_a_sweep_forgets_parts_that_nobody_has_any_more(held: Held) -> Non
 
 
 @story
+async def test_a_claim_that_comes_again_with_another_part_has_that_one(held: Held) -> None:
+    """More of the same device, or of another one."""
+    await held.prepare()
+    held.claims["gpumax-a"] = claim(Grant({0: Amount(750, 60 * GIB)}))
+    await held.prepare()
+    assert [each.share for each in held.groups] == [0.75]
+
+    held.claims["gpumax-a"] = claim(Grant({1: Amount(500, 40 * GIB)}))
+    await held.prepare()
+    assert [(each.share, each.devices) for each in held.groups] == [(0.5, (held.devices.uuids()[1],))]
+
+
+@story
 async def test_whole_devices_have_no_broker(held: Held) -> None:
     """There is nobody to share them with."""
     held.claims["gpumax-a"] = claim(Grant({0: Amount(1000, 80 * GIB)}))

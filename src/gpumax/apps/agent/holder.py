@@ -10,7 +10,7 @@ from gpumax.apps.gpu.keeper import Keeper
 from gpumax.broker.control import Control, Group
 from gpumax.devices.uuids import Sharable, sharable
 from gpumax.engines.kubernetes.grants import Amount, Grant
-from gpumax.errors import Conflict, Unreachable
+from gpumax.errors import Conflict, Refused, Unreachable
 from gpumax.ports.devices import Devices
 from gpumax.units import MIB, MILLI
 
@@ -45,8 +45,7 @@ class Holder:
         try:
             socket = control.add(group)
         except Conflict:
-            control.remove(group.name)  # the same claim with another part: who had it before is gone
-            socket = control.add(group)
+            socket = _anew(control, group)
         return Held(group.name, group.limit, socket, group.swap)
 
     def free(self, key: str) -> None:
@@ -77,6 +76,15 @@ class Holder:
         share = min(max(part.milli, 1) for part, _ in parts) / MILLI
         uuids = tuple(device.uuid for _, device in parts)
         return Group(key, uuids, guaranteed, limit, share, swap=swap, users="any")
+
+
+def _anew(control: Control, group: Group) -> Path:
+    """The same claim with another part: on other devices it's another group."""
+    try:
+        control.configure(group)
+    except Refused:
+        control.remove(group.name)
+    return control.add(group)
 
 
 def _guaranteed(part: Amount, device: Sharable) -> int:
