@@ -8,7 +8,7 @@ import pytest
 
 from interposer.conftest import SMALL
 from interposer.emulated import Machine, end, line, tell
-from interposer.test_layer_emulated import Under
+from interposer.layered import Under
 from interposer.under import Layer, layer, scripted
 
 __all__ = ["layer", "scripted"]

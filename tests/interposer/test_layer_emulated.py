@@ -9,24 +9,12 @@ from pathlib import Path
 import pytest
 
 from interposer.conftest import INTERPOSER, SMALL
-from interposer.emulated import Machine, end, line, tell
+from interposer.emulated import end, line, tell
+from interposer.layered import Under
 from interposer.natives import library
 
 LISTS = INTERPOSER / "names"
 MEBIBYTE = 1 << 20
-
-
-class Under(Machine):
-    """A machine whose programs run under the layer."""
-
-    def environment(self, **more: str) -> dict[str, str]:
-        own = {
-            "LD_PRELOAD": f"{library('cuda')} {library('ml')}",
-            "GPUMAX_REAL_LIBCUDA": str(self.libraries / "libcuda.so.1"),
-            "GPUMAX_REAL_LIBNVIDIA_ML": str(self.libraries / "libnvidia-ml.so.1"),
-            "GPUMAX_GROUP": str(self.libraries),
-        }
-        return super().environment(**(own | more))
 
 
 @pytest.fixture
