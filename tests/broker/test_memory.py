@@ -259,6 +259,31 @@ def test_a_shortage_within_the_limit_waits_for_a_while_and_then_is_an_out_of_mem
     assert b.denied == [Reason.ROOM]
 
 
+def test_who_does_not_answer_right_now_may_do_so_in_a_moment_so_nobody_is_refused_for_it() -> None:
+    specs = [group("a", 500, guarantee=GIB, limit=14 * GIB), group("b", 500, guarantee=GIB, limit=8 * GIB)]
+    world = World(specs)
+    a = world.start(specs[0], memory=14 * GIB, wants=False)
+    world.run(SECOND)
+    world.drop(a)
+    b = world.start(specs[1], memory=4 * GIB, wants=False)
+    world.run(5 * SECOND)
+    assert (b.denied, b.claimed) == ([], {})
+    world.reconnect(a)
+    world.run(9 * SECOND)
+    assert (b.denied, b.claimed) == ([], {"d0": 4 * GIB})
+
+
+def test_who_waits_for_one_that_never_answers_is_refused_after_a_while() -> None:
+    specs = [group("a", 500, guarantee=GIB, limit=14 * GIB), group("b", 500, guarantee=GIB, limit=8 * GIB)]
+    world = World(specs)
+    a = world.start(specs[0], memory=14 * GIB, wants=False)
+    world.run(SECOND)
+    world.drop(a)
+    b = world.start(specs[1], memory=4 * GIB, wants=False)
+    world.run(20 * SECOND)
+    assert b.denied == [Reason.ROOM]
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

@@ -107,7 +107,7 @@ class Memory:
         """Turns of others pass, so they are waited for. Owners may never rest, and the stuck never answer."""
         if not right and self.residency.reachable(group, short, owners=False):
             return False
-        hopeless = not right and not self.residency.reachable(group, short)
+        hopeless = not right and not self.residency.reachable(group, short, silent=True)
         return (hopeless or self._late(ask)) and self._deny(client, ask, Reason.ROOM)
 
     def _late(self, ask: Request) -> bool:

@@ -91,10 +91,11 @@ class Residency:
         self.desk.wake(self.state.now + self.state.settings.frame_ns)
         return self.reachable(group, short)
 
-    def reachable(self, group: Group, short: Short, *, owners: bool = True) -> bool:
-        """Whether there would be room if every borrower left, and every owner that rests."""
+    def reachable(self, group: Group, short: Short, *, owners: bool = True, silent: bool = False) -> bool:
+        """Whether there would be room if every borrower left, and every owner that rests. silent: those who don't answer now, too."""
         for name, lack in short.items():
-            could = sum(could_free(g, name, owners) for g in self.state.groups.values() if g is not group)
+            others = [g for g in self.state.groups.values() if g is not group and (silent or g.answers)]
+            could = sum(could_free(g, name, owners) for g in others)
             could += sum(size for size, _ in self.state.devices[name].ghosts.values())
             if could < lack:
                 return False
@@ -343,7 +344,7 @@ def fewest(could: list[Group], name: str, lack: int) -> list[Group] | None:
 
 def could_free(group: Group, name: str, owners: bool) -> int:
     """What a group would leave if its turn were over; with `owners`, also if it rested for long enough."""
-    if not group.spec.swap or not group.answers:
+    if not group.spec.swap:
         return 0
     if group.by_right and (group.backlogged or not owners):
         return 0
