@@ -21,8 +21,8 @@ def alone(uuids: Iterable[str]) -> list[socket.socket]:
             for each in (*claims, claim):
                 each.close()
             raise Conflict(
-                f"another broker{_whose(uuid)} gives out {uuid} already: one of `gpumax up`, which takes work by "
-                "`gpumax run --gpu 0.5 -- ...`, or of another user's `gpumax gpu run`"
+                f"another broker{_whose(uuid)} gives out {uuid} already: that of a `gpumax up`, which takes work by "
+                "`gpumax run --gpu 0.5 -- ...`, or of a `gpumax gpu run --gpu`, which ends half a minute after its last program"
             ) from None
         claim.listen(1)
         claims.append(claim)
