@@ -281,15 +281,11 @@ CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
 	if (__builtin_add_overflow(asked, granularity - 1, &size))
 		return refuse();
 	size -= size % granularity;
-	/* While it waits for room it is charged already, but takes none, and isn't what can't be moved. */
-	atomic_fetch_add(&backings[device].coming, size);
-	if (!charge_movable(device, size, &charged)) {
-		atomic_fetch_sub(&backings[device].coming, size);
+	if (!charge_movable(device, size, &charged))
 		return refuse();
-	}
 	result = build(pointer, asked, size, device, charged);
 	if (result != CUDA_SUCCESS)
-		discharge(device, charged);
+		discharge_movable(device, charged);
 	return result;
 }
 
@@ -313,7 +309,7 @@ CUresult backing_free(struct block *block)
 	end(backing);
 	host_shrink(atomic_load(&backings[block->device].bytes));
 	pthread_mutex_unlock(&backings[block->device].lock);
-	discharge(block->device, block->charged);
+	discharge_movable(block->device, block->charged);
 	swap_settle(block->device);
 	return CUDA_SUCCESS;
 }

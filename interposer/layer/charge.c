@@ -1,4 +1,5 @@
 /* What the share is charged with for this process. */
+#include "backing.h"
 #include "client/client.h"
 #include "layer.h"
 
@@ -9,17 +10,34 @@ uint64_t limit_of(uint32_t device)
 	return own && (!of_group || own < of_group) ? own : of_group;
 }
 
+/*
+ * What is beyond the limit anyway is not asked for. What can be moved, and then waits at the gate until it is made, is
+ * charged already, but takes no room, and isn't what can't be moved.
+ */
+enum verdict reserve_and_charge(uint32_t device, uint64_t bytes, bool movable)
+{
+	uint64_t limit = limit_of(device);
+	enum verdict verdict;
+
+	if ((limit && bytes > limit) || !memory_reserve(device, bytes, movable))
+		return BEYOND;
+	if (movable)
+		atomic_fetch_add(&backings[device].coming, bytes);
+	verdict = share_charge(device, bytes, limit);
+	if (movable && verdict == BEYOND)
+		atomic_fetch_sub(&backings[device].coming, bytes);
+	memory_charged(device, bytes);
+	return verdict;
+}
+
 static bool charge_once(uint32_t device, uint64_t bytes, uint64_t *charged, bool movable)
 {
-	enum verdict verdict = share_charge(device, bytes, limit_of(device));
+	enum verdict verdict = reserve_and_charge(device, bytes, movable);
 
 	*charged = verdict == WITHIN ? bytes : 0;
 	if (verdict == UNKNOWN)
 		count(&counters.unaccounted);
-	if (verdict != WITHIN || memory_within(device, movable))
-		return verdict != BEYOND;
-	discharge(device, bytes);
-	return false;
+	return verdict != BEYOND;
 }
 
 /* Before anything is refused, pools give back what they keep without need. */
@@ -34,9 +52,22 @@ bool charge(uint32_t device, uint64_t bytes, uint64_t *charged)
 	return charge_as(device, bytes, charged, false);
 }
 
+/* What can be swapped is known for it before it is charged, and until it is no more: never taken for what can't. */
 bool charge_movable(uint32_t device, uint64_t bytes, uint64_t *charged)
 {
-	return charge_as(device, bytes, charged, true);
+	memory_movable(device, bytes, true);
+	if (charge_as(device, bytes, charged, true)) {
+		memory_movable(device, bytes - *charged, false);
+		return true;
+	}
+	memory_movable(device, bytes, false);
+	return false;
+}
+
+void discharge_movable(uint32_t device, uint64_t bytes)
+{
+	discharge(device, bytes);
+	memory_movable(device, bytes, false);
 }
 
 void discharge(uint32_t device, uint64_t bytes)

@@ -122,8 +122,10 @@ void devices_after_fork(void);
 /* charge.c: what the share is charged with for this process */
 
 bool charge(uint32_t device, uint64_t bytes, uint64_t *charged); /* false: the limit would be exceeded */
+enum verdict reserve_and_charge(uint32_t device, uint64_t bytes, bool movable);
 bool charge_movable(uint32_t device, uint64_t bytes, uint64_t *charged); /* what can be swapped */
 void discharge(uint32_t device, uint64_t bytes);
+void discharge_movable(uint32_t device, uint64_t bytes);
 uint64_t limit_of(uint32_t device); /* 0: none */
 CUresult refuse(void); /* counts, and is CUDA_ERROR_OUT_OF_MEMORY */
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "api.h"
-#include "client/client.h"
 #include "layer.h"
 
 struct pool {
@@ -150,12 +149,9 @@ static bool prepare(struct pool *pool, uint64_t size)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		uint64_t more = wanted > pool->charged ? wanted - pool->charged : 0;
 
-		if (share_charge(pool->device, more, limit_of(pool->device)) != BEYOND) {
-			if (memory_within(pool->device, false)) {
-				pool->charged += more;
-				return true;
-			}
-			discharge(pool->device, more);
+		if (reserve_and_charge(pool->device, more, false) != BEYOND) {
+			pool->charged += more;
+			return true;
 		}
 		if (!trim_after_wait(pool->device))
 			return false;

@@ -53,6 +53,7 @@ struct swap_report swap_in_now(uint32_t device);
 struct swap_usage {
 	uint64_t used;        /* wherever it is: what the share is charged with */
 	uint64_t pinned;      /* of used, can't be swapped */
+	uint64_t kept;        /* of pinned, could be if others didn't see it */
 	uint64_t resident;    /* of used, on the device */
 	uint64_t read_only;   /* of used, so marked by the program, as is ... */
 	uint64_t discardable;

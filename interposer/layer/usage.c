@@ -23,7 +23,8 @@ struct swap_usage swap_usage(uint32_t device)
 	uint64_t held = share_held(device);
 	struct swap_usage usage = {.used = held > bytes ? held : bytes};
 
-	usage.pinned = less(usage.used, bytes + coming) + atomic_load(&all->kept);
+	usage.kept = atomic_load(&all->kept);
+	usage.pinned = less(usage.used, bytes + coming) + usage.kept;
 	usage.resident = less(usage.used, out + coming);
 	usage.read_only = atomic_load(&all->read_only);
 	usage.discardable = atomic_load(&all->discardable);

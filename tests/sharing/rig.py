@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,17 +79,35 @@ class Program:
             command, env=dict(environment), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.lines: queue.Queue[str] = queue.Queue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def hear(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        try:
+            line = self.lines.get(timeout=WAIT)
+        except queue.Empty:
+            raise AssertionError(f"nothing was said within {WAIT:g} s") from None
         if not line:
-            raise AssertionError(f"it ended: {self.process.communicate(timeout=WAIT)[1]}")
+            assert self.process.stderr is not None
+            raise AssertionError(f"it ended: {self.process.stderr.read()}")
         return json.loads(line)
+
+    def newest(self) -> Any:
+        """What it says from now on first."""
+        while not self.lines.empty():
+            self.lines.get()
+        return self.hear()
 
     def until(self, wanted: Callable[[Any], bool]) -> Any:
         while True:
@@ -105,13 +125,19 @@ class Program:
 
     def ends(self) -> str:
         """It ends well; what it said on stderr."""
-        out, err = self.process.communicate(timeout=WAIT)
-        assert self.process.returncode == 0, (out, err)
-        return err
+        assert self.process.stderr is not None
+        code = self.process.wait(WAIT)
+        errors = self.process.stderr.read()
+        assert code == 0, errors
+        return errors
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self._listener.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 @dataclass
@@ -125,6 +151,8 @@ class Rig:
     devices: int = 1
     memory: int = 1024 * MIB
     clock: str = "real"
+    forgetful: bool = False
+    """The broker was made to forget who may submit."""
     programs: list[Program] = field(default_factory=list)
     broker: subprocess.Popen[str] | None = None
 
@@ -136,11 +164,11 @@ class Rig:
         config = {"clock": self.clock, "devices": [{**each, "name": "Small", "uuid": u} for u in spelled]}
         self.machine = Machine(self.folder, config)
 
-    def serve(self) -> None:
+    def serve(self, *faults: dict[str, Any]) -> None:
         """A broker comes, the first one or the next."""
         wish = {
             "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "devices": self.uuids,
-            "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
+            "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
         }  # fmt: skip
         root = HERE.parents[1]
         self.broker = subprocess.Popen(
@@ -149,6 +177,14 @@ class Rig:
         )  # fmt: skip
         assert self.broker.stdout is not None
         assert self.broker.stdout.readline() == "up\n"
+
+    def broken(self) -> None:
+        """The broker was killed."""
+        assert self.broker is not None
+        self.broker.wait(WAIT)
+        assert self.broker.stdout is not None
+        self.broker.stdout.close()
+        self.broker = None
 
     def kill_broker(self) -> None:
         assert self.broker is not None

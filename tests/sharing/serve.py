@@ -23,9 +23,14 @@ from gpumax.broker.words import Mode
 
 
 class Recorded(Server):
-    def __init__(self, *arguments: Any, record: Path, **more: Any) -> None:
+    """`faults`: at which step something happens, as {"kind", "group", "nth", "what"}: the process of the step is killed or
+    stopped, or the broker is killed, right before what was heard is dealt with, or right after what was ordered is said.
+    """
+
+    def __init__(self, *arguments: Any, record: Path, faults: list[dict[str, Any]], **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.record = record.open("a", buffering=1)
+        self.faults = faults
 
     def _write(self, kind: str, client: int, more: dict[str, Any]) -> None:
         assert self.broker is not None
@@ -35,22 +40,36 @@ class Recorded(Server):
             "group": known.group.name if known else None, "pid": known.pid if known else None,
         } | more  # fmt: skip
         self.record.write(json.dumps(line) + "\n")
+        for fault in self.faults:
+            if (fault["kind"], fault["group"]) == (kind, line["group"]):
+                fault["nth"] -= 1
+                if fault["nth"] == 0:
+                    self._break(fault["what"], line)
+
+    def _break(self, what: str, line: dict[str, Any]) -> None:
+        self.record.write(json.dumps(line | {"kind": what}) + "\n")
+        if what == "the broker is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(line["pid"], signal.SIGKILL if what == "it is killed" else signal.SIGSTOP)
 
     def _handle(self, event: ev.Event) -> None:
-        if isinstance(event, ev.ClientEvent) and self.broker is not None:
-            more = {"lease": event.lease, "wants": event.wants} if isinstance(event, ev.Released) else {}
+        if isinstance(event, ev.ClientEvent | ev.Joined) and self.broker is not None:
+            more: dict[str, Any] = {}
+            if isinstance(event, ev.Released):
+                more = {"lease": event.lease, "wants": event.wants}
+            elif isinstance(event, ev.Joined):
+                more = {"group": event.group, "pid": event.pid}
             self._write(type(event).__name__, event.client, more)
         super()._handle(event)
 
     def _obey(self, orders: Iterable[od.Order]) -> None:
-        orders = list(orders)
         for order in orders:
+            super()._obey([order])
             if isinstance(order, od.ClientOrder) and not isinstance(order, od.Look):
                 more = {"lease": order.lease} if isinstance(order, od.Grant | od.Revoke) else {}
                 self._write(type(order).__name__, order.client, more)
             elif isinstance(order, od.Report):
                 self._write(f"report {order.kind}", 0, {"group": order.group})
-        super()._obey(orders)
 
 
 def groups(wish: dict[str, Any]) -> dict[str, Any]:
@@ -69,10 +88,12 @@ async def serve(directory: Path, wish: dict[str, Any]) -> None:
     heartbeat = wish["heartbeat_ms"] * MS
     settings = Settings(
         heartbeat_ns=heartbeat, grace_ns=heartbeat, pool_bytes=8 << 30,
-        shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1,
+        shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1, burial_ns=heartbeat, chunk_bytes=4 << 20, serial_ns=heartbeat,
     )  # fmt: skip
     devices = [DeviceSpec(name, wish["bytes"]) for name in wish["devices"]]
-    server = Recorded(directory, devices, settings, record=directory.with_suffix(".record"))
+    server = Recorded(
+        directory, devices, settings, record=directory.with_suffix(".record"), faults=wish["faults"]
+    )
     await server.start(groups(wish))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -49,7 +49,9 @@ void lease_after_fork(void);
 
 struct message;
 struct job;
-bool memory_within(uint32_t device, bool movable); /* what has just been charged; waits for the broker's answer */
+bool memory_reserve(uint32_t device, uint64_t bytes, bool movable); /* waits for the broker's answer */
+void memory_charged(uint32_t device, uint64_t bytes);               /* what was reserved, or was not to be charged after all */
+void memory_movable(uint32_t device, uint64_t bytes, bool more);
 void memory_freed(uint32_t device);
 uint64_t memory_limit(uint32_t device); /* of the group; 0: none is known */
 void memory_begin(void);
@@ -59,7 +61,6 @@ void memory_shares(const struct gpumax_share *shares, uint32_t number);
 void memory_welcomed(void);
 void memory_without(void);
 bool memory_waited_for(void);
-bool memory_any(void);
 void memory_answer(const struct message *message);
 void memory_inventory(struct gpumax_holding *holding);
 void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages);

@@ -29,6 +29,9 @@ static struct gpumax_hello hello;
 static bool welcomed;               /* by any broker */
 static uint64_t beat_ns = 1000 * MILLISECOND, beaten_at, lost_at, last_epoch;
 static bool alone;                  /* so work goes on without it */
+static bool turned_away;
+static uint64_t begun_at;
+static int unreachable; /* why, as errno has it; 0: it was reached, and said nothing */
 
 static struct gpumax_page *pages; /* NULL: not yet */
 static dev_t pages_device;
@@ -230,7 +233,7 @@ static bool greet(bool *again)
 	struct message message;
 	int heard;
 
-	hello.flags = (welcomed || memory_any() ? (uint32_t)GPUMAX_HELLO_RECONNECTS : 0u) |
+	hello.flags = (welcomed ? (uint32_t)GPUMAX_HELLO_RECONNECTS : 0u) |
 		      (settings()->swappable ? (uint32_t)GPUMAX_HELLO_SWAPS : 0u);
 	wire_say(GPUMAX_HELLO, &hello, sizeof hello);
 	while ((now = client_now()) < until) {
@@ -243,7 +246,8 @@ static bool greet(bool *again)
 		if (heard && message.header.type == GPUMAX_ERROR) {
 			message.body.error.text[sizeof message.body.error.text - 1] = '\0';
 			*again = message.body.error.code == GPUMAX_ERROR_UNKNOWN_DEVICE && leave_out(message.body.error.text);
-			if (!*again)
+			turned_away = !*again;
+			if (turned_away)
 				say_once(CAUSE_TURNED_AWAY, "the broker at %.100s turns this program away: %s; it takes no turns",
 					 settings()->broker, message.body.error.text);
 			return false;
@@ -257,21 +261,15 @@ static bool greet(bool *again)
 static bool reach(void)
 {
 	bool again = true;
-	int error;
 
 	while (again) {
 		again = false;
-		if (!wire_open(settings()->broker, &error)) {
-			say_once(CAUSE_BROKER, "no broker at %.200s (%s): work goes on without it, and it is looked for again",
-				 settings()->broker, strerror(error));
+		if (!wire_open(settings()->broker, &unreachable))
 			return false;
-		}
 		if (greet(&again))
 			return true;
 		wire_close();
 	}
-	say_once(CAUSE_BROKER, "the broker at %.200s doesn't answer: work goes on without it, and it is looked for again",
-		 settings()->broker);
 	return false;
 }
 
@@ -338,7 +336,10 @@ static bool listen_once(void)
 	return true;
 }
 
-/* Who never had a broker goes on at once; who had one waits for it to come back, but not for ever. */
+/*
+ * Who never had a broker goes on at once; where there is a socket it's given a moment, since it may just be made anew. Who
+ * had one waits for it to come back, but not for ever.
+ */
 static void be_without(uint64_t now)
 {
 	const struct job bring = {.task = TASK_BRING};
@@ -350,9 +351,14 @@ static void be_without(uint64_t now)
 	}
 	if (welcomed && (now - lost_at < BEATS_ALONE * beat_ns || !(lease_waited_for() || memory_waited_for())))
 		return;
+	if (!welcomed && !turned_away && now - begun_at < GREETING_NS && access(settings()->broker, F_OK) == 0)
+		return;
 	alone = true;
 	lease_without();
 	memory_without();
+	if (!welcomed && !turned_away)
+		say_once(CAUSE_BROKER, "no broker at %.200s (%s): work goes on without it, and it is looked for again",
+			 settings()->broker, unreachable ? strerror(unreachable) : "it doesn't answer");
 	if (welcomed)
 		say_once(CAUSE_LEFT_ALONE, "the broker at %.200s has ended and doesn't come back: work goes on without it, "
 					   "and it is looked for again", settings()->broker);
@@ -375,7 +381,8 @@ static void *talk(void *unused)
 			continue;
 		}
 		be_without(client_now());
-		become_known();
+		if (alone)
+			become_known();
 		/* Not all processes at the same moment. */
 		pause += pause * ((uint64_t)getpid() % 16) / 64;
 		wire_wait(-1, pause);
@@ -387,6 +394,7 @@ static void *talk(void *unused)
 
 static bool start(void)
 {
+	begun_at = client_now();
 	list_devices();
 	poked = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	/* So that the broker can have our threads pass a barrier. */
@@ -425,7 +433,7 @@ void client_after_fork(void)
 	poked = -1;
 	pthread_mutex_init(&lock, NULL);
 	pthread_cond_init(&news, NULL);
-	begun = welcomed = alone = false;
+	begun = welcomed = alone = turned_away = false;
 	atomic_store(&known, false);
 	atomic_store(&unseen, false);
 	wire_after_fork();

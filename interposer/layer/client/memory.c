@@ -16,6 +16,7 @@
 struct account {
 	uint32_t device; /* the share's number of it */
 	uint64_t budget;
+	uint64_t coming; /* has room in the budget, and is about to be charged */
 	struct gpumax_share share;
 	bool asking;
 	uint32_t request;
@@ -31,6 +32,7 @@ static uint32_t count_of_accounts;
 static bool counts;          /* a broker has welcomed this process */
 static bool alone;           /* and there is none any more */
 static uint32_t connections, requests;
+static _Atomic uint64_t movable_on[SHARE_DEVICES];
 static _Atomic bool ordered_out; /* so it's the broker that says when memory comes in */
 
 static struct account *of(uint32_t device)
@@ -48,7 +50,7 @@ static uint32_t number_of(const struct account *account)
 
 static uint64_t spare(const struct account *account)
 {
-	uint64_t held = share_held(account->device);
+	uint64_t held = share_held(account->device) + account->coming;
 
 	return account->budget > held ? account->budget - held : 0;
 }
@@ -103,7 +105,8 @@ static bool have(struct account *account, uint64_t lack, bool movable)
 	return asked_for(account, more, movable) || (more > lack && asked_for(account, lack, movable));
 }
 
-bool memory_within(uint32_t device, bool movable)
+/* First the budget, then the charge: what is charged is on the device, or was moved from it, as far as swapping knows. */
+bool memory_reserve(uint32_t device, uint64_t bytes, bool movable)
 {
 	struct account *account;
 	uint64_t held;
@@ -114,14 +117,45 @@ bool memory_within(uint32_t device, bool movable)
 	client_begin();
 	pthread_mutex_lock(&lock);
 	account = counts ? of(device) : NULL;
-	while (account && fine && !alone && (held = share_held(device)) > account->budget) {
+	while (account && fine && !alone && (held = share_held(device) + account->coming + bytes) > account->budget) {
 		if (account->asking)
 			wait_a_moment();
 		else
 			fine = have(account, held - account->budget, movable);
 	}
+	if (account && fine)
+		account->coming += bytes;
 	pthread_mutex_unlock(&lock);
 	return fine;
+}
+
+void memory_charged(uint32_t device, uint64_t bytes)
+{
+	struct account *account;
+
+	if (!settings()->broker)
+		return;
+	pthread_mutex_lock(&lock);
+	account = counts ? of(device) : NULL;
+	if (account) /* a broker may have come in between */
+		account->coming -= account->coming < bytes ? account->coming : bytes;
+	pthread_mutex_unlock(&lock);
+}
+
+void memory_movable(uint32_t device, uint64_t bytes, bool more)
+{
+	if (more)
+		atomic_fetch_add(&movable_on[device], bytes);
+	else
+		atomic_fetch_sub(&movable_on[device], bytes);
+}
+
+/* As `swap_usage` has it, but never too much: what can't be moved has to fit into the guarantee. */
+static uint64_t pinned_on(uint32_t device, const struct swap_usage *usage)
+{
+	uint64_t movable = atomic_load(&movable_on[device]), least = usage->used > movable ? usage->used - movable : 0;
+
+	return least + usage->kept < usage->pinned ? least + usage->kept : usage->pinned;
 }
 
 static void give_back(struct account *account, uint64_t keep, bool always)
@@ -198,14 +232,13 @@ void memory_answer(const struct message *message)
 	pthread_mutex_unlock(&lock);
 }
 
-/* What this process has, for a broker that doesn't know it. */
-bool memory_any(void)
+bool memory_waited_for(void)
 {
 	bool any = false;
 
 	pthread_mutex_lock(&lock);
 	for (uint32_t i = 0; i < count_of_accounts; i++)
-		any |= share_held(accounts[i].device) > 0;
+		any |= accounts[i].asking;
 	pthread_mutex_unlock(&lock);
 	return any;
 }
@@ -235,12 +268,27 @@ void memory_shares(const struct gpumax_share *shares, uint32_t number)
 	pthread_mutex_unlock(&lock);
 }
 
+/* What it came to have while there was nobody to ask. Nobody waits for the answer: it's there, whatever that is. */
+static void claim(const struct account *account)
+{
+	uint64_t held = share_held(account->device) + account->coming;
+	struct gpumax_memory wish = {.device = number_of(account),
+				     .flags = settings()->swappable ? 0u : (uint32_t)GPUMAX_MEMORY_PINNED};
+
+	if (held <= account->budget)
+		return;
+	wish.bytes = held - account->budget;
+	wire_ask(GPUMAX_MEM_REQUEST, &wish, sizeof wish, ++requests);
+}
+
 void memory_welcomed(void)
 {
 	pthread_mutex_lock(&lock);
 	counts = true;
 	alone = false;
 	connections++;
+	for (uint32_t i = 0; i < count_of_accounts; i++)
+		claim(&accounts[i]);
 	pthread_cond_broadcast(&answered);
 	pthread_mutex_unlock(&lock);
 }
@@ -253,17 +301,6 @@ void memory_without(void)
 	pthread_mutex_unlock(&lock);
 }
 
-bool memory_waited_for(void)
-{
-	bool asking = false;
-
-	pthread_mutex_lock(&lock);
-	for (uint32_t i = 0; i < count_of_accounts; i++)
-		asking |= accounts[i].asking;
-	pthread_mutex_unlock(&lock);
-	return asking;
-}
-
 void memory_inventory(struct gpumax_holding *holding)
 {
 	pthread_mutex_lock(&lock);
@@ -271,11 +308,9 @@ void memory_inventory(struct gpumax_holding *holding)
 		struct swap_usage usage = swap_usage(accounts[i].device);
 		uint64_t away = usage.used - usage.resident;
 
-		if (usage.used > accounts[i].budget)
-			accounts[i].budget = usage.used;
 		holding[i].budget = accounts[i].budget;
-		holding[i].pinned = usage.pinned;
-		holding[i].resident = accounts[i].budget - away;
+		holding[i].pinned = pinned_on(accounts[i].device, &usage);
+		holding[i].resident = accounts[i].budget > away ? accounts[i].budget - away : 0;
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -287,6 +322,7 @@ void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages)
 		struct swap_usage now = swap_usage(accounts[i].device);
 		struct gpumax_page *page = (struct gpumax_page *)(void *)((char *)pages + i * GPUMAX_PAGE_BYTES);
 
+		now.pinned = pinned_on(accounts[i].device, &now);
 		usage[i] = (struct gpumax_usage){.used = now.used, .pinned = now.pinned};
 		__atomic_store_n(&page->used, now.used, __ATOMIC_RELAXED);
 		__atomic_store_n(&page->pinned, now.pinned, __ATOMIC_RELAXED);
@@ -333,6 +369,18 @@ static void tell_progress(void *who, uint32_t device, uint64_t resident, uint64_
 	say_swapped(who, resident, copied, GPUMAX_SWAP_PROGRESS);
 }
 
+/* What is just being allocated counts for a moment as if it were there; more than was to be left stays only if it can't go. */
+static uint64_t left_on(uint32_t device, uint64_t wanted, uint64_t left)
+{
+	const struct timespec moment = {.tv_nsec = 5 * MILLISECOND};
+
+	for (int i = 0; i < 20 && left > wanted; i++) {
+		nanosleep(&moment, NULL);
+		left = swap_usage(device).resident;
+	}
+	return left;
+}
+
 /* The budget that is there to be used counts as on the device: it's kept for this process, whether it uses it or not. */
 void memory_swap(const struct job *job)
 {
@@ -342,18 +390,23 @@ void memory_swap(const struct job *job)
 	const struct swap_progress progress = {.tell = tell_progress, .who = &telling};
 	uint64_t until = telling.began + PATIENCE_NS;
 	struct swap_report report;
-	uint32_t device;
+	uint32_t device = SHARE_DEVICES;
+	bool whole = false;
 
 	pthread_mutex_lock(&lock);
-	device = job->device < count_of_accounts ? accounts[job->device].device : SHARE_DEVICES;
+	if (job->device < count_of_accounts) {
+		device = accounts[job->device].device;
+		whole = job->bytes >= accounts[job->device].budget;
+	}
 	pthread_mutex_unlock(&lock);
 	if (device >= SHARE_DEVICES)
 		return;
 	if (out) {
 		atomic_store(&ordered_out, true);
 		report = swap_out(device, job->bytes, until, &progress);
+		report.resident = left_on(device, job->bytes, report.resident);
 	} else {
-		report = swap_in(device, job->bytes, until, NULL);
+		report = swap_in(device, whole ? UINT64_MAX : job->bytes, until, NULL);
 		if (report.status == SWAP_DONE && report.resident < job->bytes)
 			report.resident = job->bytes;
 	}
@@ -365,6 +418,13 @@ void memory_swap(const struct job *job)
 /* Nobody says any more when memory may come in: as soon as there is room. */
 void memory_bring(void)
 {
+	bool still;
+
+	pthread_mutex_lock(&lock);
+	still = alone;
+	pthread_mutex_unlock(&lock);
+	if (!still)
+		return;
 	atomic_store(&ordered_out, false);
 	for (uint32_t i = 0; i < count_of_accounts; i++)
 		swap_in_now(accounts[i].device);
@@ -418,5 +478,7 @@ void memory_after_fork(void)
 	pthread_cond_init(&answered, NULL);
 	count_of_accounts = 0;
 	counts = alone = false;
+	for (uint32_t i = 0; i < SHARE_DEVICES; i++)
+		atomic_store(&movable_on[i], 0);
 	atomic_store(&ordered_out, false);
 }

@@ -60,6 +60,7 @@ bool wire_open(const char *path, int *error)
 	pthread_mutex_lock(&saying);
 	sock = made;
 	sequence = 0;
+	*error = 0;
 	atomic_store(&epoch, 0);
 	pthread_mutex_unlock(&saying);
 	return true;
