@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sharing.rig import MIB, Group, Rig, eventually
 
@@ -157,3 +160,32 @@ def test_whoever_asks_for_memory_when_the_broker_is_gone_goes_on_without_it(rig:
     a.tell()
     assert a.hear()
     assert "doesn't come back" in a.ends()
+
+
+def test_what_was_asked_of_a_broker_that_died_is_had_once_and_not_twice(rig: Make) -> None:
+    """Who believed to have more than its broker knows of would take room that others have been promised."""
+    here = rig({"a": Group((20 * MIB, 800 * MIB), 300, swap=True)})
+    a = here.start(
+        "a",
+        FILLED,
+        """
+        say(try_alloc(10)); wait_for_a_line()
+        say("asks"); say(try_alloc(100)); wait_for_a_line()
+        say(try_alloc(100)); wait_for_a_line()
+        """,
+    )
+    assert a.hear() == "CUDA_SUCCESS"
+    assert here.broker is not None
+    here.broker.send_signal(signal.SIGSTOP)
+    a.tell()
+    assert a.hear() == "asks"
+    eventually(lambda: Path(f"/proc/{a.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S")
+    here.kill_broker()
+    here.serve()
+    assert a.hear() == "CUDA_SUCCESS"
+    before = time.monotonic_ns()
+    a.tell()
+    assert a.hear() == "CUDA_SUCCESS"
+    eventually(lambda: here.seen("Asked", "a", before))
+    a.tell()
+    a.ends()
