@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,54 @@ def test_checks_of_the_compiler_find_nothing_while_parts_of_memory_come_and_go(
         check=False,
     )
     assert (done.returncode, done.stdout[:6], done.stderr) == (0, "whole ", "")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Path]:
+    """The socket of a group that has the scripted driver's first device."""
+    group = {
+        "memory": [64 << 20, 64 << 20],
+        "share": 1000,
+        "mode": "fair",
+        "swap": False,
+        "devices": ["10" * 16],
+    }
+    wish = {
+        "heartbeat_ms": 200, "quantum_ms": 100, "devices": ["10" * 16], "bytes": 64 << 20, "faults": [],
+        "groups": {"a": group},
+    }  # fmt: skip
+    serve = [sys.executable, str(HERE.parent / "sharing/serve.py"), str(tmp_path / "gpu"), json.dumps(wish)]
+    process = subprocess.Popen(
+        serve, env={**os.environ, "PYTHONPATH": str(INTERPOSER.parent / "src")}, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    yield tmp_path / "gpu" / "a.sock"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["fork", "exec", "threads", "gate"])
+def test_they_find_nothing_where_a_broker_gives_turns(
+    way: str, checked: tuple[Path, str], layer: Layer, broker: Path
+) -> None:
+    program, preload = checked
+    settings = {
+        "LD_PRELOAD": preload, "GPUMAX_LIMIT": "64Mi", "GPUMAX_SOCKET": str(broker),
+        "ASAN_OPTIONS": "detect_leaks=0",
+    }  # fmt: skip
+    done = subprocess.run(
+        [program, way],
+        env=layer.environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+    assert '"Grant"' in broker.parent.with_suffix(".record").read_text()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

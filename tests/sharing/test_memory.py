@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sharing.rig import MIB, Group, Rig, eventually
 
 Make = Callable[..., Rig]
+
 BIG = Group(memory=(100 * MIB, 900 * MIB), share=500, swap=True)
 
 FILLED = """
@@ -22,10 +25,16 @@ FILLED = """
 """
 
 
-def test_two_that_do_not_fit_side_by_side_take_turns_and_lose_no_bit(rig: Make) -> None:
-    here = rig({"a": BIG, "b": BIG})
+@pytest.mark.parametrize(
+    ("each", "device"), [(175, 256), pytest.param(700, 1024, marks=pytest.mark.slow)], ids=["small", "large"]
+)
+def test_two_that_do_not_fit_side_by_side_take_turns_and_lose_no_bit(
+    each: int, device: int, rig: Make
+) -> None:
+    group = Group(memory=(device * MIB // 10, device * MIB * 9 // 10), share=500, swap=True)
+    here = rig({"a": group, "b": group}, memory=device * MIB)
     program = """
-    pointer, data = fill(700, os.getpid())
+    pointer, data = fill(MIB, os.getpid())
     sums = ok(d.cuMemAlloc(8))
     def checksum():
         ok(launch(module, "checksum", sums, pointer, data.nbytes))
@@ -37,12 +46,12 @@ def test_two_that_do_not_fit_side_by_side_take_turns_and_lose_no_bit(rig: Make) 
     say(same(pointer, data))
     wait_for_a_line()
     """
-    both = [here.start(name, FILLED, program) for name in ("a", "b")]
-    for each in both:
-        assert each.until(lambda said: said != "filled")
-    for each in both:
-        each.tell()
-        each.ends()
+    both = [here.start(name, FILLED, f"MIB = {each}", program) for name in ("a", "b")]
+    for one in both:
+        assert one.until(lambda said: said != "filled")
+    for one in both:
+        one.tell()
+        one.ends()
 
 
 def test_beyond_the_limit_is_refused_and_within_it_is_had(rig: Make) -> None:
@@ -101,17 +110,17 @@ def test_what_cannot_be_moved_has_to_fit_into_the_guarantee(rig: Make) -> None:
 
 def test_an_owner_gets_its_guarantee_and_the_borrower_comes_back_whole(rig: Make) -> None:
     here = rig({
-        "owner": Group(memory=(600 * MIB, 600 * MIB), share=500, swap=True),
-        "borrower": Group(memory=(0, 900 * MIB), share=500, swap=True),
-    })  # fmt: skip
+        "owner": Group(memory=(150 * MIB, 150 * MIB), share=500, swap=True),
+        "borrower": Group(memory=(0, 225 * MIB), share=500, swap=True),
+    }, memory=256 * MIB)  # fmt: skip
     borrower = here.start(
         "borrower",
         FILLED,
-        "pointer, data = fill(600, 1); say(1); wait_for_a_line(); say(same(pointer, data))",
+        "pointer, data = fill(150, 1); say(1); wait_for_a_line(); say(same(pointer, data))",
     )
     borrower.hear()
     owner = here.start(
-        "owner", FILLED, "pointer, data = fill(550, 2); say(same(pointer, data)); wait_for_a_line()"
+        "owner", FILLED, "pointer, data = fill(140, 2); say(same(pointer, data)); wait_for_a_line()"
     )
     assert owner.hear()
     assert here.seen("SwapOut", "borrower")
