@@ -55,7 +55,9 @@ def groups(draw: st.DrawFn) -> list[GroupSpec]:
 
 class Disorder:
     def __init__(self, specs: list[GroupSpec]) -> None:
-        self.world = World(specs, devices={"d0": 10 * GIB, "d1": 10 * GIB}, settings=QUICK, link=40 * GIB)
+        self.world = World(
+            specs, devices={"d0": 10 * GIB, "d1": 10 * GIB}, settings=QUICK, link=40 * GIB, piece=GIB
+        )
 
     def living(self) -> list[Process]:
         return [p for p in self.world.processes.values() if p.alive]

@@ -10,7 +10,7 @@ from broker.world import GIB, MIB, MS, SECOND, Process, World, group
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.shapes import Settings
-from gpumax.broker.words import Mode, Reason, SwapStatus
+from gpumax.broker.words import HintKind, Mode, Reason, SwapStatus
 
 
 def finished(world: World, processes: list[Process], most: int = 600) -> int:
@@ -171,6 +171,56 @@ def test_one_after_another_means_that_whoever_rests_makes_way_at_once() -> None:
     before = a.used(0, world.now)
     world.run(world.now + 5 * swap)
     assert a.used(0, world.now) > before, "b has been in for less than nine swaps"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "link"),
+    [([4, 4, 4, 4, 3], 10), ([4, 4, 4, 4, 3], 2), ([3, 8, 8], 10), ([2, 2, 2, 2, 2, 2, 2, 2, 2], 4)],
+    ids=["19 of 16", "19 of 16, slow link", "19 of 16, large ones", "18 of 16"],
+)  # fmt: skip
+def test_who_hardly_lacks_room_takes_turns_and_no_thrashing_is_told(sizes: list[int], link: int) -> None:
+    specs = [group(f"g{i}", 1000 // len(sizes), limit=10 * GIB) for i in range(len(sizes))]
+    world = World(specs, link=link * GIB)
+    some = [
+        world.start(s, memory=size * GIB, kernel_ns=20 * MS) for s, size in zip(specs, sizes, strict=True)
+    ]
+    world.run(200 * SECOND)
+    got = [p.used(0, world.now) / world.now for p in some]
+    assert [r.kind for r in world.reports] == []
+    assert sum(got) > 0.9, got
+    assert min(got) > 0.6 / len(sizes), got
+
+
+@pytest.mark.parametrize(
+    ("piece", "least", "most"), [(0, 1.6, 2.1), (256 * MIB, 1.0, 1.3)], ids=["at the end", "in pieces"]
+)
+def test_others_come_in_as_pieces_go_out(piece: int, least: float, most: float) -> None:
+    specs = [group(name, 500, limit=12 * GIB) for name in "ab"]
+    world = World(specs, piece=piece)
+    both = [world.start(spec, memory=12 * GIB, kernel_ns=MS) for spec in specs]
+    world.run(120 * SECOND)
+    assert world.broker
+    assert all(p.swapped > 2 for p in both)
+    one_way = 12 * SECOND // 10
+    assert least < world.broker.state.devices["d0"].switch_ns / one_way < most
+
+
+def test_memory_that_needs_no_copy_leaves_first() -> None:
+    specs = [group(name, 300, limit=8 * GIB) for name in ("costly", "cheap")]
+    specs.append(group("owns", 300, guarantee=6 * GIB))
+    world = World(specs)
+    cheap = world.start(specs[1], memory=8 * GIB, wants=False)
+    costly = world.start(specs[0], memory=8 * GIB, wants=False)
+    world.run(SECOND)
+    world.tell(ev.Hinted(world.now, cheap.id, "d0", HintKind.READ_ONLY, 5 * GIB))
+    world.tell(ev.Hinted(world.now, cheap.id, "d0", HintKind.DISCARDABLE, 3 * GIB))
+    world.want(cheap)  # it has worked last, and would stay longer if all cost the same
+    world.run(world.now + SECOND)
+    world.rest(cheap)
+    world.run(world.now + SECOND)
+    world.start(specs[2], memory=6 * GIB, wants=False)
+    world.run(world.now + 3 * SECOND)
+    assert (costly.swapped, cheap.swapped) == (0, 1)
 
 
 def test_whoever_is_least_urgent_and_rests_longest_leaves_first_and_no_more_than_needed() -> None:

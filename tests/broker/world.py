@@ -7,6 +7,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
@@ -66,6 +67,8 @@ class Process:
     checkpoints: bool = False
     off: bool = False
     swapping: int = 0
+    coming: dict[str, int] = field(default_factory=dict)
+    """Where a swap that is under way ends."""
     pid: int = 0
     page: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """What the pages showed when the broker died: budget, pinned, allowed."""
@@ -81,8 +84,10 @@ class Process:
 class World:
     def __init__(
         self, specs: Iterable[GroupSpec] = (), *, devices: dict[str, int] | None = None,
-        settings: Settings | None = None, link: int = 10 * GIB,
+        settings: Settings | None = None, link: int = 10 * GIB, piece: int = 0,
     ) -> None:  # fmt: skip
+        """piece: so many bytes of memory that goes are told of at a time; 0: all at once, at the end."""
+        self.piece = piece
         self.now = 0
         self.capacity = devices or {"d0": 16 * GIB}
         self.settings = settings or Settings(pool_bytes=1 << 50)
@@ -326,9 +331,14 @@ class World:
             self.say(process, lambda now: ev.Released(now, process.id, lease, wants))
 
     def _swap(self, process: Process, device: str, upto: int, *, out: bool) -> None:
-        size = abs(process.real.get(device, 0) - upto)
+        have = process.real.get(device, 0) if out else process.coming.get(device, process.real.get(device, 0))
+        size = abs(have - upto)
         begin = max(self.now, process.swap_tail)
         process.swap_tail = begin + size * SECOND // self.link
+        if out and process.swap_out_status is SwapStatus.DONE:
+            self._in_pieces(process, device, begin, have, upto)
+        elif not out:
+            process.coming[device] = upto
         process.swapping += 1
         assert not (out and process.running), "swapped out from under a kernel"
 
@@ -350,9 +360,20 @@ class World:
             else:
                 process.real[device] = max(process.real.get(device, 0), upto)
                 real = process.real[device]
+                if process.coming.get(device) == upto:
+                    del process.coming[device]
                 self.say(process, lambda now: ev.SwappedIn(now, process.id, device, real))
 
         self.at(process.swap_tail, done)
+
+    def _in_pieces(self, process: Process, device: str, begin: int, have: int, upto: int) -> None:
+        for left in range(have - self.piece, upto, -self.piece) if self.piece else ():
+            self.at(begin + (have - left) * SECOND // self.link, partial(self._piece, process, device, left))
+
+    def _piece(self, process: Process, device: str, left: int) -> None:
+        if process.goes:
+            process.real[device] = min(process.real.get(device, 0), left)
+            self.say(process, lambda now: ev.SwappedOut(now, process.id, device, left, SwapStatus.PROGRESS))
 
     def _checkpoint(self, process: Process) -> None:
         if process.alive:
@@ -460,6 +481,7 @@ class World:
         self.processes[process.id] = process
         process.connected = True
         process.swap_tail = self.now
+        process.coming.clear()
         leased = process.holds and process.word in (LeaseState.GRANTED, LeaseState.REVOKED)
         self.tell(
             ev.Joined(self.now, process.id, process.spec.name, process.pid, process.devices, reconnects=True)

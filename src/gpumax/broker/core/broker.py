@@ -54,7 +54,10 @@ class Broker:
 
     def handle(self, event: ev.Event) -> list[Order]:
         s = self.state
-        s.now = max(s.now, event.now)
+        passed, s.now = event.now - s.now, max(s.now, event.now)
+        for device in s.devices.values():
+            if device.coming is not None and not device.holders and passed > 0:
+                device.lost_ns += passed
         self.turns.refill()
         if self._is_heard(event):
             self._doors[type(event)](event)
@@ -429,6 +432,7 @@ class Broker:
             return
         if not event.done:
             client.tier = Tier.OFF
+            client.group.retry_at = self.state.now + self.state.settings.retry_ns
             self.desk.report("restore", client.group.name, f"process {client.pid} couldn't be brought back")
             self.residency.step_back(client.group)
             return

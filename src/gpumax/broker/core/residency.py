@@ -48,7 +48,8 @@ class Residency:
     def _outside(self) -> Iterable[Group]:
         for group in self.state.groups.values():
             wants = (group.backlogged and self.turns.eligible(group)) or group.requests
-            if group.place is Place.OUT and wants and group.answers and not group.in_motion:
+            ready = group.place is Place.OUT and group.answers and not group.in_motion
+            if ready and wants and self.state.now >= group.retry_at:
                 yield group
 
     def _urgency(self, group: Group, marks: dict[str, int]) -> tuple[bool, int, int, str]:
@@ -83,6 +84,7 @@ class Residency:
             device.coming = group
         group.place = Place.COMING
         group.coming_since = self.state.now
+        group.lost_before = {d.spec.name: d.lost_ns for d in devices}
         self._go_on_coming(group)
         return True
 
@@ -129,7 +131,9 @@ class Residency:
             for g in self.state.groups.values()
             if g.movable(name) and self._may_leave(g, group, name, right)
         ]
-        return sorted(could, key=lambda g: (g.by_right, g.spec.priority, g.backlogged, g.last_used, g.name))
+        return sorted(
+            could, key=lambda g: (*rank(g), g.backlogged, not is_cheap(g, name), g.last_used, g.name)
+        )
 
     def _may_leave(self, victim: Group, group: Group, name: str, right: bool) -> bool:
         s = self.state
@@ -159,7 +163,7 @@ class Residency:
     def _stayed_enough(self, victim: Group, group: Group, name: str) -> bool:
         """A stay shorter than the swap costs more than it gives; see `quantum`."""
         s, device = self.state, self.state.devices[name]
-        quantum = s.quantum(device, victim.claimed(name))
+        quantum = s.quantum(device, victim)
         swap = quantum // s.settings.quantum_factor
         until = victim.since + (swap if not victim.backlogged else quantum)
         if device.serial and victim.backlogged:
@@ -245,7 +249,7 @@ class Residency:
             device.coming = None
             self._learn(device, group)
             # What it's owed for waiting is a few turns: one that couldn't be brought in for long keeps nobody out for as long.
-            owed = 4 * self.state.quantum(device, group.claimed(device.spec.name)) * WHOLE // group.spec.share
+            owed = 4 * self.state.quantum(device, group) * WHOLE // group.spec.share
             served = group.served.get(device.spec.name, 0)
             group.served[device.spec.name] = max(served, device.virtual - owed)
 
@@ -298,17 +302,18 @@ class Residency:
         now, began = self.state.now, group.coming_since
         took = now - began
         device.switch_ns = took if not device.switch_ns else (3 * device.switch_ns + took) // 4
-        device.switches.append((began, now))
+        device.switches.append((began, group.lost_before.get(device.spec.name, device.lost_ns)))
         if len(device.switches) < (device.switches.maxlen or 0) or device.serial:
             return
-        spent = sum(end - start for start, end in device.switches)
-        window = now - device.switches[0][0]
-        if spent * 5 > window * 2:
+        # Others that work while memory moves lose nothing by it: time counts in which nobody could.
+        first, before = device.switches[0]
+        lost, window = device.lost_ns - before, now - first
+        if lost * 5 > window * 2:
             device.serial = True
-            share = spent * 100 // max(window, 1)
+            share = lost * 100 // max(window, 1)
             self.desk.report(
                 "thrash", group.name,
-                f"{share} % of the time of {device.spec.name} went into swapping; its groups now run one after another",
+                f"{share} % of the time of {device.spec.name} was lost to swapping; its groups now run one after another",
             )  # fmt: skip
 
     def calm(self, device: Device) -> None:
@@ -335,11 +340,22 @@ def fewest(could: list[Group], name: str, lack: int) -> list[Group] | None:
             picked.remove(group)
             got -= group.movable(name)
     if len(picked) > 1:
-        rank = max((g.by_right, g.spec.priority) for g in picked)
-        for group in could:
-            if group.movable(name) >= lack and (group.by_right, group.spec.priority) <= rank:
-                return [group]
+        most = max(rank(g) for g in picked)
+        alone = [g for g in could if g.movable(name) >= lack and rank(g) <= most]
+        cost = sum(g.copies(name) for g in picked)
+        if alone and (not any(is_cheap(g, name) for g in picked) or alone[0].copies(name) <= cost):
+            return [alone[0]]
     return picked
+
+
+def rank(group: Group) -> tuple[bool, int]:
+    """Who goes before whom, whatever it costs."""
+    return group.by_right, group.spec.priority
+
+
+def is_cheap(group: Group, name: str) -> bool:
+    """Whether hardly anything has to be copied for it to leave."""
+    return group.copies(name) * 10 <= group.movable(name)
 
 
 def could_free(group: Group, name: str, owners: bool) -> int:

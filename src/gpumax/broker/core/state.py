@@ -49,6 +49,10 @@ class Holding:
     def movable(self) -> int:
         return self.resident - min(self.pinned, self.resident)
 
+    @property
+    def copies(self) -> int:
+        return max(self.movable - self.read_only - self.discardable, 0)
+
 
 @dataclass(slots=True, eq=False)
 class Client:
@@ -138,6 +142,8 @@ class Group:
     waited_whole_frame: bool = False
     backlogged: bool = False
     coming_since: int = 0
+    lost_before: dict[str, int] = field(default_factory=dict)
+    """By device: `lost_ns` when it began to come in."""
     asked_room: bool = False
     removed: bool = False
     swaps: Swaps = field(default_factory=Swaps)
@@ -168,6 +174,10 @@ class Group:
 
     def movable(self, device: str) -> int:
         return sum(c.holdings[device].movable for c in self.clients.values() if device in c.holdings)
+
+    def copies(self, device: str) -> int:
+        """Bytes that have to be copied for it to leave: what is read-only has a good copy already, what may be thrown away needs none."""
+        return sum(c.holdings[device].copies for c in self.clients.values() if device in c.holdings)
 
     def share_of(self, device: str) -> MemoryShare:
         return self.spec.memory[device]
@@ -202,8 +212,10 @@ class Device:
     """`served` of whoever was granted last: where newcomers begin."""
     switch_ns: int = 0
     """What bringing somebody in has cost of late, measured."""
+    lost_ns: int = 0
+    """How long nobody could work because somebody's memory was on its way."""
     switches: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=6))
-    """The last ones: when they began and ended."""
+    """The last ones: when they began, and `lost_ns` then."""
     serial: bool = False
 
     @property
@@ -247,10 +259,11 @@ class State:
         self.devices[device].used += resident - holding.resident
         holding.resident = resident
 
-    def quantum(self, device: Device, extra_bytes: int) -> int:
+    def quantum(self, device: Device, group: Group) -> int:
         """How long whoever came in may stay, so that coming and going cost about a tenth."""
-        s = self.settings
-        cost = device.switch_ns or 2 * extra_bytes * 1_000_000_000 // s.link_bytes_per_s
+        s, name = self.settings, device.spec.name
+        moved = group.claimed(name) + group.copies(name)
+        cost = device.switch_ns or moved * 1_000_000_000 // s.link_bytes_per_s
         return min(max(s.quantum_factor * cost, s.shortest_quantum_ns), s.longest_quantum_ns)
 
     def running(self, group: Group) -> int:

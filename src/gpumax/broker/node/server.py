@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.node import heard, pages, pool, process, sockets, told
+from gpumax.broker.node import heard, pages, pool, process, second, sockets, told
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
 from gpumax.broker.node.roster import Member, Roster
@@ -346,9 +346,9 @@ class Server:
             case od.Pool():
                 self._spawn(self._prepare(order, member))
             case od.Checkpoint():
-                self._soon(ev.Checkpointed(self._clock(), order.client, False))
+                self._spawn(self._take_off(member, order.timeout_ns))
             case od.Restore():
-                self._soon(ev.Restored(self._clock(), order.client, False))
+                self._spawn(self._bring_back(member))
             case od.End():
                 process.end(member.pidfd)
             case od.Grant():
@@ -412,6 +412,14 @@ class Server:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _take_off(self, member: Member, timeout_ns: int) -> None:
+        done = await _or_not(second.away(member.owner.pid, timeout_ns))
+        self._handle(ev.Checkpointed(self._clock(), member.owner.client, done))
+
+    async def _bring_back(self, member: Member) -> None:
+        done = await _or_not(second.back(member.owner.pid))
+        self._handle(ev.Restored(self._clock(), member.owner.client, done))
 
     async def _prepare(self, order: od.Pool, member: Member) -> None:
         client = order.client
@@ -479,3 +487,11 @@ class Server:
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
+
+
+async def _or_not(work: Coroutine[None, None, bool]) -> bool:
+    """Whether it was done; what doesn't come to an end, or can't even begin, wasn't."""
+    try:
+        return await work
+    except (OSError, TimeoutError):
+        return False
