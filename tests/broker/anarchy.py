@@ -50,7 +50,7 @@ class Anarchy:
         self.specs: dict[str, GroupSpec] = {}
         self.next = 1
         self.epoch = 1
-        self.lease = 0
+        self.leases: dict[int, str] = {}
         self.said: list[od.Order] = []
         self.broker = self._begin([])
 
@@ -87,8 +87,9 @@ class Anarchy:
         match order:
             case od.Grant():
                 assert order.generation > page.generation, "a generation is never used again"
-                assert order.lease >= self.lease, "nor an older lease"
-                self.lease = max(self.lease, order.lease)
+                assert self.leases.setdefault(order.lease, page.group) == page.group, (
+                    "nor somebody else's lease"
+                )
                 page.word, page.lease, page.generation = LeaseState.GRANTED, order.lease, order.generation
             case od.Revoke():
                 page.word, page.lease = LeaseState.REVOKED, order.lease
@@ -169,7 +170,7 @@ class Anarchy:
             page.owed.clear()
             page.generation, page.lease = 0, 0  # the node counts on from what the page says
         self.epoch += 1
-        self.lease = 0
+        self.leases.clear()
         self.wake = None
         self.broker = self._begin(recovered, restarted=True)
         for id_ in [i for i in self.pages if i not in self.broker.state.clients]:
