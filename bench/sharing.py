@@ -66,6 +66,7 @@ class Machine:
             GPUMAX_REAL_LIBNVIDIA_ML=str(library("emu-ml")),
             GPUMAX_SOCKET=str(self.folder / "broker" / f"{name}.sock"),
             GPUMAX_GROUP=f"bench-{os.getpid()}-{name}",
+            GPUMAX_SWAP="1",
         )
 
     def start(self, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:

@@ -153,6 +153,8 @@ class Rig:
     clock: str = "real"
     forgetful: bool = False
     """The broker was made to forget who may submit."""
+    contexts: int = 4
+    """For so many processes there is room beside that memory."""
     programs: list[Program] = field(default_factory=list)
     broker: subprocess.Popen[str] | None = None
 
@@ -160,7 +162,7 @@ class Rig:
         self.directory = self.folder / "broker"
         self.uuids = DEVICES[: self.devices]
         spelled = [f"GPU-{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-{u[20:]}" for u in self.uuids]
-        each = {"memory": f"{self.memory // MIB + 64 * 4}Mi", "context": "64Mi", "cc": "8.6"}
+        each = {"memory": f"{self.memory // MIB + 64 * self.contexts}Mi", "context": "64Mi", "cc": "8.6"}
         config = {"clock": self.clock, "devices": [{**each, "name": "Small", "uuid": u} for u in spelled]}
         self.machine = Machine(self.folder, config)
 
