@@ -336,6 +336,8 @@ def test_whoever_watches_hears_until_the_broker_ends(broker: Broker) -> None:
     process.send_signal(signal.SIGTERM)
     assert all(names(each) == ["a"] for each in watching)
     assert process.wait(WAIT) == 0
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
 
 
 def test_metrics_are_told(broker: Broker) -> None:

@@ -84,8 +84,8 @@ class Door:
         self._watching.add(task)
         try:
             await self._talk(reader, writer)
-        except (OSError, ValueError):
-            return  # gone, or a line beyond all bounds
+        except (OSError, ValueError, asyncio.CancelledError):
+            return  # gone, a line beyond all bounds, or the broker ends
         finally:
             self._watching.discard(task)
             writer.close()
