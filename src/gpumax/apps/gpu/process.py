@@ -101,6 +101,9 @@ def last_words(directory: Path) -> str:
         lines = _log(directory).read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
+    # Who is killed has said nothing of its end: its last word is that it has begun.
+    if lines and f"the broker is up in {directory}" in lines[-1]:
+        return "it said nothing of why"
     return lines[-1].removeprefix("gpumax broker: ") if lines else "it said nothing"
 
 
