@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backing.h"
+#include "client/client.h"
 #include "gpumax/layer.h"
 #include "mover.h"
 #include "overhead.h"
@@ -39,7 +40,7 @@ static bool number_of(int ordinal, uint32_t *device)
 int gpumax_layer_share(int ordinal, struct gpumax_layer_share *share, size_t size)
 {
 	struct gpumax_layer_share found = {.limit = settings()->share.limit, .share = 1000, .mode = GPUMAX_LAYER_FAIR};
-	const struct swap_listener *listener = swap_listener();
+	const struct swap_listener *listener;
 	struct swap_usage usage;
 	uint32_t device;
 
@@ -48,6 +49,8 @@ int gpumax_layer_share(int ordinal, struct gpumax_layer_share *share, size_t siz
 	if (!idle()) {
 		if (!device_index(ordinal, &device))
 			return CUDA_ERROR_INVALID_DEVICE;
+		client_begin(); /* the broker knows */
+		listener = swap_listener();
 		usage = swap_usage(device);
 		found.guarantee = found.limit;
 		if (listener && listener->share)

@@ -101,3 +101,11 @@ def test_a_program_that_another_one_starts_is_a_client_of_its_own(rig: Make) -> 
     assert a.hear() == "well"
     assert a.ends() == ""
     assert len({each["pid"] for each in here.seen("Grant", "a")}) == 2
+
+
+def test_a_program_that_asks_for_its_share_before_any_work_is_told_it(rig: Make) -> None:
+    here = rig({"a": Group(share=300, mode="strict")})
+    a = here.start(
+        "a", "import gpumax.gpu; said = gpumax.gpu.share(); say([said.share, said.mode, said.limit >> 20])"
+    )
+    assert a.hear() == [0.3, "strict", 200]
