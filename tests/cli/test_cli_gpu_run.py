@@ -109,3 +109,15 @@ def test_a_program_that_was_cut_off_is_no_traceback(size: int, tmp_path: Path) -
     assert done.returncode != 0
     assert done.stderr.startswith("gpumax: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_path_that_is_no_program_is_told_with_the_reason(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.touch(mode=0o644)
+    said = [gpu_run("--gpu-memory", "100Mi", "--", str(each)) for each in (tmp_path, text, tmp_path / "none")]
+    assert [each.returncode for each in said] == [said[0].returncode] * 3
+    assert [each.stderr for each in said] == [
+        f"gpumax: {tmp_path}: a directory; wanted a program\n",
+        f"gpumax: {text}: not executable; wanted a program\n",
+        f"gpumax: {tmp_path}/none: no such file; wanted a program\n",
+    ]

@@ -42,6 +42,10 @@ def environment(
 def found(command: str, path: str | None = None) -> Path:
     """The program that a command names."""
     program = shutil.which(command, path=path)
+    if program is None and "/" in command:
+        there = Path(command)
+        why = "a directory" if there.is_dir() else "not executable" if there.exists() else "no such file"
+        raise NotFound(f"{command}: {why}; wanted a program")
     if program is None:
         raise NotFound(f"{command}: no such program in PATH")
     return Path(program)
