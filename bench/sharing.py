@@ -163,7 +163,8 @@ def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: fl
         groups = [
             Group(f"g{i}", (DEVICE,), 64 * MIB, share=share, mode=mode) for i, share in enumerate(shares)
         ]
-        at_once = max(1, min(200, 2000 // kernel_us))
+        # Two at least: else the device is idle between one and the next, whoever shares it.
+        at_once = max(2, min(200, 2000 // kernel_us))
         with where.broker(groups):
             words = ("spin", str(kernel_us * 1000), str(at_once))
             running = [where.start(where.shared(group.name), *words) for group in groups]
