@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from broker.world import GIB, MS, SECOND, World, group
 from gpumax.broker.status import Status, status
@@ -54,9 +55,10 @@ def test_a_strict_group_waits_for_its_next_frame() -> None:
     assert seen(world).groups[0].waits == "its share of this frame is used"
 
 
-def test_who_is_swapped_out_is_told_who_has_the_room_and_what_it_has_cost() -> None:
+@pytest.mark.parametrize("piece", [0, GIB], ids=["told of at the end", "told of in pieces"])
+def test_who_is_swapped_out_is_told_who_has_the_room_and_what_it_has_cost(piece: int) -> None:
     specs = [group(name, 500, limit=12 * GIB) for name in "ab"]
-    world = World(specs)
+    world = World(specs, piece=piece)
     for spec in specs:
         world.start(spec, memory=10 * GIB, kernel_ns=20 * MS)
     world.run(100 * SECOND)
@@ -71,6 +73,7 @@ def test_who_is_swapped_out_is_told_who_has_the_room_and_what_it_has_cost() -> N
     swaps = seen(world).groups[0].swaps
     assert swaps.out
     assert swaps.bytes_out == swaps.out * 10 * GIB
+    assert abs(swaps.in_ - swaps.out) <= 1, "it comes in as often as it goes, in however many pieces"
 
 
 def test_a_gang_that_is_not_whole_says_how_many_are_there() -> None:

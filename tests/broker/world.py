@@ -368,12 +368,13 @@ class World:
 
     def _in_pieces(self, process: Process, device: str, begin: int, have: int, upto: int) -> None:
         for left in range(have - self.piece, upto, -self.piece) if self.piece else ():
-            self.at(begin + (have - left) * SECOND // self.link, partial(self._piece, process, device, left))
+            self.at(begin + (have - left) * SECOND // self.link, partial(self._piece, process, device, left, have - left))
 
-    def _piece(self, process: Process, device: str, left: int) -> None:
+    def _piece(self, process: Process, device: str, left: int, copied: int) -> None:
         if process.goes:
             process.real[device] = min(process.real.get(device, 0), left)
-            self.say(process, lambda now: ev.SwappedOut(now, process.id, device, left, SwapStatus.PROGRESS))
+            status = SwapStatus.PROGRESS
+            self.say(process, lambda now: ev.SwappedOut(now, process.id, device, left, status, copied))
 
     def _checkpoint(self, process: Process) -> None:
         if process.alive:

@@ -50,17 +50,18 @@ def start(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = msgspec.json.encode([Device(each.uuid, each.bytes, each.name) for each in devices]).decode()
     swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
+    env = _environment(os.environ) | dict(driver or {})
+    sparse = ["--sparse-swap"] if "GPUMAX_EMU" in env else []
     # -P: what lies in the working directory is none of its modules.
     command = [
         sys.executable, "-P", "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
-        "--devices", said, "--idle", f"{idle_s:g}", *swap,
+        "--devices", said, "--idle", f"{idle_s:g}", *swap, *sparse,
     ]  # fmt: skip
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, str(_log(directory)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
     ]
-    env = _environment(os.environ) | dict(driver or {})
     return Child(os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True))
 
 

@@ -361,8 +361,9 @@ class Broker:
         client.last_beat = self.state.now
         out = isinstance(event, ev.SwappedOut)
         failed = event.status in (SwapStatus.BUSY, SwapStatus.FAILED)
-        self._count(client.group, event)
         whole = out or failed or event.resident >= holding.resident
+        if event.status is not SwapStatus.PROGRESS:
+            count_swap(client.group, event, back=event.resident >= holding.claimed)
         if whole and event.status is not SwapStatus.PROGRESS:
             holding.moving = None
         if out:
@@ -377,16 +378,6 @@ class Broker:
             elif client.group.place is Place.LEAVING and not client.group.in_motion:
                 client.group.place = Place.OUT
                 self.residency.refresh(client.group)
-
-    @staticmethod
-    def _count(group: Group, event: ev.SwappedOut | ev.SwappedIn) -> None:
-        done = event.status is SwapStatus.DONE
-        if isinstance(event, ev.SwappedOut):
-            group.swaps.out += done
-            group.swaps.bytes_out += event.copied
-        else:
-            group.swaps.back += done
-            group.swaps.bytes_back += event.copied
 
     def _hinted(self, event: ev.Hinted) -> None:
         holding = self.state.clients[event.client].holdings.get(event.device)
@@ -440,3 +431,14 @@ class Broker:
         for name, holding in client.holdings.items():
             if holding.movable:
                 self.residency.swap_in(client, name)
+
+
+def count_swap(group: Group, event: ev.SwappedOut | ev.SwappedIn, *, back: bool) -> None:
+    """`copied` adds up from piece to piece of an order, so only its end counts; `back`: nothing is out any more."""
+    done = event.status is SwapStatus.DONE
+    if isinstance(event, ev.SwappedOut):
+        group.swaps.out += done
+        group.swaps.bytes_out += event.copied
+    else:
+        group.swaps.back += done and back
+        group.swaps.bytes_back += event.copied
