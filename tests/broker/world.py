@@ -368,7 +368,10 @@ class World:
 
     def _in_pieces(self, process: Process, device: str, begin: int, have: int, upto: int) -> None:
         for left in range(have - self.piece, upto, -self.piece) if self.piece else ():
-            self.at(begin + (have - left) * SECOND // self.link, partial(self._piece, process, device, left, have - left))
+            self.at(
+                begin + (have - left) * SECOND // self.link,
+                partial(self._piece, process, device, left, have - left),
+            )
 
     def _piece(self, process: Process, device: str, left: int, copied: int) -> None:
         if process.goes:
