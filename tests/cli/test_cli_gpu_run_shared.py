@@ -35,16 +35,17 @@ STAY = SAY + "; import sys; sys.stdin.read()"
 class Here:
     """A machine with emulated GPUs, and what `gpumax gpu run` does on it."""
 
-    def __init__(self, folder: Path, *memory: str) -> None:
+    def __init__(self, folder: Path, *memory: str, context: str = "0") -> None:
         self.folder = folder
         self.runtime = Path(tempfile.mkdtemp(prefix="gpumax-run-"))  # sockets have short paths
-        config = {"devices": [{"name": "A100", "memory": each, "context": "0"} for each in memory]}
+        config = {"devices": [{"name": "A100", "memory": each, "context": context} for each in memory]}
         self.machine = Machine(folder / "m", config)
+        self.counted = {} if context != "0" else {"GPUMAX_CONTEXT": "0"}
         self.running: list[subprocess.Popen[str]] = []
 
     def environment(self, **more: str) -> dict[str, str]:
         ours = {"XDG_RUNTIME_DIR": str(self.runtime), "GPUMAX_REAL_LIBCUDA": str(library("emu"))}
-        return self.machine.environment(**(ours | more))
+        return self.machine.environment(**(self.counted | ours | more))
 
     def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -56,10 +57,10 @@ class Here:
             check=False,
         )
 
-    def start(self, *options: str) -> tuple[subprocess.Popen[str], list[str]]:
+    def start(self, *options: str, program: str = STAY) -> tuple[subprocess.Popen[str], list[str]]:
         """A program that stays, and what it was given: socket, devices, limit, swap."""
         process = subprocess.Popen(
-            [*CLI, *options, "--", sys.executable, "-c", STAY], env=self.environment(), text=True,
+            [*CLI, *options, "--", sys.executable, "-c", program], env=self.environment(), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.running.append(process)
@@ -275,3 +276,39 @@ def test_a_broker_that_was_killed_is_followed_by_one_that_knows_who_runs(here: H
     here.start("--gpu", "0.4", "--group", "b")
 
     assert names(control) == ["a", "b"]
+
+
+WORKS = """
+import ctypes, sys, threading
+lib = ctypes.CDLL("libcuda.so.1")
+def ok(result):
+    if result:
+        sys.exit(f"CUDA error {result}")
+context = ctypes.c_void_p()
+ok(lib.cuInit(0)); ok(lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)); ok(lib.cuCtxSetCurrent(context))
+blocks = [ctypes.c_uint64() for _ in range(9)]
+for block in blocks:
+    ok(lib.cuMemAlloc_v2(ctypes.byref(block), ctypes.c_size_t(50 << 20)))
+print("loaded", flush=True)
+told = threading.Thread(target=sys.stdin.readline, daemon=True)
+told.start()
+while told.is_alive():
+    for block in blocks:
+        ok(lib.cuMemsetD8_v2(block, ctypes.c_ubyte(0), ctypes.c_size_t(1 << 20)))
+    ok(lib.cuCtxSynchronize())
+print("fine", flush=True)
+"""
+"""Loads more than half of the device, and works until it's told to end."""
+
+
+def test_what_contexts_take_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Three contexts take more than the driver's part of the device; programs are promised no room that these have."""
+    made = Here(tmp_path, "1Gi", context="64Mi")
+    try:
+        part = ("--gpu", "0.3", "--gpu-memory-limit", "700Mi", "--swap")
+        three = [made.start(*part, program=WORKS)[0] for _ in range(3)]
+        for process in three:
+            out, err = process.communicate("\n", timeout=120)
+            assert (process.returncode, out) == (0, "fine\n"), err
+    finally:
+        made.end()

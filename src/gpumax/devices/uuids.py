@@ -17,6 +17,8 @@ class Sharable(NamedTuple):
     whole: int
     """All of its memory."""
     name: str
+    context: int = 0
+    """Bytes of it that count for each context of a program in a part, for GPUMAX_CONTEXT."""
 
 
 def sharable(devices: Devices) -> tuple[Sharable, ...]:
@@ -29,6 +31,7 @@ def sharable(devices: Devices) -> tuple[Sharable, ...]:
             _usable(each.memory_mib * MIB, virtual=devices.virtual),
             each.memory_mib * MIB,
             each.model,
+            0 if devices.virtual else context_bytes(each.memory_mib * MIB),
         )
         for each in devices.read()
         if each.healthy and each.index in known and each.memory_mib
@@ -36,5 +39,10 @@ def sharable(devices: Devices) -> tuple[Sharable, ...]:
 
 
 def _usable(total: int, *, virtual: bool) -> int:
-    """Contexts of programs take room that nobody gives out: on a real device a twentieth is kept for them, at most 2 GiB."""
+    """The driver keeps some for itself: on a real device a twentieth is left to it, at most 2 GiB."""
     return total if virtual else total - min(total // 20, 2 << 30)
+
+
+def context_bytes(whole: int) -> int:
+    """What a context is taken for that nobody has measured: parts that left it out would promise more than there is."""
+    return min(whole // 16, 512 * MIB)

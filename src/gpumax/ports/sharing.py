@@ -9,12 +9,13 @@ from gpumax.ports.engine import Launch, Refusal
 
 
 class Granted(NamedTuple):
-    """What a task finds. limit: bytes of each device; name: whoever has the same shares the limit; socket: of its share."""
+    """What a task finds. limit: bytes of each device; name: whoever has the same shares the limit; socket: of its share; context: bytes that each context counts."""
 
     name: str
     limit: int
     socket: str
     swap: bool = False
+    context: int = 0
 
 
 class Sharing(Protocol):

@@ -64,6 +64,7 @@ def container(grant: Grant, devices: Devices, layer: Path, held: Held | None = N
             "GPUMAX_GROUP": held.name,
         }
         env |= {"GPUMAX_SWAP": "1"} if held.swap else {}
+        env |= {"GPUMAX_CONTEXT": str(held.context)} if held.context else {}
         mounts += (Mount(str(held.socket.parent), SOCKETS),)
     return Container(env, mounts)
 

@@ -16,12 +16,13 @@ from gpumax.units import MIB, MILLI
 
 
 class Held(NamedTuple):
-    """What a container needs to be held to its part. limit: bytes of each device."""
+    """What a container needs to be held to its part. limit: bytes of each device; context: those that each context counts."""
 
     name: str
     limit: int
     socket: Path
     swap: bool
+    context: int = 0
 
 
 class Holder:
@@ -46,7 +47,8 @@ class Holder:
             socket = control.add(group)
         except Conflict:
             socket = _anew(control, group)
-        return Held(group.name, group.limit, socket, group.swap)
+        context = max(there[index].context for index in grant.devices)
+        return Held(group.name, group.limit, socket, group.swap, context)
 
     def free(self, key: str) -> None:
         """Of a part, and of those of its containers."""

@@ -80,7 +80,8 @@ class BrokerSharing:
             return (
                 f"its part of a GPU can't be had: {error.filename or 'the broker'}: {error.strerror or error}"
             )
-        return Granted(group.name, group.limit or group.guaranteed, str(path), group.swap)
+        context = max(each.context for each in devices if each.uuid in group.devices)
+        return Granted(group.name, group.limit or group.guaranteed, str(path), group.swap, context)
 
     def ended(self, attempt: str) -> None:
         """The group goes with the last one that used it."""

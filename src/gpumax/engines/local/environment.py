@@ -47,7 +47,9 @@ def environment(
     if LIBRARIES in seen and asked.get(LIBRARIES):
         seen[LIBRARIES] += f":{asked[LIBRARIES]}"
     if part is not None:
-        asked = {**preload.environment(asked, part.limit, part.name, part.swap), "GPUMAX_SOCKET": part.socket}
+        context = {"GPUMAX_CONTEXT": str(part.context)} if part.context else {}
+        under = preload.environment(asked, part.limit, part.name, part.swap)
+        asked = {**context, **under, "GPUMAX_SOCKET": part.socket}
     return {
         **asked,
         **seen,

@@ -88,7 +88,10 @@ def shared(
         raise Refused("; ".join(devices.notes()) or "no GPU here works")
     name = name or f"run-{os.getpid()}-{time.time_ns() % 0x1000000:x}"
     given = part(Wish(share, guaranteed, limit, mode, swap, name), there, os.environ)
+    context = max(each.context for each in there if each.uuid in given.group.devices)
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(given.group.devices), "GPUMAX_SOCKET": str(given.socket)}
+    if context and "GPUMAX_CONTEXT" not in os.environ:
+        seen["GPUMAX_CONTEXT"] = str(context)
     return environment(os.environ, given.group.limit or given.group.guaranteed, name, swap) | seen
 
 
