@@ -33,17 +33,19 @@ HOLD = """
 class Node:
     """One emulated machine and its broker."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, command: list[str] | None = None) -> None:
         devices = [{"memory": "2Gi", "context": "0", "name": "Small", "uuid": GPU}]
         self.machine = Machine(folder, {"devices": devices})
         self.directory, self._stack = folder / "gpu", stack
         self.control = Control(self.directory, timeout_s=60)
-        command = [
+        command = command or [
             sys.executable, "-m", "gpumax.broker", "--directory", str(self.directory), "--device", f"{GPU}:2Gi:Small",
             "--swap-memory", "0",
         ]  # fmt: skip
-        process = subprocess.Popen(command, env=self.machine.environment(), stderr=subprocess.DEVNULL)
-        stack.callback(process.wait)
+        self.broker = process = subprocess.Popen(
+            command, env=self.machine.environment(), stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+        stack.enter_context(process)
         stack.callback(process.kill)
         eventually((self.directory / "control.sock").exists)
 
@@ -53,11 +55,11 @@ class Node:
         self._stack.callback(started.kill)
         return started
 
-    def fenced(self, text: str, group: str) -> Program:
+    def fenced(self, text: str, group: str, **more: str) -> Program:
         return self.program(
             text, LD_PRELOAD=f"{library('cuda')} {library('ml')}", GPUMAX_REAL_LIBCUDA=str(self.machine.libraries / "libcuda.so.1"),
             GPUMAX_REAL_LIBNVIDIA_ML=str(self.machine.libraries / "libnvidia-ml.so.1"), GPUMAX_GROUP=str(self.directory / group),
-            GPUMAX_SOCKET=str(self.directory / f"{group}.sock"),
+            GPUMAX_SOCKET=str(self.directory / f"{group}.sock"), **more,
         )  # fmt: skip
 
     def pids(self) -> list[int]:

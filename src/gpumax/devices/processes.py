@@ -31,15 +31,17 @@ class Processes:
             for number in range(nvml.nvmlDeviceGetCount()):
                 handle = nvml.nvmlDeviceGetHandleByIndex(number)
                 uuid = nvml.nvmlDeviceGetUUID(handle)
-                found[uuid.decode() if isinstance(uuid, bytes) else uuid] = self._of(handle)
+                used = self._of(handle)
+                if used is not None:
+                    found[uuid.decode() if isinstance(uuid, bytes) else uuid] = used
         except nvml.NVMLError:
             # A driver that is exchanged begins anew.
             self._begun = False
         return found
 
-    def _of(self, handle: object) -> Mapping[int, int]:
+    def _of(self, handle: object) -> Mapping[int, int] | None:
         try:
             running = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         except self._nvml.NVMLError:
-            return {}
+            return None
         return {each.pid: each.usedGpuMemory for each in running if each.usedGpuMemory}

@@ -13,6 +13,7 @@ from gpumax.broker.control import Device, key, uuid
 from gpumax.broker.core.orders import Report
 from gpumax.broker.core.shapes import DeviceSpec, Settings
 from gpumax.broker.node.alone import alone
+from gpumax.broker.node.burial import Burial
 from gpumax.broker.node.door import Door
 from gpumax.broker.node.groups import Groups
 from gpumax.broker.node.kept import Kept
@@ -66,12 +67,16 @@ async def serve(wishes: Wishes) -> None:
             len(keys),
             "GPU" if len(keys) == 1 else "GPUs",
         )
-        watch = wishes.readings and loop.create_task(Watch(server, wishes.readings, report).run())
+        looks: list[asyncio.Task[None]] = []
+        if wishes.readings is not None:
+            watch = Watch(server, wishes.readings, report)
+            burial = Burial(server, wishes.readings, watch)
+            looks = [loop.create_task(watch.run()), loop.create_task(burial.run())]
         try:
             await _until(ended, groups, wishes.idle_s)
         finally:
-            if watch:
-                watch.cancel()
+            for look in looks:
+                look.cancel()
         await doors[0].close()
     finally:
         await server.stop()

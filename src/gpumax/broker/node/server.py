@@ -66,6 +66,9 @@ class Server:
         self._next = 1
         self._held = -1
         self._handled = self.metrics.handling.observe
+        self._dead: dict[int, int] = {}
+        self.death = asyncio.Event()
+        """Set when somebody has died whose memory the driver may still have."""
 
     def claim(self) -> None:
         """Make the directory, and have it to ourselves. Raises Conflict where another broker has it."""
@@ -286,8 +289,25 @@ class Server:
             self._handle(ev.Left(self._clock(), connection.client))
 
     def _died(self, client: int) -> None:
+        member = self._roster.members.get(client)
         self._handle(ev.Died(self._clock(), client))
+        if member is not None:
+            self._dead[client] = member.owner.pid
+            if self.dead:
+                self.death.set()
         self._forget(client)
+
+    @property
+    def dead(self) -> dict[int, int]:
+        """Processes, by client, that have died and whose memory nobody else has yet."""
+        assert self.broker is not None
+        ghosts = {client for device in self.broker.state.devices.values() for client in device.ghosts}
+        self._dead = {client: pid for client, pid in self._dead.items() if client in ghosts}
+        return self._dead
+
+    def reclaimed(self, client: int) -> None:
+        """The driver has the memory of one of the dead back."""
+        self._handle(ev.Reclaimed(self._clock(), client))
 
     def _forget(self, client: int) -> None:
         self._pool.give_back(client)

@@ -58,6 +58,8 @@ class Watch:
     server: Server
     readings: Callable[[], Readings]
     report: Callable[[Report], None]
+    seen: Readings = field(default_factory=dict)
+    """The last look."""
     _before: Suspects = field(default_factory=dict)
     _told: set[tuple[str, int]] = field(default_factory=set)
 
@@ -75,6 +77,7 @@ class Watch:
         if broker is None:
             return
         now = suspects(broker.state, readings)
+        self.seen = readings
         sure = {place: each for place, each in now.items() if place in self._before}
         self._before = now
         found: dict[str, tuple[Unfenced, ...]] = {}
