@@ -136,7 +136,8 @@ def _environment(check: Check, given: Given, number: int) -> dict[str, str]:
     if not check.layered:
         return unlayered(given.environment)
     if given.own:
-        return given.environment
+        # Contexts of a check's children count nothing: it says to the byte what is to be had.
+        return given.environment | {"GPUMAX_CONTEXT": "0"}
     group = f"proof-{os.getpid()}-{number}"
     found = preload.environment(unlayered(given.environment), given.limit, group)
     return found | dict(check.settings)
