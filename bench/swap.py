@@ -1,9 +1,9 @@
 """What swapping costs: `python bench/swap.py [--quick] [--json]`, on emulated devices; nothing of it was measured on a GPU.
 
 both    two processes on one device, one leaves while the other comes in, over a link whose time is real: how many times
-        the link's minimum that takes, which is the bytes of the larger direction by the link's bandwidth. A sixteenth of
-        the bytes is random, the rest is zero, which the emulator takes its time for but doesn't copy: on a GPU the link's
-        own engines do that, here two cores would
+        the link's minimum that takes, which is the bytes of the larger direction by the link's bandwidth. Once a sixteenth of
+        the bytes is random, and the rest is zero, which the emulator takes its time for but doesn't copy: on a GPU the link's
+        own engines do that. And once all are random, which the cores of this machine copy, beside all else
 weights bytes that are copied when read-only memory leaves for the second time
 first   from the order to come in until a program that was out has its first result (a kernel that reads a MiB, 8 bytes
         copied back): 10 GiB over 25 GB/s under a clock that only work moves, so it shows how well copies follow each
@@ -190,10 +190,10 @@ def programs(
                 each.end()
 
 
-def both(size: int, repeat: int) -> list[Row]:
-    """One leaves while the other comes in, again and again in turns."""
+def both(size: int, repeat: int, link: float, content: int) -> list[Row]:
+    """One leaves while the other comes in, again and again in turns. content: of each 64 MiB so many are random, the rest is zero."""
     ratios, shares = [], []
-    with programs(2, size, link=DUPLEX, clock="real", buffers=64, content=4) as (leaves, comes):
+    with programs(2, size, link=link, clock="real", buffers=64, content=content) as (leaves, comes):
         for each in (leaves, comes):
             each.does("out")
             each.does("in")
@@ -203,11 +203,12 @@ def both(size: int, repeat: int) -> list[Row]:
             comes.tell("in")
             done = (leaves.hear(), comes.hear())
             wall = max(each["end"] for each in done) - min(each["begin"] for each in done)
-            least = max(each["copied"] for each in done) / DUPLEX
+            least = max(each["copied"] for each in done) / link
             ratios.append(wall / least)
-            shares.append(100 * sum(each["copied"] for each in done) / (2 * DUPLEX) / wall)
+            shares.append(100 * sum(each["copied"] for each in done) / (2 * link) / wall)
             leaves, comes = comes, leaves
-    name = f"both directions at once, {size} MiB each over {DUPLEX:g} GB/s each"
+    bytes_ = "all bytes random" if content == 64 else f"{content}/64 of the bytes random"
+    name = f"both directions at once, {size} MiB each over {link:g} GB/s each, {bytes_}"
     return [
         Figure(f"{name}: times the link's minimum (1.25: 80 % of the link)", "x", tuple(ratios), 1.25),
         Figure(f"{name}: share of the link", "%", tuple(shares)),
@@ -244,7 +245,8 @@ def first(size: int, link: float, clock: str, content: int, repeat: int) -> list
 def figures(*, quick: bool) -> list[Row]:
     """All of them."""
     return [
-        *both(1024, 3 if quick else 9),
+        *both(1024, 3 if quick else 9, DUPLEX, 4),
+        *both(256, 3 if quick else 9, SLOW, 64),
         *weights(512),
         *first(10 * 1024, FAST, "virtual", 1, 1 if quick else 3),
         *first(256 if quick else 512, SLOW, "real", 256, 2 if quick else 5),
