@@ -80,9 +80,17 @@ def test_open_files(machine: Machine) -> None:
     assert machine.log("a1").split() == ["0", "1", "2", "3"]  # 3 is what ls reads the list from
 
 
-def test_signals(machine: Machine) -> None:
-    """A task begins with every signal as the system sets it: none blocked, none ignored."""
-    machine.start("a1", "grep", "-E", "SigBlk|SigIgn", "/proc/self/status")
+@pytest.mark.parametrize(
+    "ignored", [None, signal.SIGHUP, signal.SIGQUIT], ids=["none", "nohup", "background"]
+)
+def test_signals(ignored: signal.Signals | None, machine: Machine) -> None:
+    """A task begins with every signal as the system sets it, whatever was ignored where gpumax began: none blocked, none ignored."""
+    before = signal.signal(ignored, signal.SIG_IGN) if ignored is not None else None
+    try:
+        machine.start("a1", "grep", "-E", "SigBlk|SigIgn", "/proc/self/status")
+    finally:
+        if ignored is not None:
+            signal.signal(ignored, before)
     machine.until("a1", "exited")
     standard = (1 << 31) - 1  # the C library keeps some above those for itself
     assert {int(line.split()[1], 16) & standard for line in machine.log("a1").splitlines()} == {0}

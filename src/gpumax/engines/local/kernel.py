@@ -17,7 +17,7 @@ CLONE_INTO_CGROUP = 1 << 33
 SIGCHLD = 17
 SIG_SETMASK = 2
 LARGEST_SIGNAL_SET = 128  # bytes, of any C library
-IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ
+STANDARD_SIGNALS = 31
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,9 +38,12 @@ def name_process(name: str) -> None:
 
 
 def default_signals() -> None:
-    """Undo what was changed of signals, none ignored and none blocked: the next program must not inherit it."""
-    for number in IGNORED_BY_PYTHON:
-        _libc.signal(number, None)
+    """Undo what was changed of signals, none ignored and none blocked: the next program must not inherit it.
+
+    Python ignores some of them, and a shell for what it starts in the background others, `nohup` SIGHUP.
+    """
+    for number in range(1, STANDARD_SIGNALS + 1):
+        _libc.signal(number, None)  # refused, without harm, for the two that nobody may change
     _libc.sigprocmask(SIG_SETMASK, ctypes.create_string_buffer(LARGEST_SIGNAL_SET), None)
 
 
