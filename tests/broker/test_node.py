@@ -38,7 +38,8 @@ class Program:
         )  # fmt: skip
         self.lines: queue.Queue[str] = queue.Queue()
         self.heard: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout
@@ -71,6 +72,7 @@ class Program:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+        self._listener.join()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe
             pipe.close()

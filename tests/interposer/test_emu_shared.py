@@ -175,9 +175,14 @@ def test_two_dozen_processes_of_which_half_are_killed_leave_a_device_as_it_was(
         )
         for seed in range(24)
     ]  # fmt: skip
-    for seed, process in enumerate(processes):
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == (-signal.SIGKILL if seed % 2 else 0), err
+    try:
+        for seed, process in enumerate(processes):
+            _, err = process.communicate(timeout=300)
+            assert process.returncode == (-signal.SIGKILL if seed % 2 else 0), err
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     tell(watcher)
     assert line(watcher) == whole
     end(watcher)

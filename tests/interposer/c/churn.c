@@ -33,12 +33,16 @@ int main(int count, char **words)
 	unsigned int seed = (unsigned int)atoi(words[1]), refused = 0;
 	CUdeviceptr held[HELD] = {0};
 	CUcontext context;
+	CUresult made;
 	pthread_t thread;
 
 	if (count > 2 && pthread_create(&thread, NULL, killer, (void *)(uintptr_t)atol(words[2])) != 0)
 		return 1;
 	OK(cuInit(0));
-	OK(cuDevicePrimaryCtxRetain(&context, 0));
+	do /* others may leave no room for a context, for a moment */
+		made = cuDevicePrimaryCtxRetain(&context, 0);
+	while (made == CUDA_ERROR_OUT_OF_MEMORY);
+	OK(made);
 	OK(cuCtxSetCurrent(context));
 	for (unsigned int i = 0; count > 2 || i < 300; i++) {
 		unsigned int at = (unsigned int)rand_r(&seed) % HELD, word = 0;
