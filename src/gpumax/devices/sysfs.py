@@ -5,6 +5,7 @@ No library of a vendor is asked, so there is nothing to install, and nothing to 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ def open_sysfs(root: Path = Path("/sys")) -> Devices:
     return NoDevices("; ".join(shared) or "no GPU of AMD or Intel: their drivers show none in /sys")
 
 
-class SysfsDevices:
+class SysfsDevices(ABC):
     """By the index at which each was first seen: one that falls off the bus leaves a gap, and the others keep theirs."""
 
     virtual = False
@@ -54,9 +55,9 @@ class SysfsDevices:
         self._root = root
         self._known: list[Found] = []
 
+    @abstractmethod
     def look(self) -> Iterator[Found]:
         """All of the vendor's devices now, those without memory of their own among them."""
-        raise NotImplementedError
 
     def read(self) -> tuple[Device, ...]:
         """The devices now."""
@@ -78,8 +79,9 @@ class SysfsDevices:
         known = [self._known[index] for index in indexes]
         return self._shown([now.get(each.key, each) for each in known])
 
+    @abstractmethod
     def _shown(self, chosen: list[Found]) -> dict[str, str]:
-        raise NotImplementedError
+        """The environment in which a process sees these alone."""
 
     def notes(self) -> tuple[str, ...]:
         """Which devices fail, and which aren't given out, and why."""
