@@ -35,7 +35,7 @@ class Connection:
         self.closed = False
         self.garbled = 0
         self._clock = clock
-        self._heard = heard
+        self.heard = heard
         self._ended = ended
         self._sequence = 0
         self._last = 0
@@ -84,7 +84,7 @@ class Connection:
             return
         self._last = header.sequence
         if message is not None:
-            self._heard(self, header, message)
+            self.heard(self, header, message)
 
     def complain(self, garbled: wire.Garbled) -> None:
         self.garbled += 1

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import socket
 import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from gpumax.broker import messages as msg
 from gpumax.broker.control import key
@@ -23,18 +20,17 @@ from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.node import heard, pages, pool, process, second, sockets, told
+from gpumax.broker.node import heard, pages, pool, process, second, told
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
+from gpumax.broker.node.reception import Reception
 from gpumax.broker.node.roster import Member, Roster
 from gpumax.broker.node.sockets import Users
 from gpumax.broker.status import Status, Unfenced, status
 from gpumax.broker.wire import Garbled, Header
-from gpumax.broker.words import ErrorCode, HelloFlags, LeaseState
+from gpumax.broker.words import ErrorCode, LeaseState
 from gpumax.errors import Conflict, Refused
 
-CLIENTS: Final = 256
-"""At most so many processes a group."""
 DIRECTORY_MODE: Final = 0o750
 
 
@@ -53,17 +49,16 @@ class Server:
         self.unfenced: dict[str, tuple[Unfenced, ...]] = {}
         """By device: processes that use it without having said so."""
         self._devices = tuple(devices)
-        self._names = {key(each.name) or each.name: each.name for each in self._devices}
         self._report = report
         self._clock = clock
         self._pool = pool.Pool(settings.pool_bytes)
         self._roster = Roster(self._died)
-        self._listening: dict[str, socket.socket] = {}
-        self._users: dict[str, Users] = {}
-        self._waiting: set[Connection] = set()
+        self._reception = Reception(
+            directory, {key(each.name) or each.name: each.name for each in self._devices}, self._roster, self.metrics,
+            clock=clock, joined=self._joined, ended=self._ended, forget=self._forget,
+        )  # fmt: skip
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._next = 1
         self._held = -1
         self._handled = self.metrics.handling.observe
         self._dead: dict[int, int] = {}
@@ -88,11 +83,11 @@ class Server:
             self.settings, self._devices, epoch=epoch, now=self._clock(),
             specs=[spec for spec, _ in groups.values()], recovered=recovered, restarted=bool(recovered),
         )  # fmt: skip
-        self._obey([])
+        self._reception.begin(self.broker.state)
         for spec, users in groups.values():
             if spec.name not in self.broker.state.groups:
                 raise Refused(f"group {spec.name}: {self.broker.objection(spec)}")
-            self._listen(spec.name, users)
+            self._reception.listen(spec.name, users)
         self._handle(ev.Tick(self._clock()))
 
     def _lock(self) -> None:
@@ -108,7 +103,7 @@ class Server:
         found = []
         for each in list(pages.found(kept)):
             owner = each.owner
-            self._next = max(self._next, owner.client + 1)
+            self._reception.keep_clear_of(owner.client)
             if owner.group not in groups:
                 each.write_all("lease_word", LeaseState.FENCED)  # its group has gone: it submits no more
                 each.remove()
@@ -131,7 +126,7 @@ class Server:
         text = self.broker.objection(spec)
         if text:
             raise Refused(f"group {spec.name}: {text}")
-        self._listen(spec.name, users)
+        self._reception.listen(spec.name, users)
         self._handle(ev.GroupAdded(self._clock(), spec))
 
     def configure(self, spec: GroupSpec) -> None:
@@ -144,11 +139,7 @@ class Server:
 
     def remove(self, name: str) -> None:
         self._handle(ev.GroupRemoved(self._clock(), name))
-        sock = self._listening.pop(name, None)
-        if sock is not None:
-            asyncio.get_running_loop().remove_reader(sock.fileno())
-            sock.close()
-            sockets.remove(self.path(name), self._users[name])
+        self._reception.close(name)
         self.metrics.forget(name)
 
     def used(self, name: str) -> bool:
@@ -157,48 +148,22 @@ class Server:
 
     def path(self, name: str) -> Path:
         """What GPUMAX_SOCKET names for the processes of a group."""
-        return sockets.place(self.directory, name, self._users.get(name, frozenset()))
-
-    def _listen(self, name: str, users: Users) -> None:
-        sock = sockets.listen(sockets.place(self.directory, name, users), users)
-        self._listening[name], self._users[name] = sock, users
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, name)
-
-    def _accept(self, name: str) -> None:
-        try:
-            sock, _ = self._listening[name].accept()
-        except OSError:
-            return
-        assert self.broker is not None
-        connection = Connection(
-            sock, self.broker.state.epoch, clock=self._clock,
-            heard=lambda c, h, m: self._heard(name, c, h, m), ended=self._ended,
-        )  # fmt: skip
-        self._waiting.add(connection)
-        who = process.peer(sock)
-        users = self._users[name]
-        if users is not None and who.uid not in users:
-            self._turn_away(connection, ErrorCode.NOT_ALLOWED, f"user {who.uid} has no share here")
-        elif len(self._waiting) + len(self._roster.members) > CLIENTS:
-            self._turn_away(connection, ErrorCode.TOO_MANY, f"{CLIENTS} processes are connected")
-
-    def _turn_away(self, connection: Connection, code: ErrorCode, text: str) -> None:
-        self.metrics.refused.labels(code.name.lower()).inc()
-        connection.refuse(code, text)
+        return self._reception.path(name)
 
     # what clients say
 
-    def _heard(self, group: str, connection: Connection, header: Header, message: msg.Message) -> None:
+    def _joined(self, event: ev.Joined, connection: Connection) -> None:
+        connection.heard = self._heard
+        self._handle(event)
+
+    def _heard(self, connection: Connection, header: Header, message: msg.Message) -> None:
         try:
             if isinstance(message, msg.Hello):
-                self._hello(group, connection, message)
-                return
-            member = self._roster.members.get(connection.client)
-            if member is None:
-                raise Garbled("HELLO comes first", ErrorCode.STATE, header.type)
+                raise Garbled("HELLO was said already", ErrorCode.STATE, header.type)
             if isinstance(message, msg.Bye):
                 connection.close()
                 return
+            member = self._roster.members[connection.client]
             event = heard.event(message, header, connection.client, member.owner.devices, self._clock())
         except Garbled as garbled:
             connection.complain(garbled)
@@ -206,83 +171,7 @@ class Server:
         if event is not None:
             self._handle(event)
 
-    def _hello(self, group: str, connection: Connection, hello: msg.Hello) -> None:
-        assert self.broker is not None
-        if connection.client:
-            raise Garbled("HELLO was said already", ErrorCode.STATE, hello.type)
-        who = process.peer(connection.sock)
-        began = process.started(who.pid)
-        devices = tuple(self._names.get(uuid.hex(), uuid.hex()) for uuid in hello.uuid)
-        known = self.broker.state.groups.get(group)
-        if who.pid == 0:
-            text = "its process can't be seen from here; the broker has to be in the host's PID namespace (hostPID)"
-            self._turn_away(connection, ErrorCode.NOT_ALLOWED, text)
-            return
-        if began is None or known is None:
-            connection.close()
-            return
-        unknown = [device for device in devices if device not in known.spec.memory]
-        if unknown or not devices or len(set(devices)) < len(devices):
-            what = f"device {unknown[0]} isn't of group {group}" if unknown else "no device, or one twice"
-            self._turn_away(connection, ErrorCode.UNKNOWN_DEVICE, what)
-            return
-        flags = HelloFlags(hello.flags)
-        reconnects = HelloFlags.RECONNECTS in flags
-        owner = pages.Owner(self._next, group, who.pid, began, devices)
-        member = (self._back(owner, connection) if reconnects else None) or self._new(owner, connection)
-        if member is None:
-            connection.close()
-            return
-        for index, device in enumerate(devices):
-            member.pages.write(index, "limit", known.share_of(device).limit)
-        connection.client = member.owner.client
-        self._waiting.discard(connection)
-        self._handle(
-            ev.Joined(
-                self._clock(),
-                connection.client,
-                group,
-                who.pid,
-                devices,
-                swaps=HelloFlags.SWAPS in flags,
-                ranks=hello.ranks,
-                reconnects=reconnects,
-            )
-        )
-        self._retire(member.owner)
-
-    def _new(self, owner: pages.Owner, connection: Connection) -> Member | None:
-        assert self.broker is not None
-        self._next += 1
-        file = pages.create(self.directory / "pages", owner, self.broker.state.epoch)
-        member = self._roster.add(owner, file, connection)
-        if member is None:
-            file.remove()
-        return member
-
-    def _back(self, owner: pages.Owner, connection: Connection) -> Member | None:
-        """Who comes back goes on with the pages that it has: its threads stand in them."""
-        assert self.broker is not None
-        for member in self._roster.members.values():
-            if (
-                member.connection is None
-                and msgspec.structs.replace(owner, client=member.owner.client) == member.owner
-            ):
-                member.connection = connection
-                member.pages.write_all("epoch", self.broker.state.epoch)
-                return member
-        return None
-
-    def _retire(self, owner: pages.Owner) -> None:
-        """Pages that the same process had before are stale: nobody may submit by them any more."""
-        assert self.broker is not None
-        for client, member in list(self._roster.members.items()):
-            if client != owner.client and client not in self.broker.state.clients:
-                member.pages.write_all("lease_word", LeaseState.FENCED)
-                self._forget(client)
-
     def _ended(self, connection: Connection) -> None:
-        self._waiting.discard(connection)
         member = self._roster.members.get(connection.client)
         if member is not None and member.connection is connection:
             member.connection = None
@@ -359,7 +248,7 @@ class Server:
                 self._configure(member)
             case od.Refuse():
                 if member.connection is not None:
-                    self._turn_away(member.connection, order.code, order.text)
+                    self._reception.turn_away(member.connection, order.code, order.text)
             case od.Look():
                 seen = member.pages.inflight if process.barrier() else 1
                 self._soon(ev.PageSeen(self._clock(), order.client, seen))
@@ -493,13 +382,7 @@ class Server:
         self.broker = None
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        for sock in self._listening.values():
-            loop.remove_reader(sock.fileno())
-            sock.close()
-        self._listening.clear()
-        for connection in list(self._waiting):
-            connection.close()
+        self._reception.leave()
         self._roster.leave()
         for task in list(self._tasks):
             task.cancel()
