@@ -13,12 +13,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from agent.test_driver import UID, Node, claim
 from broker.test_node import HERE, Program
 from engines.kubernetes.stub import story
 from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.holder import Holder
+from gpumax.apps.agent.hostmemory import host_memory, own_limit
 from gpumax.apps.agent.layer import lay
 from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.broker.control import Control, Group, key
@@ -53,13 +55,14 @@ class Two(NvmlDevices):
 
 
 class Held(Node):
-    """A node whose agent has a broker."""
+    """A node whose agent has a broker. swap: GiB of its memory to swap to."""
 
-    def __init__(self, folder: Path, *, swap: bool = False) -> None:
+    def __init__(self, folder: Path, *, swap: int = 0) -> None:
         self.devices = Two()
         self.swap = swap
         self.home = Path(tempfile.mkdtemp(prefix="gpumax-agent-"))
         self.news: list[News] = []
+        self.told: list[tuple[str, str]] = []
         self.keeper = self._keeper()
         super().__init__(folder)
         (folder / "layer").mkdir()
@@ -68,8 +71,8 @@ class Held(Node):
         self.again()
 
     def _keeper(self) -> Keeper:
-        swap = 64 << 30 if self.swap else 0
-        keeper = Keeper(self.home / "gpu", self.devices, self.news.append, swap_bytes=swap)
+        swap = self.swap
+        keeper = Keeper(self.home / "gpu", self.devices, self.news.append, swap_bytes=swap << 30)
         keeper.open()
         return keeper
 
@@ -77,7 +80,7 @@ class Held(Node):
         """A new agent in the place of one that was killed."""
         self.keeper.close()
         self.keeper = self._keeper()
-        holder = Holder(self.devices, self.keeper, swap=self.swap)
+        holder = Holder(self.devices, self.keeper, lambda part, text: self.told.append((part, text)))
         self.place = Place("n1", self.devices, self.folder / "layer", (), holder)
         self.restart()
 
@@ -246,21 +249,84 @@ async def test_a_part_for_which_there_is_no_room_is_not_made_ready(held: Held) -
     assert "0.5 left" in answer.error
 
 
-@pytest.mark.parametrize(("swap", "limit"), [(False, 39), (True, 60)])
+GROWING = Grant({0: Amount(500, 40 * GIB)}, Amount(0, 60 * GIB))
+
+
+@pytest.mark.parametrize(
+    ("grant", "host", "swap", "limit", "told"),
+    [
+        (GROWING, 64, True, 60, ""),
+        (replace(HALF, swap=True), 64, True, 39, ""),
+        (GROWING, 0, False, 39, "swapping would need 60 GiB of host memory; 0 GiB are set aside"),
+        (GROWING, 50, False, 39, "swapping would need 60 GiB of host memory; 50 GiB are set aside"),
+        (replace(HALF, swap=True), 0, False, 39, "swapping would need 39 GiB of host memory; 0 GiB are set aside"),
+    ],
+)  # fmt: skip
 @story
-async def test_a_limit_above_what_is_asked_for_means_something_where_memory_may_be_moved(
-    tmp_path: Path, swap: bool, limit: int
+async def test_memory_is_moved_to_the_nodes_as_far_as_there_is_some_for_it(
+    tmp_path: Path, grant: Grant, host: int, swap: bool, limit: int, told: str
 ) -> None:
-    """Elsewhere nobody could take it back."""
-    node = Held(tmp_path, swap=swap)
+    """Where there isn't, a part has what it is guaranteed, since nobody could take back more; that is told once, and stays so over sweeps."""
+    node = Held(tmp_path, swap=host)
     try:
-        node.claims["gpumax-a"] = claim(Grant({0: Amount(500, 40 * GIB)}, Amount(0, 60 * GIB)))
+        node.claims["gpumax-a"] = claim(grant)
         await node.prepare()
-        (group,) = node.groups
+        (group,) = before = node.groups
         assert (group.swap, group.limit) == (swap, limit << 30)
         assert node.env.get("GPUMAX_SWAP") == ("1" if swap else None)
+
+        await node.driver.sweep()
+
+        assert node.groups == before
+        assert [part for part, _ in node.told] == ([UID] if told else [])
+        assert all(told in text for _, text in node.told)
     finally:
         node.end()
+
+
+@story
+async def test_a_strict_part_is_a_strict_group(held: Held) -> None:
+    """What its pod said of its time arrives at the broker."""
+    held.claims["gpumax-a"] = claim(replace(HALF, strict=True))
+    await held.prepare()
+    assert [each.mode for each in held.groups] == ["strict"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "found", "less"),
+    [
+        (None, None, 0, False),
+        (64, None, 64, False),
+        (2000, None, 512, False),
+        (None, 0.25, 0, False),
+        (None, 64.25, 64, False),
+        (None, 700, 256, False),
+        (32, 64.25, 32, False),
+        (64, 0.25, 0, True),
+        (64, 32.25, 32, True),
+    ],
+)
+def test_memory_to_swap_to_is_bounded_by_what_the_agent_may_use(
+    asked: int | None, limit: float | None, found: int, less: bool
+) -> None:
+    """In GiB of a node of 512: it counts as the agent's, which would be ended with everything in it."""
+    bound = None if limit is None else int(limit * (1 << 30))
+    memory = host_memory(None if asked is None else asked << 30, bound, 512 << 30)
+    assert memory.bytes == found << 30
+    assert bool(memory.less) == less
+
+
+def test_the_smallest_limit_above_a_process_counts(tmp_path: Path) -> None:
+    """Of all control groups that it is in."""
+    (inner := tmp_path / "kubepods" / "agent").mkdir(parents=True)
+    (own := tmp_path / "own").write_text("0::/kubepods/agent\n")
+    assert own_limit(tmp_path, own) is None
+    (inner / "memory.max").write_text("max\n")
+    assert own_limit(tmp_path, own) is None
+    (inner.parent / "memory.max").write_text("1048576\n")
+    assert own_limit(tmp_path, own) == 1 << 20
+    (inner / "memory.max").write_text("4096\n")
+    assert own_limit(tmp_path, own) == 4096
 
 
 def test_the_layer_is_laid_onto_the_node_and_replaced_where_it_is_another(tmp_path: Path) -> None:

@@ -161,11 +161,11 @@ _RESOURCES: Final = Object(
         "limit": Field(LIMIT, "With swap: up to what its memory may grow, where others leave it."),
         "swap": Field(
             Flag(),
-            "Its memory may be moved to host memory while others have their turn; on one machine only.",
+            "Its memory may be moved to host memory while others have their turn.",
         ),
         "mode": Field(
             Choice(("fair", "strict")),
-            "Of a part's time. fair: what others leave idle is its, too; strict: exactly its share, on one machine only. Unset: fair.",
+            "Of a part's time. fair: what others leave idle is its, too; strict: exactly its share. Unset: fair.",
         ),
         "slices": Field(NotYet("slices", SLICES), "Hardware slices by profile.", keep=False),
         "shm": Field(

@@ -206,10 +206,13 @@ def test_the_devices_of_a_node_with_an_agent_are_those_that_it_offers() -> None:
 
 
 def test_a_claim_goes_to_a_node_with_an_agent() -> None:
-    """And says how much of the memory that part is."""
+    """And says how much of the memory that part is, and how it is shared."""
     pods = {
         "ml/a": claimed("a", HALF),
         "ml/b": claimed("b", {"gpu-memory": "20Gi", "gpumax.dev/gpu-memory-limit": "40Gi"}),
+        "ml/c": claimed(
+            "c", {"gpu-fraction": "0.25", "gpumax.dev/gpu-swap": "true", "gpumax.dev/gpu-mode": "strict"}
+        ),
     }
     assembly = assembled(node("n0"), node("n1", 0), offer("n1", *TWO), queue("default"), *pods.values())
     placed = {place.task: place for place in decide(assembly.snapshot(NOW_MS, Policy())).places}
@@ -218,6 +221,7 @@ def test_a_claim_goes_to_a_node_with_an_agent() -> None:
     assert [(row.claim, row.grant) for row in given.values() if row] == [
         ("gpumax-a", Grant({0: Amount(500, 40 * GIB)})),
         ("gpumax-b", Grant({0: Amount(250, 20 * GIB)}, Amount(0, 40 * GIB))),
+        ("gpumax-c", Grant({0: Amount(250, 20 * GIB)}, swap=True, strict=True)),
     ]
 
 

@@ -28,7 +28,7 @@ KEYS: Final = (
     "gpumax.dev/min", "gpu-fraction", "gpu-memory", "gpumax.dev/gpu-devices", "gpumax.dev/gpu-container",
     "gpumax.dev/gpu-fraction-limit", "gpumax.dev/gpu-memory-limit", "gpumax.dev/topology", "gpumax.dev/topology-required",
     "gpumax.dev/segment-size", "gpumax.dev/segment-required", "gpumax.dev/pool", "gpumax.dev/max-duration",
-    "gpumax.dev/task-priority",
+    "gpumax.dev/task-priority", "gpumax.dev/gpu-swap", "gpumax.dev/gpu-mode",
 )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.requests import read_request
 from gpumax.engines.kubernetes.tasks import read_task
 from gpumax.model.workload import DeviceAsk, DeviceLimit, Request, Task
 from manifests import as_pod, pod
@@ -105,6 +107,23 @@ def test_a_part_of_a_device_is_asked_for_by_annotation(
 
 
 @pytest.mark.parametrize(
+    ("annotations", "swap", "strict"),
+    [
+        ({}, False, False),
+        ({keys.SWAP[0]: "false", keys.MODE[0]: "fair"}, False, False),
+        ({keys.SWAP[0]: "true"}, True, False),
+        ({keys.MODE[0]: "strict"}, False, True),
+    ],
+)
+def test_how_a_part_is_shared_is_asked_for_beside_it(
+    annotations: dict[str, str], swap: bool, strict: bool
+) -> None:
+    """Whether its memory may be moved, and how it has its time."""
+    asked = read_request(as_pod(pod("p", annotations={"gpu-fraction": "0.5", **annotations})), [])
+    assert (asked.swap, asked.strict) == (swap, strict)
+
+
+@pytest.mark.parametrize(
     ("key", "value", "wanted"),
     [
         *(
@@ -135,6 +154,8 @@ def test_a_part_that_is_none_is_told_with_what_would_be_right(key: str, value: s
         ({"gpu-fraction": "0.5", "gpu-fraction-container-name": "nobody"}, {}, '"nobody"', "a container of the pod: main"),
         ({"gpu-fraction": "0.5", "gpu-fraction-num-devices": "0"}, {}, '"0"', "a number of devices, 1 to 256"),
         ({"gpu-fraction": "0.5", "gpumax.dev/gpu-fraction-limit": "0.4"}, {}, '"0.4"', "no less than is asked for"),
+        ({"gpu-fraction": "0.5", "gpumax.dev/gpu-swap": "yes"}, {}, '"yes"', "false or true"),
+        ({"gpu-fraction": "0.5", "gpumax.dev/gpu-mode": "rigid"}, {}, '"rigid"', "fair or strict"),
         ({}, {"containers": [container(**{"nvidia.com__gpu": "1", "amd.com__gpu": "1"})]},
          "nvidia.com/gpu and amd.com/gpu", "devices of one vendor in a pod"),
         ({}, {"gpu": 1000}, "1000", "at most 256 devices"),

@@ -26,11 +26,13 @@ from gpumax.engines.kubernetes.client.channels import exit_code
 from gpumax.engines.kubernetes.client.connection import Request as Call
 from gpumax.engines.kubernetes.client.errors import ApiRefused, Status
 from gpumax.engines.kubernetes.client.kinds import Kind
-from gpumax.engines.kubernetes.views import PodSpec
+from gpumax.engines.kubernetes.requests import read_request
+from gpumax.engines.kubernetes.views import Pod, PodSpec
 from gpumax.engines.kubernetes.work import pack as packing
 from gpumax.engines.kubernetes.work.manifest import Confined, Ground
 from gpumax.engines.kubernetes.work.pack import pack
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
+from gpumax.engines.kubernetes.work.specs import read_spec
 from gpumax.engines.kubernetes.work.unfit import unfit
 from gpumax.engines.kubernetes.work.views import Job, SeenPod
 from gpumax.errors import BadFile, GpumaxError
@@ -39,7 +41,7 @@ from gpumax.formats.workload import load_workloads
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy
 from gpumax.model.spec import WorkloadSpec
-from gpumax.model.workload import Workload
+from gpumax.model.workload import DeviceLimit, Workload
 
 GROUND = Ground("gpumax")
 H100 = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
@@ -88,6 +90,8 @@ def scheduled(new: New) -> Workload:
         {"preemptible": "semi", "resources": {"gpu": 0.5}},
         {"resources": {"gpu": 0.001, "devices": 2}},
         {"resources": {"gpu": {"memory": "20Gi"}, "cpu": 1.5}},
+        {"resources": {"gpu": 0.5, "limit": {"gpu": 1}, "swap": True, "mode": "strict"}},
+        {"resources": {"gpu": {"memory": "4Gi"}, "limit": {"gpu_memory": "10Gi"}, "swap": True}},
         {"resources": {"extended": {"rdma/hca": 1}}},
         {
             "affinity": {
@@ -115,6 +119,21 @@ def test_what_a_file_says_arrives(fields: dict[str, Any]) -> None:
     assert [task.request for task in workload.tasks] == [group.request] * group.max
     assert {task.affinity for task in workload.tasks} == {group.affinity}
     assert all(spec.labels.items() <= task.labels.items() for task in workload.tasks)
+
+
+def test_how_a_part_is_shared_arrives() -> None:
+    """Also where a file's Job is read again by what its pods say. Of whole devices nothing is said: they aren't shared."""
+    sharing = {"swap": True, "mode": "strict"}
+    spec = spec_of(resources={"gpu": 0.5, "limit": {"gpu_memory": "60Gi"}, **sharing})
+    job = made(spec).objects.jobs[0].body
+    template = msgspec.json.decode(msgspec.json.encode(job["spec"]["template"]), type=Pod)
+    asked = read_request(template, [])
+    assert (asked.swap, asked.strict, asked.request.limit) == (True, True, DeviceLimit(0, 60 << 10))
+    del job["metadata"]["annotations"][keys.FILE]
+    (group,) = read_spec([msgspec.json.decode(msgspec.json.encode(job), type=Job)]).groups
+    assert (group.swap, group.strict, group.request) == (True, True, spec.groups[0].request)
+    whole = made(spec_of(resources={"gpu": 1, **sharing})).objects.jobs[0].body["spec"]["template"]
+    assert whole["metadata"]["annotations"] == {}
 
 
 def test_a_queue_of_a_long_name_arrives() -> None:

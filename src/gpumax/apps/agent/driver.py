@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from gpumax.apps.agent.giving import Place, give, keep, take_back
 from gpumax.apps.agent.parts import Origin, Parts
 from gpumax.apps.agent.wire import kubelet_pb2 as wire
 from gpumax.engines.kubernetes.claims import Claim, grant_in, results_on
 from gpumax.engines.kubernetes.client.errors import ApiRefused
-from gpumax.engines.kubernetes.grants import Grant
 from gpumax.engines.kubernetes.offers import device_name
 from gpumax.errors import GpumaxError, Refused
 
@@ -119,5 +120,5 @@ class Driver:
             # Containers of a pod that each have devices of their own.
             key = meta.uid if len(requests) == 1 else f"{meta.uid}-{request}"
             origin = Origin(meta.namespace, meta.name, meta.uid)
-            found[request] = give(place, self._parts, key, origin, Grant(own, grant.limit))
+            found[request] = give(place, self._parts, key, origin, replace(grant, devices=own))
         return found

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from gpumax.apps.agent.driver import Driver
 from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.holder import Holder
+from gpumax.apps.agent.hostmemory import host_memory, node_memory, own_limit
 from gpumax.apps.agent.layer import lay
 from gpumax.apps.agent.parts import Parts
 from gpumax.apps.agent.plugin import Plugin, offer
@@ -41,7 +42,7 @@ class Wishes(NamedTuple):
 
     node: our node's name in the cluster. devices: virtual ones, as `open_devices` reads them; None: the machine's own. kubelet, cdi: its folder, and
     the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
-    cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to; 0: nobody swaps.
+    cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to, 0: nobody swaps; see `host_memory`.
     """
 
     node: str
@@ -52,7 +53,7 @@ class Wishes(NamedTuple):
     plugin: bool = False
     context: str = ""
     log_format: Format = "text"
-    swap_bytes: int = 0
+    swap_bytes: int | None = None
 
 
 def serve(wishes: Wishes) -> None:
@@ -81,13 +82,16 @@ def _holder(wishes: Wishes, devices: Devices) -> tuple[Holder | None, Keeper]:
     def tell(news: News) -> None:
         _log.warning("%s%s", f"part {news.group}: " if news.group else "", news.text)
 
-    keeper = Keeper(home(wishes.kubelet) / "gpu", devices, tell, swap_bytes=wishes.swap_bytes)
+    memory = host_memory(wishes.swap_bytes, own_limit(), node_memory())
+    keeper = Keeper(home(wishes.kubelet) / "gpu", devices, tell, swap_bytes=memory.bytes)
     if not devices.uuids():
         return None, keeper  # made-up devices: nothing runs on them
+    if memory.less:
+        _log.warning("node %s: %s", wishes.node, memory.less)
     if why := lay(wishes.layer):
         _log.warning("node %s: %s; what isn't there already holds no container to its part", wishes.node, why)
     keeper.open()
-    return Holder(devices, keeper, swap=wishes.swap_bytes > 0), keeper
+    return Holder(devices, keeper, lambda part, text: tell(News(part, text))), keeper
 
 
 async def _give_out(wishes: Wishes, place: Place, parts: Parts, over: asyncio.Event) -> None:

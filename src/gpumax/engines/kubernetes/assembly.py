@@ -225,12 +225,12 @@ class Assembly:
             return None
         asked = read_request(pod, [])
         devices = self._agents.applied(read.node).devices
-        if asked.part:
-            return Given(grant_of(asked.request, shares, devices), claim_name(pod))
-        if not asked.request.gpu or not self._agents.whole(node):
+        if not asked.part and not (asked.request.gpu and self._agents.whole(node)):
             return None
-        name = f"{keys.CLAIM}-{pod.metadata.uid}"
-        return Given(grant_of(asked.request, shares, devices), name, by_resource(pod, asked.vendor))
+        grant = grant_of(asked.request, shares, devices, swap=asked.swap, strict=asked.strict)
+        if asked.part:
+            return Given(grant, claim_name(pod))
+        return Given(grant, f"{keys.CLAIM}-{pod.metadata.uid}", by_resource(pod, asked.vendor))
 
     def doubt(self, task: str) -> None:
         """The place will not come true."""

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.devices import NOTHING, Shares
@@ -32,10 +33,15 @@ class Amount(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Parts by the index of the device. limit: up to what each may be used, where that is more."""
+    """Parts by the index of the device. limit: up to what each may be used, where that is more.
+
+    swap: its memory may be moved to the node's own; strict: exactly its share of time. Agents that don't know these two leave them out.
+    """
 
     devices: dict[_Index, Amount]
     limit: Amount | None = None
+    swap: bool = False
+    strict: bool = False
 
     @property
     def shares(self) -> Shares:
@@ -88,7 +94,9 @@ class Given(NamedTuple):
 _DECODER: Final = msgspec.json.Decoder(Grant)
 
 
-def grant_of(request: Request, shares: Shares, devices: Sequence[Device]) -> Grant:
+def grant_of(
+    request: Request, shares: Shares, devices: Sequence[Device], *, swap: bool = False, strict: bool = False
+) -> Grant:
     """What a task gets that asks for parts and was placed on these of a node's devices."""
     (ask, *_), most = request.gpu, request.limit
     memory = {device.index: device.memory_mib for device in devices}
@@ -96,12 +104,13 @@ def grant_of(request: Request, shares: Shares, devices: Sequence[Device]) -> Gra
         share.index: Amount(share.milli, ask.memory_mib or memory.get(share.index, 0) * share.milli // MILLI)
         for share in shares
     }
-    return Grant(parts, Amount(most.milli, most.memory_mib) if most is not None else None)
+    limit = Amount(most.milli, most.memory_mib) if most is not None else None
+    return Grant(parts, limit, swap, strict)
 
 
 def written(grant: Grant) -> str:
     """As one line of JSON; the same grant is always the same text."""
-    ordered = Grant(dict(sorted(grant.devices.items())), grant.limit)
+    ordered = replace(grant, devices=dict(sorted(grant.devices.items())))
     return msgspec.json.encode(ordered).decode()
 
 

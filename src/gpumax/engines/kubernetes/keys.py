@@ -31,6 +31,10 @@ CONTAINER: Final[Keys] = (f"{OWN}/gpu-container", "gpu-fraction-container-name")
 """Which container uses the part of a device; the first where none is named."""
 FRACTION_LIMIT: Final[Keys] = (f"{OWN}/gpu-fraction-limit",)
 MEMORY_LIMIT: Final[Keys] = (f"{OWN}/gpu-memory-limit",)
+SWAP: Final[Keys] = (f"{OWN}/gpu-swap",)
+"""Whether memory of a part may be moved to the node's own: `true` or `false`."""
+MODE: Final[Keys] = (f"{OWN}/gpu-mode",)
+"""How a part has its time: `fair` or `strict`."""
 
 TOPOLOGY: Final[Keys] = (f"{OWN}/topology", "kai.scheduler/topology")
 TOPOLOGY_REQUIRED: Final[Keys] = (f"{OWN}/topology-required", "kai.scheduler/topology-required-placement")
@@ -80,7 +84,7 @@ VENDOR: Final = f"{OWN}/vendor"
 
 READ: Final = frozenset().union(
     QUEUE, PRIORITY, PREEMPTIBLE, TASK_PRIORITY, MAX_DURATION, GANG, GROUP, MIN, FRACTION, MEMORY, DEVICES, CONTAINER,
-    FRACTION_LIMIT, MEMORY_LIMIT, TOPOLOGY, TOPOLOGY_REQUIRED, TOPOLOGY_PREFERRED, SEGMENT_SIZE, SEGMENT_REQUIRED,
+    FRACTION_LIMIT, MEMORY_LIMIT, SWAP, MODE, TOPOLOGY, TOPOLOGY_REQUIRED, TOPOLOGY_PREFERRED, SEGMENT_SIZE, SEGMENT_REQUIRED,
     SEGMENT_PREFERRED, POOL,
 )  # fmt: skip
 """All that users may write; another name in our domain is a slip. Of a pod's annotations no others are kept, but what was given to it."""

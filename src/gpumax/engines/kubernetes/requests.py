@@ -34,6 +34,8 @@ _NO_CLAIMS: Final = (
     f"whole GPUs by the containers' resources ({quantities.NVIDIA}) or parts of them by annotation ({keys.FRACTION[0]}, {keys.MEMORY[0]}), in a pod without "
     "claims of its own: gpumax allocates none of those"
 )
+_SWAP: Final = ("false", "true")
+_MODES: Final = ("fair", "strict")
 _MEMORY: Final = "MiB of a device as a whole number like 20480, or with a unit like 20Gi"
 
 
@@ -45,12 +47,15 @@ class Asked(NamedTuple):
     """A request, and the resource name of the vendor whose devices it means; empty for none, or any.
 
     part: whether it asks for parts of devices; agent: how our agent can give them to it, empty where nobody was asked to.
+    swap: memory of its parts may be moved to the node's; strict: it has exactly its share of their time.
     """
 
     request: Request
     vendor: str = ""
     part: bool = False
     agent: str = ""
+    swap: bool = False
+    strict: bool = False
 
 
 def read_request(pod: Pod, faults: list[Fault], *, agents: bool = False) -> Asked:
@@ -68,7 +73,10 @@ def read_request(pod: Pod, faults: list[Fault], *, agents: bool = False) -> Aske
         faults.append(_fault("spec.resourceClaims", "no claim to its part of a GPU", _CLAIMED))
     # Without an agent it is placed and counted, and that is all.
     vendor = "" if agent else quantities.NVIDIA
-    return Asked(replace(asked.request, gpu=(part,), limit=limit), vendor, True, agent)
+    places = _places(pod)
+    swap = _word(keys.said(keys.SWAP, *places), _SWAP, faults) == "true"
+    strict = _word(keys.said(keys.MODE, *places), _MODES, faults) == "strict"
+    return Asked(replace(asked.request, gpu=(part,), limit=limit), vendor, True, agent, swap, strict)
 
 
 def by_resource(pod: Pod, resource: str) -> tuple[Mapped, ...]:
@@ -182,7 +190,7 @@ def _most(one: quantities.Exact, other: quantities.Exact) -> quantities.Exact:
 
 def _part(pod: Pod, faults: list[Fault], *, taken: bool) -> tuple[DeviceAsk | None, DeviceLimit | None]:
     """The part of a device that annotations ask for, and up to what it may be used."""
-    places = (pod.metadata.annotations or {}, pod.metadata.labels or {})
+    places = _places(pod)
     fraction, memory = keys.said(keys.FRACTION, *places), keys.said(keys.MEMORY, *places)
     told = fraction or memory
     if told is None:
@@ -203,6 +211,19 @@ def _part(pod: Pod, faults: list[Fault], *, taken: bool) -> tuple[DeviceAsk | No
     if len(faults) > before:
         return None, None
     return DeviceAsk(number, milli or MILLI, mib), limit
+
+
+def _places(pod: Pod) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Where a pod says what it wants, the first before the second."""
+    return pod.metadata.annotations or {}, pod.metadata.labels or {}
+
+
+def _word(said: tuple[str, str] | None, words: tuple[str, ...], faults: list[Fault]) -> str:
+    """One of these words; the first where nothing is said, or something else."""
+    if said is None or said[1] in words:
+        return said[1] if said is not None else words[0]
+    faults.append(_fault(f"metadata.annotations[{said[0]}]", show(said[1]), " or ".join(words)))
+    return words[0]
 
 
 def _limit(

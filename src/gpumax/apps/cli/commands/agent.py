@@ -30,7 +30,9 @@ from gpumax.units import parse_quantity
     help="Where the layer under CUDA lies on the node, if it is there.",
 )  # fmt: skip
 @click.option(
-    "--swap-memory", metavar="SIZE", help="Of the node's memory, as 64Gi: what GPUs don't hold of programs that may grow. Unset: none, so nobody grows."
+    "--swap-memory", metavar="SIZE",
+    help="Of the node's memory, as 64Gi: what GPUs don't hold of programs that swap. Unset: what the limit of its container leaves; without a limit none, "
+    "so nobody swaps.",
 )  # fmt: skip
 @click.option(
     "--plugin", is_flag=True, help="Be a device plugin, though the cluster serves ResourceClaims; without them it is one anyway."
@@ -77,11 +79,13 @@ def agent(
     )
 
 
-def _bytes(text: str | None) -> int:
+def _bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
     try:
-        amount = 0 if text is None else int(parse_quantity(text))
+        amount = int(parse_quantity(text))
     except ValueError:
         amount = -1
     if not 0 <= amount < 1 << 60:
-        raise BadFile([Fault("--swap-memory", None, str(text)[:80], "an amount of memory, as 64Gi")])
+        raise BadFile([Fault("--swap-memory", None, text[:80], "an amount of memory, as 64Gi")])
     return amount

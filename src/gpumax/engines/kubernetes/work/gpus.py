@@ -10,7 +10,8 @@ from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.nodes import MODELS
 from gpumax.engines.kubernetes.quantities import NVIDIA
 from gpumax.formats.shape import Bad, Wrong
-from gpumax.model.workload import DeviceAsk
+from gpumax.model.spec import GroupSpec
+from gpumax.model.workload import DeviceAsk, DeviceLimit
 from gpumax.units import MILLI
 
 PREFERRED: Final = 100
@@ -27,8 +28,9 @@ class Gpus(NamedTuple):
     preferred: tuple[tuple[int, dict[str, Any]], ...] = ()
 
 
-def gpus(asks: Sequence[DeviceAsk], labels: Sequence[Mapping[str, str]]) -> Gpus:
-    """The asks as a pod has them. labels: of the cluster's nodes, as far as they are known. Bad where no pod can say it."""
+def gpus(group: GroupSpec, labels: Sequence[Mapping[str, str]]) -> Gpus:
+    """What a group's tasks ask for as a pod has it. labels: of the cluster's nodes, as far as they are known. Bad where no pod can say it."""
+    asks = group.request.gpu
     if not asks:
         return Gpus({}, {})
     first = asks[0]
@@ -39,6 +41,8 @@ def gpus(asks: Sequence[DeviceAsk], labels: Sequence[Mapping[str, str]]) -> Gpus
             )
             raise Bad([Wrong(("gpu", index), "another size than the first alternative", wanted)])
     limits, annotations = _amount(first)
+    if annotations:
+        annotations |= _sharing(group)
     models = [ask.model for ask in asks]
     if "" in models:
         # From there on any model will do, so no model is required.
@@ -62,6 +66,18 @@ def _amount(ask: DeviceAsk) -> tuple[dict[str, str], dict[str, str]]:
     else:
         return {NVIDIA: str(ask.devices)}, {}
     return {}, parts if ask.devices == 1 else {**parts, keys.DEVICES[0]: str(ask.devices)}
+
+
+def _sharing(group: GroupSpec) -> dict[str, str]:
+    """How a part is shared. Whoever has whole devices has all of their memory and time: nothing is said of those."""
+    most = group.request.limit or DeviceLimit()
+    said = {
+        keys.FRACTION_LIMIT[0]: f"{most.milli / MILLI:g}" if most.milli else "",
+        keys.MEMORY_LIMIT[0]: str(most.memory_mib or ""),
+        keys.SWAP[0]: "true" if group.swap else "",
+        keys.MODE[0]: "strict" if group.strict else "",
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def _terms(model: str, labels: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:

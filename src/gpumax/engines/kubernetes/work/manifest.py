@@ -231,7 +231,7 @@ def _template(
     files: Files,
 ) -> Document:
     spec = record.spec
-    asked = gpus(group.request.gpu, ground.labels)
+    asked = gpus(group, ground.labels)
     annotations = dict(asked.annotations)
     labels = {
         **spec.labels, **group.labels, **own_labels(record),

@@ -54,7 +54,8 @@ def _of_template(job: Job) -> WorkloadSpec:
     size = max(number(job.spec, "completions", unset=0), number(job.spec, "parallelism", unset=0), 1)
     main = at(spec, "containers", 0)
     words = [str(word) for field in ("command", "args") for word in rows(main, field)]
-    group = GroupSpec("", size, size, read_request(pod, []).request, tuple(words))
+    asked = read_request(pod, [])
+    group = GroupSpec("", size, size, asked.request, tuple(words), swap=asked.swap, strict=asked.strict)
     return WorkloadSpec(
         name=job.metadata.name,
         project=queue[1] if queue else DEFAULT_QUEUE,

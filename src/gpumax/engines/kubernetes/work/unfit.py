@@ -88,16 +88,10 @@ def _group(spec: WorkloadSpec, group: GroupSpec, ground: Ground) -> Iterator[Fau
         wanted = "a number: on a cluster nobody tells the program yet that its number of tasks changed"
         yield Fault(format_path((*at, "tasks")), None, f"{group.min} to {group.max}", wanted)
     try:
-        gpus(group.request.gpu, ground.labels)
+        gpus(group, ground.labels)
     except Bad as bad:
         for wrong in bad.wrongs:
             yield Fault(format_path((*at, "resources", *wrong.path)), None, wrong.found, wrong.wanted)
-    if group.swap:
-        wanted = "no swap: memory of GPUs is swapped on one machine only yet"
-        yield Fault(format_path((*at, "resources", "swap")), None, "true", wanted)
-    if group.strict:
-        wanted = "fair: strict shares are kept on one machine only yet"
-        yield Fault(format_path((*at, "resources", "mode")), None, "strict", wanted)
     name = job_name(spec, group, ground)
     longest = max(len(f"{name}-{group.max - 1}"), len(service_name(spec.name)), len(f"{spec.name}-files"))
     if longest > LONGEST:
