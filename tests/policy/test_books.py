@@ -15,8 +15,10 @@ from gpumax.model.workload import Affinity, Company, TaskTerm, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.crowd import Columns, Crowd
 from gpumax.policy.fit import Fits
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.held import Held
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.place import promise, settle
 from gpumax.policy.room import Touched

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.ledger import Room
+from gpumax.policy.free import Room
 from gpumax.policy.nodes import Bools, Ints, least
 from gpumax.policy.pool import Floats, Pool
 from gpumax.policy.rights import Rights

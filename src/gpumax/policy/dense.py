@@ -22,7 +22,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk, Request
 from gpumax.policy.ask import Ask
 from gpumax.policy.fragments import MIXER
-from gpumax.policy.ledger import Room
+from gpumax.policy.free import Room
 from gpumax.policy.nodes import Ints, Nodes
 from gpumax.policy.worth import WIDTH, Worth
 from gpumax.units import MILLI

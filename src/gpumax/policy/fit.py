@@ -12,8 +12,8 @@ from gpumax.model.node import Node, Taint
 from gpumax.model.workload import Affinity, NodeTerm, Toleration
 from gpumax.policy.ask import Ask, Filter
 from gpumax.policy.crowd import NO_COLUMNS, Crowd
+from gpumax.policy.free import FEW, MANY, Room
 from gpumax.policy.labels import holds
-from gpumax.policy.ledger import FEW, MANY, Room
 from gpumax.policy.nodes import Bools, Ints, Nodes, how_many
 from gpumax.policy.slices import Asked, State
 from gpumax.policy.ties import Tied

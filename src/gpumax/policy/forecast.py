@@ -21,8 +21,8 @@ from gpumax.policy.allocate import allocate
 from gpumax.policy.ask import Ask
 from gpumax.policy.future import Future, protects, stopped
 from gpumax.policy.gang import Gang, total
+from gpumax.policy.held import Held, summed
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Held, summed
 from gpumax.policy.minimum import NOBODY
 from gpumax.policy.order import Order
 from gpumax.policy.timeline import End, end_ms, ending, running

@@ -17,7 +17,7 @@ import numpy as np
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask
 from gpumax.policy.census import Census
-from gpumax.policy.ledger import Room
+from gpumax.policy.free import Room
 from gpumax.policy.nodes import Ints, Nodes
 
 MOST_KINDS: Final = 16

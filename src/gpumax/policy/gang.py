@@ -9,7 +9,7 @@ from msgspec import Struct
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.branch import scoped, sign
-from gpumax.policy.ledger import Held
+from gpumax.policy.held import Held
 from gpumax.policy.minimum import NOBODY, joining, task_key
 from gpumax.policy.topology import Scope
 from gpumax.policy.tree import Account, Vector

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from gpumax.policy.ask import Ask
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Room
 from gpumax.policy.nodes import Bools
 from gpumax.policy.pool import pool_of
 from gpumax.policy.victims import Part

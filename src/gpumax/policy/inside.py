@@ -11,9 +11,9 @@ import numpy as np
 
 from gpumax.policy.ask import Choices
 from gpumax.policy.branch import Branch, grown
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.layout import Layout
-from gpumax.policy.ledger import Room
 from gpumax.policy.nodes import Bools
 from gpumax.policy.place import Placer, ways
 from gpumax.policy.pool import pool_of

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpumax.policy.admit import exceeds
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Gang, Spot
-from gpumax.policy.ledger import Held, Room
+from gpumax.policy.held import Held
 from gpumax.policy.tree import Account, Vector
 
 

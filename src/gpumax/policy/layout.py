@@ -15,9 +15,10 @@ from gpumax.policy.ask import Choices, size
 from gpumax.policy.branch import Branch, grown
 from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.fit import Fits
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import brought, needy
-from gpumax.policy.ledger import Ledger, Room
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.nodes import Bools
 from gpumax.policy.places import MOST_ROWS, MOST_TRIES, Laid, Places
 from gpumax.policy.regions import Near, Region, Regions, free_of, most_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.held import Held
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.ties import Ties
 from gpumax.policy.victims import Part
 

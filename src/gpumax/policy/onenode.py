@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpumax.policy.ask import Ask
-from gpumax.policy.ledger import Held, Ledger
+from gpumax.policy.held import Held
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.slices import added
 
 

@@ -11,10 +11,12 @@ from gpumax.policy.ask import Ask, Choices, alternatives, size
 from gpumax.policy.branch import scoped, sign
 from gpumax.policy.crowd import NO_COLUMNS
 from gpumax.policy.fit import Fits
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Spot, Want
 from gpumax.policy.gather import Gather, needy, tied
+from gpumax.policy.held import Held
 from gpumax.policy.layout import Layout
-from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.nodes import Bools
 from gpumax.policy.places import Laid
 from gpumax.policy.score import Scores, pick_devices

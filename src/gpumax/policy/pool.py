@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpumax.policy.fairness import NOTHING_TO_LOSE
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Spot
-from gpumax.policy.ledger import Held, Room
+from gpumax.policy.held import Held
 from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.rights import Rights
 from gpumax.policy.ties import Tied

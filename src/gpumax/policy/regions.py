@@ -10,8 +10,8 @@ import numpy as np
 from gpumax.policy.ask import Ask, Choices, alternatives
 from gpumax.policy.branch import Branch
 from gpumax.policy.fit import Fits
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Room
 from gpumax.policy.nodes import Bools, Ints
 from gpumax.policy.topology import NOWHERE, Level
 

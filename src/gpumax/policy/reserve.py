@@ -13,9 +13,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from gpumax.policy.admit import barrier, exceeds
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Gang, Spot, Want, total
+from gpumax.policy.held import summed
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger, Room, summed
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.place import Placer, awaited
 from gpumax.policy.timeline import Timeline, end_ms
 from gpumax.policy.tree import Account, Vector

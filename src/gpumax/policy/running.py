@@ -15,7 +15,9 @@ from gpumax.model.slices import milli_of
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import HOLDING, DeviceShare, Task, Workload
 from gpumax.policy.census import Census
-from gpumax.policy.ledger import Held, Ledger, Room, summed
+from gpumax.policy.free import Room
+from gpumax.policy.held import Held, summed
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.nodes import Nodes
 from gpumax.policy.slices import costs, lowest

@@ -13,7 +13,7 @@ from gpumax.policy.census import Census
 from gpumax.policy.dense import Dense
 from gpumax.policy.fit import SOFT_TAINT, Fits
 from gpumax.policy.fragments import Fragments
-from gpumax.policy.ledger import Room
+from gpumax.policy.free import Room
 from gpumax.policy.nodes import Bools, Ints
 from gpumax.units import MILLI
 

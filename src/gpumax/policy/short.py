@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from gpumax.model.workload import DeviceAsk
 from gpumax.policy.ask import Ask, size
+from gpumax.policy.free import Room
 from gpumax.policy.gang import Want
-from gpumax.policy.ledger import Held, Ledger, Room
+from gpumax.policy.held import Held
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.policy.place import Placer
 from gpumax.policy.slices import lacking

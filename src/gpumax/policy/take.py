@@ -12,9 +12,10 @@ from gpumax.model.decision import Cause, Eviction
 from gpumax.policy.branch import scoped
 from gpumax.policy.gang import Gang, Spot, Want
 from gpumax.policy.gather import needy
+from gpumax.policy.held import summed
 from gpumax.policy.inside import make_room_inside, search_inside
 from gpumax.policy.kept import Kept
-from gpumax.policy.ledger import Ledger, summed
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.leftover import give_out
 from gpumax.policy.moves import rehome
 from gpumax.policy.nodes import Bools

@@ -11,7 +11,8 @@ from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from gpumax.model.workload import ACTIVE, Workload
-from gpumax.policy.ledger import Held, Room, summed
+from gpumax.policy.free import Room
+from gpumax.policy.held import Held, summed
 from gpumax.policy.minimum import NOBODY, fixed
 from gpumax.policy.tree import NOTHING, Account, Vector
 from gpumax.policy.world import World

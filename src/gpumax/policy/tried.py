@@ -10,8 +10,8 @@ from gpumax.model.explanation import Tried
 from gpumax.model.workload import ACTIVE, Workload
 from gpumax.policy.fairness import Fairness
 from gpumax.policy.gang import Gang
+from gpumax.policy.held import Held, summed
 from gpumax.policy.hold import beyond_share
-from gpumax.policy.ledger import Held, summed
 from gpumax.policy.minimum import loose
 from gpumax.policy.preempt import Seniority
 from gpumax.policy.rights import Rights

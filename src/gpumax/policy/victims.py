@@ -16,7 +16,8 @@ from gpumax.model.names import natural
 from gpumax.model.workload import ACTIVE, Task, Workload
 from gpumax.policy.ask import Ask
 from gpumax.policy.gang import Spot, Want
-from gpumax.policy.ledger import Ledger, summed
+from gpumax.policy.held import summed
+from gpumax.policy.ledger import Ledger
 from gpumax.policy.minimum import split
 from gpumax.policy.onenode import OneNode
 from gpumax.policy.tree import Account, Vector

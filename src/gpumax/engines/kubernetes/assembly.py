@@ -7,33 +7,26 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from gpumax.engines.kubernetes import keys
-from gpumax.engines.kubernetes.agents import Agents
 from gpumax.engines.kubernetes.budgets import Budget, Budgets
-from gpumax.engines.kubernetes.devices import NOTHING, Shares, hand_out
-from gpumax.engines.kubernetes.foreign import without
-from gpumax.engines.kubernetes.grants import Given, claim_name, grant_of, recorded
+from gpumax.engines.kubernetes.devices import NOTHING, Shares
+from gpumax.engines.kubernetes.grants import Given, recorded
 from gpumax.engines.kubernetes.grouping.find import Kinds, Membership, Missing, alone, find
 from gpumax.engines.kubernetes.grouping.gangs import native_levels
 from gpumax.engines.kubernetes.grouping.kinds import KINDS
+from gpumax.engines.kubernetes.holdings import Holdings
 from gpumax.engines.kubernetes.lacking import Lacking
-from gpumax.engines.kubernetes.nodes import NodeRead, read_node
 from gpumax.engines.kubernetes.offers import Slice
 from gpumax.engines.kubernetes.queues import QueueRead, read_queue
-from gpumax.engines.kubernetes.requests import by_resource, read_request
 from gpumax.engines.kubernetes.settings import Around, Use
-from gpumax.engines.kubernetes.strangers import Strangers
 from gpumax.engines.kubernetes.table import Table
 from gpumax.engines.kubernetes.tasks import state_of
 from gpumax.engines.kubernetes.topologies import read_topology
 from gpumax.engines.kubernetes.trees import planted
 from gpumax.engines.kubernetes.unseen import Assumed, Unseen
 from gpumax.engines.kubernetes.uses import Allowed
-from gpumax.engines.kubernetes.views import Document, Owner, Pod
-from gpumax.engines.kubernetes.views import NodeObject as NodeView
+from gpumax.engines.kubernetes.views import Document, NodeObject, Owner, Pod
 from gpumax.engines.kubernetes.workloads import Member, WorkloadRead, read_workload
 from gpumax.errors import Fault
-from gpumax.model.node import Node
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Policy, Snapshot, Topology
 from gpumax.model.workload import HOLDING, Task, Workload
@@ -56,8 +49,7 @@ class Assembly:
         self._allowed = allowed
         self._scheduler = scheduler
         self._kinds = kinds
-        self._nodes: dict[str, NodeRead] = {}
-        self._agents = Agents()
+        self._holdings = Holdings()
         self._queues: dict[str, QueueRead] = {}
         self._planted: dict[str, QueueRead] = {}  # as they stand in one tree
         self._trees = Table[Queue]()
@@ -71,63 +63,48 @@ class Assembly:
         self._lacking = Lacking()
         self._memberships: dict[str, Membership] = {}
         self._members: dict[str, dict[str, Member]] = {}  # by workload, then task
-        self._strangers = Strangers()
         self._unseen = Unseen()
         self._budgets = Budgets()
         self._below: dict[str, set[str]] = {}  # by owner: which of our pods stand below it
         self._orphaning: set[str] = set()  # owners that are gone while pods stand below them
-        self._given: dict[str, dict[str, Shares]] = {}  # by node, then task
         self._reads: dict[str, WorkloadRead] = {}
         self._faulty: dict[str, Mapping[str, tuple[Fault, ...]]] = {}  # by workload, then task
         self._rows = Table[Workload]()
-        self._holders: dict[str, set[str]] = {}  # workloads that hold room, by node
-        self._left = Table[Node]()  # what is left of each node for us
         self._stirred: set[str] = set()  # workloads to be read anew
         self._pending: set[str] = set()  # tasks that wait
         self._may_wait = False
-        self._moved: set[str] = set()  # nodes to be looked at anew
         self.revision = 0
         """Another where anything was read anew."""
 
     # What is seen
 
-    def see_node(self, name: str, view: NodeView | None) -> None:
+    def see_node(self, name: str, view: NodeObject | None) -> None:
         """A node as it is now; None where it is gone."""
-        had = self._agents.there
-        offers = self._agents.see_node(name, view)
-        if view is None:
-            self._nodes.pop(name, None)
-        else:
-            read = read_node(view)
-            # Its heartbeat changes an object every few seconds, and nothing here.
-            if read == self._nodes.get(name) and not offers:
-                return
-            self._nodes[name] = read
-        self._moved.add(name)
-        if had != self._agents.there:
+        had = self._holdings.by_agents
+        self._holdings.see_node(name, view)
+        if had != self._holdings.by_agents:
             self._stir_all()
 
     def see_slice(self, name: str, view: Slice | None) -> None:
         """A ResourceSlice of our agents as it is now; None where it is gone."""
-        had = self._agents.there
-        if nodes := self._agents.see_slice(name, view):
-            self._moved |= nodes
-        if had != self._agents.there:
+        had = self._holdings.by_agents
+        self._holdings.see_slice(name, view)
+        if had != self._holdings.by_agents:
             self._stir_all()
 
     def see_pod(self, name: str, pod: Pod | None) -> None:
         """A pod as it is now, by `namespace/name`; None where it is gone."""
         if pod is None or pod.spec.scheduler_name != self._scheduler:
             self._forget(name)
-            self._moved |= self._strangers.see(name, pod)
+            self._holdings.see_stranger(name, pod)
         else:
-            self._moved |= self._strangers.see(name, None)
+            self._holdings.see_stranger(name, None)
             self._pods[name] = pod
             if pod.spec.node_name or state_of(pod) not in ("pending", "gated"):
                 assumed = self._unseen.assumed.pop(name, None)
                 if assumed is not None and recorded(pod):
                     # What was written down counts, whoever wrote it.
-                    self._given.get(assumed.node, {}).pop(name, None)
+                    self._holdings.forget(assumed.node, name)
             if state_of(pod) not in ("bound", "running") and name not in self._unseen.assumed:
                 self._unseen.going.discard(name)
             self._place(name, pod)
@@ -214,23 +191,13 @@ class Assembly:
         """The task counts as bound there until its pod says where it is, or `doubt`."""
         self._unseen.assumed[task] = Assumed(node, shares, at_ms)
         self._pending.discard(task)
-        self._given.setdefault(node, {})[task] = shares
+        self._holdings.give(node, task, shares)
         self._stir(task)
-        self._moved.add(node)
 
     def given(self, task: str, node: str, shares: Shares) -> Given | None:
         """What is written down of this place: parts of devices, and whole ones that our agent gives out. None where there is nothing to write."""
-        pod, read = self._pods.get(task), self._nodes.get(node)
-        if pod is None or read is None:
-            return None
-        asked = read_request(pod, [])
-        devices = self._agents.applied(read.node).devices
-        if not asked.part and not (asked.request.gpu and self._agents.whole(node)):
-            return None
-        grant = grant_of(asked.request, shares, devices, swap=asked.swap, strict=asked.strict)
-        if asked.part:
-            return Given(grant, claim_name(pod))
-        return Given(grant, f"{keys.CLAIM}-{pod.metadata.uid}", by_resource(pod, asked.vendor))
+        pod = self._pods.get(task)
+        return None if pod is None else self._holdings.grant(pod, node, shares)
 
     def doubt(self, task: str) -> None:
         """The place will not come true."""
@@ -238,7 +205,7 @@ class Assembly:
         if assumed is not None:
             self._may_wait = True
             self._stir(task)
-            self._moved.add(assumed.node)
+            self._holdings.moved.add(assumed.node)
 
     def expect_gone(self, task: str) -> None:
         """The task was told to go: it counts as releasing until its pod is seen so, or `stays`."""
@@ -322,15 +289,14 @@ class Assembly:
     @property
     def oddities(self) -> tuple[str, ...]:
         """What is odd about nodes, as sentences."""
-        shared = (self._agents.oddity(read.node) for read in self._nodes.values())
-        return (*(line for read in self._nodes.values() for line in read.oddities), *filter(None, shared))
+        return self._holdings.oddities
 
     def snapshot(self, now_ms: int, policy: Policy) -> Snapshot:
         """The state of the cluster as it is known, what was assumed included."""
         self._refresh()
         return Snapshot(
             now_ms,
-            self._left.all(),
+            self._holdings.left.all(),
             self._trees.all(),
             self._rows.all(),
             policy,
@@ -398,19 +364,19 @@ class Assembly:
 
     def _refresh(self) -> None:
         """Read anew what changed, and give out devices where somebody came or went."""
-        if not self._stirred and not self._moved:
+        if not self._stirred and not self._holdings.moved:
             return
         self.revision += 1
         may = None if self._allowed is None else self._may
-        around = Around(self._classes, self._topologies, self._spaces, self._agents.there, may)
+        around = Around(self._classes, self._topologies, self._spaces, self._holdings.by_agents, may)
         for name in self._stirred:
             self._read(name, around)
         again = set()
-        for name in self._moved:
+        for name in self._holdings.moved:
             again |= self._hand_out(name)
         for name in self._stirred | again:
             self._row(name)
-        self._stirred, self._moved, self._may_wait = set(), set(), False
+        self._stirred, self._holdings.moved, self._may_wait = set(), set(), False
 
     def _read(self, name: str, around: Around) -> None:
         before = self._reads.pop(name, None)
@@ -422,11 +388,7 @@ class Assembly:
                 read = WorkloadRead(self._with_unseen(read.workload), read.faults)
             self._reads[name] = read
         _change(self._faulty, name, read.faults or None)
-        for node in _nodes_of(before) - _nodes_of(read):
-            self._holders[node].discard(name)
-        for node in _nodes_of(read):
-            self._holders.setdefault(node, set()).add(name)
-        self._moved |= _nodes_of(before) | _nodes_of(read)
+        self._holdings.hold(name, _nodes_of(before), _nodes_of(read))
 
     def _with_unseen(self, workload: Workload) -> Workload:
         """The workload with what we did and haven't seen yet. Nobody goes whom a budget keeps, or of whom it isn't known with whom."""
@@ -435,29 +397,14 @@ class Assembly:
         return self._unseen.applied(workload, stays=stays)
 
     def _hand_out(self, name: str) -> set[str]:
-        """What is left of a node, and which devices our tasks hold there. Returns the workloads whose devices changed."""
-        read = self._nodes.get(name)
-        holders = self._holders.get(name, set())
+        """Give out the devices of a node. Returns the workloads whose devices changed."""
         tasks = [
             task
-            for holder in sorted(holders)
+            for holder in self._holdings.holders(name)
             for task in _tasks_of(self._reads.get(holder))
             if task.node == name and task.state in HOLDING
         ]
-        before = self._given.get(name, {})
-        if read is None and not tasks:
-            self._left.put(name, None)
-            self._given.pop(name, None)
-            return set(holders)
-        # A node that is gone under running work is one that is not ready.
-        node = self._agents.applied(read.node if read is not None else Node(name, ready=False))
-        # What is remembered counts more than what stands on pods: those could be changed while they run.
-        known = {task.name: before.get(task.name) or self._recorded(task.name) for task in tasks}
-        given = hand_out(node, tasks, known)
-        ours = {share.index for shares in given.values() for share in shares}
-        self._left.put(name, without(node, self._strangers.held(name), ours))
-        self._given[name] = given
-        changed = {task for task in given.keys() | before.keys() if given.get(task) != before.get(task)}
+        changed = self._holdings.hand_out(name, tasks, self._recorded)
         return {self._memberships[task].name for task in changed if task in self._memberships}
 
     def _recorded(self, task: str) -> Shares:
@@ -471,9 +418,7 @@ class Assembly:
             self._put(name, None)
             return
         tasks = tuple(
-            replace(task, devices=shares)
-            if task.node and (shares := self._given.get(task.node, {}).get(task.name))
-            else task
+            replace(task, devices=shares) if (shares := self._holdings.given(task)) else task
             for task in read.workload.tasks
         )
         self._put(name, replace(read.workload, tasks=tasks))

@@ -9,7 +9,8 @@ import numpy as np
 from gpumax.model.node import Node
 from gpumax.model.trace import Arrival
 from gpumax.model.workload import DeviceAsk, Request
-from gpumax.policy.ledger import Held, Room
+from gpumax.policy.free import Room
+from gpumax.policy.held import Held
 from gpumax.policy.nodes import Bools, Ints, Nodes
 from gpumax.units import MILLI
 
