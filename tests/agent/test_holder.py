@@ -99,15 +99,18 @@ class Held(Node):
         return {row["containerPath"]: row["hostPath"] for row in rows}
 
     def brokers(self) -> list[int]:
-        return [
-            pid for pid in _all_of(self.home) if b"gpumax.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]  # fmt: skip
+        return brokers(self.home)
 
     def end(self) -> None:
         self.keeper.close()
         for pid in self.brokers():
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.home)
+
+
+def brokers(folder: Path) -> list[int]:
+    """Those that run in a folder."""
+    return [pid for pid in _all_of(folder) if b"gpumax.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def _all_of(folder: Path) -> list[int]:

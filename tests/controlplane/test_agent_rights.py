@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,12 @@ from controlplane.leftovers import heed
 from controlplane.plane import ControlPlane
 from controlplane.processes import Program, eventually
 from controlplane.stage import Document, Stage
+from gpumax.apps.agent.parts import Origin
+from gpumax.apps.agent.telling import NO_HOST_MEMORY, event
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.guard import NAMESPACE
 from gpumax.engines.kubernetes.offers import annotation_of, slice_of
+from gpumax.engines.kubernetes.telling import UNFENCED, UNFENCED_GOES
 from gpumax.model.node import Device
 from kubelet import Kubelet
 
@@ -35,7 +39,9 @@ def guarded(prepared: ControlPlane) -> Iterator[ControlPlane]:
     """The control plane with what is applied for agents."""
     system_namespace(prepared)
     made = [
-        path for name in ("agent-rights", "agent-plugin-rights", "agent") for path in apply(prepared, name)
+        path
+        for name in ("agent-rights", "agent-plugin-rights", "agent", "agent-evict")
+        for path in apply(prepared, name)
     ]
     heed(prepared)
     yield prepared
@@ -69,6 +75,14 @@ def token(guarded: ControlPlane, stage: Stage) -> Iterator[str]:
     guarded.api.delete(f"{PODS}/{stage.name}")
 
 
+def client_of(plane: ControlPlane, token: str) -> httpx.Client:
+    """Whoever has the token."""
+    trust = ssl.create_default_context(cafile=str(plane.authority.certificate))
+    return httpx.Client(
+        base_url=plane.url, verify=trust, trust_env=False, headers={"Authorization": f"Bearer {token}"}
+    )
+
+
 def published(stage: Stage, node: str) -> Document:
     """A slice for a node of the stage."""
     uid = stage.api.get(f"/api/v1/nodes/{stage.name}-{node}").json()["metadata"]["uid"]
@@ -78,10 +92,7 @@ def published(stage: Stage, node: str) -> Document:
 
 def test_an_agent_speaks_of_its_own_node_alone(guarded: ControlPlane, stage: Stage, token: str) -> None:
     """Its devices as a slice or as an annotation, and nothing else of the node."""
-    with httpx.Client(
-        base_url=guarded.url, verify=ssl.create_default_context(cafile=str(guarded.authority.certificate)), trust_env=False,
-        headers={"Authorization": f"Bearer {token}"},
-    ) as agent:  # fmt: skip
+    with client_of(guarded, token) as agent:
         other = agent.post(SLICES, json=published(stage, "n2"))
         assert (other.status_code, "publishes the devices of its own node" in other.text) == (403, True)
         foreign = published(stage, "n1")
@@ -95,13 +106,87 @@ def test_an_agent_speaks_of_its_own_node_alone(guarded: ControlPlane, stage: Sta
             ("n1", {"metadata": {"annotations": {"other": "words"}}}),
             ("n1", {"metadata": {"annotations": {"kwok.x-k8s.io/node": None}}}),
             ("n1", {"spec": {"unschedulable": True}}),
+            ("n2", {"metadata": {"annotations": {keys.RESIDENTS: "{}"}}}),
         ]
         for node, change in refused:
             answer = agent.patch(f"/api/v1/nodes/{stage.name}-{node}", json=change, headers=MERGE)
             assert answer.status_code == 403, (node, change, answer.text)
-        own = agent.patch(f"/api/v1/nodes/{stage.name}-n1", json=offer, headers=MERGE)
-        assert own.status_code == 200, own.text
+        for change in (
+            offer,
+            {"metadata": {"annotations": {keys.RESIDENTS: "{}"}}},
+            {"metadata": {"annotations": {keys.RESIDENTS: None}}},
+        ):
+            own = agent.patch(f"/api/v1/nodes/{stage.name}-n1", json=change, headers=MERGE)
+            assert own.status_code == 200, own.text
+        shares = agent.patch(
+            f"{SLICES}/gpumax.dev-{stage.name}-n1",
+            json={"metadata": {"annotations": {keys.RESIDENTS: "{}"}}},
+            headers=MERGE,
+        )
+        assert shares.status_code == 200, shares.text
+        assert shares.json()["metadata"]["annotations"] == {keys.RESIDENTS: "{}"}
+        # Published anew it stays: it's another's field.
+        anew = agent.patch(
+            f"{SLICES}/gpumax.dev-{stage.name}-n1",
+            params={"fieldManager": "gpumax-agent", "force": "true"},
+            content=json.dumps(published(stage, "n1")),
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+        assert anew.json()["metadata"]["annotations"] == {keys.RESIDENTS: "{}"}, anew.text
     guarded.api.delete(f"{SLICES}/gpumax.dev-{stage.name}-n1")
+
+
+def test_an_agent_tells_what_it_has_to_say_and_nothing_else(
+    guarded: ControlPlane, stage: Stage, token: str
+) -> None:
+    """Of its own node, and of pods; in no other words than its own."""
+    here, there = f"{stage.name}-n1", f"{stage.name}-n2"
+    pod = Origin("default", "claim", "u", stage.name, "u")
+    cases: list[tuple[int, Document]] = [
+        (201, event(here, None, UNFENCED, "Watch", "process 1 is unfenced")),
+        (201, event(here, pod, UNFENCED, "Watch", "process 1 is unfenced")),
+        (201, event(here, pod, UNFENCED_GOES, "Evict", "x" * 2000)),
+        (201, event(here, pod, NO_HOST_MEMORY, "Share", "x")),
+        (403, event(there, None, UNFENCED, "Watch", "x")),
+        (403, event(here, pod, "Preempted", "Evict", "x")),
+        (403, {**event(here, pod, UNFENCED, "Watch", "x"), "reportingController": "gpumax.dev/scheduler"}),
+    ]
+    with client_of(guarded, token) as agent:
+        for code, body in cases:
+            space = body["metadata"]["namespace"]
+            answer = agent.post(f"/apis/events.k8s.io/v1/namespaces/{space}/events", json=body)
+            assert answer.status_code == code, (body, answer.text)
+
+
+def test_an_agent_that_evicts_deletes_pods_of_its_node_that_have_a_part(
+    guarded: ControlPlane, stage: Stage, token: str
+) -> None:
+    """None of another node, of another scheduler, or without one."""
+    given = {keys.GIVEN: '{"devices":{"0":{"milli":500}}}'}
+    cases: list[tuple[int, str, Document, Document]] = [
+        (200, "mine", given, {}),
+        (403, "far", given, {"nodeName": f"{stage.name}-n2"}),
+        (403, "theirs", given, {"schedulerName": "another"}),
+        (403, "whole", {}, {}),
+    ]
+    for _, name, written, spec in cases:
+        body = {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": written},
+            "spec": {
+                "schedulerName": "gpumax", "nodeName": f"{stage.name}-n1", "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "main", "image": "none"}], **spec,
+            },
+        }  # fmt: skip
+        made = guarded.api.post(stage.pods_path, json=body)
+        assert made.status_code == 201, made.text
+    try:
+        with client_of(guarded, token) as agent:
+            for code, name, _, _ in cases:
+                answer = agent.delete(f"{stage.pods_path}/{name}")
+                assert answer.status_code == code, (name, answer.text)
+    finally:
+        for _, name, _, _ in cases:
+            guarded.api.delete(f"{stage.pods_path}/{name}")
 
 
 @pytest.mark.parametrize("way", ["claims", "plugin"])

@@ -43,7 +43,7 @@ VALUES: dict[str, Any] = {
              "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gpumax"}}}],
         "podLabels": {"team": "platform"}, "podAnnotations": {"note": "yes"}, "logFormat": "text",
         "serviceAccount": {"annotations": {"who": "gpumax"}}, "queues": {"requireUse": True},
-        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}, "swapMemory": "64Gi"},
+        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}, "swapMemory": "64Gi", "evictUnfenced": True},
     },
 }  # fmt: skip
 """Values by name: `helm template` renders each, and a real API server takes what comes of it."""
@@ -107,6 +107,11 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("agent.swapMemory=lots", "swapMemory"),
         ("agent.kubeletDir=/var/../etc", "kubeletDir"),
         ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),
+        ("agent.enabled=true,agent.evictUnfenced=yes", "evictUnfenced"),
+        (
+            "agent.enabled=true,agent.evictUnfenced=true,policies.enabled=false",
+            "agent.evictUnfenced needs policies.enabled",
+        ),
         (r"podLabels.app\.kubernetes\.io/component=mine", "podLabels: found app.kubernetes.io/component"),
         (r"podLabels.helm\.sh/chart=mine", "podLabels: found helm.sh/chart"),
         (
@@ -129,6 +134,20 @@ def test_the_roles_grant_what_the_code_needs_and_nothing_else(helm: Helm) -> Non
     role = only(objects, "Role")
     assert granted(role) == needed(LEASE)
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["gpumax"]]
+
+
+@pytest.mark.parametrize("evict", [True, False])
+def test_agents_may_delete_pods_where_they_are_to_do_so_alone(helm: Helm, *, evict: bool) -> None:
+    """With the policy that bounds it; the option is the agent's, too."""
+    objects = helm.objects("--set", f"agent.enabled=true,agent.evictUnfenced={str(evict).lower()}")
+    names = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    assert (("ClusterRole", "gpumax-agent-evict") in names) == evict
+    assert (("ValidatingAdmissionPolicyBinding", "gpumax-agent-evict") in names) == evict
+    (container,) = only(objects, "DaemonSet", "gpumax-agent")["spec"]["template"]["spec"]["containers"]
+    assert ("--evict-unfenced" in container["args"]) == evict
+    deletes = [rule for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"].startswith("gpumax-agent")
+               for rule in one["rules"] if "delete" in rule["verbs"]]  # fmt: skip
+    assert bool(deletes) == evict
 
 
 @pytest.mark.parametrize("plugin", [True, False])

@@ -119,6 +119,12 @@ class Driver:
             own = {index: part for index, part in grant.devices.items() if device_name(index) in there}
             # Containers of a pod that each have devices of their own.
             key = meta.uid if len(requests) == 1 else f"{meta.uid}-{request}"
-            origin = Origin(meta.namespace, meta.name, meta.uid)
+            origin = Origin(meta.namespace, meta.name, meta.uid, *_user(claim))
             found[request] = give(place, self._parts, key, origin, replace(grant, devices=own))
         return found
+
+
+def _user(claim: Claim) -> tuple[str, str]:
+    """Name and uid of the pod that uses a claim; empty where none does."""
+    users = claim.status.reserved_for if claim.status is not None else ()
+    return next(((user.name, user.uid) for user in users or () if user.resource == "pods"), ("", ""))

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from asyncio import FIRST_COMPLETED
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,8 +19,12 @@ from gpumax.apps.agent.hostmemory import host_memory, node_memory, own_limit
 from gpumax.apps.agent.layer import lay
 from gpumax.apps.agent.parts import Parts
 from gpumax.apps.agent.plugin import Plugin, offer
-from gpumax.apps.agent.publish import annotate, publish
+from gpumax.apps.agent.pods import Pods
+from gpumax.apps.agent.publish import annotate, publish, tell_residents
 from gpumax.apps.agent.registration import home, registered
+from gpumax.apps.agent.reporting import Report
+from gpumax.apps.agent.residents import Latest, Residents
+from gpumax.apps.agent.telling import Teller
 from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.devices import open_devices
@@ -32,6 +37,8 @@ from gpumax.engines.kubernetes.kinds import PODS, SLICES
 from gpumax.errors import GpumaxError
 from gpumax.ports.devices import Devices
 
+MOST_NOTES: Final = 256
+"""Of parts that nobody was told of yet."""
 SWEEP_S: Final = 60.0
 """How often it is looked whether all is as it should be, where nobody asks for it."""
 _log: Final = logging.getLogger("gpumax.agent")
@@ -43,6 +50,7 @@ class Wishes(NamedTuple):
     node: our node's name in the cluster. devices: virtual ones, as `open_devices` reads them; None: the machine's own. kubelet, cdi: its folder, and
     the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
     cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to, 0: nobody swaps; see `host_memory`.
+    evict_unfenced: pods with a part of which a process got around it are deleted.
     """
 
     node: str
@@ -54,6 +62,14 @@ class Wishes(NamedTuple):
     context: str = ""
     log_format: Format = "text"
     swap_bytes: int | None = None
+    evict_unfenced: bool = False
+
+
+class Heard(NamedTuple):
+    """What is heard from other threads: of the broker, and of parts whose memory can't be moved."""
+
+    broker: Latest
+    notes: deque[tuple[str, str]]
 
 
 def serve(wishes: Wishes) -> None:
@@ -70,13 +86,14 @@ async def _serve(wishes: Wishes) -> None:
     if devices is None:
         return
     parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
-    holder, keeper = _holder(wishes, devices)
+    heard = Heard(Latest(), deque(maxlen=MOST_NOTES))
+    holder, keeper = _holder(wishes, devices, heard)
     place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi), holder)
     with contextlib.closing(keeper):
-        await _give_out(wishes, place, parts, over)
+        await _give_out(wishes, place, parts, heard, over)
 
 
-def _holder(wishes: Wishes, devices: Devices) -> tuple[Holder | None, Keeper]:
+def _holder(wishes: Wishes, devices: Devices, heard: Heard) -> tuple[Holder | None, Keeper]:
     """Who holds containers to their parts, where that can be done; what can't be is told."""
 
     def tell(news: News) -> None:
@@ -90,18 +107,32 @@ def _holder(wishes: Wishes, devices: Devices) -> tuple[Holder | None, Keeper]:
         _log.warning("node %s: %s", wishes.node, memory.less)
     if why := lay(wishes.layer):
         _log.warning("node %s: %s; what isn't there already holds no container to its part", wishes.node, why)
+    keeper.look = heard.broker.look
     keeper.open()
-    return Holder(devices, keeper, lambda part, text: tell(News(part, text))), keeper
+
+    def unmoved(part: str, text: str) -> None:
+        tell(News(part, text))
+        heard.notes.append((part, text))
+
+    return Holder(devices, keeper, unmoved), keeper
 
 
-async def _give_out(wishes: Wishes, place: Place, parts: Parts, over: asyncio.Event) -> None:
+async def _give_out(wishes: Wishes, place: Place, parts: Parts, heard: Heard, over: asyncio.Event) -> None:
     devices = place.devices
     async with Api(access(wishes.context), agent="gpumax-agent") as api:
         claims = not wishes.plugin and await Discovery(api).serves(SLICES)
         way = _by_claims if claims else _by_plugin
         words = "claims" if claims else f"the resource {keys.PART}"
         _log.info("node %s: %d GPUs are given out by %s", wishes.node, len(devices.read()), words)
-        work = asyncio.create_task(way(api, wishes, place, parts))
+        pods = Pods(parts)
+        report = Report(
+            devices,
+            heard.broker,
+            pods,
+            Teller(api, wishes.node, pods, heard.notes, evict=wishes.evict_unfenced),
+            Residents(lambda text: tell_residents(api, wishes.node, text, claims=claims)),
+        )
+        work = asyncio.create_task(way(api, wishes, place, parts, report))
         await asyncio.wait((work, ends := asyncio.create_task(over.wait())), return_when=FIRST_COMPLETED)
         for task in (work, ends):
             task.cancel()
@@ -125,18 +156,21 @@ async def _found(wishes: Wishes, over: asyncio.Event) -> Devices | None:
     return None
 
 
-async def _by_claims(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
+async def _by_claims(api: Api, wishes: Wishes, place: Place, parts: Parts, report: Report) -> None:
     driver = Driver(place, parts, lambda space, name: api.get(CLAIMS, name, space))
     woken = asyncio.Event()
     async with registered(wishes.kubelet, driver, woken):
         # A kubelet that takes us anew may have removed what we published.
-        await _look(place, lambda: publish(api, place.node, place.devices), driver.sweep, woken)
+        look = _look(place, lambda: publish(api, place.node, place.devices), driver.sweep, woken, report)
+        await asyncio.gather(look, report.run())
 
 
-async def _by_plugin(api: Api, wishes: Wishes, place: Place, parts: Parts) -> None:
+async def _by_plugin(api: Api, wishes: Wishes, place: Place, parts: Parts, report: Report) -> None:
     plugin = Plugin(place, parts, lambda space, name: api.get(PODS, name, space), wishes.kubelet)
-    look = _look(place, lambda: annotate(api, place.node, place.devices), plugin.sweep, asyncio.Event())
-    await asyncio.gather(offer(wishes.kubelet, plugin), look)
+    look = _look(
+        place, lambda: annotate(api, place.node, place.devices), plugin.sweep, asyncio.Event(), report
+    )
+    await asyncio.gather(offer(wishes.kubelet, plugin), look, report.run())
 
 
 async def _look(
@@ -144,6 +178,7 @@ async def _look(
     publish: Callable[[], Awaitable[bool]],
     sweep: Callable[[], Awaitable[None]],
     woken: asyncio.Event,
+    report: Report,
 ) -> None:
     """See to it that all is as it should be, now and then and whenever woken, until cancelled."""
     while True:
@@ -151,6 +186,7 @@ async def _look(
         try:
             if await publish():
                 _log.info("node %s: its GPUs are published", place.node)
+                report.residents.forget()
             await sweep()
         except GpumaxError as error:
             _log.warning("node %s: %s", place.node, error)

@@ -25,11 +25,13 @@ NVIDIA: Final = "nvidia.com/gpu"
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """For whom a part is: the claim or the pod."""
+    """For whom a part is: the claim or the pod. pod, pod_uid: the one that uses it, where that is known."""
 
     namespace: str
     name: str
     uid: str
+    pod: str = ""
+    pod_uid: str = ""
 
 
 class Parts:

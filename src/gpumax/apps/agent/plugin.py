@@ -110,7 +110,7 @@ class Plugin:
                 f"pod {space}/{name} was given no part of a GPU here; gpumax's scheduler writes that, and only it may "
                 f"(annotation {keys.GIVEN})"
             )
-        origin = Origin(space, name, pod.metadata.uid)
+        origin = Origin(space, name, pod.metadata.uid, name, pod.metadata.uid)
         await asyncio.to_thread(give, self._place, self._parts, ticket, origin, grant)
 
     async def _holder(self, ticket: str) -> tuple[str, str]:

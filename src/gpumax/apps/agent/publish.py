@@ -45,6 +45,15 @@ async def annotate(api: Api, node: str, devices: Devices) -> bool:
     return True
 
 
+async def tell_residents(api: Api, node: str, text: str | None, *, claims: bool) -> None:
+    """Who shares the devices, beside what is published of them: on the ResourceSlice, else on the node. None: nobody does."""
+    change = {"metadata": {"annotations": {keys.RESIDENTS: text}}}
+    if claims:
+        await api.patch(SLICES, slice_name(node), change)
+    else:
+        await api.patch(NODES, node, change)
+
+
 async def publish(api: Api, node: str, devices: Devices) -> bool:
     """See to it that the node's ResourceSlice says what is there; it is missing where the kubelet took us for gone. Returns whether it had to be written."""
     rows = _rows(devices)

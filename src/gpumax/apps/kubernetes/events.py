@@ -13,7 +13,7 @@ from gpumax.apps.server import shapes
 from gpumax.apps.server.views import event
 from gpumax.engines.kubernetes.client.errors import ApiRefused, NoAnswer
 from gpumax.engines.kubernetes.client.kinds import Kind
-from gpumax.engines.kubernetes.telling import WHY_GO
+from gpumax.engines.kubernetes.telling import GONE
 from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.work.records import Work, read
 from gpumax.engines.kubernetes.work.views import EVENTS, JOBS, PODS, HappenedEvent
@@ -29,7 +29,6 @@ _ENDS: Final[dict[str, EventKind]] = {"Complete": "Succeeded", "Failed": "Failed
 _COURSE: Final[tuple[EventKind, ...]] = (
     "Submitted", "Warned", "Held", "Placed", "Evicted", "Exited", "Suspended", "Succeeded", "Failed",
 )  # fmt: skip
-_GONE: Final = frozenset(WHY_GO.values())
 
 
 async def list_events(site: Site, request: Request) -> Item:
@@ -151,7 +150,7 @@ def _told(name: str, task: str, one: HappenedEvent) -> Event | None:
         return None
     if one.reason in HOLD_CODES:
         return Event(at_ms, "Held", f"{one.reason}: {one.note}", name, task)
-    if one.reason in _GONE:
+    if one.reason in GONE:
         return Event(at_ms, "Evicted", one.note, name, task)
     if one.type == "Warning":
         return Event(at_ms, "Warned", f"{one.reason}: {one.note}", name, task)

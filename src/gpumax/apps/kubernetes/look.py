@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
 from msgspec.structs import replace
 
 from gpumax.apps.kubernetes.request import Item, Request, out
+from gpumax.apps.kubernetes.residents import shared, unfenced
 from gpumax.apps.kubernetes.site import Seen, Site
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.views import detail, hold, workload
@@ -159,15 +161,22 @@ async def list_nodes(site: Site, _: Request) -> Item:
 
 
 async def list_gpus(site: Site, _: Request) -> Item:
-    """All GPUs, with who holds how much of each."""
-    seen = await site.seen()
-    return out(shapes.Gpus(items=cluster.gpus(seen.snapshot.nodes, holding(seen), virtual=False)))
+    """All GPUs, with who holds how much of each; where parts are given out, what is resident, swapped and unfenced, as agents say it."""
+    seen, parts = await asyncio.gather(site.seen(), shared(site))
+    items = cluster.gpus(seen.snapshot.nodes, holding(seen), virtual=False)
+    for item in items:
+        item.shared = parts.get((item.node, item.index))
+    return out(shapes.Gpus(items=items))
 
 
 async def get_board(site: Site, _: Request) -> Item:
     """A snapshot and what would be decided on it now."""
-    seen = await site.seen()
-    return {"snapshot": dump_snapshot(seen.snapshot), "decision": dump_decision(seen.decision)}
+    seen, parts = await asyncio.gather(site.seen(), shared(site))
+    return {
+        "snapshot": dump_snapshot(seen.snapshot),
+        "decision": dump_decision(seen.decision),
+        "unfenced": unfenced(parts),
+    }
 
 
 def holding(seen: Seen) -> Iterator[cluster.Holding]:

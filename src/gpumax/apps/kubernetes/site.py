@@ -18,7 +18,7 @@ from gpumax.engines.kubernetes.kinds import NODES, Named
 from gpumax.engines.kubernetes.once import look
 from gpumax.engines.kubernetes.reviews import OWN_RIGHTS, review
 from gpumax.engines.kubernetes.rights import VIEW
-from gpumax.engines.kubernetes.telling import WHY_GO
+from gpumax.engines.kubernetes.telling import GONE
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
@@ -49,7 +49,6 @@ PROFILE: Final = "pod-security.kubernetes.io/enforce"
 UIDS: Final = "openshift.io/sa.scc.uid-range"
 """The annotation by which OpenShift says as whom pods of a namespace run."""
 _CODES: Final = frozenset(get_args(HoldCode))
-_EVICTED: Final = frozenset(WHY_GO.values())
 
 
 class Seen:
@@ -312,7 +311,7 @@ def _evictions(events: Sequence[HappenedEvent]) -> dict[str, tuple[int, str]]:
     """
     told: dict[tuple[str, str], list[HappenedEvent]] = {}
     for row in events:
-        if row.action == "Evict" and row.reason in _EVICTED:
+        if row.action == "Evict" and row.reason in GONE:
             # Pods of a Job are called JOB-INDEX-xxxxx.
             job, _, index = row.regarding.name.rpartition("-")[0].rpartition("-")
             told.setdefault((job, index), []).append(row)

@@ -371,6 +371,9 @@ class Unfenced(BaseModel):
     bytes: int
     why: str
     command: str = Field(description="What runs there; empty where nobody may know.")
+    workload: str = Field(
+        default="", description="Of a cluster: the pod with a part in which it runs; else empty."
+    )
 
 
 class SharedGpu(BaseModel):
@@ -383,6 +386,7 @@ class SharedGpu(BaseModel):
     serial: bool = Field(description="Swapping cost too much, so its groups run one after another.")
     residents: list[Resident]
     unfenced: list[Unfenced]
+    unlisted: int = Field(default=0, description="More of both than are listed here, on a cluster.")
 
 
 class Gpu(BaseModel):
@@ -399,9 +403,7 @@ class Gpu(BaseModel):
     used: float = Field(description="0 to 1.")
     virtual: bool
     holders: list[Holder]
-    shared: SharedGpu | None = Field(
-        default=None, description="Where parts of it are given out on this machine; else null."
-    )
+    shared: SharedGpu | None = Field(default=None, description="Where parts of it are given out; else null.")
 
 
 class Gpus(BaseModel):

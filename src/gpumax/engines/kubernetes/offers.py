@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from gpumax.engines.kubernetes import keys, quantities
 from gpumax.engines.kubernetes.views import Meta, NodeObject, Part, Quantities
@@ -63,6 +63,10 @@ class Slice(Part, frozen=True, rename="camel", gc=False):
 
     metadata: Meta = Meta()
     spec: SliceSpec = SliceSpec()
+
+    def __post_init__(self) -> None:
+        # What is written there for people to see would be kept of each node.
+        force_setattr(self.metadata, "annotations", None)
 
 
 def device_name(index: int) -> str:

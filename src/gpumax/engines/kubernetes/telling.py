@@ -40,6 +40,12 @@ WHY_GO: Final[dict[Cause, str]] = {
     "stale": "GangBelowMinimum",
 }
 """The reason of the condition, by the cause."""
+UNFENCED: Final = "Unfenced"
+"""The reason of an event of an agent: a process uses a GPU and hasn't said so."""
+UNFENCED_GOES: Final = "UnfencedEvicted"
+"""The same of a pod that goes for it."""
+GONE: Final = frozenset((*WHY_GO.values(), UNFENCED_GOES))
+"""All reasons of events of pods that were evicted."""
 
 
 Find = Callable[[str], Workload | None]

@@ -213,6 +213,10 @@ class NodeObject(Part, frozen=True, rename="camel", gc=False):
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
+    def __post_init__(self) -> None:
+        # For people to see, and much of it: no decision reads it.
+        (self.metadata.annotations or {}).pop(keys.RESIDENTS, None)
+
 
 class PriorityClass(Part, frozen=True, rename="camel", gc=False):
     """A name for a priority."""

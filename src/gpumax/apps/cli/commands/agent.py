@@ -35,6 +35,9 @@ from gpumax.units import parse_quantity
     "so nobody swaps.",
 )  # fmt: skip
 @click.option(
+    "--evict-unfenced", is_flag=True, help="Delete pods with a part of which a process got around it."
+)
+@click.option(
     "--plugin", is_flag=True, help="Be a device plugin, though the cluster serves ResourceClaims; without them it is one anyway."
 )  # fmt: skip
 @click.option(
@@ -50,6 +53,7 @@ def agent(
     cdi_dir: Path,
     layer: Path,
     swap_memory: str | None,
+    evict_unfenced: bool,
     plugin: bool,
     context: str | None,
     log_format: str,
@@ -75,6 +79,7 @@ def agent(
             context or "",
             "json" if log_format == "json" else "text",
             _bytes(swap_memory),
+            evict_unfenced,
         )
     )
 

@@ -17,6 +17,8 @@ from gpumax.units import MILLI, format_count
 SIZE: Final = 48
 """Columns of a picture of memory."""
 EACH_S: Final = 1.0
+OF_CLUSTER_S: Final = 5.0
+"""Agents say who shares their GPUs every ten seconds at most, and each look lists the whole cluster."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _EMPTY: Final = "no GPUs; `gpumax up --devices 8xH100:80Gi` makes up some"
 
@@ -63,7 +65,7 @@ def list_(where: Where, watch: bool, output: str, quiet: bool) -> None:
     """All GPUs, how much of each is held, and by whom.
 
     Of those of which parts are given out: who is resident, what is swapped, who works and who waits, and processes that got around it
-    (unfenced). Without a server: the GPUs of this machine, with what `gpumax gpu run` gives out.
+    (unfenced); of a cluster as its agents say it, at most 10 s old. Without a server: the GPUs of this machine, with what `gpumax gpu run` gives out.
     """
     if _has_no_server(where):
         _here(watch, output, quiet)
@@ -74,7 +76,7 @@ def list_(where: Where, watch: bool, output: str, quiet: bool) -> None:
         lambda answer: drawn(answer, output, quiet),
         watch=api if watch else None,
         empty=_EMPTY,
-        patience_s=EACH_S,
+        patience_s=EACH_S if where.context is None else OF_CLUSTER_S,
     )
 
 
@@ -132,12 +134,15 @@ def picture(item: Item) -> str:
         head += "; one after another, since swapping costs too much"
     lines = [clean(head), *(_resident(_LETTERS[at % 26], each) for at, each in enumerate(residents))]
     lines += [f"  ! {unfenced(each)}" for each in beyond]
+    if more := shared.get("unlisted"):
+        lines.append(f"  and {more} more")
     return "\n".join(lines)
 
 
 def unfenced(each: Item) -> str:
     """A process that got around its part, loudly."""
     called = f" ({each['command']})" if each.get("command") else ""
+    called += f" in pod {each['workload']}" if each.get("workload") else ""
     place = f" of {each['node']}/{each['index']}" if each.get("node") else ""
     text = clean(f"UNFENCED: process {each['pid']}{called} uses {_size(each['bytes'])}{place}: {each['why']}")
     return paint(text, "red") if use_color() else text
