@@ -40,6 +40,10 @@ somebody whom the cluster lets `get` the path: a ClusterRole with `nonResourceUR
 
 Labels have few values: a queue that is gone leaves, and no name of a workload, pod or node is a label. Beside these there are the `process_` metrics
 that every program has. Amounts are in base units: GPUs, cores and bytes by the label `resource`.
+
+Agents (`gpumax agent --listen HOST:PORT`) export those of their node's broker, as `gpumax up` does at `/api/v1/metrics`: `gpumax_broker_up`, and while there is one what it says of each
+group and device (`gpumax_broker_...`, `gpumax_gpu_unfenced_processes`, `gpumax_gpu_unfenced_bytes`). On a cluster a group is called after a claim or a ticket; `gpumax_agent_part_info{group,namespace,pod}`
+is 1 for each, and says whose it is.
 """
 _SPELLINGS: Final = """\
 Files are YAML or JSON. `null` means the same as leaving a field out. A field that does not exist is a fault, and so is

@@ -22,7 +22,10 @@ from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.holder import Holder
 from gpumax.apps.agent.hostmemory import host_memory, own_limit
 from gpumax.apps.agent.layer import lay
+from gpumax.apps.agent.metrics import HUNG_S, Life, page
+from gpumax.apps.agent.parts import Parts
 from gpumax.apps.gpu.keeper import Keeper, News
+from gpumax.apps.scheduler.health import State
 from gpumax.broker.control import Control, Group, key
 from gpumax.devices.nvml import NvmlDevices
 from gpumax.engines.kubernetes.grants import Amount, Grant
@@ -250,6 +253,35 @@ async def test_a_part_for_which_there_is_no_room_is_not_made_ready(held: Held) -
 
     assert "share 0.7" in answer.error
     assert "0.5 left" in answer.error
+
+
+@story
+async def test_metrics_are_those_of_the_broker_and_say_whose_a_part_is(held: Held) -> None:
+    """By the names that a machine's server has for them; where there is no broker, that."""
+    parts = Parts(held.folder / "cdi", held.folder / "kept")
+    before = page(held.keeper.metrics(), parts).decode()
+    assert "gpumax_broker_up 0" in before
+    assert "gpumax_agent_part_info{" not in before
+
+    await held.prepare()
+
+    told = page(held.keeper.metrics(), parts).decode()
+    assert "gpumax_broker_up 1" in told
+    assert f'gpumax_broker_clients{{group="{UID}"}} 0' in told
+    assert "# TYPE gpumax_gpu_unfenced_processes gauge" in told
+    assert f'gpumax_agent_part_info{{group="{UID}",namespace="ml",pod="a"}} 1.0' in told
+
+
+def test_an_agent_that_hangs_says_so() -> None:
+    """To whoever would start it anew; and whether the cluster knows its devices is another matter."""
+    now_s = 0.0
+    life = Life(lambda: now_s)
+    assert (life.live().well, life.ready()) == (True, State(False, "its GPUs aren't published yet"))
+    now_s = HUNG_S
+    assert life.live() == State(False, "it hasn't looked for 300 s")
+    life.looked()
+    life.published = True
+    assert (life.live().words, life.ready().words) == ("ok", "ready")
 
 
 GROWING = Grant({0: Amount(500, 40 * GIB)}, Amount(0, 60 * GIB))

@@ -16,7 +16,7 @@ import yaml
 from controlplane.guards import apply, system_namespace
 from controlplane.leftovers import heed
 from controlplane.plane import ControlPlane
-from controlplane.processes import Program, eventually
+from controlplane.processes import HOST, Program, eventually, free_ports
 from controlplane.stage import Document, Stage
 from gpumax.apps.agent.parts import Origin
 from gpumax.apps.agent.telling import NO_HOST_MEMORY, event
@@ -40,7 +40,7 @@ def guarded(prepared: ControlPlane) -> Iterator[ControlPlane]:
     system_namespace(prepared)
     made = [
         path
-        for name in ("agent-rights", "agent-plugin-rights", "agent", "agent-evict")
+        for name in ("agent-rights", "agent-plugin-rights", "agent-metrics-rights", "agent", "agent-evict")
         for path in apply(prepared, name)
     ]
     heed(prepared)
@@ -199,18 +199,27 @@ def test_an_agent_needs_no_more_rights_than_it_has(
     with TemporaryDirectory(prefix="gpumax-") as folder:
         (kubeconfig := Path(folder) / "kubeconfig").write_text(yaml.safe_dump(config))
         kubelet = Kubelet(Path(folder))
+        (port,) = free_ports(1)
         argv = [
             sys.executable, "-m", "gpumax.apps.cli.main", "agent", "--node-name", f"{stage.name}-n1",
             "--devices", "1xH100:80Gi", "--kubelet-dir", folder, "--cdi-dir", str(kubelet.cdi),
-            *(["--plugin"] if way == "plugin" else []),
+            "--listen", f"0.0.0.0:{port}", *(["--plugin"] if way == "plugin" else []),
         ]  # fmt: skip
         program = Program(argv, Path(folder) / "agent.log", env={"KUBECONFIG": str(kubeconfig)})
         program.start()
         try:
             eventually(lambda: known(stage, way), "its devices are known", program)
+            url = f"http://{HOST}:{port}"
+            eventually(
+                lambda: httpx.get(f"{url}/readyz").status_code == 200, "it says that it's ready", program
+            )
+            # The agent's own token may ask the cluster who calls, and not read metrics.
+            for shown, code in (("", 401), ("nonsense", 401), (token, 403)):
+                headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+                assert httpx.get(f"{url}/metrics", headers=headers).status_code == code
         finally:
             program.stop()
-        assert "403" not in program.said()
+        assert "403" not in program.said().replace(str(port), "")
     guarded.api.delete(f"{SLICES}/gpumax.dev-{stage.name}-n1")
 
 

@@ -43,7 +43,7 @@ VALUES: dict[str, Any] = {
              "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gpumax"}}}],
         "podLabels": {"team": "platform"}, "podAnnotations": {"note": "yes"}, "logFormat": "text",
         "serviceAccount": {"annotations": {"who": "gpumax"}}, "queues": {"requireUse": True},
-        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}, "swapMemory": "64Gi", "evictUnfenced": True},
+        "agent": {"enabled": True, "devices": "8xH100:80Gi", "nodeSelector": {"gpu": "yes"}, "swapMemory": "64Gi", "evictUnfenced": True, "metrics": False},
     },
 }  # fmt: skip
 """Values by name: `helm template` renders each, and a real API server takes what comes of it."""
@@ -134,6 +134,20 @@ def test_the_roles_grant_what_the_code_needs_and_nothing_else(helm: Helm) -> Non
     role = only(objects, "Role")
     assert granted(role) == needed(LEASE)
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["gpumax"]]
+
+
+@pytest.mark.parametrize("metrics", [True, False])
+def test_agents_ask_who_reads_their_metrics_where_they_have_any_alone(helm: Helm, *, metrics: bool) -> None:
+    """Rights, the door and who is let in by it go together."""
+    objects = helm.objects("--set", f"agent.enabled=true,agent.metrics={str(metrics).lower()}")
+    names = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    assert {
+        (kind, name) in names
+        for kind, name in (("ClusterRole", "gpumax-agent-metrics"), ("Service", "gpumax-agent"))
+    } == {metrics}
+    (container,) = only(objects, "DaemonSet", "gpumax-agent")["spec"]["template"]["spec"]["containers"]
+    assert ("--listen" in container["args"], "ports" in container) == (metrics, metrics)
+    assert ("ingress" in only(objects, "NetworkPolicy", "gpumax-agent")["spec"]) == metrics
 
 
 @pytest.mark.parametrize("evict", [True, False])

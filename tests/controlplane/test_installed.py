@@ -27,7 +27,7 @@ from controlplane.installation import (
 )
 from controlplane.leftovers import heed
 from controlplane.plane import ControlPlane
-from controlplane.processes import HOST, PATIENCE_S, Program, eventually
+from controlplane.processes import HOST, PATIENCE_S, Program, eventually, free_ports
 from controlplane.stage import QUEUES
 from controlplane.test_chart import needed
 from controlplane.test_fractions import SLICES, offer
@@ -273,9 +273,14 @@ def test_an_agent_gives_containers_their_part(
     with TemporaryDirectory(prefix="gpumax-") as folder:
         kubelet = Kubelet(Path(folder))
         words = command(daemons, "DaemonSet", "gpumax-agent")
+        (port,) = free_ports(1)
         config = bare.kubeconfig_of_account(SPACE, "gpumax-agent", pod)
         program = Program(
-            [*(word.replace("/var/lib/kubelet", folder) for word in words), "--cdi-dir", str(kubelet.cdi)],
+            [
+                *(word.replace("/var/lib/kubelet", folder).replace(":8080", f":{port}") for word in words),
+                "--cdi-dir",
+                str(kubelet.cdi),
+            ],
             Path(folder) / "agent.log",
             env={"KUBECONFIG": str(config), "NODE_NAME": node},
         )

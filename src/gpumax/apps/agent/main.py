@@ -17,6 +17,7 @@ from gpumax.apps.agent.giving import Place
 from gpumax.apps.agent.holder import Holder
 from gpumax.apps.agent.hostmemory import host_memory, node_memory, own_limit
 from gpumax.apps.agent.layer import lay
+from gpumax.apps.agent.metrics import Life, page
 from gpumax.apps.agent.parts import Parts
 from gpumax.apps.agent.plugin import Plugin, offer
 from gpumax.apps.agent.pods import Pods
@@ -26,6 +27,7 @@ from gpumax.apps.agent.reporting import Report
 from gpumax.apps.agent.residents import Latest, Residents
 from gpumax.apps.agent.telling import Teller
 from gpumax.apps.gpu.keeper import Keeper, News
+from gpumax.apps.scheduler.listen import Site, listening
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.devices import open_devices
 from gpumax.engines.kubernetes import keys
@@ -50,7 +52,7 @@ class Wishes(NamedTuple):
     node: our node's name in the cluster. devices: virtual ones, as `open_devices` reads them; None: the machine's own. kubelet, cdi: its folder, and
     the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
     cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to, 0: nobody swaps; see `host_memory`.
-    evict_unfenced: pods with a part of which a process got around it are deleted.
+    evict_unfenced: pods with a part of which a process got around it are deleted. listen: HOST:PORT at which metrics are; empty: nowhere.
     """
 
     node: str
@@ -63,13 +65,15 @@ class Wishes(NamedTuple):
     log_format: Format = "text"
     swap_bytes: int | None = None
     evict_unfenced: bool = False
+    listen: str = ""
 
 
 class Heard(NamedTuple):
-    """What is heard from other threads: of the broker, and of parts whose memory can't be moved."""
+    """What threads tell each other: of the broker, of parts whose memory can't be moved, and whether we live."""
 
     broker: Latest
     notes: deque[tuple[str, str]]
+    life: Life
 
 
 def serve(wishes: Wishes) -> None:
@@ -86,10 +90,18 @@ async def _serve(wishes: Wishes) -> None:
     if devices is None:
         return
     parts = Parts(wishes.cdi, home(wishes.kubelet) / "parts")
-    heard = Heard(Latest(), deque(maxlen=MOST_NOTES))
+    heard = Heard(Latest(), deque(maxlen=MOST_NOTES), Life())
     holder, keeper = _holder(wishes, devices, heard)
     place = Place(wishes.node, devices, wishes.layer, (Path("/etc/cdi"), wishes.cdi), holder)
-    with contextlib.closing(keeper):
+    with contextlib.closing(keeper), contextlib.ExitStack() as stack:
+        if wishes.listen:
+            site = Site(
+                heard.life.live,
+                heard.life.ready,
+                lambda: page(keeper.metrics(), parts),
+                access(wishes.context),
+            )
+            stack.enter_context(listening(wishes.listen, site))
         await _give_out(wishes, place, parts, heard, over)
 
 
@@ -131,6 +143,7 @@ async def _give_out(wishes: Wishes, place: Place, parts: Parts, heard: Heard, ov
             pods,
             Teller(api, wishes.node, pods, heard.notes, evict=wishes.evict_unfenced),
             Residents(lambda text: tell_residents(api, wishes.node, text, claims=claims)),
+            heard.life,
         )
         work = asyncio.create_task(way(api, wishes, place, parts, report))
         await asyncio.wait((work, ends := asyncio.create_task(over.wait())), return_when=FIRST_COMPLETED)
@@ -187,6 +200,7 @@ async def _look(
             if await publish():
                 _log.info("node %s: its GPUs are published", place.node)
                 report.residents.forget()
+            report.life.published = True
             await sweep()
         except GpumaxError as error:
             _log.warning("node %s: %s", place.node, error)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from gpumax.apps.agent.metrics import Life
 from gpumax.apps.agent.pods import Pods
 from gpumax.apps.agent.residents import Latest, Residents, shown
 from gpumax.apps.agent.telling import Teller
@@ -28,6 +29,7 @@ class Report:
         pods: Pods,
         teller: Teller,
         residents: Residents,
+        life: Life | None = None,
     ) -> None:
         self._latest = latest
         self._pods = pods
@@ -35,11 +37,13 @@ class Report:
         self._devices = devices
         self._said = ""
         self.residents = residents
+        self.life = life or Life()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self.look()
+            self.life.looked()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:

@@ -28,6 +28,12 @@ def rows(status: Status, workload_of: Callable[[str], str] = lambda _: "") -> di
     return {uuid: row for uuid, row in found.items() if row["residents"] or row["unfenced"]}
 
 
+def exported(metrics: str) -> str:
+    """A broker's metrics for Prometheus, empty where there is none, and whether there is one."""
+    about = "# HELP gpumax_broker_up Whether a broker gives out parts of the GPUs\n# TYPE gpumax_broker_up gauge\n"
+    return f"{about}gpumax_broker_up {1 if metrics else 0}\n{metrics}"
+
+
 def _device(device: DeviceStatus, status: Status, workload_of: Callable[[str], str]) -> Item:
     residents = [_resident(group, device.uuid, workload_of) for group in status.groups]
     return {

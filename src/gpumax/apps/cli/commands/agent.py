@@ -38,6 +38,9 @@ from gpumax.units import parse_quantity
     "--evict-unfenced", is_flag=True, help="Delete pods with a part of which a process got around it."
 )
 @click.option(
+    "--listen", metavar="HOST:PORT", help="Answer /healthz, /readyz and /metrics there; off loopback metrics are for whom the cluster lets read them."
+)  # fmt: skip
+@click.option(
     "--plugin", is_flag=True, help="Be a device plugin, though the cluster serves ResourceClaims; without them it is one anyway."
 )  # fmt: skip
 @click.option(
@@ -54,6 +57,7 @@ def agent(
     layer: Path,
     swap_memory: str | None,
     evict_unfenced: bool,
+    listen: str | None,
     plugin: bool,
     context: str | None,
     log_format: str,
@@ -80,6 +84,7 @@ def agent(
             "json" if log_format == "json" else "text",
             _bytes(swap_memory),
             evict_unfenced,
+            listen or "",
         )
     )
 

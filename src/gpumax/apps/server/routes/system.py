@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from gpumax import __version__
+from gpumax.apps.gpu.view import exported
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.parameters import refusals
 from gpumax.apps.server.site import Here
@@ -53,9 +54,7 @@ def get_status(site: Here) -> shapes.Status:
 )
 def get_metrics(site: Here) -> str:
     """Of the broker that gives out parts of the GPUs: `gpumax_broker_up`, and all that it tells while it is there."""
-    text = site.measure()
-    about = "# HELP gpumax_broker_up Whether a broker gives out parts of the GPUs\n# TYPE gpumax_broker_up gauge\n"
-    return f"{about}gpumax_broker_up {1 if text else 0}\n{text}"
+    return exported(site.measure())
 
 
 @router.get("/healthz", summary="See whether the server answers", operation_id="getHealth")
