@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo gpu-demo study kube-demo test lint units native native-proof wheels controlplane kubernetes bench mutants docs chart lock clean
+.PHONY: help demo gpu-demo study kube-demo test lint units thorough native native-proof wheels controlplane kubernetes bench mutants docs chart lock clean
 # Compiled modules must be kept, or every command would compile gpumax anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -49,7 +49,10 @@ lint: $(DEV) ## style, types, import contracts
 	$(BIN)/lint-imports
 
 units: $(DEV) native ## the tests, those of the README's code blocks among them
-	$(PYTEST) -n $(WORKERS) --dist loadfile
+	$(PYTEST) -n $(WORKERS) --dist worksteal
+
+thorough: $(DEV) native ## what takes too long for every day: the slow tests, and those that look at many more cases, with ten times as many and more: a quarter of an hour
+	THOROUGH=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m 'slow or deep'
 
 # Set-up compiles them, too; this follows changes of their sources.
 native: $(RUN) ## the native libraries (emulated driver, layer under CUDA), into src/gpumax/native

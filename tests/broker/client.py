@@ -69,6 +69,8 @@ class Client:
         name = message.type.name
         if isinstance(message, msg.Grant):
             self.lease = message.lease
+            if not self.wants:  # it was on its way while this one gave back the one before
+                self.release()
         elif isinstance(message, msg.Revoke):
             self.lease = message.lease
             if self.auto:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,8 +13,8 @@ from broker.anarchy import DEVICES, GIB, Anarchy
 from gpumax.broker.core import events as ev
 from gpumax.broker.core.shapes import MIB, MS, GroupSpec, MemoryShare
 from gpumax.broker.words import HintKind, Mode
+from thorough import examples
 
-DEEP = bool(os.environ.get("CI"))
 sizes = st.sampled_from([0, 1, 256 * MIB, GIB, 3 * GIB, 5 * GIB, 8 * GIB, 1 << 60])
 durations = st.sampled_from([0, 1, 20_000, MS, 10 * MS, 100 * MS, 500 * MS, 3000 * MS])
 manners = st.sampled_from(
@@ -173,8 +173,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.over()
 
 
-TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder = pytest.mark.deep(AnyOrder.TestCase)
 TestAnyOrder.settings = settings(
-    max_examples=1500 if DEEP else 60, stateful_step_count=80 if DEEP else 50, deadline=None, report_multiple_bugs=False,
+    max_examples=examples(60, 1500), stateful_step_count=examples(50, 80), deadline=None, report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,8 +12,8 @@ from broker.world import GIB, MS, SECOND, Process, World, group
 from gpumax.broker.core import events as ev
 from gpumax.broker.core.shapes import GroupSpec, MemoryShare, Settings
 from gpumax.broker.words import Mode, SwapStatus
+from thorough import examples
 
-DEEP = bool(os.environ.get("CI"))
 QUICK = Settings(
     pool_bytes=1 << 50, longest_quantum_ns=300 * MS, serial_ns=2 * SECOND, idle_ns=2 * SECOND, cold_ns=4 * SECOND,
     memory_wait_ns=2 * SECOND, stuck_ns=3 * SECOND,
@@ -133,8 +133,9 @@ class Disorder:
                 self.world.want(process)
 
 
+@pytest.mark.deep
 @given(groups(), deeds)
-@settings(max_examples=600 if DEEP else 12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12, 600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_after_any_disorder_everybody_works_again(
     specs: list[GroupSpec], what: list[tuple[str, int, int]]
 ) -> None:

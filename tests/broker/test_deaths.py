@@ -9,6 +9,7 @@ import pytest
 from broker.world import GIB, MS, SECOND, Process, World, group
 from gpumax.broker.core.shapes import Settings, Stuck
 from gpumax.broker.words import LeaseState, Mode
+from thorough import examples
 
 Blow = Callable[[World, Process], None]
 
@@ -40,6 +41,8 @@ def steps() -> list[int]:
 
 
 MOMENTS = steps()
+STRIDE = examples(7, 1)
+"""Every day each blow falls at some of them, and together they fall at all."""
 
 
 def until_it_may_submit(world: World, process: Process) -> None:
@@ -77,15 +80,15 @@ def crash_with_one_stopped(world: World, process: Process) -> None:
 BLOWS: list[Blow] = [kill, stop_and_go_on, crash_and_kill, crash_with_one_stopped]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("blow", "name"),
-    [(crash, "a"), *((blow, name) for blow in BLOWS for name in ("a", "b", "owner"))],
-    ids=lambda each: each if isinstance(each, str) else each.__name__,
-)
-def test_at_each_step_survivors_go_on_and_nothing_is_granted_twice(blow: Blow, name: str) -> None:
+FALLS = [(crash, "a"), *((blow, name) for blow in BLOWS for name in ("a", "b", "owner"))]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("number", range(len(FALLS)), ids=[f"{blow.__name__}-{name}" for blow, name in FALLS])
+def test_at_each_step_survivors_go_on_and_nothing_is_granted_twice(number: int) -> None:
     assert len(MOMENTS) > 20
-    for at in MOMENTS:
+    blow, name = FALLS[number]
+    for at in MOMENTS[number % STRIDE :: STRIDE]:
         world = crowd()
         for _ in range(at):
             world.step()

@@ -16,8 +16,8 @@ from broker.node import DEVICE
 from broker.test_node import Node, Program, working
 from gpumax.broker.wire import FORMS, HEADER
 from gpumax.broker.words import MAGIC, VERSION, Type
+from thorough import examples
 
-DEEP = bool(os.environ.get("CI"))
 HELLO = FORMS[Type.HELLO].struct.pack(1, 0, 13000, 1, 0, 0, bytes.fromhex(DEVICE), *[bytes(16)] * 15)
 
 words = st.integers(0, (1 << 64) - 1) | st.sampled_from([0, 1, 2, 1 << 31, 1 << 32, 1 << 63])
@@ -66,9 +66,10 @@ def throw(path: Path, messages: list[tuple[int, bytes]], *, introduced: bool) ->
                 pass
 
 
+@pytest.mark.deep
 @given(st.lists(raw | payloads | exact, min_size=1, max_size=20), st.booleans())
 @settings(
-    max_examples=2000 if DEEP else 80, deadline=None,
+    max_examples=examples(80, 2000), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 def test_no_bytes_keep_others_from_their_turn(
@@ -79,11 +80,3 @@ def test_no_bytes_keep_others_from_their_turn(
     other.do("want")
     other.until("heard GRANT")
     assert node.broker.process.poll() is None
-
-
-def test_who_says_very_much_is_disconnected_and_others_go_on(node: Node, other: Program) -> None:
-    acquire = FORMS[Type.ACQUIRE].struct.pack(0, 0)
-    throw(node.directory / "a.sock", [(int(Type.ACQUIRE), acquire)] * 20_000, introduced=True)
-    other.do("release")
-    other.do("want")
-    other.until("heard GRANT")

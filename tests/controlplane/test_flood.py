@@ -96,7 +96,6 @@ class Flood:
         self._thread.join()
 
 
-@pytest.mark.slow
 def test_others_are_served_during_a_flood_of_pods_and_nobody_is_forgotten(
     plane: ControlPlane, scheduler: Program
 ) -> None:

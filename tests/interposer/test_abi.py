@@ -123,7 +123,8 @@ def test_a_comparison_finds_what_differs(version: str, tmp_path: Path) -> None:
 def test_prototypes_of_the_driver(version: str, tmp_path: Path) -> None:
     """Declared a second time, ours have to be compatible: the compiler refuses one that isn't."""
     theirs = DRIVER_HEADERS[version] / "cuda.h"
-    ours = [p for p in prototypes() if set(re.findall(r"\bCU\w+", p)) <= words(theirs)]
+    known = words(theirs)
+    ours = [p for p in prototypes() if set(re.findall(r"\bCU\w+", p)) <= known]
     assert len(ours) >= 0.9 * len(prototypes())
     assert_compiles("\n".join([f'#include "{theirs}"', *ours]) + "\n", tmp_path, INTERNAL)
 

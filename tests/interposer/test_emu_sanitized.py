@@ -45,7 +45,6 @@ def test_threads_that_use_all_of_it_at_once(checked: Path, clock: str, tmp_path:
     assert (ran.returncode, ran.stdout.strip()) == (0, "fine"), ran.stderr[:4000]
 
 
-@pytest.mark.slow
 def test_configurations_that_nobody_would_write(tmp_path: Path) -> None:
     sources = [
         PROGRAMS / "configs.c",

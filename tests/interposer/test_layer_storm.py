@@ -15,11 +15,12 @@ from interposer.emulated import Machine, end, line, tell
 from interposer.layered import Under, built, ran
 from interposer.swapping import EMULATED
 from interposer.under import HERE
+from thorough import examples
 
-MANY, FEW = 1000, 60
+MANY, FEW = examples(150, 1000), 60
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize(("clock", "orders"), [("virtual", MANY), ("real", FEW)])
 def test_after_many_random_swaps_under_load_every_buffer_is_whole(
     clock: str, orders: int, tmp_path: Path
@@ -195,10 +196,15 @@ def test_who_is_forked_while_its_parent_is_out_holds_nothing_of_it(tmp_path: Pat
     assert said == [64, 0, True]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_in_whatever_order_memory_is_used_swapped_and_hinted_a_plain_model_agrees(tmp_path: Path) -> None:
     machine = Under(tmp_path, {"clock": "virtual", "devices": [SMALL]})
     done = ran(
-        machine, sys.executable, HERE / "anyorder.py", "25", GPUMAX_SWAP="1", PYTHONPATH=str(HERE.parent)
+        machine,
+        sys.executable,
+        HERE / "anyorder.py",
+        str(examples(8, 100)),
+        GPUMAX_SWAP="1",
+        PYTHONPATH=str(HERE.parent),
     )
     assert (done.returncode, done.stdout) == (0, "agreed\n"), done.stderr

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,25 +23,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return environment(tmp_path_factory.mktemp("machine") / "lib")
 
 
-@pytest.fixture(scope="module")
-def report(machine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A whole run."""
-    file = tmp_path_factory.mktemp("report") / "report.json"
+def test_a_report_says_what_was_run_where_and_all_that_the_emulated_driver_can_do_is_shown_to_hold(
+    machine: dict[str, str], tmp_path: Path
+) -> None:
+    """What isn't shown has its reason, and is none of what is there."""
+    file = tmp_path / "report.json"
     done = gpumax(machine, "gpu", "conformance", "--report", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
-    assert isinstance(found, dict)
-    return found
-
-
-def test_a_report_says_what_was_run_where(report: dict[str, Any]) -> None:
+    report = json.loads(file.read_text())
     assert report["machine"]["emulated"] is True
     assert report["machine"]["driver"] == "13.0"
     assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "time", "guarantee", "second tier", "detection", "deaths", "costs", "pytorch"}  # fmt: skip
-
-
-def test_all_that_the_emulated_driver_can_do_is_shown_to_hold(report: dict[str, Any]) -> None:
-    """What isn't shown has its reason, and is none of what is there."""
     missing = {each["name"]: each["why"] for each in report["results"] if each["verdict"] == "not shown"}
     assert all(missing.values())
     assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced", "mipmapped", "graph", "together", "guarantee", "broker killed", "taken off"}  # fmt: skip

@@ -14,8 +14,10 @@ import pytest
 from gpumax.model.records import TaskRecord, WorkloadRecord
 from gpumax.stores.sql import SqlStore
 from stores.submitter import TASKS, to_be_deleted
+from thorough import examples
 
 TESTS = Path(__file__).parents[1]
+KILLS = examples(5, 24)
 Row = tuple[WorkloadRecord, tuple[TaskRecord, ...]]
 
 
@@ -52,13 +54,13 @@ def _check(name: str, acts: set[str], row: Row | None) -> None:
     assert "stopped" not in acts or record.wish == "stop"
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_kill_at_random_moments(tmp_path: Path) -> None:
-    """Twelve times a process is killed in the middle of its writes; the same file is used again each time."""
+    """Time and again a process is killed in the middle of its writes; the same file is used each time."""
     path = tmp_path / "gpumax.db"
     chance = random.Random(7)
     acts: dict[str, set[str]] = {}
-    for turn in range(12):
+    for turn in range(KILLS):
         certain = _run_and_kill(path, f"w{turn}", chance.randrange(1, 60))
         for act, name in certain:
             acts.setdefault(name, set()).add(act)
@@ -75,4 +77,4 @@ def test_kill_at_random_moments(tmp_path: Path) -> None:
             for name, (record, _) in rows.items():
                 started = [event for event in told if event.workload == name and event.kind == "Started"]
                 assert len(started) == (TASKS if record.state == "running" else 0)
-    assert sum("deleted" in its for its in acts.values()) > 5
+    assert sum("deleted" in its for its in acts.values()) >= KILLS // 2
