@@ -44,6 +44,8 @@ struct settings {
 	bool swappable; /* large allocations are made of pieces that can be taken away and given back */
 	uint64_t context; /* bytes that each context takes of its device, as far as the environment says */
 	const char *broker; /* the path of its socket; NULL: there is none to ask */
+	uint32_t ranks; /* processes of its group that begin together; 0: it waits for nobody */
+	uint32_t rank;  /* which of them this is, from 1; 0: it counts by itself */
 	struct share share;
 };
 

@@ -7,6 +7,8 @@
 #include "overhead.h"
 #include "swap.h"
 
+#define MOST_RANKS 4096
+
 struct counters counters;
 
 static struct settings found;
@@ -31,6 +33,35 @@ static uint64_t bytes_of_contexts(void)
 	return bytes;
 }
 
+/* A whole number up to `most`, in digits. */
+static bool read_number(const char *text, uint32_t most, uint32_t *number)
+{
+	unsigned long long read;
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return false;
+	read = strtoull(text, &end, 10);
+	if (*end || read > most)
+		return false;
+	*number = (uint32_t)read;
+	return true;
+}
+
+/* RANK is what torchrun, and gpumax for its tasks, call which of them a process is; its children have it, too. */
+static void read_ranks(void)
+{
+	uint32_t rank;
+
+	if (!is_set("GPUMAX_RANKS"))
+		return;
+	if (!read_number(getenv("GPUMAX_RANKS"), MOST_RANKS, &found.ranks))
+		say_once(CAUSE_RANKS, "GPUMAX_RANKS=%.60s: not a number of processes up to %d; this one waits for no others",
+			 getenv("GPUMAX_RANKS"), MOST_RANKS);
+	else if (read_number(getenv("RANK"), UINT32_MAX - 1, &rank))
+		found.rank = rank + 1;
+}
+
 static void read_environment(void)
 {
 	if (is_set("GPUMAX_DISABLE"))
@@ -41,6 +72,7 @@ static void read_environment(void)
 	found.swappable = is_set("GPUMAX_SWAP");
 	found.context = bytes_of_contexts();
 	found.broker = is_set("GPUMAX_SOCKET") ? strdup(getenv("GPUMAX_SOCKET")) : NULL;
+	read_ranks();
 	found.active = found.share.limit || found.swappable || found.broker;
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.world import GIB, MS, SECOND, World, group
+from broker.world import GIB, MS, SECOND, Process, World, group
 
 THREE = {"d0": 16 * GIB, "d1": 16 * GIB, "d2": 16 * GIB}
 
@@ -54,6 +54,118 @@ def test_all_ranks_hold_the_lease_together_and_none_before_all_are_there() -> No
     world.run(3 * SECOND)
     assert first.used(SECOND, 3 * SECOND) > 900 * MS
     assert second.granted > 0, "also the rank that didn't ask: others may wait for it inside a kernel"
+
+
+def test_a_rank_that_never_comes_is_waited_for_only_so_long_and_the_rest_says_so() -> None:
+    spec = group("gang", 500)
+    world = World([spec])
+    first = world.start(spec, ranks=3)
+    world.start(spec, ranks=3)
+    world.run(9 * SECOND)
+    assert first.granted == 0
+    world.run(11 * SECOND)
+    assert first.granted > 0
+    assert [(r.kind, r.text) for r in world.reports] == [
+        ("gang", "2 of 3 processes have come in 10 s; they go on without the others")
+    ]
+
+
+def test_children_of_a_rank_count_with_it_and_not_for_those_who_are_missing() -> None:
+    spec = group("gang", 500)
+    world = World([spec])
+    first, child = (world.start(spec, ranks=2, rank=1) for _ in range(2))
+    world.run(SECOND)
+    assert first.granted == child.granted == 0
+    world.start(spec, ranks=2, rank=2)
+    world.run(2 * SECOND)
+    assert min(first.granted, child.granted) > 0
+
+
+def test_nobody_waits_for_a_rank_that_has_come_and_ended_nor_for_one_that_comes_again() -> None:
+    spec = group("gang", 500)
+    world = World([spec])
+    first = world.start(spec, ranks=2)
+    world.kill(world.start(spec, ranks=2))
+    world.run(SECOND)
+    assert first.granted > 0, "before they have begun"
+    world.kill(world.start(spec, ranks=2))
+    world.run(2 * SECOND)
+    again = world.start(spec, ranks=2)
+    world.run(3 * SECOND)
+    assert first.used(2 * SECOND, 3 * SECOND) > 900 * MS, "nor later"
+    assert again.granted > 0
+
+
+def test_processes_that_come_when_all_have_gone_wait_for_each_other_anew() -> None:
+    spec = group("gang", 500)
+    world = World([spec])
+    for process in [world.start(spec, ranks=2) for _ in range(2)]:
+        world.kill(process)
+    world.run(SECOND)
+    third = world.start(spec, ranks=2)
+    world.run(2 * SECOND)
+    assert third.granted == 0
+
+
+def test_a_broker_that_comes_back_lets_a_gang_go_on_of_which_a_rank_has_ended() -> None:
+    spec = group("gang", 500)
+    world = World([spec])
+    first = world.start(spec, ranks=2)
+    second = world.start(spec, ranks=2)
+    world.run(SECOND)
+    world.kill(second)
+    world.run(2 * SECOND)
+    world.crash()
+    world.restart()
+    world.run(8 * SECOND)
+    assert first.used(5 * SECOND, 8 * SECOND) > 2900 * MS
+
+
+def test_a_gang_that_is_not_whole_comes_in_before_nobody() -> None:
+    """What it has goes out for an owner; it isn't brought back to wait on the device."""
+    waits, works = group("waits", 500, limit=12 * GIB), group("works", 500, guarantee=12 * GIB)
+    world = World([waits, works])
+    first = world.start(waits, ranks=2, memory=12 * GIB)
+    world.run(2 * SECOND)
+    other = world.start(works, memory=12 * GIB)
+    world.run(9 * SECOND)
+    assert first.real == {"d0": 0}
+    assert other.used(5 * SECOND, 9 * SECOND) > 3900 * MS
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_ranks_come_late_twice_or_never_nobody_waits_for_ever_and_none_begins_alone(
+    data: st.DataObject,
+) -> None:
+    specs = [group(name, 300, devices=data.draw(st.sampled_from([["d0"], ["d0", "d1"]]))) for name in "abc"]
+    world = World(specs, devices=THREE)
+    wait, begun = world.settings.gang_wait_ns, dict[str, int]()
+    ranks = {spec.name: data.draw(st.integers(0, 4)) for spec in specs}
+    come: dict[str, list[tuple[int, Process]]] = {spec.name: [] for spec in specs}
+    when = st.integers(0, 15).map(lambda s: s * SECOND)
+    plan = [
+        (data.draw(when), spec, data.draw(st.integers(0, 4)), data.draw(st.booleans()))
+        for spec in specs
+        for _ in range(4)
+    ]
+    for at, spec, rank, dies in sorted(plan, key=lambda each: each[0]):
+        world.run(at)
+        come[spec.name].append((at, world.start(spec, ranks=ranks[spec.name], rank=rank, kernel_ns=20 * MS)))
+        if dies:
+            world.run(at + 100 * MS)
+            world.kill(come[spec.name][-1][1])
+        for name, there in come.items():
+            if any(p.granted for _, p in there):
+                begun.setdefault(name, world.now)
+    world.run(40 * SECOND)
+    for name, there in come.items():
+        first = there[0][0]
+        who = {p.rank or -p.pid for at, p in there if at <= begun.get(name, 0)}
+        emptied = sum(not p.alive for _, p in there)
+        assert name not in begun or emptied or len(who) >= ranks[name] or begun[name] >= first + wait
+        for at, process in there:
+            assert not process.alive or process.granted, (name, at, ranks[name])
 
 
 def test_two_groups_that_swap_on_two_devices_come_in_whole_and_never_wait_for_each_other() -> None:

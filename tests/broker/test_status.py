@@ -81,7 +81,8 @@ def test_a_gang_that_is_not_whole_says_how_many_are_there() -> None:
     world = World([spec])
     world.start(spec, ranks=3)
     world.run(MS)
-    assert [g.waits for g in seen(world).groups] == ["1 of 3 processes are there"]
+    (waits,) = (g.waits for g in seen(world).groups)
+    assert waits == "1 of 3 processes are there; it waits for the others for 10 s"
 
 
 def test_an_allocation_that_waits_for_room_says_so() -> None:

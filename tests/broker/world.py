@@ -65,6 +65,8 @@ class Process:
     swap_tail: int = 0
     done_at: int | None = None
     checkpoints: bool = False
+    ranks: int = 0
+    rank: int = 0
     off: bool = False
     swapping: int = 0
     coming: dict[str, int] = field(default_factory=dict)
@@ -235,12 +237,12 @@ class World:
     # what processes do
 
     def start(
-        self, spec: GroupSpec, *, kernel_ns: int = MS, memory: int = 0, pinned: int = 0, ranks: int = 0,
+        self, spec: GroupSpec, *, kernel_ns: int = MS, memory: int = 0, pinned: int = 0, ranks: int = 0, rank: int = 0,
         devices: tuple[str, ...] | None = None, work_ns: int | None = None, wants: bool = True,
         checkpoints: bool = False,
     ) -> Process:  # fmt: skip
         process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns, pid=self._next)
-        process.checkpoints = checkpoints
+        process.checkpoints, process.ranks, process.rank = checkpoints, ranks, rank
         self._next += 1
         self.processes[process.id] = process
         self.tell(
@@ -251,6 +253,7 @@ class World:
                 process.pid,
                 process.devices,
                 ranks=ranks,
+                rank=rank,
                 checkpoints=checkpoints,
             )
         )
@@ -488,7 +491,16 @@ class World:
         process.coming.clear()
         leased = process.holds and process.word in (LeaseState.GRANTED, LeaseState.REVOKED)
         self.tell(
-            ev.Joined(self.now, process.id, process.spec.name, process.pid, process.devices, reconnects=True)
+            ev.Joined(
+                self.now,
+                process.id,
+                process.spec.name,
+                process.pid,
+                process.devices,
+                ranks=process.ranks,
+                rank=process.rank,
+                reconnects=True,
+            )
         )
         holdings = {
             d: (process.claimed.get(d, 0), process.pinned.get(d, 0), process.real.get(d, 0))

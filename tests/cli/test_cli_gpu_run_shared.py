@@ -132,6 +132,14 @@ def test_the_exit_code_is_the_programs(here: Here) -> None:
     assert here.run("--gpu", "0.3", "--", "sh", "-c", "exit 7").returncode == 7
 
 
+def test_programs_know_how_many_begin_together(here: Here) -> None:
+    _, said = here.start(
+        "--gpu", "0.5", "--ranks", "3", program="import os; print(os.environ['GPUMAX_RANKS'], flush=True)"
+    )
+
+    assert said == ["3"]
+
+
 def test_memory_and_limit_are_as_they_were_asked_for(here: Here) -> None:
     _, (_, _, limit, swap) = here.start(
         "--gpu", "0.25", "--gpu-memory", "300Mi", "--gpu-memory-limit", "700Mi", "--swap", "--mode", "strict", "--group", "a"
@@ -205,7 +213,10 @@ def test_cuda_visible_devices_is_kept_to(two: Here) -> None:
         (("--gpu", "0.5", "--gpu-memory-limit", "700Mi"), "found 700Mi without --swap"),
         (("--gpu-memory", "2Gi", "--gpu-memory-limit", "1Gi", "--swap"), "--gpu-memory-limit: found 1Gi beside --gpu-memory 2Gi"),
         (("--gpu", "0.9", "--gpu-memory-limit", "100Mi", "--swap"), "limit: found"),
-        (("--gpu", "0.5", "--group", "../a"), "name: found '../a'"),
+        (("--gpu", "0.5", "--group", "../a"), "--group: found '../a'; wanted letters"),
+        (("--gpu", "0.5", "--group", "control"), "--group: found 'control'"),
+        (("--gpu", "0.5", "--ranks", "0"), "--ranks"),
+        (("--gpu-memory", "500Mi", "--ranks", "2"), "--ranks is for turns"),
         ((), "wanted --gpu SHARE or --gpu-memory SIZE"),
         (("--gpu", "0.5", "--mode", "loose"), "loose"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
 from broker.test_node import HERE, Program
 from gpumax.apps.gpu.process import joined
@@ -112,6 +113,19 @@ def test_a_group_goes_with_the_last_task_that_used_it(machine: Machine) -> None:
     machine.sharing.ended("a2")
     machine.sharing.ended("a2")
     assert machine.groups == []
+
+
+def test_tasks_that_begin_together_are_told_how_many_they_are_and_a_later_one_waits_for_nobody(
+    machine: Machine,
+) -> None:
+    cant = structs.replace(task("a3", 250), argv=("env", "-i", "sh"))
+    found = machine.sharing.grant([task("a1", 250), task("a2", 250), cant])
+    assert isinstance(found["a3"], Refusal)
+    assert [each.ranks for each in found.values() if isinstance(each, Granted)] == [2, 2]
+
+    (later,) = machine.grant("a4", milli=100)
+    assert isinstance(later, Granted)
+    assert later.ranks < 2
 
 
 def test_a_later_server_forgets_what_no_task_uses_any_more(machine: Machine) -> None:

@@ -148,6 +148,7 @@ class Rig:
     groups: dict[str, Group]
     heartbeat_ms: int = 300
     quantum_ms: int = 100
+    gang_wait_ms: int = 60_000
     devices: int = 1
     memory: int = 1024 * MIB
     clock: str = "real"
@@ -169,7 +170,7 @@ class Rig:
     def serve(self, *faults: dict[str, Any]) -> None:
         """A broker comes, the first one or the next."""
         wish = {
-            "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "devices": self.uuids,
+            "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "gang_wait_ms": self.gang_wait_ms, "devices": self.uuids,
             "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
         }  # fmt: skip
         root = HERE.parents[1]

@@ -87,7 +87,7 @@ def groups(wish: dict[str, Any]) -> dict[str, Any]:
 async def serve(directory: Path, wish: dict[str, Any]) -> None:
     heartbeat = wish["heartbeat_ms"] * MS
     settings = Settings(
-        heartbeat_ns=heartbeat, grace_ns=heartbeat, pool_bytes=8 << 30,
+        heartbeat_ns=heartbeat, grace_ns=heartbeat, gang_wait_ns=wish["gang_wait_ms"] * MS, pool_bytes=8 << 30,
         shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1, burial_ns=heartbeat, chunk_bytes=4 << 20, serial_ns=heartbeat,
     )  # fmt: skip
     devices = [DeviceSpec(name, wish["bytes"]) for name in wish["devices"]]

@@ -31,7 +31,7 @@ ok(d.cuInit(0))
 ok(d.cuCtxSetCurrent(ok(d.cuDevicePrimaryCtxRetain(0))))
 first = d.cuMemAlloc(600 << 20)[0].name
 second = d.cuMemAlloc(400 << 20)[0].name
-print(first, second, ok(d.cuMemGetInfo())[1] >> 20, os.environ["GPUMAX_SOCKET"], flush=True)
+print(first, second, ok(d.cuMemGetInfo())[1] >> 20, os.environ["GPUMAX_SOCKET"], os.environ.get("GPUMAX_RANKS"), flush=True)
 while len(sys.argv) > 1 and not Path(sys.argv[1]).exists():
     time.sleep(0.02)
 """
@@ -122,7 +122,7 @@ def test_a_whole_gpu_is_not_shared(parts: Parts) -> None:
     assert parts.groups() == []
 
 
-def test_tasks_of_one_workload_share_one_group(parts: Parts) -> None:
+def test_tasks_of_one_workload_share_one_group_and_begin_together(parts: Parts) -> None:
     done = parts.machine.apply(
         FILE.format(
             name="a", resources="{gpu: 0.25}", python=sys.executable, program=parts.program, over=parts.over
@@ -131,8 +131,9 @@ def test_tasks_of_one_workload_share_one_group(parts: Parts) -> None:
     )
     assert done.returncode == 0, done.stderr
 
-    eventually(lambda: len(parts.machine.cli("logs", "a").stdout.split()) >= 8, "both say something")
+    eventually(lambda: len(parts.machine.cli("logs", "a").stdout.split()) >= 10, "both say something")
 
+    assert [line.split()[-1] for line in parts.machine.must("logs", "a").splitlines()] == ["2", "2"]
     (group,) = parts.groups()
     assert (group.share, group.guaranteed) == (0.5, 512 * MIB)
 

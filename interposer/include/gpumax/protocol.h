@@ -102,8 +102,8 @@ struct gpumax_hello {
   uint32_t flags; /* gpumax_hello_flags */
   uint32_t driver; /* as cuDriverGetVersion has it: 12080 */
   uint32_t devices;
-  uint32_t ranks; /* processes of the group that have to be there before any is granted; 0: whoever is there */
-  uint32_t zero;
+  uint32_t ranks; /* processes of the group that begin together: none is granted before all have come; 0: whoever is there */
+  uint32_t rank;  /* which of them this is, from 1: processes of one rank count once; 0: it counts by itself */
   uint8_t uuid[GPUMAX_PROTOCOL_DEVICES][16];
 };
 

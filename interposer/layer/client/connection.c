@@ -103,6 +103,8 @@ static void list_devices(void)
 	memset(&hello, 0, sizeof hello);
 	hello.pid = (uint32_t)getpid();
 	hello.driver = (uint32_t)driver;
+	hello.ranks = settings()->ranks;
+	hello.rank = settings()->rank;
 	for (int i = 0; i < number && hello.devices < GPUMAX_PROTOCOL_DEVICES; i++)
 		if (REAL(cuDeviceGet)(&device, i) == CUDA_SUCCESS &&
 		    (REAL(cuDeviceGetUuid_v2)(&uuid, device) == CUDA_SUCCESS ||

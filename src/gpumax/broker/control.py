@@ -23,6 +23,11 @@ LONGEST_LINE: Final = 1 << 20
 _UUID: Final = re.compile(
     r"(?:GPU-)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})", re.I | re.A
 )
+NAME: Final = re.compile(r"(?!control$)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+"""Of a group. Its socket is called so, beside ours."""
+WANTED_NAME: Final = (
+    "letters, digits, `_`, `.` and `-`, at most 64, a letter or digit first, and not `control`"
+)
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

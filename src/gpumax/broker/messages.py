@@ -53,11 +53,12 @@ class Hello(Message, frozen=True, kw_only=True):
     flags: int = 0
     driver: int = 0
     ranks: int = 0
+    rank: int = 0
     uuid: tuple[bytes, ...]
     type: ClassVar[Type] = Type.HELLO
     layout: ClassVar[Layout] = (
         ("pid", "I", 1), ("flags", "I", 1), ("driver", "I", 1), ("devices", "I", 1), ("ranks", "I", 1),
-        ("zero", "I", 1), ("uuid", "16s", DEVICES),
+        ("rank", "I", 1), ("uuid", "16s", DEVICES),
     )  # fmt: skip
 
 

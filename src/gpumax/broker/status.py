@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gpumax.broker.core.broker import Broker
-from gpumax.broker.core.shapes import WHOLE
+from gpumax.broker.core.shapes import SECOND, WHOLE
 from gpumax.broker.core.state import Client, Device, Group, Place
 
 
@@ -130,8 +130,8 @@ def waits(broker: Broker, group: Group) -> str | None:
     absent = next((c for c in group.clients.values() if not c.connected or c.fenced), None)
     if absent is not None:
         return f"process {absent.pid} doesn't answer"
-    if len(group.clients) < group.ranks:
-        return f"{len(group.clients)} of {group.ranks} processes are there"
+    if not group.gang.whole:
+        return f"{len(group.gang.came)} of {group.gang.ranks} processes are there; it waits for the others for {s.settings.gang_wait_ns // SECOND} s"
     if group.requests:
         ask = group.requests[0]
         return f"{ask.bytes >> 20} MiB on {ask.device}: others have the room"

@@ -9,13 +9,15 @@ from gpumax.ports.engine import Launch, Refusal
 
 
 class Granted(NamedTuple):
-    """What a task finds. limit: bytes of each device; name: whoever has the same shares the limit; socket: of its share; context: bytes that each context counts."""
+    """What a task finds. limit: bytes of each device; name: whoever has the same shares the limit; socket: of its share; context: bytes that each context counts;
+    ranks: tasks that begin on the devices together with it, itself among them; 0: alone."""
 
     name: str
     limit: int
     socket: str
     swap: bool = False
     context: int = 0
+    ranks: int = 0
 
 
 class Sharing(Protocol):

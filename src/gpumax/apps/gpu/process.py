@@ -19,7 +19,7 @@ START_S: Final = 30.0
 """How long a broker may take to answer."""
 LOOK_S: Final = 0.02
 MOST_LOG: Final = 1 << 20
-_NOT_ITS_OWN: Final = ("GPUMAX_LIMIT", "GPUMAX_SOCKET", "GPUMAX_GROUP", "GPUMAX_SWAP")
+_NOT_ITS_OWN: Final = ("GPUMAX_LIMIT", "GPUMAX_SOCKET", "GPUMAX_GROUP", "GPUMAX_SWAP", "GPUMAX_RANKS")
 
 
 class Child:

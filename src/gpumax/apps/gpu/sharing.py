@@ -53,16 +53,25 @@ class BrokerSharing:
         found: dict[str, Granted | Refusal] = {}
         with self._lock:
             for group, together in groups(known, there):
-                answer = self._ask(group, together, tuple(there.values()))
-                for launch in together:
-                    why = answer if isinstance(answer, str) else self.objection(launch)
-                    if why:
-                        self._uses.drop(launch.attempt)
-                    found[launch.attempt] = (
-                        Refusal(launch.attempt, why) if why or isinstance(answer, str) else answer
-                    )
+                found |= self._grant(group, together, tuple(there.values()))
             if any(isinstance(each, Refusal) for each in found.values()):
                 self._sweep()
+        return found
+
+    def _grant(
+        self, group: Group, together: Sequence[Launch], devices: Sequence[Sharable]
+    ) -> dict[str, Granted | Refusal]:
+        answer = self._ask(group, together, devices)
+        if isinstance(answer, str):
+            refused = {each.attempt: answer for each in together}
+        else:
+            refused = {each.attempt: why for each in together if (why := self.objection(each))}
+        for attempt in refused:
+            self._uses.drop(attempt)
+        found: dict[str, Granted | Refusal] = {each: Refusal(each, why) for each, why in refused.items()}
+        if isinstance(answer, Granted):
+            begin = [each.attempt for each in together if each.attempt not in refused]
+            found |= dict.fromkeys(begin, answer._replace(ranks=len(begin)))
         return found
 
     def _ask(self, group: Group, launches: Sequence[Launch], devices: Sequence[Sharable]) -> Granted | str:

@@ -173,6 +173,7 @@ class Broker:
         self.state.clients[client.id] = client
         self._adopt(client, {d: h for d, h in page.holdings.items() if d in group.spec.memory})
         if page.leased:
+            group.gang.begun = True
             self._take_over_lease(client)
 
     def _adopt(self, client: Client, holdings: Mapping[str, tuple[int, int, int]]) -> None:
@@ -227,7 +228,7 @@ class Broker:
         client.awaiting_inventory = event.reconnects
         group.clients[client.id] = client
         s.clients[client.id] = client
-        group.ranks = max(group.ranks, event.ranks)
+        self.turns.arrived(group, event.ranks, event.rank or -event.pid)
         self.desk.say(Welcome(client.id))
 
     def _follow(self, known: Client, client: Client) -> None:
@@ -328,7 +329,8 @@ class Broker:
         self.turns.settle(group)
         if not group.clients:
             self.residency.step_back(group)
-            group.place, group.ranks = Place.IN, 0
+            group.place = Place.IN
+            self.turns.dispersed(group)
         self.residency.refresh(group)
         self._drop_if_empty(group)
 

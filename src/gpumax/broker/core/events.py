@@ -47,6 +47,9 @@ class Joined(Event):
     swaps: bool = True
     checkpoints: bool = False
     ranks: int = 0
+    """Processes of the group that are to begin together; 0: it waits for nobody."""
+    rank: int = 0
+    """Which of them this is, from 1: those of one rank count once. 0: it counts by itself."""
     reconnects: bool = False
 
 

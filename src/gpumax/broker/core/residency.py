@@ -47,7 +47,7 @@ class Residency:
 
     def _outside(self) -> Iterable[Group]:
         for group in self.state.groups.values():
-            wants = (group.backlogged and self.turns.eligible(group)) or group.requests
+            wants = (group.backlogged and group.gang.whole and self.turns.eligible(group)) or group.requests
             ready = group.place is Place.OUT and group.answers and not group.in_motion
             if ready and wants and self.state.now >= group.retry_at:
                 yield group

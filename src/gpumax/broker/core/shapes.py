@@ -75,6 +75,8 @@ class Settings:
     stuck_ns: int = 30 * SECOND
     """Beyond the deadline, before a client that still shows signs of life is treated like one that doesn't."""
     memory_wait_ns: int = 10 * SECOND
+    gang_wait_ns: int = 10 * SECOND
+    """From the first process of a group that comes: so long it waits for the others that it's to begin with."""
     burial_ns: int = 2 * SECOND
     """How long the driver may take to give back the memory of a process that is gone."""
     idle_ns: int = 10 * SECOND

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gpumax.broker.core.gang import Gang
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, MemoryShare, Settings
 from gpumax.broker.words import Mode
 
@@ -126,7 +127,7 @@ class Group:
     spec: GroupSpec
     devices: tuple[str, ...] = field(init=False)
     clients: dict[int, Client] = field(default_factory=dict)
-    ranks: int = 0
+    gang: Gang = field(default_factory=Gang)
     lease: Lease | None = None
     place: Place = Place.IN
     since: int = 0
@@ -237,6 +238,8 @@ class State:
     backlog: dict[str, Group] = field(default_factory=dict)
     """Groups that want to submit, and `leased`, those that may: all that most events have to look at."""
     leased: dict[str, Group] = field(default_factory=dict)
+    gathering: dict[str, Group] = field(default_factory=dict)
+    """Groups of which somebody has come, and not everybody."""
 
     def begin(self, group: Group, length: int) -> Lease:
         group.lease = Lease(self.next_lease, self.now, self.now + length)

@@ -2,12 +2,14 @@
 
 Fair: whoever is furthest behind its share goes next, so idle time is split by share. Strict: each frame brings exactly the
 share; what others left idle brings nothing. A group takes all of its devices at once or none: while its turn has come and one
-of them is taken, nobody behind it gets the others, so it neither holds while it waits nor starves.
+of them is taken, nobody behind it gets the others, so it neither holds while it waits nor starves. Nor does it begin before all
+of its processes have come; for those who don't, nobody waits for ever.
 """
 
 from __future__ import annotations
 
 from gpumax.broker.core.desk import Desk
+from gpumax.broker.core.gang import Gang
 from gpumax.broker.core.orders import Checkpoint, End, Ended, Fence, Grant, Look, Revoke
 from gpumax.broker.core.shapes import SECOND, WHOLE, GroupSpec, Stuck
 from gpumax.broker.core.state import Client, Group, Lease, Place, State, Tier
@@ -53,10 +55,45 @@ class Turns:
 
     def complete(self, group: Group) -> bool:
         """Whether all of its processes are there, and can be spoken to."""
-        return len(group.clients) >= max(group.ranks, 1) and all(
-            c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory
-            for c in group.clients.values()
+        return (
+            bool(group.clients)
+            and group.gang.whole
+            and all(
+                c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory
+                for c in group.clients.values()
+            )
         )
+
+    def arrived(self, group: Group, ranks: int, who: int) -> None:
+        """One of its processes. Whoever comes first doesn't begin before the others are there, but waits for them only for so long."""
+        s, gang = self.state, group.gang
+        first = not gang.came
+        gang.arrive(ranks, who)
+        if gang.whole:
+            s.gathering.pop(group.name, None)
+            return
+        if first or group.name not in s.gathering:
+            gang.until = s.now + s.settings.gang_wait_ns
+        s.gathering[group.name] = group
+
+    def dispersed(self, group: Group) -> None:
+        """None of its processes is left: the next ones begin anew."""
+        group.gang = Gang()
+        self.state.gathering.pop(group.name, None)
+
+    def _gather(self) -> None:
+        s = self.state
+        for group in list(s.gathering.values()):
+            if s.now < group.gang.until:
+                self.desk.wake(group.gang.until)
+                continue
+            group.gang.begun = True
+            del s.gathering[group.name]
+            self.desk.report(
+                "gang", group.name,
+                f"{len(group.gang.came)} of {group.gang.ranks} processes have come in {s.settings.gang_wait_ns // SECOND} s; "
+                "they go on without the others",
+            )  # fmt: skip
 
     def ready(self, group: Group) -> bool:
         return (
@@ -112,6 +149,8 @@ class Turns:
 
     def step(self) -> None:
         s = self.state
+        if s.gathering:
+            self._gather()
         if not s.backlog and not s.leased:
             return
         ready = [g for g in s.backlog.values() if self.ready(g)]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from gpumax.broker.control import Group, key, uuid
+from gpumax.broker.control import NAME, WANTED_NAME, Group, key, uuid
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.events import GroupAdded
 from gpumax.broker.core.orders import Report
@@ -22,9 +21,6 @@ from gpumax.broker.node.sockets import Users
 from gpumax.broker.words import Mode
 from gpumax.errors import BadFile, Conflict, Fault, Refused
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-RESERVED: Final = "control"
-"""Its socket is somebody else's."""
 MOST_BYTES: Final = 1 << 60
 _MODES: Final = {"fair": Mode.FAIR, "strict": Mode.STRICT}
 
@@ -129,15 +125,8 @@ def users_of(group: Group) -> Users:
 def spec_of(group: Group) -> GroupSpec:
     """What the core reads. BadFile, with every fault."""
     faults = []
-    if not NAME.fullmatch(group.name) or group.name == RESERVED:
-        faults.append(
-            Fault(
-                "name",
-                None,
-                _cut(group.name),
-                "letters, digits, `_`, `.` and `-`, at most 64, and not `control`",
-            )
-        )
+    if not NAME.fullmatch(group.name):
+        faults.append(Fault("name", None, _cut(group.name), WANTED_NAME))
     share = round(group.share * WHOLE) if 0 < group.share <= 1 else 0
     if not share:
         faults.append(Fault("share", None, f"{group.share:g}", "a part of a device's time: 0.001 to 1"))

@@ -160,7 +160,8 @@ class Reception:
         self._joined(
             ev.Joined(
                 self._clock(), owner.client, owner.group, owner.pid, owner.devices,
-                swaps=HelloFlags.SWAPS in flags, ranks=hello.ranks, reconnects=HelloFlags.RECONNECTS in flags,
+                swaps=HelloFlags.SWAPS in flags, ranks=hello.ranks, rank=hello.rank,
+                reconnects=HelloFlags.RECONNECTS in flags,
             ),
             connection,
         )  # fmt: skip

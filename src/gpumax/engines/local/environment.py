@@ -49,7 +49,8 @@ def environment(
     if part is not None:
         context = {"GPUMAX_CONTEXT": str(part.context)} if part.context else {}
         under = preload.environment(asked, part.limit, part.name, part.swap)
-        asked = {**context, **under, "GPUMAX_SOCKET": part.socket}
+        ranks = {"GPUMAX_RANKS": str(part.ranks)} if part.ranks > 1 else {}
+        asked = {**context, **ranks, **under, "GPUMAX_SOCKET": part.socket}
     return {
         **asked,
         **seen,

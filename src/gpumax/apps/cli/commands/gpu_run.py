@@ -40,10 +40,16 @@ _SIZE: Final = "an amount of memory above zero, as 10Gi"
     help="fair: what others leave idle is its, too; strict: exactly its share. Unset: fair.",
 )
 @click.option("--group", metavar="NAME", help="Share one part with other programs of this group.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="With --gpu: so many processes of the group begin on the GPU together, as those of torchrun. Unset: whoever is there.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     gpu: str | None, gpu_memory: str | None, gpu_memory_limit: str | None, swap: bool, mode: str | None,
-    group: str | None, command: tuple[str, ...],
+    group: str | None, ranks: int | None, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run a program here with a part of a GPU, without a server. It needs no change.
 
@@ -67,9 +73,14 @@ def run(
     program = found(words[0])
     check(program, words[1:])
     if gpu is None and mode is None and not swap:
+        if ranks is not None:
+            raise click.UsageError(
+                "--ranks is for turns, which a broker gives; wanted --gpu, --swap or --mode beside it"
+            )
         env = environment(os.environ, guaranteed, group)
     else:
         env = shared(share, guaranteed, limit, mode or "fair", swap, group)
+        env |= {"GPUMAX_RANKS": str(ranks or 0)}
     os.execve(program, list(words), env)  # noqa: S606
 
 
@@ -79,9 +90,12 @@ def shared(
     """The environment of a program that has a part of its own, from a broker."""
     from gpumax.apps.gpu.personal import Wish, part
     from gpumax.devices import open_devices
+    from gpumax.broker.control import NAME, WANTED_NAME
     from gpumax.devices.uuids import sharable
     from gpumax.errors import Refused
 
+    if name is not None and not NAME.fullmatch(name):
+        raise BadFile([Fault("--group", None, repr(name[:80]), WANTED_NAME)])
     devices = open_devices(None)
     there = sharable(devices)
     if not there:
