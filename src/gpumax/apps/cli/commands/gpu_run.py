@@ -89,8 +89,8 @@ def shared(
 ) -> dict[str, str]:
     """The environment of a program that has a part of its own, from a broker."""
     from gpumax.apps.gpu.personal import Wish, part
-    from gpumax.devices import open_devices
     from gpumax.broker.control import NAME, WANTED_NAME
+    from gpumax.devices import open_devices
     from gpumax.devices.uuids import sharable
     from gpumax.errors import Refused
 
