@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from broker.world import GIB, MS, SECOND, Process, World, group
+from gpumax.broker.core import events as ev
 from gpumax.broker.core.shapes import Settings, Stuck
 from gpumax.broker.words import LeaseState, Mode
 from thorough import examples
@@ -236,3 +237,16 @@ def test_who_rests_for_very_long_is_taken_off_the_device_altogether_and_comes_ba
     world.run(80 * SECOND)
     assert not cold.off
     assert cold.used(0, world.now) > SECOND
+
+
+def test_who_says_that_it_ends_is_waited_for_by_nobody() -> None:
+    """Its connection may be gone for long before it is: memory of the host takes its time."""
+    spec = group("gang", 500)
+    world = World([spec])
+    stays, ends = world.start(spec), world.start(spec, wants=False)
+    world.run(SECOND)
+    world.say(ends, lambda now: ev.Leaving(now, ends.id))
+    world.run(world.now + 100 * MS)
+    world.drop(ends)
+    world.run(5 * SECOND)
+    assert stays.used(2 * SECOND, 5 * SECOND) > 2900 * MS

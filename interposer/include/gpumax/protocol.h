@@ -39,7 +39,7 @@ enum gpumax_type {
   GPUMAX_CONFIG = 19,      /* B  the share has changed */
   GPUMAX_POOL = 20,        /* B  with one descriptor: host memory to swap to */
   GPUMAX_ERROR = 21,       /* either: what was wrong; the sender closes if it can't go on */
-  GPUMAX_BYE = 22          /* C  ends in good order */
+  GPUMAX_BYE = 22          /* C  is about to end, and has given back what it doesn't use; the connection stays until then */
 };
 
 enum gpumax_lease_state {

@@ -67,6 +67,7 @@ void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages);
 bool memory_step(uint64_t *next_ns);
 void memory_swap(const struct job *job); /* called by the worker */
 void memory_bring(void);
+void memory_leave(void); /* the process ends: what it doesn't use goes back; waits for nobody */
 void memory_after_fork(void);
 
 /* living.c: the contexts of this process */
@@ -115,6 +116,7 @@ bool wire_ask(enum gpumax_type type, const void *body, size_t length, uint32_t r
 int wire_hear(struct message *message); /* 1: a message; 0: none now; -1: the connection has ended */
 bool wire_wait(int other, uint64_t patience_ns); /* until something is to be heard, or to be read from the other descriptor */
 void wire_close(void);
+bool wire_at_rest(void); /* nobody is just saying something, this thread neither: it may have been interrupted in it */
 uint64_t wire_epoch(void);
 void wire_after_fork(void);
 

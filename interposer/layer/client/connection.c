@@ -27,6 +27,7 @@ static int poked = -1;
 
 static struct gpumax_hello hello;
 static bool welcomed;               /* by any broker */
+static _Atomic uint32_t client;     /* the process that it was */
 static uint64_t beat_ns = 1000 * MILLISECOND, beaten_at, lost_at, last_epoch;
 static bool alone;                  /* so work goes on without it */
 static bool turned_away;
@@ -221,6 +222,7 @@ static bool enter(const struct message *message)
 	memory_welcomed();
 	last_epoch = message->header.epoch;
 	welcomed = true;
+	atomic_store(&client, hello.pid);
 	alone = false;
 	lost_at = 0;
 	say_beat(client_now());
@@ -422,6 +424,18 @@ void client_begin(void)
 		if (pthread_cond_timedwait(&news, &lock, &until))
 			break;
 	pthread_mutex_unlock(&lock);
+}
+
+/*
+ * The process ends in good order. Whatever the exit came upon, a thread that holds a lock, a broker that doesn't read, or a
+ * child that never was a client of its own, it isn't held up: then nothing is said, and the broker sees the end.
+ */
+__attribute__((destructor)) static void leave(void)
+{
+	if (atomic_load(&client) != (uint32_t)getpid() || !wire_at_rest())
+		return;
+	memory_leave();
+	wire_say(GPUMAX_BYE, NULL, 0);
 }
 
 /* The child is another client, or none. What it inherited of its parent's pages must not be written by it. */

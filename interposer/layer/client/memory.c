@@ -347,6 +347,15 @@ uint64_t memory_limit(uint32_t device)
 	return limit;
 }
 
+void memory_leave(void)
+{
+	if (pthread_mutex_trylock(&lock))
+		return;
+	for (uint32_t i = 0; i < count_of_accounts; i++)
+		give_back(&accounts[i], 0, false);
+	pthread_mutex_unlock(&lock);
+}
+
 /* Swapping, by the worker */
 
 struct telling {

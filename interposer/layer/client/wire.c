@@ -141,6 +141,14 @@ bool wire_wait(int other, uint64_t patience_ns)
 	return ppoll(both, sock >= 0 ? 2 : 1, &patience, NULL) > 0;
 }
 
+bool wire_at_rest(void)
+{
+	if (pthread_mutex_trylock(&saying))
+		return false;
+	pthread_mutex_unlock(&saying);
+	return true;
+}
+
 void wire_close(void)
 {
 	pthread_mutex_lock(&saying);

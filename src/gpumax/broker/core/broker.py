@@ -42,7 +42,7 @@ class Broker:
             ev.Joined: self._joined, ev.Inventory: self._inventory, ev.Wanted: self._wanted,
             ev.Released: self._released, ev.Asked: self._asked, ev.Returned: self._returned,
             ev.SwappedOut: self._swapped, ev.SwappedIn: self._swapped, ev.Hinted: self._hinted,
-            ev.Beat: self._beat, ev.Left: self._left, ev.Died: self._died, ev.Reclaimed: self._reclaimed,
+            ev.Beat: self._beat, ev.Leaving: self._leaving, ev.Left: self._left, ev.Died: self._died, ev.Reclaimed: self._reclaimed,
             ev.PageSeen: self._page_seen, ev.Checkpointed: self._checkpointed, ev.Restored: self._restored,
         }  # fmt: skip
         for spec in specs:
@@ -287,13 +287,20 @@ class Broker:
 
     def _wanted(self, event: ev.Wanted) -> None:
         client = self.state.clients[event.client]
-        client.wants = True
+        client.wants, client.leaving = True, False
         self.turns.notice(client.group)
 
     def _released(self, event: ev.Released) -> None:
         client = self.state.clients[event.client]
         client.last_beat = self.state.now
         self.turns.released(client, event.lease, event.wants)
+
+    def _leaving(self, event: ev.Leaving) -> None:
+        """It may still be at work: what it holds of a lease ends with it, or when it drains."""
+        client = self.state.clients[event.client]
+        client.wants, client.leaving = False, True
+        self.memory.forget(client)
+        self.turns.notice(client.group)
 
     def _left(self, event: ev.Left) -> None:
         client = self.state.clients[event.client]

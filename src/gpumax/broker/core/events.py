@@ -129,6 +129,11 @@ class Beat(ClientEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving(ClientEvent):
+    """BYE: its process is about to end, and has given back what it doesn't use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Left(ClientEvent):
     """Its connection has ended; whether the process lives isn't known."""
 

@@ -68,6 +68,8 @@ class Client:
     leased: bool = False
     generation: int = 0
     fenced: bool = False
+    leaving: bool = False
+    """It has said that it ends: nobody waits for it."""
     last_beat: int = 0
     tier: Tier = Tier.ON
     awaiting_inventory: bool = False
@@ -196,7 +198,7 @@ class Group:
     @property
     def answers(self) -> bool:
         """Whether all of its processes can be spoken to."""
-        return all(c.connected and not c.fenced for c in self.clients.values())
+        return all(c.leaving or (c.connected and not c.fenced) for c in self.clients.values())
 
 
 @dataclass(slots=True, eq=False)

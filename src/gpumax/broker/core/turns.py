@@ -59,7 +59,7 @@ class Turns:
             bool(group.clients)
             and group.gang.whole
             and all(
-                c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory
+                c.leaving or (c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory)
                 for c in group.clients.values()
             )
         )
@@ -188,7 +188,8 @@ class Turns:
             device.holders.append(group)
             device.virtual = max(device.virtual, group.served.get(name, 0))
         for client in group.clients.values():
-            self.tell(client, lease)
+            if not client.leaving:
+                self.tell(client, lease)
 
     def tell(self, client: Client, lease: Lease) -> None:
         client.leased = True

@@ -45,7 +45,9 @@ def event(
                 d: (h.budget, h.pinned, h.resident) for d, h in zip(devices, message.holding, strict=False)
             }
             return ev.Inventory(now, client, message.lease != 0, bool(message.flags & WANTS), held)
-        case msg.Error() | msg.Bye():
+        case msg.Bye():
+            return ev.Leaving(now, client)
+        case msg.Error():
             return None
     raise Garbled(f"{message.type.name} is the broker's to say", ErrorCode.STATE, message.type)
 

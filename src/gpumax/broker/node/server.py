@@ -160,9 +160,6 @@ class Server:
         try:
             if isinstance(message, msg.Hello):
                 raise Garbled("HELLO was said already", ErrorCode.STATE, header.type)
-            if isinstance(message, msg.Bye):
-                connection.close()
-                return
             member = self._roster.members[connection.client]
             event = heard.event(message, header, connection.client, member.owner.devices, self._clock())
         except Garbled as garbled:
