@@ -84,10 +84,10 @@ CUresult swap_pause(uint64_t deadline_ns)
 			gate_open(GATE_PAUSED);
 		else
 			atomic_store(&paused, true);
+		if (result == CUDA_SUCCESS && listener && listener->paused)
+			listener->paused(); /* before anybody can resume */
 	}
 	pthread_mutex_unlock(&lock);
-	if (result == CUDA_SUCCESS && listener && listener->paused)
-		listener->paused();
 	return result;
 }
 

@@ -78,7 +78,7 @@ bool swap_pool(int descriptor, uint64_t bytes);
 
 /*
  * Whoever speaks with a broker hears of what concerns it; all members may be NULL. They are called by threads of the
- * program, with nothing locked, and must not give orders themselves. While `orders` is true the broker says when memory
+ * program, with nothing locked but against another pause, and must not give orders themselves. While `orders` is true the broker says when memory
  * comes in: neither resume nor a call that waits brings it in.
  */
 struct swap_listener {

@@ -238,15 +238,17 @@ def answers(order: od.ClientOrder, how: str, size: int, now: int) -> Sequence[ev
             kind = ev.SwappedOut if isinstance(order, od.SwapOut) else ev.SwappedIn
             right = order.keep if isinstance(order, od.SwapOut) else order.upto
             done = kind(now, client, order.device, right)
-            return {
+            said: dict[str, Sequence[ev.Event]] = {
                 "well": [done],
                 "half": [kind(now, client, order.device, (right + size) // 2, SwapStatus.PROGRESS), done],
                 "busy": [kind(now, client, order.device, size, SwapStatus.BUSY)],
                 "failed": [kind(now, client, order.device, size, SwapStatus.FAILED)],
                 "wrong": [kind(now, client, order.device, size)],
+                "paused": [ev.SwappedOut(now, client, order.device, size, SwapStatus.PAUSED)],
                 "twice": [done, done],
                 "other": [(ev.SwappedIn if kind is ev.SwappedOut else ev.SwappedOut)(now, client, order.device, size)],
-            }.get(how, [])  # fmt: skip
+            }  # fmt: skip
+            return said.get(how, [])
         case od.Look():
             return [ev.PageSeen(now, client, 0 if how in ("well", "twice") else 1)]
         case od.Checkpoint():

@@ -18,7 +18,7 @@ from thorough import examples
 sizes = st.sampled_from([0, 1, 256 * MIB, GIB, 3 * GIB, 5 * GIB, 8 * GIB, 1 << 60])
 durations = st.sampled_from([0, 1, 20_000, MS, 10 * MS, 100 * MS, 500 * MS, 3000 * MS])
 manners = st.sampled_from(
-    ["well", "well", "well", "half", "busy", "failed", "wrong", "twice", "other", "never"]
+    ["well", "well", "well", "half", "busy", "failed", "wrong", "twice", "other", "paused", "never"]
 )
 picks = st.integers(0, 50)
 devices = st.sampled_from(sorted(DEVICES))

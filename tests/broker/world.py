@@ -283,6 +283,18 @@ class World:
     def rest(self, process: Process) -> None:
         process.wants = False
 
+    def pause(self, process: Process) -> None:
+        """Between two kernels: it gives the lease back, and has moved all that can be moved."""
+        assert not process.running
+        self.rest(process)
+        self._drained(process)
+        for name in process.devices:
+            left = process.real[name] = process.pinned.get(name, 0)
+            self.say(process, partial(self._paused, process.id, name, left))
+
+    def _paused(self, client: int, name: str, left: int, now: int) -> ev.Event:
+        return ev.SwappedOut(now, client, name, left, SwapStatus.PAUSED)
+
     def _beat(self, process: Process) -> None:
         if not process.alive:
             return

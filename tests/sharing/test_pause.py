@@ -30,6 +30,7 @@ def test_who_pauses_leaves_the_device_and_finds_all_of_it_again(kind: Group, rig
     assert a.hear() == [0, 540]
     b = here.start("b", FILLED, "pointer, data = fill(540, 2)\nsay(same(pointer, data))")
     assert b.hear() is True
+    assert not here.seen("SwapOut", "a"), "nobody had to order what is done already, nor waits for it to rest"
     b.ends()
     a.tell()
     assert a.hear() == [True, 0]

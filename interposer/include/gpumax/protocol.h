@@ -65,7 +65,8 @@ enum gpumax_swap_status {
   GPUMAX_SWAP_DONE = 0,
   GPUMAX_SWAP_PROGRESS = 1, /* more to come; what is free already may be used */
   GPUMAX_SWAP_BUSY = 2,     /* not now: a capture is under way */
-  GPUMAX_SWAP_FAILED = 3
+  GPUMAX_SWAP_FAILED = 3,
+  GPUMAX_SWAP_PAUSED = 4 /* nobody ordered it: the program rests until it says ACQUIRE, and wants nothing on the device before */
 };
 enum gpumax_hint_kind { GPUMAX_HINT_READ_ONLY = 1, GPUMAX_HINT_DISCARDABLE = 2 };
 enum gpumax_reason {

@@ -43,6 +43,7 @@ void lease_without(void);                   /* so work goes on as if there were 
 bool lease_waited_for(void);
 void lease_drain(uint64_t lease);           /* called by the worker */
 void lease_rest(void);
+void lease_give_up(void);                   /* the program has paused: nothing of it runs */
 void lease_after_fork(void);
 
 /* memory.c */

@@ -349,7 +349,7 @@ static void be_without(uint64_t now)
 	const struct job bring = {.task = TASK_BRING};
 
 	if (alone) {
-		if (welcomed && swap_anything_out())
+		if (welcomed && swap_anything_out() && !swap_paused())
 			worker_do(&bring);
 		return;
 	}

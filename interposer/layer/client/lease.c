@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "layer/client/client.h"
+#include "layer/swap.h"
 
 #define LOOK_NS (2 * MILLISECOND)       /* how often a holder is looked at, and how long it may rest */
 #define BUSY_NS (50 * 1000)             /* what takes longer to drain was at work */
@@ -175,13 +176,31 @@ void lease_rest(void)
 	client_poke();
 }
 
+/* The gate is closed to what submits while the page still grants, until the broker grants anew. */
+void lease_give_up(void)
+{
+	struct gpumax_release release = {.flags = GPUMAX_RELEASE_DRAINED};
+
+	if (!lease_held() || !gate_close(GATE_RESTS, 0))
+		return;
+	pthread_mutex_lock(&lock);
+	release.lease = current;
+	if (current != released && wire_say(GPUMAX_RELEASE, &release, sizeof release)) {
+		released = current;
+		asked = false;
+	}
+	pthread_mutex_unlock(&lock);
+	if (lease_held())
+		gate_open(GATE_RESTS);
+}
+
 static void ask(uint64_t now)
 {
 	const struct gpumax_acquire acquire = {0};
 	unsigned at = state();
 
 	pthread_mutex_lock(&lock);
-	if (lease_waited_for() && (!asked || now - asked_at > AGAIN_NS) &&
+	if (lease_waited_for() && !swap_paused() && (!asked || now - asked_at > AGAIN_NS) &&
 	    (at == GPUMAX_LEASE_NONE || current == released)) {
 		asked = wire_say(GPUMAX_ACQUIRE, &acquire, sizeof acquire);
 		asked_at = now;

@@ -444,6 +444,30 @@ static bool by_orders(void)
 	return atomic_load(&ordered_out);
 }
 
+/* Others have the room at once, and it's the broker's to say when memory comes back. */
+static void paused(void)
+{
+	bool heard;
+
+	pthread_mutex_lock(&lock);
+	heard = counts && !alone;
+	pthread_mutex_unlock(&lock);
+	if (!heard)
+		return;
+	lease_give_up();
+	atomic_store(&ordered_out, swap_anything_out());
+	for (uint32_t i = 0; i < count_of_accounts; i++) {
+		struct telling telling = {.type = GPUMAX_SWAPPED_OUT, .number = i, .began = client_now()};
+
+		say_swapped(&telling, swap_usage(accounts[i].device).resident, 0, GPUMAX_SWAP_PAUSED);
+	}
+}
+
+static void resumed(void)
+{
+	client_poke();
+}
+
 static void hinted(uint32_t device, int kind, uint64_t bytes)
 {
 	struct gpumax_hint hint = {.bytes = bytes, .kind = (uint32_t)kind};
@@ -476,7 +500,8 @@ static bool shared(uint32_t device, uint64_t *limit, uint64_t *guarantee, uint32
 
 void memory_begin(void)
 {
-	static const struct swap_listener listener = {.orders = by_orders, .hinted = hinted, .share = shared};
+	static const struct swap_listener listener = {
+		.orders = by_orders, .paused = paused, .resumed = resumed, .hinted = hinted, .share = shared};
 
 	swap_listen(&listener);
 }

@@ -127,7 +127,9 @@ def waits(broker: Broker, group: Group) -> str | None:
     s = broker.state
     if s.now < s.quiet_until:
         return "the broker has come back, and waits for those who may still be submitting"
-    absent = next((c for c in group.clients.values() if not c.leaving and (not c.connected or c.fenced)), None)
+    absent = next(
+        (c for c in group.clients.values() if not c.leaving and (not c.connected or c.fenced)), None
+    )
     if absent is not None:
         return f"process {absent.pid} doesn't answer"
     if not group.gang.whole:

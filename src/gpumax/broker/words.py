@@ -73,6 +73,8 @@ class SwapStatus(IntEnum):
     PROGRESS = 1
     BUSY = 2
     FAILED = 3
+    PAUSED = 4
+    """Of its own will: it wants nothing on the device before it asks."""
 
 
 class HintKind(IntEnum):

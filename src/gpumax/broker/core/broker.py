@@ -288,6 +288,9 @@ class Broker:
     def _wanted(self, event: ev.Wanted) -> None:
         client = self.state.clients[event.client]
         client.wants, client.leaving = True, False
+        if client.paused:
+            self.residency.resume(client)
+            self._settled = False
         self.turns.notice(client.group)
 
     def _released(self, event: ev.Released) -> None:
@@ -365,10 +368,13 @@ class Broker:
     def _swapped(self, event: ev.SwappedOut | ev.SwappedIn) -> None:
         client = self.state.clients[event.client]
         holding = client.holdings.get(event.device)
+        out = isinstance(event, ev.SwappedOut)
+        if holding is not None and out and event.status is SwapStatus.PAUSED:
+            self.residency.pause(client, event.device, event.resident)
+            return
         if holding is None or holding.moving is None:
             return
         client.last_beat = self.state.now
-        out = isinstance(event, ev.SwappedOut)
         failed = event.status in (SwapStatus.BUSY, SwapStatus.FAILED)
         whole = out or failed or event.resident >= holding.resident
         if event.status is not SwapStatus.PROGRESS:

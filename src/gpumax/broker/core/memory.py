@@ -38,7 +38,7 @@ class Memory:
         device = self.state.devices[ask.device]
         free = device.free
         if device.coming not in (None, group) and not right:
-            free -= device.coming.claimed(ask.device) - device.coming.resident(ask.device)
+            free -= device.coming.lacks(ask.device)
         if free >= ask.bytes:
             return self._grant(client, ask)
         return self._make_room(group, client, ask, right=right)

@@ -64,7 +64,7 @@ class Residency:
         """What a group lacks to be resident, beyond what is free."""
         short = {}
         for name in group.devices:
-            lack = group.claimed(name) - group.resident(name) - self.state.devices[name].free
+            lack = group.lacks(name) - self.state.devices[name].free
             if lack > 0:
                 short[name] = lack
         return short
@@ -228,7 +228,7 @@ class Residency:
     def refresh(self, group: Group) -> None:
         """A group that is out and lacks nothing is in."""
         if group.place is Place.OUT and not group.in_motion:
-            whole = all(h.resident >= h.claimed for c in group.clients.values() for h in c.holdings.values())
+            whole = not any(group.lacks(name) for name in group.devices)
             if whole and all(c.tier is Tier.ON for c in group.clients.values()):
                 group.place = Place.IN
                 group.since = self.state.now
@@ -253,12 +253,27 @@ class Residency:
             served = group.served.get(device.spec.name, 0)
             group.served[device.spec.name] = max(served, device.virtual - owed)
 
+    def pause(self, client: Client, name: str, resident: int) -> None:
+        """It has moved its memory out by itself. The others of its group go on without."""
+        client.paused = True
+        holding = client.holdings[name]
+        self.state.keep(client, name, min(holding.resident, max(resident, 0)))
+        self.refresh(client.group)
+
+    def resume(self, client: Client) -> None:
+        """It asks again, so its group is whole only with what it has."""
+        client.paused = False
+        group = client.group
+        if group.place is Place.IN and any(client.lacks(name) for name in client.holdings):
+            group.place = Place.OUT
+            self.turns.revoke(group, Reason.MEMORY)
+
     def allot(self, group: Group) -> bool:
         """Hand on what has become free, in pieces that are worth it. True when nothing is missing any more."""
         whole = True
         for client in group.clients.values():
             for name, holding in client.holdings.items():
-                lack = holding.claimed - holding.resident
+                lack = client.lacks(name)
                 if lack <= 0:
                     continue
                 give = min(lack, max(self.state.devices[name].free, 0))

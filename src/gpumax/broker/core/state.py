@@ -68,6 +68,8 @@ class Client:
     leased: bool = False
     generation: int = 0
     fenced: bool = False
+    paused: bool = False
+    """It has moved its memory out by itself: until it asks again it lacks nothing."""
     leaving: bool = False
     """It has said that it ends: nobody waits for it."""
     last_beat: int = 0
@@ -75,6 +77,10 @@ class Client:
     awaiting_inventory: bool = False
     booked: bool = False
     """What it held before is known: from its earlier connection, or from its pages."""
+
+    def lacks(self, device: str) -> int:
+        holding = self.holdings.get(device)
+        return 0 if self.paused or holding is None else holding.claimed - holding.resident
 
     @property
     def standing(self) -> str:
@@ -174,6 +180,10 @@ class Group:
 
     def resident(self, device: str) -> int:
         return sum(c.holdings[device].resident for c in self.clients.values() if device in c.holdings)
+
+    def lacks(self, device: str) -> int:
+        """What is out and wanted on the device."""
+        return sum(c.lacks(device) for c in self.clients.values())
 
     def movable(self, device: str) -> int:
         return sum(c.holdings[device].movable for c in self.clients.values() if device in c.holdings)
