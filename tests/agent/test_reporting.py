@@ -32,9 +32,10 @@ from gpumax.apps.agent.reporting import Report
 from gpumax.apps.agent.residents import LATER_S, LONGEST, SILENT_S, SOON_S, Latest, Residents, shown, text_of
 from gpumax.apps.agent.telling import AGAIN_S, MOST_A_MINUTE, Teller
 from gpumax.apps.cli.commands.gpu_list import drawn
+from gpumax.apps.doctor.hardware import shares
+from gpumax.apps.doctor.patient import Patient
 from gpumax.apps.gpu.keeper import Keeper
-from gpumax.apps.kubernetes.residents import shared, unfenced
-from gpumax.apps.kubernetes.site import Site
+from gpumax.apps.kubernetes.residents import shared, unfenced, waits
 from gpumax.broker.control import uuid
 from gpumax.broker.status import (
     ClientStatus,
@@ -48,6 +49,7 @@ from gpumax.broker.status import (
 from gpumax.devices.emulated import EmulatedDevices
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.client.access import Access
+from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.errors import Status as Refusal
 from gpumax.engines.kubernetes.client.kinds import Kind
@@ -203,7 +205,7 @@ async def test_whoever_looks_sees_who_shares_the_gpus_of_a_node(node: Node) -> N
     node.process(5_000_078, POD)
     await node.look(ESCAPED, Unfenced(5_000_078, GIB, "it has declared 2 MiB of it"))
 
-    found = await shared(Site(cast(Any, node.cluster), "gpumax"))
+    found = await shared(cast(Api, node.cluster))
 
     (part,) = found.values()
     assert list(found) == [("n1", 0)]
@@ -212,11 +214,18 @@ async def test_whoever_looks_sees_who_shares_the_gpus_of_a_node(node: Node) -> N
         "ml/train-0",
         2 * GIB,
     )
-    assert part.residents[0].waits == f"its turn: ml/train-0 has {GPU}"
+    assert waits(found, {"ml/train-0", "ml/other"}) == [f"its turn: ml/train-0 has {GPU}"]
+    assert waits(found, {"other/train-0"}) == []
     assert [(row["node"], row["pid"], row["workload"]) for row in unfenced(found)] == [
         ("n1", 5_000_077, ""),
         ("n1", 5_000_078, "ml/train-0"),
     ]
+    patient = Patient(cast(Api, node.cluster), "me", frozenset(), "gpumax-system", "gpumax", 0)
+    (check,) = [check async for check in shares(patient)]
+    assert (
+        check.found
+        == "unfenced: 2 processes, which no part holds: 5000077 on n1, 5000078 on n1 in pod ml/train-0"
+    )
     item = {"node": "n1", "index": 0, "model": "A100", "shared": part.model_dump()}
     picture = drawn({"items": [item]}, "table", quiet=False)
     assert "a ml/train-0" in picture
@@ -366,6 +375,7 @@ def test_the_pod_of_a_process_is_known_by_its_control_group(tmp_path: Path) -> N
     parts = Parts(tmp_path / "cdi", tmp_path / "kept")
     parts.write(CLAIM, Origin("ml", "gpumax-a", CLAIM, "train-0", POD), Container({}))
     pods = Pods(parts, tmp_path)
+    pods.look()
     assert [pods.name_of_process(pid) for pid in (1, 2, 3, 4, 5)] == ["ml/train-0"] * 3 + ["", ""]
 
 
@@ -375,7 +385,7 @@ async def test_what_makes_no_sense_is_nothing(text: str) -> None:
     """Whoever wrote it there."""
     cluster = Cluster()
     cluster.annotations = {keys.RESIDENTS: text}
-    assert await shared(Site(cast(Any, cluster), "gpumax")) == {}
+    assert await shared(cast(Api, cluster)) == {}
 
 
 BARE = """

@@ -25,6 +25,7 @@ from gpumax.apps.cli import main
 from gpumax.apps.cli.stream import messages
 from gpumax.apps.kubernetes import look, submit
 from gpumax.apps.kubernetes.door import ClusterApi, access
+from gpumax.engines.kubernetes import keys
 
 
 class Result(NamedTuple):
@@ -253,6 +254,29 @@ def test_the_whole_cluster_is_shown(stage: Stage, cli: Cli) -> None:
         if row["node"] == node and row["holders"]
     ]
     assert [one["holders"][0]["workload"] for one in held] == [f"{stage.name}/pod/p"] * 2
+    # What an agent says of who shares its GPUs.
+    beyond = {
+        "pid": 77,
+        "bytes": 3 << 30,
+        "why": "it has declared nothing",
+        "command": "",
+        "workload": f"{stage.name}/p",
+    }
+    part = {
+        "bytes": 38 << 30,
+        "used": 0,
+        "state": "idle",
+        "holder": None,
+        "serial": False,
+        "residents": [],
+        "unfenced": [beyond],
+    }
+    note = {"metadata": {"annotations": {keys.RESIDENTS: json.dumps({"0": part})}}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    assert stage.api.patch(f"/api/v1/nodes/{node}", json=note, headers=merge).status_code == 200
+    line = f"UNFENCED: process 77 in pod {stage.name}/p uses 3Gi"
+    assert line in cli("gpu", "list").out
+    assert line in cli("board").out
     (own,) = [row for row in cli("queue", "list", "-o", "json").document["items"] if row["name"] == queue]
     assert own["running"] == 1
     assert {row["resource"]: row["allocated"] for row in own["shares"]}["gpu"] == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from threading import RLock
 from typing import Any
 
 import pytest
@@ -9,7 +11,11 @@ import pytest
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.admission.fractions import patch
 from gpumax.engines.kubernetes.assembly import Assembly
+from gpumax.engines.kubernetes.client.cache import Change
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.feed import Feed
 from gpumax.engines.kubernetes.grants import Amount, Grant, read_grant, written
+from gpumax.engines.kubernetes.kinds import NODES, SLICES
 from gpumax.engines.kubernetes.offers import annotation_of, slice_name
 from gpumax.engines.kubernetes.telling import told
 from gpumax.model.node import Device
@@ -203,6 +209,27 @@ def test_the_devices_of_a_node_with_an_agent_are_those_that_it_offers() -> None:
     assembly.see_slice("gpumax.dev-n1", None)
     assert len(assembly.snapshot(NOW_MS, Policy()).nodes[0].devices) == 8
     assert assembly.oddities == ()
+
+
+@pytest.mark.parametrize("kind", [SLICES, NODES])
+def test_what_agents_write_for_people_wakes_nobody(kind: Kind[Any]) -> None:
+    """Every few seconds, on each node: a decision reads nothing of it, and isn't made anew for it."""
+    woken: list[bool] = []
+    handle = Feed(Assembly(), RLock(), lambda: woken.append(True)).handler(kind)
+
+    def written(version: str, **more: str) -> Any:
+        body = offer("n1", *TWO) if kind is SLICES else node("n1")
+        body["metadata"] |= {
+            "resourceVersion": version,
+            "labels": more,
+            "annotations": {keys.RESIDENTS: version},
+        }
+        return kind.decoders.one(json.dumps(body).encode())
+
+    first, second, third = written("1"), written("2"), written("3", team="x")
+    for before, after in ((None, first), (first, second), (second, third), (third, None)):
+        handle(Change(("", "n1"), before, after))
+    assert len(woken) == 3
 
 
 def test_a_claim_goes_to_a_node_with_an_agent() -> None:

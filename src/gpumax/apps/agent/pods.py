@@ -17,17 +17,22 @@ class Pods:
     def __init__(self, parts: Parts, proc: Path = Path("/proc")) -> None:
         self._parts = parts
         self._proc = proc
+        self._kept: dict[str, Origin] = {}
+
+    def look(self) -> None:
+        """At which parts there are: all answers are of this moment."""
+        self._kept = self._parts.kept()
 
     def of_part(self, key: str) -> Origin | None:
         """For whom a part is; None where it isn't given out."""
-        return self._parts.kept().get(key)
+        return self._kept.get(key)
 
     def of_process(self, pid: int) -> Origin | None:
         """The part of the pod in which a process is; None: it's in none that has one."""
         uid = self.uid_of_process(pid)
         if not uid:
             return None
-        return next((each for each in self._parts.kept().values() if _same(each.pod_uid, uid)), None)
+        return next((each for each in self._kept.values() if _same(each.pod_uid, uid)), None)
 
     def uid_of_process(self, pid: int) -> str:
         """Of the pod in which a process is, as its control group is called, whatever driver of them the kubelet uses; empty where it's in none."""

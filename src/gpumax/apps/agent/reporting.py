@@ -10,12 +10,14 @@ from gpumax.apps.agent.metrics import Life
 from gpumax.apps.agent.pods import Pods
 from gpumax.apps.agent.residents import Latest, Residents, shown
 from gpumax.apps.agent.telling import Teller
+from gpumax.apps.gpu.view import Item
 from gpumax.broker.control import key
+from gpumax.broker.status import Status
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.errors import GpumaxError
 from gpumax.ports.devices import Devices
 
-LOOK_S: Final = 1.0
+LOOK_S: Final = 0.5
 _log: Final = logging.getLogger("gpumax.agent")
 
 
@@ -36,6 +38,9 @@ class Report:
         self._teller = teller
         self._devices = devices
         self._said = ""
+        self._seen: Status | None = None
+        self._shown: dict[int, Item] = {}
+        self._indexes: dict[str | None, int] = {}
         self.residents = residents
         self.life = life or Life()
 
@@ -50,10 +55,9 @@ class Report:
         """Once. What can't be said now is said later."""
         status = self._latest.now()
         try:
-            await self._teller.look(status)
-            indexes = {key(uuid): index for index, uuid in self._devices.uuids().items()}
-            parts = shown(status, indexes, self._pods) if status is not None else {}
-            await self.residents.tell(parts)
+            if status is not self._seen or self._teller.waiting:
+                await self._see(status)
+            await self.residents.tell(self._shown)
         except GpumaxError as error:
             # What it stands on is published a moment later.
             missing = isinstance(error, ApiRefused) and error.code == 404
@@ -62,3 +66,13 @@ class Report:
                 _log.warning("who shares the GPUs can't be told: %s", error)
         else:
             self._said = ""
+
+    async def _see(self, status: Status | None) -> None:
+        """What the broker says is new."""
+        self._pods.look()
+        await self._teller.look(status)
+        devices = status.devices if status is not None else ()
+        if not {key(each.uuid) for each in devices} <= self._indexes.keys():
+            self._indexes = {key(uuid): index for index, uuid in self._devices.uuids().items()}
+        self._shown = shown(status, self._indexes, self._pods) if status is not None else {}
+        self._seen = status

@@ -13,7 +13,7 @@ from gpumax.apps.gpu.view import Item, rows
 from gpumax.broker.control import key
 from gpumax.broker.status import Status
 
-SOON_S: Final = 2.0
+SOON_S: Final = 1.0
 """Between two writes at least, where somebody came, went or got around its part."""
 LATER_S: Final = 10.0
 """Where amounts alone changed: as often as a kubelet says that its node lives."""

@@ -70,6 +70,11 @@ class Teller:
         self._tried: dict[str, float] = {}  # to evict, by the uid of the pod
         self._times: deque[float] = deque(maxlen=MOST_A_MINUTE)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is a note that nobody was told of yet."""
+        return bool(self._notes)
+
     async def look(self, status: Status | None) -> None:
         """At what the broker says now: each process is told of once, as long as it's there."""
         while self._notes:

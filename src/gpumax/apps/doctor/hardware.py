@@ -10,6 +10,7 @@ import msgspec
 
 from gpumax.apps.cli.checks_data import Check
 from gpumax.apps.doctor.patient import Patient
+from gpumax.apps.kubernetes.residents import shared, unfenced
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.agents import Agents
 from gpumax.engines.kubernetes.client.connection import Request
@@ -19,6 +20,7 @@ from gpumax.engines.kubernetes.kinds import NODES, SLICES
 from gpumax.engines.kubernetes.nodes import read_node
 from gpumax.engines.kubernetes.offers import slice_of
 from gpumax.model.node import Device, Node
+from gpumax.words import plural
 
 LABELLED: Final = (
     "nvidia.com/gpu.present",
@@ -66,6 +68,29 @@ async def gpus(patient: Patient) -> AsyncIterator[Check]:
             yield Check("gpus", "warn", f"{len(names)} nodes {words}: {_some(names)}", wish)
     for sentence in odd[:MOST]:
         yield Check("gpus", "warn", sentence, "correct the node's labels, or who gives out its GPUs")
+
+
+async def shares(patient: Patient) -> AsyncIterator[Check]:
+    """Processes that use GPUs of which parts are given out and haven't said so, as agents tell them."""
+    parts = await shared(patient.api)
+    beyond = unfenced(parts)
+    if beyond:
+        where = _some(
+            [
+                f"{row['pid']} on {row['node']}" + (f" in pod {row['workload']}" if row["workload"] else "")
+                for row in beyond
+            ]
+        )
+        wish = "`gpumax gpu list` shows them; end them, or give them a part; agent.evictUnfenced=true deletes such pods"
+        yield Check(
+            "shares",
+            "warn",
+            f"unfenced: {len(beyond)} {'process' if len(beyond) == 1 else 'processes'}, which no part holds: {where}",
+            wish,
+        )
+    elif parts:
+        residents = sum(len(part.residents) + part.unlisted for part in parts.values())
+        yield Check("shares", "ok", f"{plural(residents, 'part')} of {plural(len(parts), 'GPU')}")
 
 
 def _giver(node: Node) -> str:

@@ -34,6 +34,7 @@ LOOKS: Final[tuple[tuple[str, Look], ...]] = (
     ("policies", guards.policies),
     ("webhook", guards.webhook),
     ("gpus", hardware.gpus),
+    ("shares", hardware.shares),
     ("claims", hardware.claims),
     ("neighbours", hardware.neighbours),
     ("leader", steering.leader),

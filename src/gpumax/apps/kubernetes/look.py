@@ -9,11 +9,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from gpumax.apps.kubernetes.request import Item, Request, out
-from gpumax.apps.kubernetes.residents import shared, unfenced
+from gpumax.apps.kubernetes.residents import shared, unfenced, waits
 from gpumax.apps.kubernetes.site import Seen, Site
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.views import detail, hold, workload
 from gpumax.apps.server.why import alone, past
+from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.documents import at, rows
 from gpumax.engines.kubernetes.work.container import ROOT
 from gpumax.engines.kubernetes.work.records import Work, name_of, read
@@ -80,6 +81,7 @@ async def get_why(site: Site, request: Request) -> Item:
     )
     if record.state in FINISHED or record.state == "suspended":
         return out(alone(record, told))
+    told += tuple(f"On its GPU it waits now: {text}." for text in await _on_gpus(site, work))
     try:
         seen = await site.seen()
     except Denied as error:
@@ -90,6 +92,12 @@ async def get_why(site: Site, request: Request) -> Item:
     if (record.state, answer.state) == ("pending", "placed") and waits_ms > SILENT_MS:
         answer = answer.model_copy(update={"sentences": [*answer.sentences, SILENT]})
     return out(answer)
+
+
+async def _on_gpus(site: Site, work: Work) -> list[str]:
+    """What work with parts of GPUs waits for on them, as its nodes' agents say it, where that may be seen."""
+    parts = {pod.metadata.name for pod in work.pods if keys.GIVEN in (pod.metadata.annotations or {})}
+    return waits(await shared(site.api), {f"{site.namespace}/{name}" for name in parts}) if parts else []
 
 
 def snapshot_name(site: Site, work: Work) -> str:
@@ -162,7 +170,7 @@ async def list_nodes(site: Site, _: Request) -> Item:
 
 async def list_gpus(site: Site, _: Request) -> Item:
     """All GPUs, with who holds how much of each; where parts are given out, what is resident, swapped and unfenced, as agents say it."""
-    seen, parts = await asyncio.gather(site.seen(), shared(site))
+    seen, parts = await asyncio.gather(site.seen(), shared(site.api))
     items = cluster.gpus(seen.snapshot.nodes, holding(seen), virtual=False)
     for item in items:
         item.shared = parts.get((item.node, item.index))
@@ -171,7 +179,7 @@ async def list_gpus(site: Site, _: Request) -> Item:
 
 async def get_board(site: Site, _: Request) -> Item:
     """A snapshot and what would be decided on it now."""
-    seen, parts = await asyncio.gather(site.seen(), shared(site))
+    seen, parts = await asyncio.gather(site.seen(), shared(site.api))
     return {
         "snapshot": dump_snapshot(seen.snapshot),
         "decision": dump_decision(seen.decision),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
 from pydantic import ValidationError
 
-from gpumax.apps.kubernetes.site import Site
 from gpumax.apps.server.shapes import SharedGpu
 from gpumax.engines.kubernetes import keys
+from gpumax.engines.kubernetes.client.api import Api
 from gpumax.engines.kubernetes.client.errors import ApiRefused
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.kinds import OURS, SLICES, Named
@@ -39,10 +40,10 @@ _NOTES: Final = Kind(SLICES.group, SLICES.version, SLICES.plural, SLICES.name, S
 _NODES: Final = Kind("", "v1", "nodes", "Node", Named, namespaced=False)
 
 
-async def shared(site: Site) -> Shared:
+async def shared(api: Api) -> Shared:
     """All devices of which parts are given out. Whoever may see neither slices nor nodes sees none."""
     slices, nodes = await asyncio.gather(
-        _seen(site, _NOTES, fields=OURS[SLICES]), _seen(site, _NODES, fields="")
+        _seen(api, _NOTES, fields=OURS[SLICES]), _seen(api, _NODES, fields="")
     )
     rows = [(one.metadata.name, one.metadata) for one in nodes]
     rows += [(one.spec.node_name, one.metadata) for one in slices]
@@ -52,9 +53,9 @@ async def shared(site: Site) -> Shared:
     return found
 
 
-async def _seen(site: Site, kind: Kind[Any], *, fields: str) -> tuple[Any, ...]:
+async def _seen(api: Api, kind: Kind[Any], *, fields: str) -> tuple[Any, ...]:
     try:
-        return (await site.api.list(kind, fields=fields)).items
+        return (await api.list(kind, fields=fields)).items
     except ApiRefused as error:
         if error.code not in (403, 404):
             raise
@@ -71,6 +72,12 @@ def _read(meta: Meta) -> dict[int, SharedGpu]:
         return {index: SharedGpu.model_validate(part) for index, part in found.items()}
     except (msgspec.DecodeError, ValidationError):
         return {}
+
+
+def waits(shared: Shared, pods: Collection[str]) -> list[str]:
+    """Why pods of these namespaces and names don't get on with their GPUs right now, each reason once."""
+    rows = [each for part in shared.values() for each in part.residents if each.workload in pods]
+    return list(dict.fromkeys(each.waits for each in rows if each.waits))
 
 
 def unfenced(shared: Shared) -> list[dict[str, Any]]:

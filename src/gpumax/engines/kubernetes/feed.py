@@ -7,6 +7,8 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.assembly import Assembly
 from gpumax.engines.kubernetes.client.cache import Change
@@ -32,6 +34,8 @@ from gpumax.engines.kubernetes.views import Owner
 
 _log: Final = logging.getLogger("gpumax.kubernetes")
 Handler = Callable[[Change[Any]], None]
+_CHATTY: Final = (NODES, SLICES)
+"""Kinds on which much is written that no decision reads: signs of life, and who shares devices, for people to see."""
 
 
 class Feed:
@@ -47,6 +51,8 @@ class Feed:
         show = self._shows()[kind]
 
         def handle(change: Change[Any]) -> None:
+            if kind in _CHATTY and _alike(change):
+                return
             with self._lock:
                 try:
                     show(change)
@@ -106,6 +112,16 @@ class Feed:
         """Whether pods wait for this one."""
         with self._lock:
             return self._assembly.misses(owner.uid)
+
+
+def _alike(change: Change[Any]) -> bool:
+    """Whether all that is read of an object is what it was."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return False
+    return bool(
+        new == replace(old, metadata=replace(old.metadata, resource_version=new.metadata.resource_version))
+    )
 
 
 def _document(kind: Kind[Any], change: Change[Any]) -> Any:
