@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpumax.broker.control import Control, Group
+from gpumax.errors import Unreachable
 from gpumax.native import library
 from interposer.emulated import Machine
 from system.harness import eventually, processes_of
@@ -74,12 +76,24 @@ class Here:
         (directory,) = (self.runtime / "gpumax").iterdir()
         return Control(directory)
 
+    def kill_broker(self) -> None:
+        os.kill(
+            next(pid for pid in processes_of(self.runtime) if self._runs(pid, b"gpumax.broker")),
+            signal.SIGKILL,
+        )
+
+    def _runs(self, pid: int, module: bytes) -> bool:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return b"-m" in words and words[words.index(b"-m") + 1] == module
+
     def end(self) -> None:
         for process in self.running:
             process.kill()
             process.communicate()
-        for pid in processes_of(self.runtime):
-            os.kill(pid, signal.SIGKILL)
+        while left := processes_of(self.runtime):  # a broker and its heir see to it that the other is there
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.runtime)
 
 
@@ -276,17 +290,26 @@ def test_a_device_that_another_broker_gives_out_isnt_given_out_twice(here: Here,
 
 def test_a_broker_that_was_killed_is_followed_by_one_that_knows_who_runs(here: Here) -> None:
     here.start("--gpu", "0.5", "--group", "a")
-    control = here.control
-    broker = next(
-        pid
-        for pid in processes_of(here.runtime)
-        if b"gpumax.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
-    os.kill(broker, signal.SIGKILL)
+    here.kill_broker()
 
     here.start("--gpu", "0.4", "--group", "b")
 
-    assert names(control) == ["a", "b"]
+    assert names(here.control) == ["a", "b"]
+
+
+def test_a_broker_that_was_killed_comes_back_while_a_program_has_a_part(here: Here) -> None:
+    here.start("--gpu", "0.5", "--group", "a")
+    before = here.control.status().epoch
+    here.kill_broker()
+
+    def is_back() -> bool:
+        try:
+            return here.control.status().epoch > before
+        except Unreachable:
+            return False
+
+    eventually(is_back, "the next broker answers")
+    assert names(here.control) == ["a"]
 
 
 WORKS = """

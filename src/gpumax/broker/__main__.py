@@ -83,10 +83,11 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
     is_flag=True,
     help="Begin only where no other broker of this machine gives out any of the devices.",
 )
+@click.option("--heir", is_flag=True, help="Have a process beside it that takes over where it's killed.")
 def command(
     directory: Path, devices: str | None, more: tuple[str, ...], swap_memory: str | None, sparse_swap: bool,
     heartbeat: float, stuck: str, idle: float | None,
-    exclusive: bool,
+    exclusive: bool, heir: bool,
 ) -> None:  # fmt: skip
     """Decide who of those who share this node's GPUs has room on them, and who may submit, for how long.
 
@@ -97,7 +98,7 @@ def command(
         grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck),
     )  # fmt: skip
     found = _devices(devices, more)
-    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive)))
+    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive, heir)))
 
 
 def _devices(text: str | None, more: tuple[str, ...]) -> tuple[Device, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,11 +42,11 @@ class Child:
 
 def start(
     directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None,
-    driver: Mapping[str, str] | None = None,
+    driver: Mapping[str, str] | None = None, heir: bool = False,
 ) -> Child:  # fmt: skip
     """Begin a broker. It ends by itself where another one has the directory or a device.
 
-    driver: the environment in which the devices' driver is found; None: ours.
+    driver: the environment in which the devices' driver is found; None: ours. heir: nobody else watches over it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = msgspec.json.encode([Device(each.uuid, each.bytes, each.name) for each in devices]).decode()
@@ -55,7 +56,7 @@ def start(
     # -P: what lies in the working directory is none of its modules.
     command = [
         sys.executable, "-P", "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
-        "--devices", said, "--idle", f"{idle_s:g}", *swap, *sparse,
+        "--devices", said, "--idle", f"{idle_s:g}", *swap, *sparse, *(["--heir"] if heir else []),
     ]  # fmt: skip
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -66,19 +67,21 @@ def start(
 
 
 def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Control:
-    """The broker in a directory, started where there is none. GpumaxError, with what it said, where it can't begin."""
+    """The broker in a directory, started where there is none, with an heir. GpumaxError, with what it said, where it can't begin."""
     control = Control(directory)
     if answers(control):
         return control
-    return begun(control, start(directory, devices, idle_s=idle_s), directory)
+    return begun(control, start(directory, devices, idle_s=idle_s, heir=True), directory)
 
 
 def begun(control: Control, child: Child, directory: Path) -> Control:
     """Wait until a broker that was started answers, or another one that was faster."""
     until = time.monotonic() + START_S
     while not answers(control):
-        if child.ended() and not answers(control):
-            raise GpumaxError(f"the broker of the GPUs can't begin: {last_words(directory)}")
+        if child.ended():
+            said = last_words(directory)
+            if not answers(control) and f"another broker is at work in {directory}" not in said:
+                raise GpumaxError(f"the broker of the GPUs can't begin: {said}")
         if time.monotonic() > until:
             raise GpumaxError(
                 f"the broker of the GPUs doesn't answer within {START_S:g} s; {_log(directory)} may say why"
@@ -97,7 +100,12 @@ def answers(control: Control) -> bool:
 
 
 def last_words(directory: Path) -> str:
-    """What a broker said last."""
+    """What a broker said last; where it has no room for words, that."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"x")
+    except OSError as error:
+        return f"{directory}: {(error.strerror or str(error)).lower()}"
     try:
         lines = _log(directory).read_text(errors="replace").strip().splitlines()
     except OSError:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from gpumax.broker.control import Device, key, uuid
 from gpumax.broker.core.orders import Report
 from gpumax.broker.core.shapes import DeviceSpec, Settings
+from gpumax.broker.heir import Heir
 from gpumax.broker.node.alone import alone
 from gpumax.broker.node.burial import Burial
 from gpumax.broker.node.door import Door
@@ -36,6 +37,8 @@ class Wishes(NamedTuple):
     """What the driver says that processes use; None: nobody looks for those who are unfenced."""
     exclusive: bool = False
     """Begin only where no other broker of this machine gives out any of the devices."""
+    heir: bool = False
+    """Have a process beside it that takes over where it's killed."""
 
 
 async def serve(wishes: Wishes) -> None:
@@ -72,11 +75,14 @@ async def serve(wishes: Wishes) -> None:
             watch = Watch(server, wishes.readings, report)
             burial = Burial(server, wishes.readings, watch)
             looks = [loop.create_task(watch.run()), loop.create_task(burial.run())]
+        heir = Heir(wishes.directory) if wishes.heir else None
         try:
-            await _until(ended, groups, wishes.idle_s)
+            await _until(ended, groups, wishes.idle_s, heir)
         finally:
             for look in looks:
                 look.cancel()
+            if heir is not None:
+                heir.dismiss()
         await doors[0].close()
     finally:
         await server.stop()
@@ -84,11 +90,16 @@ async def serve(wishes: Wishes) -> None:
             claim.close()
 
 
-async def _until(ended: asyncio.Event, groups: Groups, idle_s: float | None) -> None:
+async def _until(ended: asyncio.Event, groups: Groups, idle_s: float | None, heir: Heir | None) -> None:
     loop = asyncio.get_running_loop()
     used = loop.time()
     while not ended.is_set():
         groups.sweep()
+        if heir is not None:
+            try:
+                heir.see_to_it()
+            except OSError as error:
+                _log.warning("nobody takes over where this broker is killed: %s", error.strerror)
         if not groups.empty:
             used = loop.time()
         elif idle_s is not None and loop.time() - used >= idle_s:
