@@ -71,13 +71,16 @@ class _Told(ctypes.Structure):
 
 
 def share(device: int = 0) -> Share:
-    """What this process has of a device, as the program counts them. ValueError: there is no such device."""
+    """What this process has of a device, as the program counts them. ValueError: there is no such device.
+
+    Before the program has begun with CUDA that is known only where CUDA_VISIBLE_DEVICES says how many there are, as under gpumax it does.
+    """
     ask = _function("gpumax_layer_share")
     if ask is None:
         return _WHOLE_DEVICE
     told = _Told()
     result = ask(ctypes.c_int(device), ctypes.byref(told), ctypes.c_size_t(ctypes.sizeof(told)))
-    if result == _NO_DEVICE and _has_begun():
+    if result == _NO_DEVICE and (_has_begun() or not 0 <= device < _most_devices()):
         raise ValueError(f"there is no device {device}; this process counts them from 0")
     if result:
         return Share(True, _declared(), _declared(), 0, 0, 0, 0, 1.0, None, False, False)
@@ -88,6 +91,12 @@ def share(device: int = 0) -> Share:
         True, limit, told.guarantee or limit, told.used if counts else None, told.own if counts else None,
         told.swapped, told.pinned, told.share / _WHOLE, mode, bool(told.swaps), bool(told.paused),
     )  # fmt: skip
+
+
+def _most_devices() -> float:
+    """How many there can be at most, by what the environment leaves."""
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(said.split(",")) if said else float("inf")
 
 
 def _has_begun() -> bool:

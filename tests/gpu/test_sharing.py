@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +22,7 @@ from gpumax.devices.uuids import Sharable
 from gpumax.devices.virtual import VirtualDevices
 from gpumax.errors import GpumaxError
 from gpumax.model.node import Device
-from gpumax.model.workload import DeviceShare
+from gpumax.model.workload import DeviceLimit, DeviceShare
 from gpumax.ports.engine import Launch, Part, Refusal
 from gpumax.ports.sharing import Granted
 from system.harness import eventually
@@ -70,15 +70,23 @@ class Machine:
         client.until("heard WELCOME")
         return client
 
+    def _brokers(self) -> list[int]:
+        mark = str(self.directory).encode()
+        return [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdecimal() and mark in _command(entry) and b"gpumax.broker" in _command(entry)
+        ]
+
     @property
     def groups(self) -> list[str]:
         return sorted(each.name for each in self.control.groups())
 
     def end(self) -> None:
-        mark = str(self.directory).encode()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and mark in _command(entry) and b"gpumax.broker" in _command(entry):
-                os.kill(int(entry.name), signal.SIGKILL)
+        while left := self._brokers():  # and their heirs, which see to it that the other is there
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.directory.parent)
 
 
@@ -126,6 +134,16 @@ def test_tasks_that_begin_together_are_told_how_many_they_are_and_a_later_one_wa
     (later,) = machine.grant("a4", milli=100)
     assert isinstance(later, Granted)
     assert later.ranks < 2
+
+
+def test_a_limit_that_no_device_reaches_is_no_part_of_this_machine(machine: Machine) -> None:
+    wish = structs.replace(task("a1", 250), gpu=Part(limit=DeviceLimit(memory_mib=1025), swap=True))
+    assert (
+        machine.sharing.objection(wish)
+        == "its limit of 1025Mi a GPU is above what any GPU here has, at most 1Gi"
+    )
+    wish = structs.replace(task("a1", 250), gpu=Part(limit=DeviceLimit(memory_mib=1024), swap=True))
+    assert machine.sharing.objection(wish) == ""
 
 
 def test_a_later_server_forgets_what_no_task_uses_any_more(machine: Machine) -> None:

@@ -103,6 +103,23 @@ def test_a_device_that_isnt_there_is_told(machine: Machine) -> None:
     assert said == "there is no device 3; this process counts them from 0"
 
 
+def test_one_that_cant_be_there_is_told_before_cuda_begins_too(machine: Machine) -> None:
+    said = under(
+        machine,
+        """
+        said = []
+        for device in (0, 7, -1):
+            try: said.append(gpu.share(device).layered)
+            except ValueError as error: said.append(str(error))
+        say(said)
+        """,
+        GPUMAX_LIMIT="512Mi",
+        CUDA_VISIBLE_DEVICES="0",
+    )
+    none = "there is no device {}; this process counts them from 0"
+    assert said == [True, none.format(7), none.format(-1)]
+
+
 WEIGHTS = """
         current()
         with gpu.weights():

@@ -16,6 +16,7 @@ from gpumax.native import library, preload
 from gpumax.ports.devices import Devices
 from gpumax.ports.engine import Launch, Refusal
 from gpumax.ports.sharing import Granted
+from gpumax.units import MIB, format_memory
 
 
 class BrokerSharing:
@@ -31,9 +32,14 @@ class BrokerSharing:
         self._lock = Lock()
 
     def objection(self, launch: Launch) -> str:
-        """Parts are held by a library that is loaded into the task: it has to be there, and the program has to take it."""
+        """Parts are held by a library that is loaded into the task: it has to be there, and the program has to take it.
+
+        And a limit that no device reaches means another machine.
+        """
         if not self._devices.uuids():
             return ""
+        if why := _beyond_all(launch, sharable(self._devices)):
+            return why
         try:
             library("cuda")
             library("ml")
@@ -135,3 +141,13 @@ class BrokerSharing:
                     self._control.remove(group.name)
         except Unreachable:
             return  # the next broker is told
+
+
+def _beyond_all(launch: Launch, devices: Sequence[Sharable]) -> str:
+    """Why no device here has what its memory may grow to; empty: one has."""
+    part = launch.gpu
+    most = part.limit.memory_mib if part is not None and part.limit is not None else 0
+    largest = max((each.whole // MIB for each in devices), default=most)
+    if most <= largest:
+        return ""
+    return f"its limit of {format_memory(most)} a GPU is above what any GPU here has, at most {format_memory(largest)}"
