@@ -37,8 +37,12 @@ def watched(broker: Broker) -> Iterator[Broker]:
         os.kill(left, signal.SIGKILL)
 
 
-def begins_anew(broker: Broker, before: int) -> bool:
-    return broker.answers and broker.control.status().epoch > before
+def follows(broker: Broker) -> None:
+    """The broker is killed, another one answers, and has an heir of its own."""
+    before = broker.control.status().epoch
+    os.kill(pid_of(broker, ""), signal.SIGKILL)
+    eventually(lambda: broker.answers and broker.control.status().epoch > before)
+    eventually(lambda: pid_of(broker, ".heir") > 0)
 
 
 def end(broker: Broker) -> None:
@@ -49,10 +53,8 @@ def end(broker: Broker) -> None:
 
 def test_a_broker_that_is_killed_is_followed_again_and_again(watched: Broker) -> None:
     watched.control.add(half("a"))
-    for epoch in (1, 2):
-        os.kill(pid_of(watched, ""), signal.SIGKILL)
-        eventually(lambda epoch=epoch: begins_anew(watched, epoch))
-        eventually(lambda: pid_of(watched, ".heir") > 0)
+    for _ in range(2):
+        follows(watched)
     assert names(watched.control.status()) == ["a"]
     end(watched)
 
@@ -62,9 +64,7 @@ def test_an_heir_that_is_killed_is_followed_too(watched: Broker) -> None:
     first = pid_of(watched, ".heir")
     os.kill(first, signal.SIGKILL)
     eventually(lambda: pid_of(watched, ".heir") not in (0, first))
-    os.kill(pid_of(watched, ""), signal.SIGKILL)
-    eventually(lambda: begins_anew(watched, 1))
-    eventually(lambda: pid_of(watched, ".heir") > 0)
+    follows(watched)
     end(watched)
 
 

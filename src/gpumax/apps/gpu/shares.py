@@ -23,7 +23,7 @@ def groups(
     """Groups for tasks that start at one moment, and who is in which.
 
     Tasks of one workload are one group, so that they have their turns together. Where they don't ask for the same of each device each is
-    a group of its own: a group has one share.
+    a group of its own: a group has one share. So is a task that starts later: those that run were told the limit that they share when they began.
     """
     found = []
     by_workload: dict[str, list[Launch]] = defaultdict(list)
