@@ -55,6 +55,7 @@ from gpumax.engines.kubernetes.client.errors import Status as Refusal
 from gpumax.engines.kubernetes.client.kinds import Kind
 from gpumax.engines.kubernetes.grants import Amount, Grant
 from gpumax.engines.kubernetes.offers import Slice
+from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.errors import GpumaxError
 from gpumax.model.node import Device
 from gpumax.ports.devices import Devices
@@ -438,5 +439,9 @@ async def test_a_program_without_the_layer_is_told_of_while_it_is_there(tmp_path
 
 def test_what_people_see_is_not_kept_for_decisions() -> None:
     """It is much, and of each node."""
-    document = {"metadata": {"name": "s", "annotations": {keys.RESIDENTS: "x" * 1000}}, "spec": {}}
-    assert msgspec.convert(document, Slice).metadata.annotations is None
+    document = {
+        "metadata": {"name": "s", "annotations": {keys.RESIDENTS: "x" * 1000, "other": "y"}},
+        "spec": {},
+    }
+    for seen in (msgspec.convert(document, Slice), msgspec.convert(document, NodeObject)):
+        assert seen.metadata.annotations == {"other": "y"}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from typing import Any
 
 import msgspec
+import pytest
 
 from engines.kubernetes.stub import page, pod
-from gpumax.engines.kubernetes.kinds import PODS
+from gpumax.engines.kubernetes.client.decode import INITIAL_END
+from gpumax.engines.kubernetes.client.kinds import Kind
+from gpumax.engines.kubernetes.kinds import ALWAYS, OFTEN, PODS
 from gpumax.engines.kubernetes.views import LONGEST, Pod
 
 TOLERATED = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
@@ -59,3 +63,10 @@ def test_annotations_that_nobody_reads_are_not_kept() -> None:
     assert pods is not None
     assert kept < 50 * 4000
     assert pods[0].metadata.annotations == {"gpu-fraction": "y" * LONGEST, "gpumax.dev/min": "2"}
+
+
+@pytest.mark.parametrize("kind", [*ALWAYS, *OFTEN], ids=repr)
+def test_the_end_of_a_list_is_seen_of_every_kind(kind: Kind[Any]) -> None:
+    """A bookmark's annotation says it, whatever else of annotations isn't kept: who misses it waits for ever."""
+    body = {"metadata": {"resourceVersion": "7", "annotations": {INITIAL_END: "true"}}}
+    assert INITIAL_END in (kind.decoders.one(json.dumps(body).encode()).metadata.annotations or {})

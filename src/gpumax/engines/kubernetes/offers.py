@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import replace
 
 from gpumax.engines.kubernetes import keys, quantities
 from gpumax.engines.kubernetes.views import Meta, NodeObject, Part, Quantities
@@ -65,8 +65,8 @@ class Slice(Part, frozen=True, rename="camel", gc=False):
     spec: SliceSpec = SliceSpec()
 
     def __post_init__(self) -> None:
-        # What is written there for people to see would be kept of each node.
-        force_setattr(self.metadata, "annotations", None)
+        # For people to see, and much of it: no decision reads it.
+        (self.metadata.annotations or {}).pop(keys.RESIDENTS, None)
 
 
 def device_name(index: int) -> str:
