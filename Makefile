@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PATHS := src tests bench examples docs interposer hatch_build.py
 PYTEST := $(BIN)/python -m pytest
-WORKERS ?= 2
+WORKERS ?= 3
 REPORT ?= study-report
 DIST ?= dist
 # Which version of Kubernetes its tests run on: newest, or oldest that is supported.

@@ -288,7 +288,7 @@ def silent(*streams: int) -> None:
 
 def run(tests: Iterable[str], plugin: object) -> int:
     """The exit status of pytest, in this process."""
-    os.environ["GPUMAX_EXAMPLES"] = EXAMPLES
+    os.environ |= {"GPUMAX_EXAMPLES": EXAMPLES, "THOROUGH": "1"}
     # A test that fails is enough: nobody looks for its smallest example.
     settings.register_profile("faults", phases=(Phase.explicit, Phase.generate))
     settings.load_profile("faults")

@@ -11,6 +11,7 @@ from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.shapes import Settings
 from gpumax.broker.words import HintKind, Mode, Reason, SwapStatus
+from thorough import examples
 
 
 def finished(world: World, processes: list[Process], most: int = 600) -> int:
@@ -356,8 +357,9 @@ def test_what_cannot_be_is_refused_with_what_would_be_possible(spec: object, say
     assert says in refusal.text
 
 
+@pytest.mark.deep
 @given(st.data())
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(2, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whoever_fits_beside_what_others_are_guaranteed_never_starves(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 6))
     specs = [group(f"g{i}", 1000 // count, limit=10 * GIB) for i in range(count)]

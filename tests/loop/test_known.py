@@ -17,6 +17,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.policy.decide import decide
 from gpumax.policy.forecast import NONE
 from story import story
+from thorough import examples
 
 
 def _claims(before: Snapshot, now: Snapshot) -> Iterator[Decision]:
@@ -30,7 +31,8 @@ def _claims(before: Snapshot, now: Snapshot) -> Iterator[Decision]:
     yield replace(old, shares=own.shares)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(examples(3, 24)))
 def test_checks_that_follow_find_what_checks_from_nothing_find(seed: int) -> None:
     """Rows known from the snapshot before count as if they were read for the first time, in sound decisions and in faulty ones."""
     known, found = Known(), 0

@@ -18,6 +18,7 @@ from gpumax.model.records import Changes, Live
 from gpumax.model.snapshot import Policy, Snapshot
 from gpumax.ports.engine import AttemptSeen, Observation
 from loop.kit import MINUTE_MS, Rig, machine, queue, spec
+from thorough import examples
 
 
 class Compared(Assembler):
@@ -70,7 +71,8 @@ class Listed(Roster):
         assert (self.ids, self.owners, self.put_off) == (again.ids, again.owners, again.put_off)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(examples(5, 60)))
 def test_every_step_is_as_if_made_from_nothing(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from gpumax.model.workload import Affinity, Company, Group, Task
 from gpumax.policy.decide import decide
 from neighbours import Neighbours, Stands, anyones, term
 from policy.test_victims_brute import contests, shown
+from thorough import examples
 
 KEYS = st.sampled_from(("host", "host", "zone", "zone", "rack"))
 APPS: tuple[dict[str, str], ...] = ({}, {"app": "x"}, {"app": "y"})
@@ -85,7 +87,8 @@ def possible(snapshot: Snapshot) -> bool:
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(100, 300), deadline=None)
 @given(puzzles())
 def test_a_gang_is_placed_where_any_assignment_is_fine(sketch: Sketch) -> None:
     """Near and away, by several labels, of the own queue and of others; running work keeps away, too."""
@@ -121,7 +124,8 @@ def sieges(draw: st.DrawFn) -> Sketch:
     return stand(draw, sketch)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 200), deadline=None)
 @given(sieges())
 def test_the_victims_are_the_best_by_rule_6_wherever_they_keep_others_away(sketch: Sketch) -> None:
     """Who keeps it away goes, wherever it stands, and nobody whom it needs; nobody waits while any set of victims helps."""

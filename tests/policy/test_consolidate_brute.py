@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from brute_moves import answers
 from gpumax.loop.verify import verify
 from gpumax.policy.decide import decide
 from policy.test_victims_brute import MAY_GO, shown
+from thorough import examples
 
 LETTERS = "bcdef"
 CELLS = st.sampled_from((*LETTERS, ".", ".", ".", "[b5.5]", "[c5.5]", "[d3.7]"))
@@ -33,7 +35,8 @@ def scattered(draw: st.DrawFn) -> Sketch:
     return sketch.wait("A", "q", tasks=draw(st.integers(1, 2)), gpu=draw(st.sampled_from((1, 2, 2, 3, 0.6))))
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 150), deadline=None)
 @given(scattered())
 def test_work_moves_where_that_serves_and_nobody_loses(sketch: Sketch) -> None:
     """Everything that moves has a place, and some set of moves does serve; how often one is missed, bench/moves.py measures."""

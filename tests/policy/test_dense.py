@@ -17,6 +17,7 @@ from gpumax.policy.nodes import Nodes
 from gpumax.policy.worth import Worth
 from gpumax.study.inflate.field import Field, request, shape_of
 from study.fields import ARRIVALS, NODES, first_fit, fragments, free, model
+from thorough import examples
 
 DENSE = Policy(placement=Placement("dense", "dense"))
 
@@ -103,7 +104,8 @@ def test_a_pool_that_is_not_dense_is_packed_as_ever(strategy: str, after: str) -
     check(asks(sketch, "A", 12), after)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 150), deadline=None)
 @given(NODES, ARRIVALS, ARRIVALS)
 def test_the_table_says_what_the_formula_of_the_paper_says(nodes: tuple[Node, ...], run: tuple[Arrival, ...], come: tuple[Arrival, ...]) -> None:  # fmt: skip
     """Of every node: what is free, less the fragments; whatever the order in which tasks are counted, and counted back."""

@@ -19,6 +19,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.policy.decide import decide
 from gpumax.policy.explain import explain
 from properties.strategies import snapshots
+from thorough import examples
 
 
 def why(sketch: Sketch, name: str = "A") -> Explanation:
@@ -209,7 +210,10 @@ def test_the_facts_are_data_too() -> None:
     ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.deep
+@settings(
+    max_examples=examples(20, 60), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(snapshots())
 def test_every_workload_of_every_cluster_is_explained(snapshot: Snapshot) -> None:
     """In whole sentences; who is ahead waits and can start; facts come from the closed lists."""

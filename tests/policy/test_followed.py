@@ -9,9 +9,11 @@ import pytest
 from gpumax.policy.decide import decide
 from gpumax.policy.forecast import NONE
 from story import story
+from thorough import examples
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(examples(4, 12)))
 def test_what_was_decided_before_changes_nothing(seed: int) -> None:
     """A decision rests on its snapshot alone: rows known from the one before count as if they were seen for the first time."""
     told = story(seed)

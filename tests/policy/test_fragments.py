@@ -16,6 +16,7 @@ from gpumax.model.workload import DeviceAsk, DeviceShare, Group, Request, Task, 
 from gpumax.policy.census import census_of
 from gpumax.policy.decide import decide
 from gpumax.policy.fragments import typical
+from thorough import examples
 
 SPREAD = Policy(placement=Placement(gpu="spread", cpu="spread"))
 
@@ -217,7 +218,8 @@ def clusters(draw: st.DrawFn) -> tuple[Snapshot, list[_Filling], Request]:
     return snapshot, rows, asked
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(100, 400), deadline=None)
 @given(clusters())
 def test_the_formula_of_the_paper_breaks_ties_and_then_the_order_of_nodes(
     drawn: tuple[Snapshot, list[_Filling], Request],

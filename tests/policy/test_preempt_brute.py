@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from board import MINUTE_MS, Sketch, queue
 from brute import BruteInside
 from gpumax.policy.decide import decide
 from policy.test_victims_brute import CELLS, LETTERS, MAY_GO, shown
+from thorough import examples
 
 
 @st.composite
@@ -29,7 +31,8 @@ def contests(draw: st.DrawFn) -> Sketch:
     return sketch.wait("A", "q", tasks=tasks, gpu=draw(st.sampled_from((1, 1, 2, 0.5, 0.3))), priority=75)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 150), deadline=None)
 @given(contests())
 def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Sketch) -> None:
     """Strictly lower priorities go, they cost least by rule 6, and work is held only where no set of victims helps."""

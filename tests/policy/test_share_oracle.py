@@ -1,4 +1,4 @@
-"""Shares against an independent solver: exact water-filling in rational numbers, on ten thousand random trees.
+"""Shares against an independent solver: exact water-filling in rational numbers, on thousands of random trees.
 
 The solver finds the water level at which everything is dealt, from the sorted levels at which each queue is full; the
 policy deals in rounds. Only the rules are the same (policy.md, "Shares").
@@ -19,8 +19,9 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import DeviceAsk, Group, Request, Task, Workload
 from gpumax.policy.decide import decide
 from gpumax.units import MILLI, UNLIMITED
+from thorough import examples
 
-TREES = 10_000
+TREES = examples(2_000, 10_000)
 PARTS = 10  # test items, so that they run side by side
 
 
@@ -166,6 +167,7 @@ def workload(leaf: Branch, number: int, milli: int) -> Workload:
     )
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("part", range(PARTS))
 def test_shares_are_those_of_an_independent_solver(part: int) -> None:
     """Any depth, priorities, limits, weights, quotas that exceed what there is: the same shares, to the milli-device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import Group, Segments, Task, TopologyWish, Workload
 from gpumax.policy.decide import decide
 from policy.test_victims_brute import contests, shown
+from thorough import examples
 
 LEVELS = ("zone", "rack")
 WISHES = st.one_of(
@@ -100,7 +102,8 @@ def _bonds(workload: Workload) -> list[tuple[list[str], int]]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(70, 200), deadline=None)
 @given(puzzles())
 def test_a_gang_is_placed_where_any_assignment_keeps_its_bonds(sketch: Sketch) -> None:
     """Required levels of the gang, of groups, of nested groups and of segments, with tasks of two sizes."""
@@ -126,7 +129,8 @@ def sieges(draw: st.DrawFn) -> Sketch:
     return sketch.change("A", topology=draw(wish))
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(50, 150), deadline=None)
 @given(sieges())
 def test_the_victims_are_the_best_by_rule_6_over_all_domains(sketch: Sketch) -> None:
     """Room is made inside one domain, in the one where it costs least; nobody waits while any set of victims helps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from gpumax.formats.snapshot import dump_snapshot, load_snapshot
 from gpumax.loop.verify import verify
 from gpumax.model.decision import Decision
 from gpumax.policy.decide import decide
+from thorough import examples
 
 LETTERS = "bcdefg"
 WHOLE = st.sampled_from(LETTERS)
@@ -55,7 +57,8 @@ def shown(sketch: Sketch, decision: Decision) -> str:
     return f"\n{sketch.nodes}\n\n{after(snapshot, decision)}\n{decision.evictions}\n{decision.holds}"
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 150), deadline=None)
 @given(contests())
 def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Sketch) -> None:
     """What is evicted could go step by step, costs least by rule 6, and work is held only where no set of victims helps."""
@@ -80,7 +83,8 @@ def test_the_victims_are_the_best_by_rule_6_and_nobody_waits_in_vain(sketch: Ske
         assert brute.cost(chosen) == best.cost, shown(sketch, decision)
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(60, 150), deadline=None)
 @given(contests())
 def test_work_that_may_not_be_stopped_moves_where_that_helps_whoever_takes_back(sketch: Sketch) -> None:
     """Who stops could go step by step, the others have new places; how often such an answer is missed, bench/moves.py measures."""
@@ -92,7 +96,8 @@ def test_work_that_may_not_be_stopped_moves_where_that_helps_whoever_takes_back(
         assert next(detours(brute), None) is not None, shown(sketch, decision)
 
 
-@settings(max_examples=50, deadline=None)
+@pytest.mark.deep
+@settings(max_examples=examples(25, 50), deadline=None)
 @given(contests(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_byte_of_the_answer(sketch: Sketch, chance: random.Random) -> None:
     """Nodes, queues, workloads and their tasks may stand in any order in the file."""

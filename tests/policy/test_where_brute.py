@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from gpumax.model.snapshot import Placement, Snapshot, Strategy
 from gpumax.model.workload import HOLDING, Affinity, Group, Request, Task, Workload
 from gpumax.policy.decide import decide
 from properties.strategies import snapshots
+from thorough import examples
 from where import Slowly, Stock, holding, possible, reasons, short, stock
 
 
@@ -61,7 +63,8 @@ def told(snapshot: Snapshot, decision: Decision) -> str:
     return f"{decision.places}\n{decision.holds}\n{snapshot.nodes}\n{snapshot.workloads}"
 
 
-@settings(max_examples=250, deadline=None, phases=(Phase.explicit, Phase.generate))
+@pytest.mark.deep
+@settings(max_examples=examples(80, 250), deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(clusters())
 def test_every_task_goes_where_the_rules_say(snapshot: Snapshot) -> None:
     """Alternatives in order, now before later; likes, slices, shared devices, pack or spread, fragments, name; the fullest devices."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
 from gpumax.loop.verify import verify
 from gpumax.model.snapshot import Snapshot
 from gpumax.policy.decide import PASSES, decide
+from gpumax.policy.forecast import NONE
 from properties.carry_out import Chain, done
 from properties.strategies import snapshots
 from properties.test_decisions import profile, refute
+
+pytestmark = pytest.mark.deep
 
 
 @profile
@@ -42,7 +46,7 @@ def test_a_cluster_that_nothing_is_done_to_comes_to_rest(snapshot: Snapshot) -> 
     def goes_on(state: Snapshot) -> list[str]:
         chain = Chain(state)
         for _ in range(40):
-            decision = decide(chain.snapshot)
+            decision = decide(chain.snapshot, effort=NONE)
             if not decision.places and not decision.evictions and not chain.leaving:
                 return []
             chain.carry_out(decision)

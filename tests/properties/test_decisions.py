@@ -1,6 +1,7 @@
 """What holds for every decision on every cluster, looked for on drawn ones.
+from thorough import examples
 
-GPUMAX_EXAMPLES=5000 looks longer.
+GPUMAX_EXAMPLES=5000 looks at so many.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from played import crowded
 from properties.carry_out import Chain, done
 from properties.reduce import reduced
 from properties.strategies import snapshots
+from thorough import examples
 
+pytestmark = pytest.mark.deep
 EXAMPLES = int(os.environ.get("GPUMAX_EXAMPLES", "0"))
 profile = settings(
-    max_examples=EXAMPLES or 200,
+    max_examples=EXAMPLES or examples(70, 1000),
     deadline=None,
     database=None,
     phases=(Phase.explicit, Phase.generate),  # `reduced` is quicker than shrinking
@@ -83,7 +86,7 @@ def test_a_cluster_that_nothing_is_done_to_comes_to_rest(snapshot: Snapshot) -> 
     def goes_on(state: Snapshot) -> list[str]:
         chain, trace = Chain(state), []
         for number in range(40):
-            decision = decide(chain.snapshot)
+            decision = decide(chain.snapshot, effort=NONE)
             if not decision.places and not decision.evictions and not chain.leaving:
                 return []
             trace.append(

@@ -6,6 +6,7 @@ from copy import deepcopy
 from random import Random
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +20,8 @@ from gpumax.policy.gang import Gang
 from gpumax.policy.order import Order
 from properties.strategies import snapshots
 from properties.test_decisions import profile, refute
+
+pytestmark = pytest.mark.deep
 
 
 def _twin(row: Workload, number: int) -> Workload:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-from hypothesis import HealthCheck, Phase, assume, given, settings
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -17,16 +16,9 @@ from gpumax.model.workload import ACTIVE, DeviceShare, Group, Task, Workload
 from gpumax.policy.decide import decide
 from properties.carry_out import done
 from properties.strategies import snapshots
+from properties.test_decisions import profile
 
-EXAMPLES = int(os.environ.get("GPUMAX_EXAMPLES", "0"))
-profile = settings(
-    max_examples=EXAMPLES or 200,
-    deadline=None,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    derandomize=not EXAMPLES,
-    suppress_health_check=list(HealthCheck),
-)
+pytestmark = pytest.mark.deep
 NOW_MS, MINUTE_MS = 1_000_000_000_000, 60_000
 KEPT = "room is kept for it"
 

@@ -12,12 +12,15 @@ from gpumax.policy.decide import PASSES, decide
 from gpumax.policy.forecast import NONE
 from properties.carry_out import Chain, done
 from sieges import siege
+from thorough import examples
 
 KINDS = {
     "plain": {}, "tied": {"tied": True}, "racked": {"racked": True}, "both": {"tied": True, "racked": True},
 }  # fmt: skip
 TIMED = {f"timed {kind}": {"timed": True, **row} for kind, row in KINDS.items() if kind != "both"}
 kinds = pytest.mark.parametrize("kind", KINDS)
+COUNT = examples(60, 360)
+pytestmark = pytest.mark.deep
 
 
 @pytest.fixture(autouse=True, params=["exact", "bounded"])
@@ -40,18 +43,18 @@ def test_no_decision_breaks_a_rule(kind: str) -> None:
     for whom room is kept.
     """
     taken = 0
-    for number, snapshot in drawn(kind, 180):
+    for number, snapshot in drawn(kind, COUNT):
         decision = decide(snapshot, effort=NONE)
         assert [str(found) for found in verify(snapshot, decision)] == [], number
         taken += len({row.beneficiary for row in decision.evictions}) > 1
-    assert taken > 40
+    assert taken > COUNT // 8
 
 
 @kinds
 def test_nobody_waits_who_could_be_placed_without_evictions(kind: str) -> None:
     """When the decision has come true, free room is of use to nobody who still waits."""
     passes = [name for name in PASSES if name != "stale"]
-    for number, snapshot in drawn(kind, 80):
+    for number, snapshot in drawn(kind, COUNT // 2):
         found = decide(done(snapshot, decide(snapshot, passes, effort=NONE)), ["allocate"], effort=NONE)
         assert [f"{place.task} fits on {place.node}" for place in found.places] == [], number
 
@@ -59,7 +62,7 @@ def test_nobody_waits_who_could_be_placed_without_evictions(kind: str) -> None:
 @kinds
 def test_it_comes_to_rest(kind: str) -> None:
     """Decision after decision is carried out, and there is an end to it."""
-    for number, snapshot in drawn(kind, 25):
+    for number, snapshot in drawn(kind, COUNT // 6):
         chain = Chain(snapshot)
         for _ in range(40):
             decision = decide(chain.snapshot, effort=NONE)

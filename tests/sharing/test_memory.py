@@ -133,17 +133,17 @@ def test_an_owner_gets_its_guarantee_and_the_borrower_comes_back_whole(rig: Make
 
 def test_programs_that_allocate_more_and_more_while_others_swap_them_come_to_an_end(rig: Make) -> None:
     """An allocation that waits for room is no memory that can't be moved: all that was there before comes in beside it."""
-    groups = {name: Group((20 * MIB, 800 * MIB), 300, swap=True) for name in "abc"}
-    here = rig(groups)
+    groups = {name: Group((5 * MIB, 200 * MIB), 300, swap=True) for name in "abc"}
+    here = rig(groups, memory=256 * MIB)
     programs = [
         here.start(
             name,
             """
             parts = []
-            for n in range(36):
-                parts.append(ok(d.cuMemAlloc(20 << 20)))
-                ok(d.cuMemsetD32(parts[-1], n + 1, 5 << 20)); ok(d.cuCtxSynchronize())
-            say([int(download(p, np.empty(1, np.uint32))[0]) for p in parts] == list(range(1, 37)))
+            for n in range(30):
+                parts.append(ok(d.cuMemAlloc(6 << 20)))
+                ok(d.cuMemsetD32(parts[-1], n + 1, 6 << 18)); ok(d.cuCtxSynchronize())
+            say([int(download(p, np.empty(1, np.uint32))[0]) for p in parts] == list(range(1, 31)))
             wait_for_a_line()
             """,
         )

@@ -42,7 +42,9 @@ def vouches(authorities: bytes, certificate: bytes, now: datetime) -> bool:
     return False
 
 
-@pytest.mark.parametrize("heard_after", [0, 1, 3])
+@pytest.mark.parametrize(
+    "heard_after", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 3]
+)
 def test_what_is_shown_is_trusted_at_every_moment_of_three_years(heard_after: int) -> None:
     """Also what another replica shows that looked once less, and where the API server hears of authorities later."""
     before: Kept | None = None
