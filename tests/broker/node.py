@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gpumax.broker.core.shapes import MIB, MS, DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.node.ears import run
 from gpumax.broker.node.server import Server
 from gpumax.errors import Refused
 
@@ -62,4 +63,4 @@ async def serve(directory: Path, heartbeat: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    run(serve(Path(sys.argv[1]), int(sys.argv[2])))

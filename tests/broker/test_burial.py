@@ -13,10 +13,11 @@ from gpumax.broker.control import Group
 from gpumax.broker.node.burial import freed
 
 PATIENT = """
-import asyncio, sys
+import sys
 from pathlib import Path
 from gpumax.broker.control import Device
 from gpumax.broker.core.shapes import SECOND, Settings
+from gpumax.broker.node.ears import run
 from gpumax.broker.node.main import Wishes, serve
 from gpumax.devices.processes import Processes
 settings = Settings(burial_ns=3600 * SECOND, memory_wait_ns=3600 * SECOND, pool_bytes=4 << 30, sparse_pool=True)
@@ -25,7 +26,7 @@ def read():
     found = driver.read()
     print(*[pid for used in found.values() for pid in used], flush=True)
     return found
-asyncio.run(serve(Wishes(Path(sys.argv[1]), (Device(sys.argv[2], 2 << 30),), settings, readings=read)))
+run(serve(Wishes(Path(sys.argv[1]), (Device(sys.argv[2], 2 << 30),), settings, readings=read)))
 """
 """A broker that waits an hour for the memory of the dead, and says whom the driver lists."""
 

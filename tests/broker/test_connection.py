@@ -8,6 +8,7 @@ import socket
 from gpumax.broker import messages as msg
 from gpumax.broker import wire
 from gpumax.broker.node.connection import AT_ONCE, PER_SECOND, Connection
+from gpumax.broker.node.ears import run
 from gpumax.broker.words import ErrorCode
 
 SECOND = 1_000_000_000
@@ -19,7 +20,7 @@ async def _say(count: int, pause_ns: int) -> tuple[int, msg.Message | None]:
     now, heard = 0, list[msg.Message]()
     with theirs:
         connection = Connection(
-            ours, 1, clock=lambda: now, heard=lambda _, __, message: heard.append(message), ended=lambda _: None
+            ours, 1, clock=lambda: now, heard=lambda _, __, message, ___: heard.append(message), ended=lambda _: None
         )  # fmt: skip
         for number in range(1, count + 1):
             theirs.send(wire.encode(msg.Acquire(), sequence=number, epoch=1))
@@ -33,17 +34,17 @@ async def _say(count: int, pause_ns: int) -> tuple[int, msg.Message | None]:
 
 
 def test_who_says_as_much_as_is_allowed_is_heard_for_ever() -> None:
-    assert asyncio.run(_say(2 * AT_ONCE, SECOND // PER_SECOND)) == (2 * AT_ONCE, None)
+    assert run(_say(2 * AT_ONCE, SECOND // PER_SECOND)) == (2 * AT_ONCE, None)
 
 
 def test_who_says_very_much_at_once_is_told_so_and_disconnected() -> None:
-    heard, answer = asyncio.run(_say(2 * AT_ONCE, 0))
+    heard, answer = run(_say(2 * AT_ONCE, 0))
     assert heard == AT_ONCE
     assert isinstance(answer, msg.Error)
     assert answer.code == ErrorCode.TOO_MANY
 
 
 def test_who_says_twice_as_much_as_is_allowed_is_disconnected_after_a_while() -> None:
-    heard, answer = asyncio.run(_say(3 * AT_ONCE, SECOND // PER_SECOND // 2))
+    heard, answer = run(_say(3 * AT_ONCE, SECOND // PER_SECOND // 2))
     assert AT_ONCE < heard <= 2 * AT_ONCE
     assert isinstance(answer, msg.Error)

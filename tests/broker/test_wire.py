@@ -66,7 +66,7 @@ def test_what_was_written_is_read_back(message: Message, request: int, sequence:
     data = wire.encode(message, sequence=sequence, epoch=epoch, request=request)
     header, read = wire.decode(data)
     assert read == message
-    assert header == (message.type, len(data) - wire.HEADER.size, request, sequence, epoch)
+    assert header == wire.Header(message.type, len(data) - wire.HEADER.size, request, sequence, epoch)
 
 
 @given(st.binary(max_size=LONGEST + 10))

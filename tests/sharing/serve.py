@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.shapes import MS, DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.node.ears import run
 from gpumax.broker.node.server import Server
 from gpumax.broker.words import Mode
 
@@ -62,14 +62,13 @@ class Recorded(Server):
             self._write(type(event).__name__, event.client, more)
         super()._handle(event)
 
-    def _obey(self, orders: Iterable[od.Order]) -> None:
-        for order in orders:
-            super()._obey([order])
-            if isinstance(order, od.ClientOrder) and not isinstance(order, od.Look):
-                more = {"lease": order.lease} if isinstance(order, od.Grant | od.Revoke) else {}
-                self._write(type(order).__name__, order.client, more)
-            elif isinstance(order, od.Report):
-                self._write(f"report {order.kind}", 0, {"group": order.group})
+    def _obey(self, order: od.Order) -> None:
+        super()._obey(order)
+        if isinstance(order, od.ClientOrder) and not isinstance(order, od.Look):
+            more = {"lease": order.lease} if isinstance(order, od.Grant | od.Revoke) else {}
+            self._write(type(order).__name__, order.client, more)
+        elif isinstance(order, od.Report):
+            self._write(f"report {order.kind}", 0, {"group": order.group})
 
 
 def groups(wish: dict[str, Any]) -> dict[str, Any]:
@@ -104,4 +103,4 @@ async def serve(directory: Path, wish: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), json.loads(sys.argv[2])))
+    run(serve(Path(sys.argv[1]), json.loads(sys.argv[2])))

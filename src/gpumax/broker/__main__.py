@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import psutil
 
 from gpumax.broker.control import Device, key
 from gpumax.broker.core.shapes import SECOND, Settings, Stuck
+from gpumax.broker.node.ears import run
 from gpumax.broker.node.main import Wishes, serve
 from gpumax.devices import open_devices
 from gpumax.devices.processes import Processes
@@ -98,7 +98,7 @@ def command(
         grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck),
     )  # fmt: skip
     found = _devices(devices, more)
-    asyncio.run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive, heir)))
+    run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive, heir)))
 
 
 def _devices(text: str | None, more: tuple[str, ...]) -> tuple[Device, ...]:

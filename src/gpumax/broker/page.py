@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gpumax.broker.words import LeaseState
-
 PAGE_BYTES: Final = 4096
 SEATS: Final = 1024
 """Behind the pages of a client's devices: so many threads can submit and be seen."""
@@ -23,7 +21,7 @@ _AT: Final = {name: index for index, name in enumerate(FIELDS)}
 OFFSETS: Final = {name: index * 8 for name, index in _AT.items()}
 
 
-def lease_word(generation: int, state: LeaseState) -> int:
+def lease_word(generation: int, state: int) -> int:
     return generation << 8 | state
 
 

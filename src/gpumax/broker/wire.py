@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from gpumax.broker import messages
 from gpumax.broker.messages import Message, Part
@@ -27,7 +29,7 @@ from gpumax.broker.words import (
 HEADER: Final = struct.Struct("<IHHIIQQ")
 
 
-class Header(NamedTuple):
+class Header(msgspec.Struct, frozen=True):
     type: int
     length: int
     request: int
@@ -45,13 +47,14 @@ class Garbled(ValueError):
 
 
 def flags(*known: int) -> Callable[[int], bool]:
-    unknown = ~sum(known)
-    return lambda value: value & unknown == 0
+    values = {0}
+    for flag in known:
+        values |= {value | int(flag) for value in values}
+    return frozenset(values).__contains__
 
 
 def among(known: type[Mode] | type[SwapStatus] | type[HintKind] | type[Reason]) -> Callable[[int], bool]:
-    values = frozenset(int(each) for each in known)
-    return lambda value: value in values
+    return frozenset(int(each) for each in known).__contains__
 
 
 # A flag or a number that this version doesn't know changes what the rest means, so it is refused, not ignored.
@@ -70,24 +73,22 @@ SENSE: Final[Mapping[tuple[Type, str], Callable[[int], bool]]] = {
 
 
 class _Form:
-    """One type's payload: `struct` reads it flat, `names` and `arrays` give it its shape."""
+    """One type's payload: `struct` reads it flat, the layout gives it its shape."""
 
     def __init__(self, kind: type[Message]) -> None:
         self.kind = kind
-        code = "<"
-        for _, what, count in kind.layout:
-            part = messages.PARTS.get(what)
-            code += (what if part is None else "".join(each for _, each, _ in part.layout)) * count
-        self.struct = struct.Struct(code)
+        self.layout = [each for each in kind.layout if each[0] != "zero"]
+        self.struct = struct.Struct(
+            "<" + "".join(_code(name, what) * count for name, what, count in kind.layout)
+        )
         self.sense = [(name, test) for (type_, name), test in SENSE.items() if type_ is kind.type]
-        self.devices = any(name == "device" for name, _, _ in kind.layout)
+        self.device = any(name == "device" for name, _, _ in kind.layout)
 
     def pack(self, message: Message) -> bytes:
         flat: list[Any] = []
-        length = _length(message)
-        for name, what, count in self.kind.layout:
-            if name == "zero" or name == "devices":
-                flat.append(length if name == "devices" else 0)
+        for name, what, count in self.layout:
+            if name == "devices":
+                flat.append(_length(message))
             elif count > 1:
                 _pack_array(flat, getattr(message, name), what, count)
             elif what == "120s":
@@ -96,29 +97,65 @@ class _Form:
                 flat.append(getattr(message, name))
         return self.struct.pack(*flat)
 
-    def unpack(self, payload: bytes | memoryview) -> Message:
-        flat = iter(self.struct.unpack(payload))
-        fields: dict[str, Any] = {}
-        length = 0
-        for name, what, count in self.kind.layout:
-            if name == "zero":
-                next(flat)
-            elif name == "devices":
-                length = next(flat)
-                if length > DEVICES:
-                    raise Garbled(f"{length} devices; {DEVICES} is the most", about=self.kind.type)
-            elif count > 1:
-                fields[name] = _unpack_array(flat, what, count)[:length]
-            elif what == "120s":
-                fields[name] = next(flat).split(b"\0", 1)[0].decode("utf-8", "replace")
-            else:
-                fields[name] = next(flat)
+    def unpack(self, data: bytes) -> Message:
+        """Of a whole message, its header included."""
+        fields = self.fields(self.struct.unpack_from(data, HEADER.size))
         for name, test in self.sense:
             if not test(fields[name]):
                 raise Garbled(f"{name} {fields[name]} is unknown", about=self.kind.type)
-        if self.devices and fields["device"] >= DEVICES:
+        if self.device and fields["device"] >= DEVICES:
             raise Garbled(f"device {fields['device']}; the last one is {DEVICES - 1}", about=self.kind.type)
         return self.kind(**fields)
+
+    def fields(self, flat: tuple[Any, ...]) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        at = length = 0
+        for name, what, count in self.layout:
+            if name == "devices":
+                length = flat[at]
+                if length > DEVICES:
+                    raise Garbled(f"{length} devices; {DEVICES} is the most", about=self.kind.type)
+            elif count > 1:
+                fields[name] = _unpack_array(flat, at, what, length)
+            elif what == "120s":
+                fields[name] = flat[at].split(b"\0", 1)[0].decode("utf-8", "replace")
+            else:
+                fields[name] = flat[at]
+            at += count * _width(what)
+        return fields
+
+
+class _Flat(_Form):
+    """A payload of single numbers, as of all that comes with each lease: they are the fields, in their order."""
+
+    def __init__(self, kind: type[Message]) -> None:
+        super().__init__(kind)
+        self.names = tuple(name for name, _, _ in self.layout)
+        assert self.names == kind.__struct_fields__
+
+    def pack(self, message: Message) -> bytes:
+        return self.struct.pack(*msgspec.structs.astuple(message))
+
+    def fields(self, flat: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(self.names, flat, strict=True))
+
+
+def _form(kind: type[Message]) -> _Form:
+    flat = all(count == 1 and what in "IQ" and name != "devices" for name, what, count in kind.layout)
+    return _Flat(kind) if flat else _Form(kind)
+
+
+def _code(name: str, what: str) -> str:
+    part = messages.PARTS.get(what)
+    if name == "zero":
+        return f"{struct.calcsize(what)}x"
+    return what if part is None else "".join(each for _, each, _ in part.layout)
+
+
+def _width(what: str) -> int:
+    """Values of `struct` that one of these is."""
+    part = messages.PARTS.get(what)
+    return 1 if part is None else len(part.layout)
 
 
 def _length(message: Message) -> int:
@@ -141,11 +178,12 @@ def _pack_array(flat: list[Any], items: tuple[Any, ...], what: str, count: int) 
     flat.extend([b"" if part is None else 0] * (width * (count - len(items))))
 
 
-def _unpack_array(flat: Any, what: str, count: int) -> tuple[Any, ...]:
+def _unpack_array(flat: tuple[Any, ...], at: int, what: str, length: int) -> tuple[Any, ...]:
     part: type[Part] | None = messages.PARTS.get(what)
     if part is None:
-        return tuple(next(flat) for _ in range(count))
-    return tuple(part(*(next(flat) for _ in part.layout)) for _ in range(count))
+        return flat[at : at + length]
+    width = len(part.layout)
+    return tuple(part(*flat[i : i + width]) for i in range(at, at + length * width, width))
 
 
 def _cut(text: str, most: int) -> bytes:
@@ -153,7 +191,7 @@ def _cut(text: str, most: int) -> bytes:
     return text.encode()[: most - 1].decode("utf-8", "ignore").encode()
 
 
-FORMS: Final[Mapping[int, _Form]] = {int(kind.type): _Form(kind) for kind in messages.ALL}
+FORMS: Final[Mapping[int, _Form]] = {int(kind.type): _form(kind) for kind in messages.ALL}
 
 
 def encode(message: Message, *, sequence: int, epoch: int, request: int = 0) -> bytes:
@@ -183,4 +221,4 @@ def decode(data: bytes) -> tuple[Header, Message | None]:
         raise Garbled(
             f"{Type(type_).name} with {length} bytes of payload; it has {form.struct.size}", about=type_
         )
-    return header, form.unpack(memoryview(data)[HEADER.size :])
+    return header, form.unpack(data)

@@ -16,10 +16,11 @@ from gpumax.broker.core.state import Client, Device, Group, Holding, Place, Requ
 from gpumax.broker.core.turns import Turns
 from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
 
-BEFALLS: Final = (ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored)
+# By type, which is looked up several times with every lease.
+BEFALLS: Final = frozenset({ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored})
 """What isn't said by a process, but seen of it."""
 
-MOVES_NO_MEMORY: Final = (ev.Tick, ev.Wanted, ev.Released, ev.Beat, ev.Hinted)
+MOVES_NO_MEMORY: Final = frozenset({ev.Tick, ev.Wanted, ev.Released, ev.Beat, ev.Hinted})
 """Where all are resident and nobody asks for memory, these leave it so."""
 
 
@@ -32,6 +33,8 @@ class Broker:
     ) -> None:  # fmt: skip
         self.state = State(settings, {d.name: Device(d) for d in devices}, epoch, now)
         self.desk = Desk()
+        self.moved = True
+        """Whether the last event may have changed what anybody has of a device."""
         self._settled = False
         self.turns = Turns(self.state, self.desk)
         self.residency = Residency(self.state, self.desk, self.turns)
@@ -59,12 +62,17 @@ class Broker:
             if device.coming is not None and not device.holders and passed > 0:
                 device.lost_ns += passed
         self.turns.refill()
-        if self._is_heard(event):
-            self._doors[type(event)](event)
-        ghosts = any(d.ghosts for d in s.devices.values())
+        kind = type(event)
+        if self._is_heard(kind, event):
+            self._doors[kind](event)
+        ghosts = False
+        for device in s.devices.values():
+            if device.ghosts:
+                ghosts = True
         if ghosts:
             self._bury()
-        if not (self._settled and isinstance(event, MOVES_NO_MEMORY)):
+        self.moved = not self._settled or kind not in MOVES_NO_MEMORY
+        if self.moved:
             self._place()
         self.turns.step()
         if ghosts or not self._settled or s.now < s.quiet_until:
@@ -83,12 +91,12 @@ class Broker:
             self.memory.step()
         self._settled = self.state.settled
 
-    def _is_heard(self, event: ev.Event) -> bool:
+    def _is_heard(self, kind: type[ev.Event], event: ev.Event) -> bool:
         """Whether it's of somebody who is there: nothing is said on a connection that has ended."""
-        if not isinstance(event, ev.ClientEvent) or isinstance(event, ev.Reclaimed):
+        if not isinstance(event, ev.ClientEvent) or kind is ev.Reclaimed:
             return True
         client = self.state.clients.get(event.client)
-        return client is not None and (client.connected or isinstance(event, BEFALLS))
+        return client is not None and (client.connected or kind in BEFALLS)
 
     def _bury(self) -> None:
         for device in self.state.devices.values():

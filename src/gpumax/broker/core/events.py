@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from gpumax.broker.core.shapes import GroupSpec
 from gpumax.broker.words import HintKind, SwapStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     now: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick(Event):
+class Tick(Event, frozen=True):
     """The moment that the last Wake named."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupAdded(Event):
+class GroupAdded(Event, frozen=True):
     spec: GroupSpec
 
 
-@dataclass(frozen=True, slots=True)
-class GroupChanged(Event):
+class GroupChanged(Event, frozen=True):
     """Another share, mode, priority or other amounts of memory, on the same devices."""
 
     spec: GroupSpec
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRemoved(Event):
+class GroupRemoved(Event, frozen=True):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Joined(Event):
+class Joined(Event, frozen=True):
     """HELLO of a process."""
 
     client: int
@@ -53,34 +48,29 @@ class Joined(Event):
     reconnects: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ClientEvent(Event):
+class ClientEvent(Event, frozen=True):
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory(ClientEvent):
+class Inventory(ClientEvent, frozen=True):
     leased: bool
     wants: bool
     holdings: Mapping[str, tuple[int, int, int]]
     """By device: budget, pinned, resident."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted(ClientEvent):
+class Wanted(ClientEvent, frozen=True):
     """ACQUIRE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Released(ClientEvent):
+class Released(ClientEvent, frozen=True):
     """RELEASE, drained."""
 
     lease: int
     wants: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(ClientEvent):
+class Asked(ClientEvent, frozen=True):
     """MEM_REQUEST."""
 
     device: str
@@ -89,8 +79,7 @@ class Asked(ClientEvent):
     request: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Returned(ClientEvent):
+class Returned(ClientEvent, frozen=True):
     """MEM_RETURN."""
 
     device: str
@@ -98,72 +87,61 @@ class Returned(ClientEvent):
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SwappedOut(ClientEvent):
+class SwappedOut(ClientEvent, frozen=True):
     device: str
     resident: int
     status: SwapStatus = SwapStatus.DONE
     copied: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SwappedIn(ClientEvent):
+class SwappedIn(ClientEvent, frozen=True):
     device: str
     resident: int
     status: SwapStatus = SwapStatus.DONE
     copied: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Hinted(ClientEvent):
+class Hinted(ClientEvent, frozen=True):
     device: str
     kind: HintKind
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Beat(ClientEvent):
+class Beat(ClientEvent, frozen=True):
     """HEARTBEAT: a sign of life; `pinned` by device as it really is."""
 
     pinned: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving(ClientEvent):
+class Leaving(ClientEvent, frozen=True):
     """BYE: its process is about to end, and has given back what it doesn't use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Left(ClientEvent):
+class Left(ClientEvent, frozen=True):
     """Its connection has ended; whether the process lives isn't known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Died(ClientEvent):
+class Died(ClientEvent, frozen=True):
     """The process is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reclaimed(ClientEvent):
+class Reclaimed(ClientEvent, frozen=True):
     """The driver has given back the memory of a process that is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageSeen(ClientEvent):
+class PageSeen(ClientEvent, frozen=True):
     """Answers Look: calls that are between the lease's check and their return."""
 
     inflight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpointed(ClientEvent):
+class Checkpointed(ClientEvent, frozen=True):
     """Answers Checkpoint."""
 
     done: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Restored(ClientEvent):
+class Restored(ClientEvent, frozen=True):
     """Answers Restore."""
 
     done: bool

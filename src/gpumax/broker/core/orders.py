@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gpumax.broker.words import ErrorCode, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Wake(Order):
+class Wake(Order, frozen=True):
     """Send Tick then, and not earlier. Replaces the moment before."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Report(Order):
+class Report(Order, frozen=True):
     """For events, logs and metrics: `kind` is one word, `text` is for a person."""
 
     kind: str
@@ -28,37 +25,31 @@ class Report(Order):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RefuseGroup(Order):
+class RefuseGroup(Order, frozen=True):
     name: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOrder(Order):
+class ClientOrder(Order, frozen=True):
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome(ClientOrder):
+class Welcome(ClientOrder, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Config(ClientOrder):
+class Config(ClientOrder, frozen=True):
     """The share of its group has changed: write the limits into its pages, then say CONFIG."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse(ClientOrder):
+class Refuse(ClientOrder, frozen=True):
     """Say ERROR and close."""
 
     code: ErrorCode
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Grant(ClientOrder):
+class Grant(ClientOrder, frozen=True):
     """Write GRANTED into its pages, then say GRANT."""
 
     lease: int
@@ -66,8 +57,7 @@ class Grant(ClientOrder):
     slice_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke(ClientOrder):
+class Revoke(ClientOrder, frozen=True):
     """Write REVOKED into its pages, then say REVOKE."""
 
     lease: int
@@ -76,81 +66,69 @@ class Revoke(ClientOrder):
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Ended(ClientOrder):
+class Ended(ClientOrder, frozen=True):
     """Its lease is over: write NONE into its pages."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Look(ClientOrder):
+class Look(ClientOrder, frozen=True):
     """Read its pages; answer with PageSeen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fence(ClientOrder):
+class Fence(ClientOrder, frozen=True):
     """Write FENCED into its pages: its lease is over without its answer."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class SwapOut(ClientOrder):
+class SwapOut(ClientOrder, frozen=True):
     device: str
     keep: int
     deadline: int
 
 
-@dataclass(frozen=True, slots=True)
-class SwapIn(ClientOrder):
+class SwapIn(ClientOrder, frozen=True):
     device: str
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemGrant(ClientOrder):
+class MemGrant(ClientOrder, frozen=True):
     device: str
     bytes: int
     budget: int
     request: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemDeny(ClientOrder):
+class MemDeny(ClientOrder, frozen=True):
     device: str
     bytes: int
     reason: Reason
     request: int
 
 
-@dataclass(frozen=True, slots=True)
-class Trim(ClientOrder):
+class Trim(ClientOrder, frozen=True):
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pool(ClientOrder):
+class Pool(ClientOrder, frozen=True):
     """Have so much host memory ready for its swapping on this device."""
 
     device: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint(ClientOrder):
+class Checkpoint(ClientOrder, frozen=True):
     """Second tier: lock the process (with a timeout) and take it off its devices; answer with Checkpointed."""
 
     timeout_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Restore(ClientOrder):
+class Restore(ClientOrder, frozen=True):
     """Bring it back; answer with Restored."""
 
 
-@dataclass(frozen=True, slots=True)
-class End(ClientOrder):
+class End(ClientOrder, frozen=True):
     """End the process: it holds a device and doesn't answer."""
 
     text: str

@@ -23,15 +23,15 @@ class Turns:
     def __init__(self, state: State, desk: Desk) -> None:
         self.state = state
         self.desk = desk
-        self._frame = -1
+        self._next_frame = 0
 
     def refill(self) -> None:
         """Strict groups get their part of each frame. Who didn't ask for it loses it; who couldn't have it keeps it."""
         s = self.state
-        number = s.now // s.settings.frame_ns
-        if number == self._frame:
+        if s.now < self._next_frame:
             return
-        self._frame = number
+        number = s.now // s.settings.frame_ns
+        self._next_frame = (number + 1) * s.settings.frame_ns
         for group in s.groups.values():
             if not group.rationed or number <= group.frame:
                 continue
@@ -55,14 +55,12 @@ class Turns:
 
     def complete(self, group: Group) -> bool:
         """Whether all of its processes are there, and can be spoken to."""
-        return (
-            bool(group.clients)
-            and group.gang.whole
-            and all(
-                c.leaving or (c.connected and not c.fenced and c.tier is Tier.ON and not c.awaiting_inventory)
-                for c in group.clients.values()
-            )
-        )
+        for c in group.clients.values():
+            if c.leaving:
+                continue
+            if not c.connected or c.fenced or c.tier is not Tier.ON or c.awaiting_inventory:
+                return False
+        return bool(group.clients) and group.gang.whole
 
     def arrived(self, group: Group, ranks: int, who: int) -> None:
         """One of its processes. Whoever comes first doesn't begin before the others are there, but waits for them only for so long."""
@@ -106,7 +104,7 @@ class Turns:
 
     def notice(self, group: Group) -> None:
         """A group has begun or ceased to want the device."""
-        wants = any(c.wants for c in group.clients.values())
+        wants = group.wants
         if wants and not group.backlogged:
             for name in group.devices:
                 group.served[name] = max(group.served.get(name, 0), self._here(name))
@@ -173,8 +171,10 @@ class Turns:
             marks = self.marks([g for g in (*s.leased.values(), *waiting) if not g.rationed])
             waiting = sorted(waiting, key=lambda g: self.order(g, marks))
         for group in waiting:
-            if any(s.devices[d].holders or d in awaited for d in group.devices):
-                awaited.update(group.devices)
+            for name in group.devices:
+                if s.devices[name].holders or name in awaited:
+                    awaited.update(group.devices)
+                    break
             else:
                 self._grant(group, ready)
         return awaited
@@ -201,7 +201,7 @@ class Turns:
         if group.rationed:
             return min(self.tokens(group), s.frame_ns)
         shortest = s.frame_ns
-        for name in group.devices:
+        for name in group.devices if len(ready) > 1 else ():
             total = sum(g.spec.share for g in ready if name in g.spec.memory)
             shortest = min(shortest, s.frame_ns * group.spec.share // max(total, group.spec.share))
         return max(shortest, s.shortest_slice_ns)
@@ -286,7 +286,7 @@ class Turns:
         """Ends the lease once nobody has a part of it any more, and charges it."""
         s = self.state
         lease = group.lease
-        if lease is not None and not any(c.leased for c in group.clients.values()):
+        if lease is not None and not group.at_work:
             self._charge(group, lease)
             for name in group.devices:
                 s.devices[name].holders.remove(group)

@@ -11,23 +11,29 @@ from typing import Final
 
 from gpumax.broker import messages as msg
 from gpumax.broker import wire
+from gpumax.broker.node.ears import ears
 from gpumax.broker.words import LONGEST, ErrorCode
 
 PER_SECOND: Final = 4000
 """Messages a client may send for long; a grant and a release for each of its turns are far less."""
 AT_ONCE: Final = 2000
+EACH_NS: Final = 1_000_000_000 // PER_SECOND
+SAVED_NS: Final = AT_ONCE * EACH_NS
 GARBLED: Final = 8
 """So many messages that can't be read, and it's disconnected."""
 UNREAD: Final = 512
 """So many that the client doesn't read, and it's disconnected."""
 
 
+Heard = Callable[["Connection", wire.Header, msg.Message, int], None]
+
+
 class Connection:
-    """`heard` gets each message; `ended` is called once, when nothing more can be said or heard."""
+    """`heard` gets each message and when it came; `ended` is called once, when nothing more can be said or heard."""
 
     def __init__(
         self, sock: socket.socket, epoch: int, *, clock: Callable[[], int],
-        heard: Callable[[Connection, wire.Header, msg.Message], None], ended: Callable[[Connection], None],
+        heard: Heard, ended: Callable[[Connection], None],
     ) -> None:  # fmt: skip
         self.sock = sock
         self.epoch = epoch
@@ -39,12 +45,13 @@ class Connection:
         self._ended = ended
         self._sequence = 0
         self._last = 0
-        self._tokens = AT_ONCE
-        self._filled = clock()
+        self._spent = clock() - SAVED_NS
+        """Until when it has used up the time that its messages stand for."""
         self._unsent: deque[tuple[bytes, int | None]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._ears = ears()
         sock.setblocking(False)
-        self._loop.add_reader(sock.fileno(), self._readable)
+        self._ears.hear(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         """One message: there is seldom another one, and looking for it costs more than being called again."""
@@ -56,23 +63,18 @@ class Connection:
             return
         except OSError:
             data = b""
+        now = self._clock()
         if not data:
             self.close()
-        elif not self._within_rate():
+            return
+        # A message stands for its part of a second. Time that wasn't used is saved up, for as many as may come at once.
+        self._spent = max(self._spent, now - SAVED_NS) + EACH_NS
+        if self._spent > now:
             self.refuse(ErrorCode.TOO_MANY, f"more than {PER_SECOND} messages a second")
         else:
-            self._read(data)
+            self._read(data, now)
 
-    def _within_rate(self) -> bool:
-        now = self._clock()
-        earned = (now - self._filled) * PER_SECOND // 1_000_000_000
-        if earned:
-            self._tokens = min(self._tokens + earned, AT_ONCE)
-            self._filled = now
-        self._tokens -= 1
-        return self._tokens >= 0
-
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, now: int) -> None:
         try:
             header, message = wire.decode(data)
             if header.sequence <= self._last:
@@ -84,7 +86,7 @@ class Connection:
             return
         self._last = header.sequence
         if message is not None:
-            self.heard(self, header, message)
+            self.heard(self, header, message, now)
 
     def complain(self, garbled: wire.Garbled) -> None:
         self.garbled += 1
@@ -138,7 +140,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self._loop.remove_reader(self.sock.fileno())
+        self._ears.ignore(self.sock.fileno())
         self._loop.remove_writer(self.sock.fileno())
         self.sock.close()
         for _, fd in self._unsent:

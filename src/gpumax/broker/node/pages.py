@@ -16,6 +16,8 @@ import msgspec
 from gpumax.broker.page import OFFSETS, PAGE_BYTES, PAGE_MAGIC, SEAT_BYTES, SEATS_BYTES
 from gpumax.broker.words import LeaseState
 
+_LEASE: Final = OFFSETS["lease"]
+_WORD: Final = OFFSETS["lease_word"]
 _HEAD: Final = PAGE_MAGIC | 1 << 32
 
 
@@ -36,6 +38,7 @@ class Pages:
         self.owner = owner
         self.fd = fd
         self._directory = directory
+        self._starts = tuple(index * PAGE_BYTES for index in range(len(owner.devices)))
 
     def read(self, index: int, name: str) -> int:
         """0 where the client has cut the file short."""
@@ -44,9 +47,16 @@ class Pages:
     def write(self, index: int, name: str, value: int) -> None:
         os.pwrite(self.fd, value.to_bytes(8, "little"), index * PAGE_BYTES + OFFSETS[name])
 
+    def lease(self, number: int, word: int) -> None:
+        """On all devices: the number first, then the word, whose readers look for the number next."""
+        for at, data in ((_LEASE, number.to_bytes(8, "little")), (_WORD, word.to_bytes(8, "little"))):
+            for start in self._starts:
+                os.pwrite(self.fd, data, start + at)
+
     def write_all(self, name: str, value: int) -> None:
-        for index in range(len(self.owner.devices)):
-            self.write(index, name, value)
+        at, data = OFFSETS[name], value.to_bytes(8, "little")
+        for start in self._starts:
+            os.pwrite(self.fd, data, start + at)
 
     @property
     def inflight(self) -> int:
@@ -67,9 +77,10 @@ class Pages:
         os.close(self.fd)
 
     def remove(self) -> None:
+        """They are the last that is kept of a client: once they are gone, so is all else."""
+        self.close()
         for suffix in ("pages", "json"):
             (self._directory / f"{self.owner.client}.{suffix}").unlink(missing_ok=True)
-        self.close()
 
 
 def create(directory: Path, owner: Owner, epoch: int) -> Pages:

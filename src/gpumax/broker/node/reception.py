@@ -94,7 +94,7 @@ class Reception:
         assert self._state is not None
         connection = Connection(
             sock, self._state.epoch, clock=self._clock,
-            heard=lambda c, h, m: self._heard(name, c, h, m), ended=self._gone,
+            heard=lambda c, h, m, _: self._heard(name, c, h, m), ended=self._gone,
         )  # fmt: skip
         self._waiting.add(connection)
         who = process.peer(sock)

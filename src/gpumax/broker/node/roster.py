@@ -22,8 +22,6 @@ class Member:
     garbage: bool = False
     books: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By index of its device: budget and allowed bytes, as they stand in its pages."""
-    grants: Callable[[], None] | None = None
-    """Counts one more."""
 
 
 class Roster:

@@ -21,6 +21,7 @@ from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
 from gpumax.broker.node import heard, pages, pool, process, second, told
+from gpumax.broker.node.alarm import Alarm
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
 from gpumax.broker.node.reception import Reception
@@ -32,6 +33,8 @@ from gpumax.broker.words import ErrorCode, LeaseState
 from gpumax.errors import Conflict, Refused
 
 DIRECTORY_MODE: Final = 0o750
+BOOKED_FIRST: Final = frozenset({od.MemGrant, od.SwapIn})
+"""What a client may hold from then on has to stand in its pages before it hears of it."""
 
 
 class Server:
@@ -57,7 +60,10 @@ class Server:
             directory, {key(each.name) or each.name: each.name for each in self._devices}, self._roster, self.metrics,
             clock=clock, joined=self._joined, ended=self._ended, forget=self._forget,
         )  # fmt: skip
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(
+            clock, lambda delay, look: asyncio.get_running_loop().call_later(delay, look),
+            lambda due: self._handle(ev.Tick(max(self._clock(), due))),
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = -1
         self._handled = self.metrics.handling.observe
@@ -156,12 +162,12 @@ class Server:
         connection.heard = self._heard
         self._handle(event)
 
-    def _heard(self, connection: Connection, header: Header, message: msg.Message) -> None:
+    def _heard(self, connection: Connection, header: Header, message: msg.Message, now: int) -> None:
         try:
             if isinstance(message, msg.Hello):
                 raise Garbled("HELLO was said already", ErrorCode.STATE, header.type)
             member = self._roster.members[connection.client]
-            event = heard.event(message, header, connection.client, member.owner.devices, self._clock())
+            event = heard.event(message, header, connection.client, member.owner.devices, now)
         except Garbled as garbled:
             connection.complain(garbled)
             return
@@ -198,46 +204,43 @@ class Server:
     def _forget(self, client: int) -> None:
         self._pool.give_back(client)
         member = self._roster.members.get(client)
-        connection = member.connection if member else None
-        self._roster.remove(client)
-        if connection is not None:
+        if member is not None and member.connection is not None:
+            connection, member.connection = member.connection, None
             connection.close()
+        self._roster.remove(client)
 
     # what follows
 
     def _handle(self, event: ev.Event) -> None:
         if self.broker is None:
             return
-        began = time.perf_counter()
-        self._obey(self.broker.handle(event))
-        if isinstance(event, ev.ClientEvent):
+        for order in self.broker.handle(event):
+            self._obey(order)
+        if self.broker.moved and isinstance(event, ev.ClientEvent):
             self._keep_books(event.client)
-        self._handled(time.perf_counter() - began)
+        self._handled(self._clock() - event.now)
 
-    def _obey(self, orders: Iterable[od.Order]) -> None:
-        for order in orders:
-            if isinstance(order, od.Wake):
-                self._wake(order.at)
-            elif isinstance(order, od.Report):
-                self.metrics.reports.labels(order.kind).inc()
-                self._report(order)
-            elif isinstance(order, od.ClientOrder):
-                member = self._roster.members.get(order.client)
-                if member is not None:
-                    self._carry_out(order, member)
+    def _obey(self, order: od.Order) -> None:
+        kind = type(order)
+        if isinstance(order, od.ClientOrder):
+            member = self._roster.members.get(order.client)
+            if member is None:
+                return
+            if kind in BOOKED_FIRST:
+                self._keep_books(order.client)
+            told.tell(order, member)
+            if kind is od.Grant:
+                group = member.owner.group
+                self.metrics.granted[group] = self.metrics.granted.get(group, 0) + 1
+            elif kind is not od.Ended:
+                self._do_more(order, member)
+        elif isinstance(order, od.Wake):
+            self._alarm.set(order.at)
+        elif isinstance(order, od.Report):
+            self.metrics.reports.labels(order.kind).inc()
+            self._report(order)
 
-    def _wake(self, at: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        delay = max(at - self._clock(), 0) / 1e9
-        self._timer = asyncio.get_running_loop().call_later(
-            delay, lambda: self._handle(ev.Tick(max(self._clock(), at)))
-        )
-
-    def _carry_out(self, order: od.ClientOrder, member: Member) -> None:
-        if isinstance(order, od.MemGrant | od.SwapIn):
-            self._keep_books(order.client)
-        told.tell(order, member)
+    def _do_more(self, order: od.ClientOrder, member: Member) -> None:
         match order:
             case od.Welcome():
                 self._welcome(member)
@@ -257,8 +260,6 @@ class Server:
                 self._spawn(self._bring_back(member))
             case od.End():
                 process.end(member.pidfd)
-            case od.Grant():
-                self._granted(member)
             case od.MemDeny():
                 self.metrics.denied.labels(member.owner.group, order.reason.name.lower()).inc()
 
@@ -277,11 +278,6 @@ class Server:
                 member.books[index] = books
                 member.pages.write(index, "budget", holding.claimed)
                 member.pages.write(index, "allowed", holding.resident)
-
-    def _granted(self, member: Member) -> None:
-        if member.grants is None:
-            member.grants = self.metrics.grants.labels(member.owner.group).inc
-        member.grants()
 
     def _soon(self, event: ev.Event) -> None:
         asyncio.get_running_loop().call_soon(self._handle, event)
@@ -356,6 +352,7 @@ class Server:
     def measure(self) -> None:
         """Brings the gauges up to date: right before they're read."""
         assert self.broker is not None
+        self.metrics.flush()
         self.metrics.pool.set(self._pool.used)
         for device in self.broker.state.devices:
             unfenced = self.unfenced.get(device, ())
@@ -377,8 +374,7 @@ class Server:
     async def stop(self) -> None:
         """Ends in good order: pages stay, so that who submits may go on, and the next broker finds them."""
         self.broker = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
         self._reception.leave()
         self._roster.leave()
         for task in list(self._tasks):
