@@ -31,7 +31,15 @@ def figures(data: Path | None, repeat: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "openb.json"
         with file.open("wb") as out:
-            subprocess.run([sys.executable, str(CONVERT), str(data)], stdout=out, check=True)
+            made = subprocess.run(
+                [sys.executable, str(CONVERT), str(data)],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        if made.returncode:
+            return [Skipped(NAME, made.stderr.strip().rpartition("\n")[2] or f"no trace in {data}")]
         snapshot = load_snapshot(file.read_bytes())
         tasks = sum(len(workload.tasks) for workload in snapshot.workloads)
         size = f"{len(snapshot.nodes)} nodes, {tasks} tasks"
