@@ -88,7 +88,7 @@ async def shares(patient: Patient) -> AsyncIterator[Check]:
             f"unfenced: {len(beyond)} {'process' if len(beyond) == 1 else 'processes'}, which no part holds: {where}",
             wish,
         )
-    elif parts:
+    else:
         residents = sum(len(part.residents) + part.unlisted for part in parts.values())
         yield Check("shares", "ok", f"{plural(residents, 'part')} of {plural(len(parts), 'GPU')}")
 
