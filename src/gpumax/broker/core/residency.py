@@ -29,6 +29,8 @@ class Residency:
     def step(self) -> None:
         for group in list(self.state.groups.values()):
             if group.place not in (Place.LEAVING, Place.COMING):
+                if group.asked_room and group.borrows and not group.answers:
+                    self.step_back(group)
                 continue
             if not group.answers:
                 self.step_back(group)
@@ -46,42 +48,63 @@ class Residency:
                 kept.update(group.devices)
 
     def _outside(self) -> Iterable[Group]:
+        """Who wants to come in, and who is in and wants to borrow more: they're in one line, or the one would undo what the other waits for."""
         for group in self.state.groups.values():
             wants = (group.backlogged and group.gang.whole and self.turns.eligible(group)) or group.requests
-            ready = group.place is Place.OUT and group.answers and not group.in_motion
-            if ready and wants and self.state.now >= group.retry_at:
+            ready = group.place is Place.OUT or (group.place is Place.IN and group.borrows)
+            able = ready and group.answers and not group.in_motion
+            if able and wants and self.state.now >= group.retry_at:
                 yield group
 
     def _urgency(self, group: Group, marks: dict[str, int]) -> tuple[bool, int, int, str]:
         return (
-            not group.by_right,
-            -group.spec.priority if group.by_right else 0,
-            self.turns.lag(group, marks),
+            not group.rightful,
+            -group.spec.priority if group.rightful else 0,
+            self._patience(group, marks),
             group.name,
         )
 
+    def _patience(self, group: Group, marks: dict[str, int]) -> int:
+        """Whoever is furthest behind comes first. One that is in may work while it asks for more: after a while it's its turn all the same."""
+        if group.place is Place.IN:
+            ask, s = group.requests[0], self.state
+            waited = s.now - (ask.until - s.settings.memory_wait_ns)
+            if waited > s.quantum(s.devices[ask.device], group):
+                return -waited
+        return self.turns.lag(group, marks)
+
     def missing(self, group: Group) -> Short:
-        """What a group lacks to be resident, beyond what is free."""
+        """What a group lacks to be resident with what it asks for, beyond what is free.
+
+        Who came in without that would wait in the midst of others who wait for the same, and be sent out again before it got it.
+        """
         short = {}
         for name in group.devices:
-            lack = group.lacks(name) - self.state.devices[name].free
+            lack = group.short_of(name) - self.state.devices[name].free
             if lack > 0:
                 short[name] = lack
         return short
 
     def _bring(self, group: Group) -> bool:
-        """Begin to bring a group in. False: its turn will come, and nobody behind it may take the room before."""
+        """Begin to bring a group in, or to make room for what one that is in asks for. False: its turn will come, and nobody
+        behind it may take the room before.
+        """
         devices = [self.state.devices[d] for d in group.devices]
         if any(d.coming not in (None, group) for d in devices):
             return False
         short = self.missing(group)
         if short:
-            going = self.victims(group, short, right=group.by_right)
+            going = self.victims(group, short, right=group.rightful)
             if going is None:
+                if group.place is Place.IN:
+                    self.step_back(group)
                 return not self._may_fit_later(group, short)
             self.dismiss(going)
         for device in devices:
             device.coming = group
+        if group.place is Place.IN:
+            group.asked_room = True
+            return True
         group.place = Place.COMING
         group.coming_since = self.state.now
         group.lost_before = {d.spec.name: d.lost_ns for d in devices}
@@ -173,7 +196,8 @@ class Residency:
         if s.now < until:
             self.desk.wake(until)
             return False
-        if victim.backlogged and s.served(victim, name) < s.served(group, name):
+        behind = group.place is Place.OUT and s.served(victim, name) < s.served(group, name)
+        if victim.backlogged and behind:
             self.desk.wake(s.now + s.settings.frame_ns)
             return False
         return True
@@ -245,8 +269,10 @@ class Residency:
             return
         group.place = Place.IN
         group.since = self.state.now
+        group.asked_room = group.borrows  # its room is kept until it has it
         for device in devices:
-            device.coming = None
+            if not group.asked_room:
+                device.coming = None
             self._learn(device, group)
             # What it's owed for waiting is a few turns: one that couldn't be brought in for long keeps nobody out for as long.
             owed = 4 * self.state.quantum(device, group) * WHOLE // group.spec.share
@@ -307,6 +333,7 @@ class Residency:
         for name in group.devices:
             if self.state.devices[name].coming is group:
                 self.state.devices[name].coming = None
+        group.asked_room = False
         if group.place in (Place.COMING, Place.LEAVING):
             group.place = Place.OUT
             self.refresh(group)

@@ -214,6 +214,28 @@ class Group:
         return all(self.claimed(d) <= self.share_of(d).guarantee for d in self.devices)
 
     @property
+    def rightful(self) -> bool:
+        """Whether what it wants next, to come in or to get what it asks for, is its by right."""
+        return self.by_right and not (self.place is Place.IN and self.borrows)
+
+    @property
+    def borrows(self) -> bool:
+        """Whether it asks for more than it is guaranteed, as far as it may."""
+        if not self.requests:
+            return False
+        ask, share = self.requests[0], self.share_of(self.requests[0].device)
+        most = share.limit if self.spec.swap else share.guarantee
+        return share.guarantee < self.claimed(ask.device) + ask.bytes <= most
+
+    def short_of(self, device: str) -> int:
+        """What it needs of a device beyond what it has there: what is out, and what it asks for. An owner that asks for more than its own comes in first."""
+        out = self.lacks(device)
+        if not self.requests or self.requests[0].device != device:
+            return out
+        later = self.borrows and self.rightful
+        return out if later else out + self.requests[0].bytes
+
+    @property
     def in_motion(self) -> bool:
         return any(h.moving for c in self.clients.values() for h in c.holdings.values()) or any(
             c.tier in (Tier.GOING, Tier.RETURNING) for c in self.clients.values()
