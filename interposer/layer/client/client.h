@@ -91,6 +91,7 @@ struct job {
 
 bool worker_begin(void);
 void worker_do(const struct job *job);
+bool worker_pause(uint64_t nanoseconds); /* called by the worker; false, and at once: there is more to do */
 void worker_after_fork(void);
 
 /* wire.c: messages on the socket */

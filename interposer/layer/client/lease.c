@@ -155,15 +155,16 @@ void lease_drain(uint64_t lease)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Nothing has been submitted for a while: if nothing runs either, and goes on not to, others may have the device. */
+/*
+ * Nothing has been submitted for a while: if nothing runs either, and goes on not to, others may have the device. A turn
+ * that ends meanwhile is not kept waiting for that.
+ */
 void lease_rest(void)
 {
 	uint64_t before = gate_calls();
-	const struct timespec moment = {.tv_nsec = LOOK_NS};
 
 	contexts_wait();
-	nanosleep(&moment, NULL);
-	if (gate_calls() == before && lease_held() && gate_close(GATE_RESTS, 0)) {
+	if (worker_pause(LOOK_NS) && gate_calls() == before && lease_held() && gate_close(GATE_RESTS, 0)) {
 		pthread_mutex_lock(&lock);
 		if (gate_calls() == before && !lease_waited_for())
 			say_release(current, false);

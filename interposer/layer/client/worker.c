@@ -8,7 +8,7 @@
 #define MOST_JOBS 256
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t more = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t more;
 static struct job jobs[MOST_JOBS];
 static size_t first, count_of_jobs;
 
@@ -58,9 +58,36 @@ static void *work(void *unused)
 	return NULL;
 }
 
+/* The time of day may be set meanwhile. */
+static void prepare(void)
+{
+	pthread_condattr_t clock;
+
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&more, &clock);
+	pthread_condattr_destroy(&clock);
+}
+
 bool worker_begin(void)
 {
+	prepare();
 	return client_thread(work);
+}
+
+bool worker_pause(uint64_t nanoseconds)
+{
+	uint64_t end = client_now() + nanoseconds;
+	const struct timespec until = {.tv_sec = (time_t)(end / 1000000000u), .tv_nsec = (long)(end % 1000000000u)};
+	bool alone;
+
+	pthread_mutex_lock(&lock);
+	while (!count_of_jobs)
+		if (pthread_cond_timedwait(&more, &lock, &until))
+			break;
+	alone = !count_of_jobs;
+	pthread_mutex_unlock(&lock);
+	return alone;
 }
 
 /* Who asks for more than fits into the queue, which no broker does, is not served. */
@@ -80,6 +107,5 @@ void worker_do(const struct job *job)
 void worker_after_fork(void)
 {
 	pthread_mutex_init(&lock, NULL);
-	pthread_cond_init(&more, NULL);
 	count_of_jobs = 0;
 }
