@@ -20,7 +20,7 @@ US = 1_000
 LATENCY = 60 * US
 """A message's way, either direction."""
 
-__all__ = ["GIB", "MIB", "MS", "SECOND", "US", "HintKind", "Process", "World", "group"]
+__all__ = ["GIB", "LATENCY", "MIB", "MS", "SECOND", "US", "HintKind", "Process", "World", "group"]
 
 
 def group(
@@ -39,6 +39,9 @@ class Process:
     spec: GroupSpec
     devices: tuple[str, ...]
     kernel_ns: int = MS
+    ahead: int = 0
+    """So many kernels wait in its queue behind the one that runs: they run, too, when its turn is over."""
+    queued: int = 0
     work_ns: int | None = None
     real: dict[str, int] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
@@ -86,10 +89,11 @@ class Process:
 class World:
     def __init__(
         self, specs: Iterable[GroupSpec] = (), *, devices: dict[str, int] | None = None,
-        settings: Settings | None = None, link: int = 10 * GIB, piece: int = 0,
+        settings: Settings | None = None, link: int = 10 * GIB, piece: int = 0, latency: int = LATENCY,
     ) -> None:  # fmt: skip
         """piece: so many bytes of memory that goes are told of at a time; 0: all at once, at the end."""
         self.piece = piece
+        self.latency = latency
         self.now = 0
         self.capacity = devices or {"d0": 16 * GIB}
         self.settings = settings or Settings(pool_bytes=1 << 50)
@@ -162,7 +166,7 @@ class World:
             if process.alive and process.connected and process.id == id_:
                 self.tell(event(self.now))
 
-        self.after(LATENCY, arrive)
+        self.after(self.latency, arrive)
 
     def _obey(self, order: od.Order) -> None:
         if isinstance(order, od.Wake):
@@ -191,7 +195,7 @@ class World:
         elif isinstance(order, od.Restore):
             self.after(SECOND, lambda: self._restore(process))
         elif not isinstance(order, od.Welcome | od.Ended | od.Fence | od.Pool):
-            self.after(LATENCY, lambda: self._deliver(process, order))
+            self.after(self.latency, lambda: self._deliver(process, order))
 
     def _write_page(self, process: Process, order: od.ClientOrder) -> None:
         """Shared pages change at once, whatever the process is doing."""
@@ -210,7 +214,7 @@ class World:
         elif isinstance(order, od.Fence):
             process.word = LeaseState.FENCED
             process.holds = False
-            self.after(LATENCY, lambda: self._drained(process))
+            self.after(self.latency, lambda: self._drained(process))
 
     def _deliver(self, process: Process, order: od.Order) -> None:
         if not process.alive or not process.connected:
@@ -239,9 +243,11 @@ class World:
     def start(
         self, spec: GroupSpec, *, kernel_ns: int = MS, memory: int = 0, pinned: int = 0, ranks: int = 0, rank: int = 0,
         devices: tuple[str, ...] | None = None, work_ns: int | None = None, wants: bool = True,
-        checkpoints: bool = False,
+        checkpoints: bool = False, ahead: int = 0,
     ) -> Process:  # fmt: skip
-        process = Process(self._next, spec, devices or spec.devices, kernel_ns, work_ns, pid=self._next)
+        process = Process(
+            self._next, spec, devices or spec.devices, kernel_ns, ahead, work_ns=work_ns, pid=self._next
+        )
         process.checkpoints, process.ranks, process.rank = checkpoints, ranks, rank
         self._next += 1
         self.processes[process.id] = process
@@ -312,9 +318,12 @@ class World:
     def _submit(self, process: Process) -> None:
         if process.running or not process.goes or process.off:
             return
-        if process.word is not LeaseState.GRANTED or not process.wants:
+        if process.word is LeaseState.GRANTED and process.wants:
+            process.queued = process.ahead + 1
+        if not process.queued:
             self._drained(process)
             return
+        process.queued -= 1
         self._check_resident(process)
         process.running = True
         begun, process_lease = self.now, process.lease
@@ -334,7 +343,7 @@ class World:
 
     def _drained(self, process: Process) -> None:
         """Gives the lease back once nothing of it runs any more."""
-        if process.running or not process.goes:
+        if process.running or process.queued or not process.goes:
             return
         fenced = process.word is LeaseState.FENCED
         if process.holds or fenced:
@@ -454,7 +463,7 @@ class World:
         if process.connected and self.broker is not None:
             process.connected = False
             self.tell(ev.Left(self.now, process.id))
-            self.after(LATENCY, lambda: self._submit(process) if process.holds else None)
+            self.after(self.latency, lambda: self._submit(process) if process.holds else None)
 
     def crash(self) -> None:
         """kill -9 of the broker: pages stay as they are, connections end."""
@@ -467,7 +476,7 @@ class World:
         self._wakes += 1
         for process in self.processes.values():
             process.connected = False
-            self.after(LATENCY, lambda p=process: self._submit(p) if p.holds else None)  # type: ignore[misc]
+            self.after(self.latency, lambda p=process: self._submit(p) if p.holds else None)  # type: ignore[misc]
 
     def restart(self, *, reconnect: Iterable[Process] | None = None, after: int = 100 * MS) -> None:
         self.epoch += 1

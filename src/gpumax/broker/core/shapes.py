@@ -60,8 +60,8 @@ class Stuck(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    frame_ns: int = 30 * MS
-    """A round of turns among those who are resident."""
+    frame_ns: int = 50 * MS
+    """A round of turns among those who are resident. A second holds whole ones, so each second of turns like those before is alike."""
     shortest_slice_ns: int = 2 * MS
     quantum_factor: int = 9
     """Stay for so many times what the swap cost: nine keeps the cost at a tenth."""

@@ -130,6 +130,8 @@ class Lease:
     started: int
     slice_end: int
     revoked: bool = False
+    revoked_at: int = 0
+    """When its turn was over; 0: it wasn't its turn that ended."""
     deadline: int = 0
     looked_at: int = 0
     reported: bool = False
@@ -154,7 +156,8 @@ class Group:
     tokens: int = 0
     """Strict: nanoseconds of its share that it hasn't used."""
     frame: int = 0
-    waited_whole_frame: bool = False
+    drain_ns: int = 0
+    """How long it took of late from the end of its turn until it had drained."""
     backlogged: bool = False
     coming_since: int = 0
     lost_before: dict[str, int] = field(default_factory=dict)

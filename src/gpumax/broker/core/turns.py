@@ -1,12 +1,15 @@
 """Time: who may submit, for how long. One lease at a time on a device, charged from its grant until it has drained.
 
-Fair: whoever is furthest behind its share goes next, so idle time is split by share. Strict: each frame brings exactly the
-share; what others left idle brings nothing. A group takes all of its devices at once or none: while its turn has come and one
-of them is taken, nobody behind it gets the others, so it neither holds while it waits nor starves. Nor does it begin before all
-of its processes have come; for those who don't, nobody waits for ever.
+Fair: each frame is split by share among those who want the device; who got more than its part of one gets less of the next.
+Strict: each frame brings exactly the share; what others left idle brings nothing. A group takes all of its devices at once or
+none: while its turn has come and one of them is taken, nobody behind it gets the others, so it neither holds while it waits
+nor starves. Nor does it begin before all of its processes have come; for those who don't, nobody waits for ever.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.gang import Gang
@@ -17,6 +20,18 @@ from gpumax.broker.words import Reason
 
 AWAY_CARRY_NS = 120 * SECOND
 """Strict: how much time of its share may wait for a group whose memory is out."""
+
+MISSED = 4 * WHOLE
+"""Whoever is so many thousandths of its part of a frame behind goes before others."""
+
+
+class Level(NamedTuple):
+    """Of the fair groups that want a device, in charged time over share: see `State.served`."""
+
+    mark: int
+    """Where each is to be when the frame ends."""
+    part: int
+    """How far a frame brings each."""
 
 
 class Turns:
@@ -140,10 +155,46 @@ class Turns:
         """
         return max((self.state.served(group, d) - marks[d] for d in group.devices), default=0)
 
-    def order(self, group: Group, marks: dict[str, int]) -> tuple[int, int, str]:
+    def levels(self, able: list[Group]) -> dict[str, Level]:
+        """By device. What strict groups have left of their time is theirs first."""
+        s, frame = self.state, self.state.settings.frame_ns
+        levels: dict[str, Level] = {}
+        for name in {name for group in able if not group.rationed for name in group.devices}:
+            fair = [g for g in able if not g.rationed and name in g.spec.memory]
+            strict = [g for g in s.backlog.values() if g.rationed and name in g.spec.memory]
+            shares = sum(g.spec.share for g in fair)
+            part = frame * max(WHOLE - sum(g.spec.share for g in strict), 0) // shares
+            left = frame - s.now % frame - sum(max(self.tokens(g), 0) for g in strict)
+            served = [(s.served(g, name), g.spec.share) for g in fair]
+            mark = (sum(far * share for far, share in served) + max(left, 0) * WHOLE) // shares
+            if 2 * (mark - min(served)[0]) < part:  # nothing is left of this frame that is worth a turn
+                mark += part
+            levels[name] = Level(mark, max(part, 1))
+        return levels
+
+    def behind(self, group: Group, levels: Mapping[str, Level]) -> int:
+        """What it has to get before the frame ends, in thousandths of its part of one, where that is least.
+
+        Whoever waits falls behind on each device on which others are served: so nobody who can go waits for ever.
+        """
         if group.rationed:
-            return 0, -self.tokens(group) * WHOLE // group.spec.share, group.name
-        return 1, self.lag(group, marks), group.name
+            return self.tokens(group) * WHOLE * WHOLE // (group.spec.share * self.state.settings.frame_ns)
+        return min(
+            (levels[d].mark - self.state.served(group, d)) * WHOLE // levels[d].part for d in group.devices
+        )
+
+    def order(self, group: Group, levels: Mapping[str, Level]) -> tuple[bool, int, int, str]:
+        """Strict ones first. Then who has missed several frames; then who hasn't had its turn in this one.
+
+        These always in the same order, so that a frame is like the one before it and a second like any other; who has
+        long turns first, because short ones are what others' long kernels may delay at less loss.
+        """
+        behind = self.behind(group, levels)
+        if behind >= MISSED:
+            return not group.rationed, 0, -behind, group.name
+        if 2 * behind >= WHOLE:
+            return not group.rationed, 1, -group.spec.share, group.name
+        return not group.rationed, 2, -behind, group.name
 
     def step(self) -> None:
         s = self.state
@@ -151,37 +202,36 @@ class Turns:
             self._gather()
         if not s.backlog and not s.leased:
             return
-        ready = [g for g in s.backlog.values() if self.ready(g)]
-        waiting = [g for g in ready if not g.lease]
-        awaited = self._grant_all(waiting, ready) if waiting else set[str]()
+        waiting = [g for g in s.backlog.values() if not g.lease and self.ready(g)]
+        awaited = self._grant_all(waiting) if waiting else set[str]()
         for group in list(s.leased.values()):
             self._watch(group, awaited)
         frame = s.settings.frame_ns
         if any(g.rationed and not g.lease and not self.eligible(g) for g in s.backlog.values()):
             self.desk.wake((s.now // frame + 1) * frame)
 
-    def _grant_all(self, waiting: list[Group], ready: list[Group]) -> set[str]:
+    def _grant_all(self, waiting: list[Group]) -> set[str]:
         """Grants to those whose turn it is. Devices that somebody waits for, which others have."""
         s = self.state
         if s.now < s.quiet_until:
             self.desk.wake(s.quiet_until)
             return set()
         awaited: set[str] = set()
+        levels = self.levels([*s.leased.values(), *waiting]) if len(s.backlog) > 1 or s.leased else {}
         if len(waiting) > 1:
-            marks = self.marks([g for g in (*s.leased.values(), *waiting) if not g.rationed])
-            waiting = sorted(waiting, key=lambda g: self.order(g, marks))
+            waiting = sorted(waiting, key=lambda g: self.order(g, levels))
         for group in waiting:
             for name in group.devices:
                 if s.devices[name].holders or name in awaited:
                     awaited.update(group.devices)
                     break
             else:
-                self._grant(group, ready)
+                self._grant(group, levels)
         return awaited
 
-    def _grant(self, group: Group, ready: list[Group]) -> None:
+    def _grant(self, group: Group, levels: Mapping[str, Level]) -> None:
         s = self.state
-        length = self._slice(group, ready)
+        length = self._slice(group, levels)
         lease = s.begin(group, length)
         for name in group.devices:
             device = s.devices[name]
@@ -196,15 +246,15 @@ class Turns:
         client.generation += 1
         self.desk.say(Grant(client.id, lease.id, client.generation, max(lease.slice_end - self.state.now, 0)))
 
-    def _slice(self, group: Group, ready: list[Group]) -> int:
+    def _slice(self, group: Group, levels: Mapping[str, Level]) -> int:
+        """What it is behind, but no more than twice its part at once: others would be kept from theirs."""
         s = self.state.settings
-        if group.rationed:
-            return min(self.tokens(group), s.frame_ns)
-        shortest = s.frame_ns
-        for name in group.devices if len(ready) > 1 else ():
-            total = sum(g.spec.share for g in ready if name in g.spec.memory)
-            shortest = min(shortest, s.frame_ns * group.spec.share // max(total, group.spec.share))
-        return max(shortest, s.shortest_slice_ns)
+        if not levels and not group.rationed:
+            return s.frame_ns
+        part = s.frame_ns if group.rationed else min(levels[d].part for d in group.devices)
+        behind = min(self.behind(group, levels), 2 * WHOLE)
+        length = behind * part // WHOLE * group.spec.share // WHOLE
+        return length if group.rationed else max(length, s.shortest_slice_ns)
 
     def _watch(self, group: Group, awaited: set[str]) -> None:
         """One who holds a lease: is its turn over?"""
@@ -222,17 +272,20 @@ class Turns:
         for client in group.clients.values():
             if client.wants and not client.leased and client.connected and not client.fenced:
                 self.tell(client, lease)
-        if group.rationed:
-            left = self.tokens(group)
-            if left <= 0:
-                self.revoke(group, Reason.TURN)
-                return
-            self.desk.wake(s.now + left)
+        ends = [s.now + self.tokens(group)] if group.rationed else []
         if not awaited.isdisjoint(group.devices):
-            if s.now >= lease.slice_end:
-                self.revoke(group, Reason.TURN)
-            else:
-                self.desk.wake(lease.slice_end)
+            ends.append(lease.slice_end)
+        if not ends:
+            return
+        due = self._early(group, lease, min(ends))
+        if s.now >= due:
+            self.revoke(group, Reason.TURN)
+        else:
+            self.desk.wake(due)
+
+    def _early(self, group: Group, lease: Lease, end: int) -> int:
+        """When to revoke it so that it has drained by then; it has half of its turn to submit all the same."""
+        return max(end - group.drain_ns, min(end, (lease.started + end) // 2))
 
     def revoke(self, group: Group, reason: Reason) -> None:
         s = self.state
@@ -240,6 +293,7 @@ class Turns:
         if lease is None or lease.revoked:
             return
         lease.revoked = True
+        lease.revoked_at = s.now if reason is Reason.TURN else 0
         lease.deadline = s.now + s.settings.grace_ns
         self.desk.wake(lease.deadline)
         for client in group.clients.values():
@@ -288,6 +342,8 @@ class Turns:
         lease = group.lease
         if lease is not None and not group.at_work:
             self._charge(group, lease)
+            if lease.revoked_at:
+                group.drain_ns += (min(s.now - lease.revoked_at, s.settings.frame_ns) - group.drain_ns) // 4
             for name in group.devices:
                 s.devices[name].holders.remove(group)
             group.last_used = s.now
