@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from broker.world import GIB, MS, SECOND, World, group
+from gpumax.broker.core import events as ev
 
 
 def test_an_owner_that_pauses_makes_room_at_once_and_comes_back_whole() -> None:
@@ -38,3 +39,20 @@ def test_one_that_pauses_keeps_the_others_of_its_group_from_nothing() -> None:
     world.run(30 * SECOND)
     assert pauses.granted > granted
     assert min(p.used(6 * SECOND, 30 * SECOND) for p in (works, beside)) > 6 * SECOND
+
+
+def test_who_says_that_it_ends_and_asks_all_the_same_has_its_turns_again() -> None:
+    spec, other = group("a", 500, limit=10 * GIB), group("b", 500, limit=10 * GIB)
+    world = World([spec, other])
+    first = world.start(spec, memory=10 * GIB, work_ns=SECOND)
+    world.run(2 * SECOND)
+    world.say(first, lambda now: ev.Leaving(now, first.id))
+    second = world.start(other, memory=10 * GIB)
+    world.run(6 * SECOND)
+    assert second.used(4 * SECOND, 6 * SECOND) > 1900 * MS
+    assert first.real == {"d0": 0}, "what it has can be moved for as long as it's there"
+    first.work_ns, first.done_at = None, None
+    granted = first.granted
+    world.want(first)
+    world.run(30 * SECOND)
+    assert first.granted > granted

@@ -66,10 +66,18 @@ void memory_answer(const struct message *message);
 void memory_inventory(struct gpumax_holding *holding);
 void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages);
 bool memory_step(uint64_t *next_ns);
-void memory_swap(const struct job *job); /* called by the worker */
-void memory_bring(void);
+uint32_t memory_device(uint32_t number, uint64_t *budget); /* of HELLO's list; SHARE_DEVICES: it has no such */
+bool memory_by_broker(void); /* there is one that counts it */
 void memory_leave(void); /* the process ends: what it doesn't use goes back; waits for nobody */
 void memory_after_fork(void);
+
+/* moving.c */
+
+void moving_swap(const struct job *job); /* called by the worker, as is the next */
+void moving_bring(void);                 /* there is nobody to say when: as soon as there is room */
+bool moving_by_orders(void);
+void moving_paused(void);
+void moving_after_fork(void);
 
 /* living.c: the contexts of this process */
 

@@ -456,5 +456,6 @@ void client_after_fork(void)
 	worker_after_fork();
 	lease_after_fork();
 	memory_after_fork();
+	moving_after_fork();
 	contexts_after_fork();
 }

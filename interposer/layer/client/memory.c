@@ -1,7 +1,6 @@
 /*
  * Memory: of each device the broker grants this process a budget. What is within it asks nobody; for more it is asked, and
- * the allocation waits for the answer. What is freed goes back soon, but not with each call. When the broker says so,
- * allocations that are made of pieces go to the host and come back.
+ * the allocation waits for the answer. What is freed goes back soon, but not with each call.
  */
 #include <string.h>
 #include <unistd.h>
@@ -11,7 +10,6 @@
 
 #define STEP (UINT64_C(4) << 20)        /* is asked for at once, and kept when it is free */
 #define PAUSE_NS (50 * MILLISECOND)     /* between two times that budget goes back */
-#define PATIENCE_NS (60000 * MILLISECOND) /* of a swap: it ends by itself, unless the driver fails */
 
 struct account {
 	uint32_t device; /* the share's number of it */
@@ -33,7 +31,6 @@ static bool counts;          /* a broker has welcomed this process */
 static bool alone;           /* and there is none any more */
 static uint32_t connections, requests;
 static _Atomic uint64_t movable_on[SHARE_DEVICES];
-static _Atomic bool ordered_out; /* so it's the broker that says when memory comes in */
 
 static struct account *of(uint32_t device)
 {
@@ -347,6 +344,29 @@ uint64_t memory_limit(uint32_t device)
 	return limit;
 }
 
+uint32_t memory_device(uint32_t number, uint64_t *budget)
+{
+	uint32_t device = SHARE_DEVICES;
+
+	pthread_mutex_lock(&lock);
+	if (number < count_of_accounts) {
+		device = accounts[number].device;
+		*budget = accounts[number].budget;
+	}
+	pthread_mutex_unlock(&lock);
+	return device;
+}
+
+bool memory_by_broker(void)
+{
+	bool by;
+
+	pthread_mutex_lock(&lock);
+	by = counts && !alone;
+	pthread_mutex_unlock(&lock);
+	return by;
+}
+
 void memory_leave(void)
 {
 	if (pthread_mutex_trylock(&lock))
@@ -354,118 +374,6 @@ void memory_leave(void)
 	for (uint32_t i = 0; i < count_of_accounts; i++)
 		give_back(&accounts[i], 0, false);
 	pthread_mutex_unlock(&lock);
-}
-
-/* Swapping, by the worker */
-
-struct telling {
-	enum gpumax_type type;
-	uint32_t number;
-	uint64_t began;
-};
-
-static void say_swapped(const struct telling *telling, uint64_t resident, uint64_t copied, uint32_t status)
-{
-	struct gpumax_swapped said = {.resident = resident, .copied = copied, .took_ns = client_now() - telling->began,
-				      .device = telling->number, .status = status};
-
-	wire_ask(telling->type, &said, sizeof said, 0);
-}
-
-static void tell_progress(void *who, uint32_t device, uint64_t resident, uint64_t copied)
-{
-	(void)device;
-	say_swapped(who, resident, copied, GPUMAX_SWAP_PROGRESS);
-}
-
-/* What is just being allocated counts for a moment as if it were there; more than was to be left stays only if it can't go. */
-static uint64_t left_on(uint32_t device, uint64_t wanted, uint64_t left)
-{
-	const struct timespec moment = {.tv_nsec = 5 * MILLISECOND};
-
-	for (int i = 0; i < 20 && left > wanted; i++) {
-		nanosleep(&moment, NULL);
-		left = swap_usage(device).resident;
-	}
-	return left;
-}
-
-/* The budget that is there to be used counts as on the device: it's kept for this process, whether it uses it or not. */
-void memory_swap(const struct job *job)
-{
-	bool out = job->task == TASK_OUT;
-	struct telling telling = {.type = out ? GPUMAX_SWAPPED_OUT : GPUMAX_SWAPPED_IN, .number = job->device,
-				  .began = client_now()};
-	const struct swap_progress progress = {.tell = tell_progress, .who = &telling};
-	uint64_t until = telling.began + PATIENCE_NS;
-	struct swap_report report;
-	uint32_t device = SHARE_DEVICES;
-	bool whole = false;
-
-	pthread_mutex_lock(&lock);
-	if (job->device < count_of_accounts) {
-		device = accounts[job->device].device;
-		whole = job->bytes >= accounts[job->device].budget;
-	}
-	pthread_mutex_unlock(&lock);
-	if (device >= SHARE_DEVICES)
-		return;
-	if (out) {
-		atomic_store(&ordered_out, true);
-		report = swap_out(device, job->bytes, until, &progress);
-		report.resident = left_on(device, job->bytes, report.resident);
-	} else {
-		report = swap_in(device, whole ? UINT64_MAX : job->bytes, until, NULL);
-		if (report.status == SWAP_DONE && report.resident < job->bytes)
-			report.resident = job->bytes;
-	}
-	if (!swap_anything_out())
-		atomic_store(&ordered_out, false);
-	say_swapped(&telling, report.resident, report.copied, (uint32_t)report.status);
-}
-
-/* Nobody says any more when memory may come in: as soon as there is room. */
-void memory_bring(void)
-{
-	bool still;
-
-	pthread_mutex_lock(&lock);
-	still = alone;
-	pthread_mutex_unlock(&lock);
-	if (!still)
-		return;
-	atomic_store(&ordered_out, false);
-	for (uint32_t i = 0; i < count_of_accounts; i++)
-		swap_in_now(accounts[i].device);
-}
-
-static bool by_orders(void)
-{
-	return atomic_load(&ordered_out);
-}
-
-/* Others have the room at once, and it's the broker's to say when memory comes back. */
-static void paused(void)
-{
-	bool heard;
-
-	pthread_mutex_lock(&lock);
-	heard = counts && !alone;
-	pthread_mutex_unlock(&lock);
-	if (!heard)
-		return;
-	lease_give_up();
-	atomic_store(&ordered_out, swap_anything_out());
-	for (uint32_t i = 0; i < count_of_accounts; i++) {
-		struct telling telling = {.type = GPUMAX_SWAPPED_OUT, .number = i, .began = client_now()};
-
-		say_swapped(&telling, swap_usage(accounts[i].device).resident, 0, GPUMAX_SWAP_PAUSED);
-	}
-}
-
-static void resumed(void)
-{
-	client_poke();
 }
 
 static void hinted(uint32_t device, int kind, uint64_t bytes)
@@ -500,8 +408,8 @@ static bool shared(uint32_t device, uint64_t *limit, uint64_t *guarantee, uint32
 
 void memory_begin(void)
 {
-	static const struct swap_listener listener = {
-		.orders = by_orders, .paused = paused, .resumed = resumed, .hinted = hinted, .share = shared};
+	static const struct swap_listener listener = {.orders = moving_by_orders, .paused = moving_paused, .resumed = client_poke,
+						      .hinted = hinted, .share = shared};
 
 	swap_listen(&listener);
 }
@@ -514,5 +422,4 @@ void memory_after_fork(void)
 	counts = alone = false;
 	for (uint32_t i = 0; i < SHARE_DEVICES; i++)
 		atomic_store(&movable_on[i], 0);
-	atomic_store(&ordered_out, false);
 }

@@ -44,10 +44,10 @@ static void *work(void *unused)
 			break;
 		case TASK_OUT:
 		case TASK_IN:
-			memory_swap(&job);
+			moving_swap(&job);
 			break;
 		case TASK_BRING:
-			memory_bring();
+			moving_bring();
 			break;
 		case TASK_POOL:
 			swap_pool(job.fd, job.bytes);

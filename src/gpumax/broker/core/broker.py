@@ -295,8 +295,8 @@ class Broker:
 
     def _wanted(self, event: ev.Wanted) -> None:
         client = self.state.clients[event.client]
-        client.wants, client.leaving = True, False
-        if client.paused:
+        client.wants = True
+        if client.paused or client.leaving:
             self.residency.resume(client)
             self._settled = False
         self.turns.notice(client.group)

@@ -288,7 +288,7 @@ class Residency:
 
     def resume(self, client: Client) -> None:
         """It asks again, so its group is whole only with what it has."""
-        client.paused = False
+        client.paused = client.leaving = False
         group = client.group
         if group.place is Place.IN and any(client.lacks(name) for name in client.holdings):
             group.place = Place.OUT

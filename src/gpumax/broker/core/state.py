@@ -85,7 +85,12 @@ class Client:
 
     def lacks(self, device: str) -> int:
         holding = self.holdings.get(device)
-        return 0 if self.paused or holding is None else holding.claimed - holding.resident
+        return 0 if self.paused or self.leaving or holding is None else holding.claimed - holding.resident
+
+    @property
+    def is_through(self) -> bool:
+        """It ends, and there is nothing of it that would have to be moved."""
+        return self.leaving and not any(h.resident for h in self.holdings.values())
 
     @property
     def standing(self) -> str:
@@ -247,7 +252,7 @@ class Group:
     @property
     def answers(self) -> bool:
         """Whether all of its processes can be spoken to."""
-        return all(c.leaving or (c.connected and not c.fenced) for c in self.clients.values())
+        return all((c.connected and not c.fenced) or c.is_through for c in self.clients.values())
 
 
 @dataclass(slots=True, eq=False)
