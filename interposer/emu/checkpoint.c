@@ -8,6 +8,11 @@
  */
 #include "emu/emu.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
 /* With the lock held, or -1. */
 static int slot_of(int pid)
 {
@@ -44,12 +49,44 @@ static CUresult moved(int pid, CUprocessState from, CUprocessState to, CUresult 
 	return result;
 }
 
+/* A driver has a thread in each process that does all of this: while the process is stopped, it doesn't. */
+static bool stopped(int pid)
+{
+	char path[32], text[128];
+	const char *state;
+	ssize_t got;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	got = file >= 0 ? read(file, text, sizeof(text) - 1) : 0;
+	if (file >= 0)
+		close(file);
+	text[got > 0 ? got : 0] = '\0';
+	state = strrchr(text, ')');
+	return state != NULL && (state[2] == 'T' || state[2] == 't');
+}
+
+static void moment(void)
+{
+	uint32_t never = 0;
+
+	emu_futex_wait(&never, 0, 1000000);
+}
+
+static void wait_while_stopped(int pid)
+{
+	while (stopped(pid))
+		moment();
+}
+
 GPUMAX_EXPORT CUresult cuCheckpointProcessGetState(int pid, CUprocessState *state)
 {
 	int found;
 
 	CALL(cuCheckpointProcessGetState);
 	REFUSE_IF(state == NULL, CUDA_ERROR_INVALID_VALUE);
+	wait_while_stopped(pid);
 	emu_shared_lock(emu.shared);
 	found = slot_of(pid);
 	if (found >= 0)
@@ -90,16 +127,19 @@ GPUMAX_EXPORT CUresult cuCheckpointProcessLock(int pid, CUcheckpointLockArgs *ar
 
 	CALL(cuCheckpointProcessLock);
 	REFUSE_IF(pid == emu.slot->pid, CUDA_ERROR_INVALID_VALUE);
+	while (stopped(pid)) {
+		if (limited && emu_monotonic() > until)
+			return CUDA_ERROR_NOT_READY;
+		moment();
+	}
 	result = moved(pid, CU_PROCESS_STATE_RUNNING, CU_PROCESS_STATE_LOCKED, NULL);
 	REFUSE_IF(result != CUDA_SUCCESS, result);
 	while (!idle(pid)) {
-		uint32_t never = 0;
-
 		if (limited && emu_monotonic() > until) {
 			moved(pid, CU_PROCESS_STATE_LOCKED, CU_PROCESS_STATE_RUNNING, NULL);
 			return CUDA_ERROR_NOT_READY;
 		}
-		emu_futex_wait(&never, 0, 1000000);
+		moment();
 	}
 	return CUDA_SUCCESS;
 }
@@ -150,6 +190,7 @@ GPUMAX_EXPORT CUresult cuCheckpointProcessCheckpoint(int pid, CUcheckpointCheckp
 
 	CALL(cuCheckpointProcessCheckpoint);
 	(void)args;
+	wait_while_stopped(pid);
 	if (cuCheckpointProcessGetState(pid, &state) == CUDA_SUCCESS && state == CU_PROCESS_STATE_LOCKED)
 		take_time(pid, true);
 	return moved(pid, CU_PROCESS_STATE_LOCKED, CU_PROCESS_STATE_CHECKPOINTED, saved);
@@ -161,6 +202,7 @@ GPUMAX_EXPORT CUresult cuCheckpointProcessRestore(int pid, CUcheckpointRestoreAr
 
 	CALL(cuCheckpointProcessRestore);
 	(void)args;
+	wait_while_stopped(pid);
 	result = moved(pid, CU_PROCESS_STATE_CHECKPOINTED, CU_PROCESS_STATE_LOCKED, restored);
 	if (result == CUDA_SUCCESS)
 		take_time(pid, false);
@@ -171,5 +213,6 @@ GPUMAX_EXPORT CUresult cuCheckpointProcessUnlock(int pid, CUcheckpointUnlockArgs
 {
 	CALL(cuCheckpointProcessUnlock);
 	(void)args;
+	wait_while_stopped(pid);
 	return moved(pid, CU_PROCESS_STATE_LOCKED, CU_PROCESS_STATE_RUNNING, NULL);
 }

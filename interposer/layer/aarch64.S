@@ -16,10 +16,14 @@
 
 	.macro FORWARD name, index
 	SLOT	\name, \index
+	.section .data.rel.ro.gpumax_forwards, "aw", %progbits
+	.quad	.Lforward_\index
+	.text
 	.p2align 4
 	.globl	\name
 	.type	\name, %function
 \name:
+.Lforward_\index:
 	hint	#34
 	adrp	x16, gpumax_slots+8*\index
 	ldr	x16, [x16, :lo12:gpumax_slots+8*\index]
@@ -29,6 +33,9 @@
 
 	.macro HOOKED name, index
 	SLOT	\name, \index
+	.section .data.rel.ro.gpumax_forwards, "aw", %progbits
+	.quad	0
+	.text
 	.endm
 
 	.section .data.rel.gpumax_slots, "aw", %progbits
@@ -37,6 +44,12 @@
 	.hidden	gpumax_slots
 	.type	gpumax_slots, %object
 gpumax_slots:
+	.section .data.rel.ro.gpumax_forwards, "aw", %progbits
+	.p2align 3
+	.globl	gpumax_forwards
+	.hidden	gpumax_forwards
+	.type	gpumax_forwards, %object
+gpumax_forwards:
 	.text
 
 	.macro SAVE

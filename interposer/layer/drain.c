@@ -52,6 +52,7 @@ static CUresult wait_for_all(void)
 
 static void *waiter(void *unused)
 {
+	own_thread = true;
 	pthread_mutex_lock(&lock);
 	for (;;) {
 		uint64_t mine;

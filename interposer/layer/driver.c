@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client.h"
 #include "share/open.h"
 #include "share/search.h"
 
@@ -16,9 +17,13 @@ static const char *const names[SLOTS] = {
 
 static pthread_once_t opened = PTHREAD_ONCE_INIT;
 static void *driver;
+static any_function stubs[SLOTS]; /* what slots hold before their functions are found */
+static _Atomic bool watched;
+_Thread_local bool own_thread;
 
 static void open_driver(void)
 {
+	memcpy(stubs, gpumax_slots, sizeof stubs);
 	driver = open_real_library("GPUMAX_REAL_LIBCUDA", gpumax_stands_for);
 	if (!driver)
 		say_once(CAUSE_DRIVER, "no libcuda.so.1 of a driver was found, so there is no device "
@@ -75,6 +80,14 @@ static CUresult no_driver(void)
 	return CUDA_ERROR_NO_DEVICE;
 }
 
+/* Whoever is in a call already isn't noticed; each call that comes is, as if it were the first of its name. */
+void driver_watch(bool on)
+{
+	if (!atomic_exchange(&watched, on) && on && driver_found())
+		for (uint32_t slot = 0; slot < SLOTS; slot++)
+			__atomic_store_n(&gpumax_slots[slot], stubs[slot], __ATOMIC_RELAXED);
+}
+
 /* Called by the stubs: where the call of this slot goes, from now on without us. */
 any_function gpumax_resolve(uint32_t slot)
 {
@@ -82,6 +95,13 @@ any_function gpumax_resolve(uint32_t slot)
 
 	if (!found)
 		found = (any_function)(driver_found() ? not_there : no_driver);
+	if (UNLIKELY(atomic_load(&watched))) {
+		if (!own_thread)
+			lease_wanted();
+		return found;
+	}
 	__atomic_store_n(&gpumax_slots[slot], found, __ATOMIC_RELAXED);
+	if (UNLIKELY(atomic_load(&watched)))
+		__atomic_store_n(&gpumax_slots[slot], stubs[slot], __ATOMIC_RELAXED);
 	return found;
 }

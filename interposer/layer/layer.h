@@ -26,6 +26,7 @@
 
 typedef void (*any_function)(void);
 extern any_function gpumax_slots[SLOTS];
+extern const any_function gpumax_forwards[SLOTS]; /* the layer's functions that only forward; NULL where it does more */
 
 /* The real function in a slot, called with the type that `like` has. */
 #define REAL_AS(like, slot) ((__typeof__(&like))__atomic_load_n(&gpumax_slots[slot], __ATOMIC_RELAXED))
@@ -34,6 +35,8 @@ extern any_function gpumax_slots[SLOTS];
 any_function gpumax_resolve(uint32_t slot);
 any_function driver_symbol(const char *name); /* NULL where the driver has none, or there is no driver */
 bool driver_found(void);
+void driver_watch(bool on); /* from now on the next calls of the program tell the client that they come */
+extern _Thread_local bool own_thread; /* it's one of the layer's own, whose calls are nobody's wish to work */
 const char *slot_name(uint32_t slot);
 bool name_known(const char *name);
 

@@ -45,9 +45,9 @@ static const struct version versions[] = {
 #define HOOKS (sizeof hooked / sizeof *hooked)
 #define VERSIONS (sizeof versions / sizeof *versions)
 
-static pthread_once_t paired = PTHREAD_ONCE_INIT;
-static struct pair pairs[HOOKS];
-static size_t pair_count;
+static pthread_once_t paired = PTHREAD_ONCE_INIT, forwarded = PTHREAD_ONCE_INIT;
+static struct pair pairs[HOOKS], forwards[SLOTS];
+static size_t pair_count, forward_count;
 
 static int by_address(const void *one, const void *other)
 {
@@ -67,13 +67,40 @@ static void find_pairs(void)
 	qsort(pairs, pair_count, sizeof *pairs, by_address);
 }
 
+static any_function among(const struct pair *first, size_t number, any_function real)
+{
+	struct pair wanted = {.real = real}, *found = bsearch(&wanted, first, number, sizeof *first, by_address);
+
+	return found ? found->ours : NULL;
+}
+
 static any_function ours_for(any_function real)
 {
-	struct pair wanted = {.real = real}, *found;
-
 	pthread_once(&paired, find_pairs);
-	found = bsearch(&wanted, pairs, pair_count, sizeof *pairs, by_address);
-	return found ? found->ours : NULL;
+	return among(pairs, pair_count, real);
+}
+
+static void find_forwards(void)
+{
+	for (uint32_t slot = 0; slot < SLOTS; slot++) {
+		any_function real = gpumax_forwards[slot] ? driver_symbol(slot_name(slot)) : NULL;
+
+		if (real)
+			forwards[forward_count++] = (struct pair){real, gpumax_forwards[slot]};
+	}
+	qsort(forwards, forward_count, sizeof *forwards, by_address);
+}
+
+/* A function that is only forwarded: where there is a broker, its calls have to be noticed all the same (driver_watch). */
+static any_function forward_for(any_function real)
+{
+	any_function found = NULL;
+
+	if (settings()->broker) {
+		pthread_once(&forwarded, find_forwards);
+		found = among(forwards, forward_count, real);
+	}
+	return found ? found : real;
 }
 
 /* Which of our functions a name is, of those that were there at a version; NULL: none. Sets whether the name is one of ours. */
@@ -130,6 +157,7 @@ static bool exchange(const char *name, int version, uint64_t flags, any_function
 	if (!known && !ours) {
 		if (!name_known(name))
 			count(&counters.unknown_functions);
+		*function = forward_for(*function);
 		return true;
 	}
 	if (!ours || (known && !unchanged(name, version, flags, *function)))

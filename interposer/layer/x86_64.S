@@ -20,10 +20,14 @@
 
 	.macro FORWARD name, index
 	SLOT	\name, \index
+	.section .data.rel.ro.gpumax_forwards, "aw", @progbits
+	.quad	.Lforward_\index
+	.text
 	.p2align 4
 	.globl	\name
 	.type	\name, @function
 \name:
+.Lforward_\index:
 	endbr64
 	jmp	*gpumax_slots+8*\index(%rip)
 	.size	\name, . - \name
@@ -31,6 +35,9 @@
 
 	.macro HOOKED name, index
 	SLOT	\name, \index
+	.section .data.rel.ro.gpumax_forwards, "aw", @progbits
+	.quad	0
+	.text
 	.endm
 
 	.section .data.rel.gpumax_slots, "aw", @progbits
@@ -39,6 +46,12 @@
 	.hidden	gpumax_slots
 	.type	gpumax_slots, @object
 gpumax_slots:
+	.section .data.rel.ro.gpumax_forwards, "aw", @progbits
+	.p2align 3
+	.globl	gpumax_forwards
+	.hidden	gpumax_forwards
+	.type	gpumax_forwards, @object
+gpumax_forwards:
 	.text
 
 	.macro SAVE

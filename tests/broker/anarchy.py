@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import MIB, MS, DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.core.state import Moving, Place
+from gpumax.broker.core.state import Moving, Place, Tier
 from gpumax.broker.status import status
 from gpumax.broker.words import LeaseState, SwapStatus
 
@@ -24,6 +26,14 @@ QUICK = Settings(
     retry_ns=100 * MS, chunk_bytes=256 * MIB,
 )  # fmt: skip
 AWAKE = (LeaseState.GRANTED, LeaseState.REVOKED)
+
+
+class Where(od.ClientOrder, frozen=True):
+    """The next broker asks the driver where a process is."""
+
+
+DRIVER = (od.Checkpoint, od.Restore, Where)
+"""The driver answers these, whatever becomes of the connection."""
 
 
 @dataclass
@@ -134,11 +144,16 @@ class Anarchy:
     def retire(self) -> None:
         """As the node does: pages that a process had before it came back, or another program had in it, are fenced."""
         for client in [c for c in self.pages if c not in self.broker.state.clients]:
-            del self.pages[client]
+            page = self.pages.pop(client)
+            same = [c for c, p in self.pages.items() if p.pid == page.pid and c in self.broker.state.clients]
+            if same:
+                self.pages[max(same)].owed += [
+                    structs.replace(o, client=max(same)) for o in page.owed if isinstance(o, DRIVER)
+                ]
 
     def leave(self, client: int) -> None:
         self.pages[client].connected = False
-        self.pages[client].owed.clear()
+        self.pages[client].owed = [o for o in self.pages[client].owed if isinstance(o, DRIVER)]
         self.tell(ev.Left(self.now, client))
         self.retire()
 
@@ -165,9 +180,10 @@ class Anarchy:
         for id_, page in self.pages.items():
             client = state.clients[id_]
             held = {d: (h.claimed, h.pinned, h.resident) for d, h in client.holdings.items()}
-            recovered.append(Recovered(id_, page.group, page.pid, page.word in AWAKE, held))
+            away = client.tier is not Tier.ON
+            recovered.append(Recovered(id_, page.group, page.pid, page.word in AWAKE, held, away))
             page.connected = False
-            page.owed.clear()
+            page.owed = [Where(id_)] if away else []
             page.generation, page.lease = 0, 0  # the node counts on from what the page says
         self.epoch += 1
         self.leases.clear()
@@ -212,6 +228,9 @@ class Anarchy:
             for holding in client.holdings.values():
                 assert 0 <= holding.pinned <= holding.claimed
                 assert 0 <= holding.resident <= holding.claimed
+                if client.tier in (Tier.OFF, Tier.RETURNING):
+                    assert self.pages[client.id].word not in AWAKE, "it may submit while it's away"
+                    assert client.tier is Tier.RETURNING or not holding.resident, "memory of who is away"
                 if group.place is Place.IN and group.lease is not None and not group.lease.revoked:
                     assert holding.moving is not Moving.OUT, "it leaves while it works"
 
@@ -228,6 +247,11 @@ class Anarchy:
         for device in s.devices.values():
             assert (device.used, device.ghosts, device.holders, device.coming) == (0, {}, [], None)
         assert self.wake is None or self.wake <= self.now
+
+
+OUTCOMES = {
+    "well": ev.Outcome.DONE, "twice": ev.Outcome.DONE, "failed": ev.Outcome.REFUSED, "other": ev.Outcome.LOST,
+}  # fmt: skip
 
 
 def answers(order: od.ClientOrder, how: str, size: int, now: int) -> Sequence[ev.Event]:
@@ -252,9 +276,11 @@ def answers(order: od.ClientOrder, how: str, size: int, now: int) -> Sequence[ev
         case od.Look():
             return [ev.PageSeen(now, client, 0 if how in ("well", "twice") else 1)]
         case od.Checkpoint():
-            return [ev.Checkpointed(now, client, how in ("well", "twice"))]
+            return [ev.Checkpointed(now, client, OUTCOMES.get(how, ev.Outcome.BUSY))]
         case od.Restore():
-            return [ev.Restored(now, client, how in ("well", "twice"))]
+            return [ev.Restored(now, client, OUTCOMES.get(how, ev.Outcome.BUSY))]
+        case Where():
+            return [ev.Found(now, client, OUTCOMES.get(how if how != "failed" else "", ev.Outcome.BUSY))]
         case od.Trim():
             return [ev.Returned(now, client, order.device, size if how == "wrong" else 0)]
     return []

@@ -20,13 +20,13 @@ STRUCTS: dict[str, str] = {
     "Release": "release", "SwapOut": "swap", "SwappedOut": "swapped", "SwapIn": "swap", "SwappedIn": "swapped",
     "MemRequest": "memory", "MemGrant": "memory", "MemDeny": "memory", "MemReturn": "memory", "MemTrim": "memory",
     "Hint": "hint", "Heartbeat": "heartbeat", "Inventory": "inventory", "Config": "config", "Pool": "pool",
-    "Error": "error", "Share": "share", "Usage": "usage", "Holding": "holding",
+    "Error": "error", "Away": "away", "Share": "share", "Usage": "usage", "Holding": "holding",
 }  # fmt: skip
 
 ENUMS: dict[str, type[enum.IntEnum] | type[enum.IntFlag]] = {
     "": words.Type, "LEASE_": words.LeaseState, "MODE_": words.Mode, "HELLO_": words.HelloFlags,
     "RELEASE_": words.ReleaseFlags, "MEMORY_": words.MemoryFlags, "SWAP_": words.SwapStatus,
-    "HINT_": words.HintKind, "REASON_": words.Reason, "ERROR_": words.ErrorCode,
+    "AWAY_": words.AwayFlags, "HINT_": words.HintKind, "REASON_": words.Reason, "ERROR_": words.ErrorCode,
 }  # fmt: skip
 
 NUMBERS = {

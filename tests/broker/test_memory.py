@@ -111,27 +111,6 @@ def test_three_of_ten_gib_take_turns_on_sixteen_and_each_gets_its_part() -> None
     assert all(p.longest_wait < 60 * SECOND for p in three)
 
 
-def test_those_who_ask_step_by_step_for_more_than_there_is_all_come_to_their_end() -> None:
-    """Each holds what it has while it asks for the next piece; none may be sent out again before it has got that."""
-    specs = [group(f"g{i}", 100, guarantee=8 * MIB, limit=408 * MIB) for i in range(6)]
-    world = World(specs, devices={"d0": 1000 * MIB})
-    waits_for = {world.start(spec, wants=False).id: 0 for spec in specs}
-    while waits_for and world.now < 20 * SECOND:
-        world.run(world.now + 50 * MS)
-        for id_, size in list(waits_for.items()):
-            process = world.processes[id_]
-            if process.claimed.get("d0", 0) < size:
-                continue
-            if size == 400 * MIB:
-                world.kill(process)
-                del waits_for[id_]
-            else:
-                waits_for[id_] = size + 100 * MIB
-                world.ask(process, 100 * MIB)
-    assert not waits_for
-    assert sum(p.swapped for p in world.processes.values()) < 60
-
-
 @pytest.mark.parametrize("mode", [Mode.FAIR, Mode.STRICT])
 def test_turns_of_those_who_swap_follow_their_shares(mode: Mode) -> None:
     specs = [group("a", 700, mode=mode, limit=10 * GIB), group("b", 300, mode=mode, limit=10 * GIB)]

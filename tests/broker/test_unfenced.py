@@ -16,6 +16,7 @@ from gpumax.broker.control import Control, Group, Seen
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.events import Joined
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.node.outsiders import choose
 from gpumax.broker.node.unfenced import suspects
 from gpumax.native import library
 from interposer.emulated import PRELUDE, Machine
@@ -33,14 +34,16 @@ HOLD = """
 class Node:
     """One emulated machine and its broker."""
 
-    def __init__(self, folder: Path, stack: ExitStack, command: list[str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, command: list[str] | None = None, *options: str
+    ) -> None:
         devices = [{"memory": "2Gi", "context": "0", "name": "Small", "uuid": GPU}]
         self.machine = Machine(folder, {"devices": devices})
         self.directory, self._stack = folder / "gpu", stack
         self.control = Control(self.directory, timeout_s=60)
         command = command or [
             sys.executable, "-m", "gpumax.broker", "--directory", str(self.directory), "--device", f"{GPU}:2Gi:Small",
-            "--swap-memory", "0",
+            "--swap-memory", "0", *options,
         ]  # fmt: skip
         self.broker = process = subprocess.Popen(
             command, env=self.machine.environment(), stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -116,6 +119,60 @@ def test_a_device_of_which_no_part_is_given_out_is_nobodys_concern(node: Node) -
             break
     node.control.add(Group("part", (GPU,), 500 * MIB))
     until(node.control.watch(), pid)
+
+
+def test_where_the_administrator_wants_it_the_driver_takes_it_off_while_others_need_the_room(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        node = Node(tmp_path, stack, None, "--unfenced", "checkpoint")
+        node.control.add(Group("held", (GPU,), 2000 * MIB))
+        outside = node.program(
+            """
+            current()
+            data = np.arange(25 << 20, dtype=np.uint32)
+            p = upload(data); say(os.getpid()); wait_for_a_line(); say(bool((download(p, data) == data).all()))
+            """
+        )
+        pid = outside.hear()
+        seen = node.control.watch()
+        until(seen, pid)  # nobody is there who needs the room
+        held = node.fenced(
+            "current(); work = ok(d.cuMemAlloc(1 << 20)); say(1); wait_for_a_line(); ok(d.cuMemAlloc(1990 << 20)); say(2)",
+            "held",
+        )
+        held.hear()
+        status = next(each for each in seen if any(one.away for one in each.devices[0].unfenced))
+        [away] = status.devices[0].unfenced
+        assert (away.pid, away.bytes) == (pid, 0)
+        assert "checkpointed" in [each.kind for each in status.reports]
+        outside.tell()  # it waits with its next call
+        held.tell()
+        assert held.hear() == 2
+        held.kill()
+        assert outside.hear() is True
+        outside.kill()
+        eventually(lambda: not list((node.directory / "away").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("room", "there", "away", "chosen"),
+    [
+        (100, {1: 60, 2: 40}, {}, ([], [])),
+        (90, {1: 60, 2: 40}, {}, ([1], [])),
+        (-1, {1: 60, 2: 40}, {}, ([1, 2], [])),
+        (100, {}, {1: 60, 2: 40}, ([], [2, 1])),
+        (59, {}, {1: 60, 2: 40}, ([], [2])),
+        (30, {3: 10}, {1: 60, 2: 20}, ([], [2])),
+        (5, {3: 10}, {2: 0}, ([3], [])),
+    ],
+)
+def test_who_goes_is_the_largest_and_nobody_comes_back_while_somebody_goes(
+    room: int, there: dict[int, int], away: dict[int, int], chosen: tuple[list[int], list[int]]
+) -> None:
+    on = {pid: {GPU: size} for pid, size in there.items()}
+    off = {pid: {GPU: size} for pid, size in away.items()}
+    assert choose({GPU: room}, on, off) == chosen
 
 
 def broker(claimed: int) -> Broker:

@@ -13,6 +13,7 @@ from gpumax.broker.messages import Message
 from gpumax.broker.words import (
     DEVICES,
     LONGEST,
+    AwayFlags,
     ErrorCode,
     HelloFlags,
     HintKind,
@@ -25,6 +26,7 @@ from gpumax.broker.words import (
 
 LEGAL: dict[tuple[Type, str], st.SearchStrategy[int]] = {
     (Type.HELLO, "flags"): st.integers(0, sum(HelloFlags)),
+    (Type.AWAY, "flags"): st.integers(0, sum(AwayFlags)),
     (Type.RELEASE, "flags"): st.integers(0, sum(ReleaseFlags)),
     (Type.INVENTORY, "flags"): st.sampled_from([0, int(ReleaseFlags.WANTS)]),
     (Type.MEM_REQUEST, "flags"): st.integers(0, sum(MemoryFlags)),

@@ -71,6 +71,8 @@ class Process:
     ranks: int = 0
     rank: int = 0
     off: bool = False
+    saved: dict[str, int] = field(default_factory=dict)
+    """What the driver took off the devices."""
     swapping: int = 0
     coming: dict[str, int] = field(default_factory=dict)
     """Where a swap that is under way ends."""
@@ -103,6 +105,7 @@ class World:
         self.reports: list[od.Report] = []
         self.refused: list[od.Order] = []
         self.dying: dict[int, Process] = {}
+        self.checkpoint: Callable[[Process], None] = self._taken_off
         self.epoch = 1
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -191,7 +194,7 @@ class World:
         elif isinstance(order, od.End):
             self.kill(process)
         elif isinstance(order, od.Checkpoint):
-            self.after(SECOND, lambda: self._checkpoint(process))
+            self.after(SECOND, lambda: self.checkpoint(process))
         elif isinstance(order, od.Restore):
             self.after(SECOND, lambda: self._restore(process))
         elif not isinstance(order, od.Welcome | od.Ended | od.Fence | od.Pool):
@@ -403,17 +406,18 @@ class World:
             status = SwapStatus.PROGRESS
             self.say(process, lambda now: ev.SwappedOut(now, process.id, device, left, status, copied))
 
-    def _checkpoint(self, process: Process) -> None:
+    def _taken_off(self, process: Process) -> None:
         if process.alive:
             process.off = True
+            process.saved = dict(process.real)
             process.real = dict.fromkeys(process.real, 0)
-            self.tell(ev.Checkpointed(self.now, process.id, True))
+            self.tell(ev.Checkpointed(self.now, process.id, ev.Outcome.DONE))
 
     def _restore(self, process: Process) -> None:
         if process.alive:
             process.off = False
-            process.real = {d: process.claimed.get(d, 0) for d in process.devices}
-            self.tell(ev.Restored(self.now, process.id, True))
+            process.real = dict(process.saved)
+            self.tell(ev.Restored(self.now, process.id, ev.Outcome.DONE))
 
     # what befalls them
 
@@ -443,8 +447,6 @@ class World:
         inbox, process.inbox = process.inbox, []
         for order in inbox:
             self._deliver(process, order)
-        if process.off:
-            self.want(process)
         self._submit(process)
 
     def look(self) -> object:
@@ -483,7 +485,7 @@ class World:
         recovered = [
             Recovered(
                 p.id, p.spec.name, p.pid, p.word in (LeaseState.GRANTED, LeaseState.REVOKED),
-                p.page,
+                p.page, p.off,
             )
             for p in self.processes.values() if p.alive
         ]  # fmt: skip
@@ -493,6 +495,8 @@ class World:
         )  # fmt: skip
         self._next = max([self._next, *(p.id + 1 for p in self.processes.values())])
         self.tell(ev.Tick(self.now))
+        for process in [p for p in self.processes.values() if p.off]:
+            self.after(SECOND, lambda p=process: self.tell(ev.Found(self.now, p.id, ev.Outcome.DONE)))  # type: ignore[misc]
         back = [p for p in self.processes.values() if p.alive] if reconnect is None else list(reconnect)
         for process in back:
             self.after(after, lambda p=process: self.reconnect(p))  # type: ignore[misc]

@@ -74,11 +74,27 @@ def test_up_passes_its_options_on(cli: Cli, data: Path, monkeypatch: pytest.Monk
         raise Refused("not today")
 
     monkeypatch.setattr("gpumax.apps.server.main.serve", serve)
-    result = cli("up", "--devices", "8xH100:80Gi", "--listen", ":8080", "--name", "n1", "--evict-unfenced")
+    result = cli(
+        "up",
+        "--devices",
+        "8xH100:80Gi",
+        "--listen",
+        ":8080",
+        "--name",
+        "n1",
+        "--evict-unfenced",
+        "--checkpoint-unfenced",
+    )
     assert (result.code, result.err) == (2, "gpumax: not today\n")
     assert given == [
         data,
-        {"devices": "8xH100:80Gi", "listen": ":8080", "name": "n1", "evict_unfenced": True},
+        {
+            "devices": "8xH100:80Gi",
+            "listen": ":8080",
+            "name": "n1",
+            "evict_unfenced": True,
+            "checkpoint_unfenced": True,
+        },
     ]
 
 

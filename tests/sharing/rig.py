@@ -152,6 +152,12 @@ class Rig:
     devices: int = 1
     memory: int = 1024 * MIB
     clock: str = "real"
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the broker, beside these."""
+    driver: bool = False
+    """The broker has a driver that it can ask to take processes off the devices."""
+    helper: dict[str, str] | None = None
+    """At which step one of the next broker's helpers is killed, and what happens then: see `serve.Faulty`."""
     forgetful: bool = False
     """The broker was made to forget who may submit."""
     contexts: int = 4
@@ -171,12 +177,13 @@ class Rig:
         """A broker comes, the first one or the next."""
         wish = {
             "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "gang_wait_ms": self.gang_wait_ms, "devices": self.uuids,
-            "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
+            "settings": self.settings, "helper": self.helper, "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
         }  # fmt: skip
         root = HERE.parents[1]
+        base = self.machine.environment() if self.driver else os.environ
         self.broker = subprocess.Popen(
             [sys.executable, str(HERE / "serve.py"), str(self.directory), json.dumps(wish)],
-            env={**os.environ, "PYTHONPATH": str(root / "src")}, text=True, stdout=subprocess.PIPE,
+            env={**base, "PYTHONPATH": str(root / "src")}, text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.broker.stdout is not None
         assert self.broker.stdout.readline() == "up\n"

@@ -17,9 +17,32 @@ from typing import Any
 from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.shapes import MS, DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.node.away import Away
 from gpumax.broker.node.ears import run
 from gpumax.broker.node.server import Server
 from gpumax.broker.words import Mode
+
+
+class Faulty(Away):
+    """Asks the driver by helpers of which one is killed before a call: `way`, `call`; and `what` happens then, to `pid`'s process or the broker."""
+
+    fault: dict[str, str] | None = None
+
+    async def _ask(self, way: str, pid: int, milliseconds: int, patience_s: float) -> str:
+        fault, healthy = self.fault, os.environ.get("GPUMAX_EMU", "")
+        if fault is None or fault["way"] != way:
+            return await super()._ask(way, pid, milliseconds, patience_s)
+        self.fault = None
+        if fault["call"]:
+            faults = [{"call": fault["call"], "nth": 1, "kill": True}]
+            os.environ["GPUMAX_EMU"] = json.dumps(json.loads(healthy) | {"faults": faults})
+        said = await super()._ask(way, pid, milliseconds, patience_s)
+        os.environ["GPUMAX_EMU"] = healthy
+        if fault["what"] == "the broker is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault["what"] == "it is killed":
+            os.kill(pid, signal.SIGKILL)
+        return said
 
 
 class Recorded(Server):
@@ -30,6 +53,7 @@ class Recorded(Server):
     def __init__(self, *arguments: Any, record: Path, faults: list[dict[str, Any]], **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.record = record.open("a", buffering=1)
+        self.second.away = self.away = Faulty(self.directory)
         self.faults = faults
 
     def _write(self, kind: str, client: int, more: dict[str, Any]) -> None:
@@ -88,11 +112,13 @@ async def serve(directory: Path, wish: dict[str, Any]) -> None:
     settings = Settings(
         heartbeat_ns=heartbeat, grace_ns=heartbeat, gang_wait_ns=wish["gang_wait_ms"] * MS, pool_bytes=8 << 30,
         shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1, burial_ns=heartbeat, chunk_bytes=4 << 20, serial_ns=heartbeat,
+        **wish["settings"],
     )  # fmt: skip
     devices = [DeviceSpec(name, wish["bytes"]) for name in wish["devices"]]
     server = Recorded(
         directory, devices, settings, record=directory.with_suffix(".record"), faults=wish["faults"]
     )
+    server.away.fault = wish["helper"]
     await server.start(groups(wish))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -39,7 +39,9 @@ enum gpumax_type {
   GPUMAX_CONFIG = 19,      /* B  the share has changed */
   GPUMAX_POOL = 20,        /* B  with one descriptor: host memory to swap to */
   GPUMAX_ERROR = 21,       /* either: what was wrong; the sender closes if it can't go on */
-  GPUMAX_BYE = 22          /* C  is about to end, and has given back what it doesn't use; the connection stays until then */
+  GPUMAX_BYE = 22,         /* C  is about to end, and has given back what it doesn't use; the connection stays until then */
+  GPUMAX_AWAY = 23         /* B  the driver is about to take the process off its devices: say ACQUIRE with the next call
+                              of any kind. C  the answer */
 };
 
 enum gpumax_lease_state {
@@ -68,6 +70,7 @@ enum gpumax_swap_status {
   GPUMAX_SWAP_FAILED = 3,
   GPUMAX_SWAP_PAUSED = 4 /* nobody ordered it: the program rests until it says ACQUIRE, and wants nothing on the device before */
 };
+enum gpumax_away_flags { GPUMAX_AWAY_BUSY = 1 /* it's at work, or waits for something: not now */ };
 enum gpumax_hint_kind { GPUMAX_HINT_READ_ONLY = 1, GPUMAX_HINT_DISCARDABLE = 2 };
 enum gpumax_reason {
   GPUMAX_REASON_NONE = 0,
@@ -212,6 +215,11 @@ struct gpumax_config {
 struct gpumax_pool {
   uint64_t bytes;
   uint32_t device;
+  uint32_t zero;
+};
+
+struct gpumax_away {
+  uint32_t flags; /* gpumax_away_flags */
   uint32_t zero;
 };
 

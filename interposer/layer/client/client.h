@@ -41,6 +41,7 @@ bool lease_step(uint64_t *next_ns);         /* false: nothing to do until somebo
 void lease_lost(void);                      /* there is nobody to ask any more */
 void lease_without(void);                   /* so work goes on as if there were no turns */
 bool lease_waited_for(void);
+void lease_wanted(void);                    /* a call has come while the driver has this process off its devices */
 void lease_drain(uint64_t lease);           /* called by the worker */
 void lease_rest(void);
 void lease_give_up(void);                   /* the program has paused: nothing of it runs */

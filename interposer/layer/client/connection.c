@@ -144,6 +144,18 @@ static bool leave_out(const char *said)
 	return false;
 }
 
+/* Whether the driver can take this process off its devices: from 570 on, which is CUDA 12.8. */
+static bool can_be_away(void)
+{
+	static const char *const needed[] = {"cuCheckpointProcessGetState", "cuCheckpointProcessLock", "cuCheckpointProcessCheckpoint",
+					     "cuCheckpointProcessRestore", "cuCheckpointProcessUnlock"};
+
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+		if (!driver_symbol(needed[i]))
+			return false;
+	return hello.driver >= 12080;
+}
+
 static bool map(int fd, const struct stat *file)
 {
 	size_t size = hello.devices * GPUMAX_PAGE_BYTES + GPUMAX_SEATS_BYTES;
@@ -238,7 +250,8 @@ static bool greet(bool *again)
 	int heard;
 
 	hello.flags = (welcomed ? (uint32_t)GPUMAX_HELLO_RECONNECTS : 0u) |
-		      (settings()->swappable ? (uint32_t)GPUMAX_HELLO_SWAPS : 0u);
+		      (settings()->swappable ? (uint32_t)GPUMAX_HELLO_SWAPS : 0u) |
+		      (can_be_away() ? (uint32_t)GPUMAX_HELLO_CHECKPOINTS : 0u);
 	wire_say(GPUMAX_HELLO, &hello, sizeof hello);
 	while ((now = client_now()) < until) {
 		wire_wait(-1, until - now);
@@ -277,6 +290,19 @@ static bool reach(void)
 	return false;
 }
 
+/* First whoever comes is noticed, then it's looked who has come before: so nobody is missed who isn't within a call. */
+static void agree_to_be_away(void)
+{
+	struct gpumax_away answer = {0};
+
+	driver_watch(true);
+	if (lease_held() || lease_waited_for() || memory_waited_for() || atomic_load(&captures)) {
+		driver_watch(false);
+		answer.flags = GPUMAX_AWAY_BUSY;
+	}
+	wire_say(GPUMAX_AWAY, &answer, sizeof answer);
+}
+
 static void obey(const struct message *message)
 {
 	struct job job = {.fd = message->fd};
@@ -308,6 +334,9 @@ static void obey(const struct message *message)
 		job.bytes = message->body.pool.bytes;
 		if (job.fd >= 0)
 			worker_do(&job);
+		break;
+	case GPUMAX_AWAY:
+		agree_to_be_away();
 		break;
 	default: /* newer brokers may say more */
 		forget_descriptor(message);
@@ -373,6 +402,7 @@ static void *talk(void *unused)
 	uint64_t pause = SOONEST_NS, drained;
 
 	(void)unused;
+	own_thread = true;
 	for (;;) {
 		if (reach()) {
 			become_known();

@@ -19,6 +19,7 @@ static uint64_t asked_at;
 
 static _Atomic(struct gpumax_page *) page;
 static _Atomic uint32_t waiting;
+static _Atomic bool wanted;                    /* by a call that doesn't wait at the gate, but with the driver */
 static _Atomic bool resting;                   /* the worker looks whether it may give the lease back */
 static _Atomic uint64_t calls_seen, calls_at;    /* at the last look, and when there were new ones */
 static uint64_t fenced_at;                       /* of the listening thread alone */
@@ -37,7 +38,7 @@ void client_wait_ends(void)
 
 bool lease_waited_for(void)
 {
-	return atomic_load(&waiting) != 0;
+	return atomic_load(&waiting) != 0 || atomic_load(&wanted);
 }
 
 static _Atomic uint32_t *word(void)
@@ -73,6 +74,8 @@ uint64_t lease_held(void)
 
 void lease_granted(uint64_t lease)
 {
+	driver_watch(false);
+	atomic_store(&wanted, false);
 	pthread_mutex_lock(&lock);
 	current = lease;
 	released = GPUMAX_PROTOCOL_NO_LEASE;
@@ -110,6 +113,8 @@ void lease_lost(void)
 
 void lease_without(void)
 {
+	driver_watch(false);
+	atomic_store(&wanted, false);
 	count(&counters.without_broker);
 	gate_lease(NULL);
 	gate_open(GATE_RESTS);
@@ -209,6 +214,13 @@ static void ask(uint64_t now)
 	pthread_mutex_unlock(&lock);
 }
 
+/* The thread says so itself: it may hold what the listening one waits for, and is about to wait with the driver. */
+void lease_wanted(void)
+{
+	if (!atomic_exchange(&wanted, true))
+		ask(client_now());
+}
+
 /* It didn't answer in time and others have the device: nobody is waiting for it to drain any more. */
 static void come_back(uint64_t now)
 {
@@ -262,6 +274,8 @@ void lease_after_fork(void)
 	pthread_mutex_init(&lock, NULL);
 	atomic_store(&page, NULL);
 	atomic_store(&waiting, 0);
+	atomic_store(&wanted, false);
+	driver_watch(false);
 	atomic_store(&resting, false);
 	current = released = fenced_at = 0;
 	asked = false;

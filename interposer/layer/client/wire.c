@@ -34,6 +34,8 @@ static size_t length_of(unsigned type)
 		return sizeof(struct gpumax_config);
 	case GPUMAX_POOL:
 		return sizeof(struct gpumax_pool);
+	case GPUMAX_AWAY:
+		return sizeof(struct gpumax_away);
 	case GPUMAX_ERROR:
 		return sizeof(struct gpumax_error);
 	default:

@@ -31,6 +31,7 @@ static void *work(void *unused)
 	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* what others capture is not disturbed by us */
 
 	(void)unused;
+	own_thread = true;
 	REAL(cuThreadExchangeStreamCaptureMode)(&mode);
 	for (;;) {
 		struct job job = next();

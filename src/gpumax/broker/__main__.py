@@ -72,6 +72,22 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
     help="What becomes of a process that holds a device and doesn't answer.",
 )
 @click.option(
+    "--cold",
+    callback=_number,
+    type=click.FloatRange(0, 86400),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Who has rested for so long may be taken off its devices as a whole by the driver, where others need the room; 0: nobody is.",
+)
+@click.option(
+    "--unfenced",
+    type=click.Choice(["report", "checkpoint"]),
+    default="report",
+    show_default=True,
+    help="What becomes of a process that uses a device without having said so: it's told of, or the driver takes it off while others need the room, too.",
+)
+@click.option(
     "--idle",
     callback=_number,
     type=click.FloatRange(0),
@@ -86,7 +102,7 @@ def _number(_context: click.Context, option: click.Parameter, value: float | Non
 @click.option("--heir", is_flag=True, help="Have a process beside it that takes over where it's killed.")
 def command(
     directory: Path, devices: str | None, more: tuple[str, ...], swap_memory: str | None, sparse_swap: bool,
-    heartbeat: float, stuck: str, idle: float | None,
+    heartbeat: float, stuck: str, cold: float, unfenced: str, idle: float | None,
     exclusive: bool, heir: bool,
 ) -> None:  # fmt: skip
     """Decide who of those who share this node's GPUs has room on them, and who may submit, for how long.
@@ -95,10 +111,15 @@ def command(
     """
     settings = Settings(
         pool_bytes=_pool(swap_memory), sparse_pool=sparse_swap, heartbeat_ns=int(heartbeat * SECOND),
-        grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck),
+        grace_ns=int(heartbeat * SECOND), stuck=Stuck(stuck), cold_ns=int(cold * SECOND),
     )  # fmt: skip
     found = _devices(devices, more)
-    run(serve(Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive, heir)))
+    takes_off = unfenced == "checkpoint"
+    run(
+        serve(
+            Wishes(directory.absolute(), found, settings, idle, Processes().read, exclusive, heir, takes_off)
+        )
+    )
 
 
 def _devices(text: str | None, more: tuple[str, ...]) -> tuple[Device, ...]:

@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from io import BufferedReader
 from pathlib import Path
 from typing import Final, Literal
 
@@ -172,7 +173,7 @@ class Control:
             raise Conflict(answer.error) if answer.conflict else Refused(answer.error)
         return answer
 
-    def _say(self, request: Request) -> socket.SocketIO:
+    def _say(self, request: Request) -> BufferedReader:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with closing(sock):
             sock.settimeout(self._timeout_s)
@@ -181,25 +182,20 @@ class Control:
                 sock.sendall(msgspec.json.encode(request) + b"\n")
             except OSError as error:
                 raise self._gone(error) from None
-            return sock.makefile("rb", buffering=0)
+            return sock.makefile("rb")
 
-    def _next(self, lines: socket.SocketIO) -> bytes:
+    def _next(self, lines: BufferedReader) -> bytes:
         line = self._line(lines)
         if not line:
             raise Unreachable(f"the broker in {self._directory} ended before it answered")
         return line
 
-    def _line(self, lines: socket.SocketIO) -> bytes:
-        parts: list[bytes] = []
+    def _line(self, lines: BufferedReader) -> bytes:
         try:
-            while not parts or not parts[-1].endswith(b"\n"):
-                part = lines.read(1 << 16)
-                if not part:
-                    return b""
-                parts.append(part)
+            line = lines.readline()
         except OSError as error:
             raise self._gone(error) from None
-        return b"".join(parts)
+        return line if line.endswith(b"\n") else b""
 
     def _gone(self, error: OSError) -> Unreachable:
         why = (

@@ -230,8 +230,14 @@ class Bye(Message, frozen=True, kw_only=True):
     layout: ClassVar[Layout] = ()
 
 
+class Away(Message, frozen=True, kw_only=True):
+    flags: int = 0
+    type: ClassVar[Type] = Type.AWAY
+    layout: ClassVar[Layout] = (("flags", "I", 1), ("zero", "I", 1))
+
+
 ALL: tuple[type[Message], ...] = (
     Hello, Welcome, Acquire, Grant, Revoke, Release, SwapOut, SwappedOut, SwapIn, SwappedIn, MemRequest, MemGrant,
-    MemDeny, MemReturn, MemTrim, Hint, Heartbeat, Inventory, Config, Pool, Error, Bye,
+    MemDeny, MemReturn, MemTrim, Hint, Heartbeat, Inventory, Config, Pool, Error, Bye, Away,
 )  # fmt: skip
 PARTS: dict[str, type[Part]] = {"Share": Share, "Usage": Usage, "Holding": Holding}

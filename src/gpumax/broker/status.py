@@ -8,7 +8,7 @@ import msgspec
 
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import SECOND, WHOLE
-from gpumax.broker.core.state import Client, Device, Group, Place
+from gpumax.broker.core.state import Client, Device, Group, Place, Tier
 
 
 class Unfenced(msgspec.Struct, frozen=True):
@@ -17,6 +17,8 @@ class Unfenced(msgspec.Struct, frozen=True):
     pid: int
     bytes: int
     why: str
+    away: bool = False
+    """The driver has it off the device, because others need the room."""
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):
@@ -44,7 +46,8 @@ class ClientStatus(msgspec.Struct, frozen=True):
     pid: int
     client: int
     lease: str
-    """`none`, `waits`, `granted`, `revoked`, `fenced`, `away` (the driver has taken it off its devices)."""
+    """`none`, `waits`, `granted`, `revoked`, `fenced`, `away` (the driver has taken it off its devices, or is about to, or to bring it back), `lost` (the
+    driver can't bring it back)."""
     devices: dict[str, HoldingStatus]
 
 
@@ -127,6 +130,9 @@ def waits(broker: Broker, group: Group) -> str | None:
     s = broker.state
     if s.now < s.quiet_until:
         return "the broker has come back, and waits for those who may still be submitting"
+    lost = next((c for c in group.clients.values() if c.tier is Tier.LOST), None)
+    if lost is not None:
+        return f"process {lost.pid} was taken off its devices, and the driver can't bring it back; end it"
     absent = next(
         (c for c in group.clients.values() if not c.leaving and (not c.connected or c.fenced)), None
     )
@@ -146,6 +152,11 @@ def waits(broker: Broker, group: Group) -> str | None:
 
 
 def _room(broker: Broker, group: Group) -> str:
+    off = [str(c.pid) for c in group.clients.values() if c.tier is not Tier.ON]
+    if off and group.place is Place.COMING:
+        return f"the driver brings process {', '.join(off)} back to its devices"
+    if off:
+        return f"the driver has process {', '.join(off)} off its devices, until there is room"
     if group.place is Place.COMING:
         return "its memory comes in"
     if group.place is Place.LEAVING:

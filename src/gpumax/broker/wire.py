@@ -15,6 +15,7 @@ from gpumax.broker.words import (
     LONGEST,
     MAGIC,
     VERSION,
+    AwayFlags,
     ErrorCode,
     HelloFlags,
     HintKind,
@@ -69,6 +70,7 @@ SENSE: Final[Mapping[tuple[Type, str], Callable[[int], bool]]] = {
     (Type.HINT, "kind"): among(HintKind),
     (Type.REVOKE, "reason"): among(Reason),
     (Type.MEM_DENY, "reason"): among(Reason),
+    (Type.AWAY, "flags"): flags(*AwayFlags),
 }
 
 

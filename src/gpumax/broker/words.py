@@ -37,6 +37,7 @@ class Type(IntEnum):
     POOL = 20
     ERROR = 21
     BYE = 22
+    AWAY = 23
 
 
 class LeaseState(IntEnum):
@@ -75,6 +76,10 @@ class SwapStatus(IntEnum):
     FAILED = 3
     PAUSED = 4
     """Of its own will: it wants nothing on the device before it asks."""
+
+
+class AwayFlags(IntFlag):
+    BUSY = 1
 
 
 class HintKind(IntEnum):

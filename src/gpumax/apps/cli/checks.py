@@ -140,7 +140,7 @@ def shares(where: Where) -> Iterator[Check]:
 
 
 def _shared(parts: Sequence[Item]) -> Check:
-    beyond = [each for item in parts for each in item["shared"]["unfenced"]]
+    beyond = [each for item in parts for each in item["shared"]["unfenced"] if not each.get("away")]
     if not beyond:
         residents = sum(len(item["shared"]["residents"]) for item in parts)
         return Check("shares", "ok", f"{plural(residents, 'part')} of {plural(len(parts), 'GPU')}")

@@ -29,7 +29,7 @@ class News(NamedTuple):
 class Keeper:
     """tell: gets the news; back: called when a broker is there again. Both from another thread.
 
-    swap_bytes: host memory to swap to; None: half of the machine's.
+    swap_bytes: host memory to swap to; None: half of the machine's. takes_off: as `process.start` has it.
     """
 
     def __init__(
@@ -40,12 +40,14 @@ class Keeper:
         back: Callable[[], None] = lambda: None,
         *,
         swap_bytes: int | None = None,
+        takes_off: bool = False,
     ) -> None:
         self.directory = directory
         self._devices = devices
         self._tell = tell
         self._back = back
         self._swap_bytes = swap_bytes
+        self._takes_off = takes_off
         self._control = Control(directory)
         self._children: list[Child] = []
         self._wanted = Event()
@@ -144,7 +146,9 @@ class Keeper:
         driver = (
             self._devices.visible(tuple(each.number for each in devices)) if self._devices.virtual else None
         )
-        child = start(self.directory, devices, idle_s=IDLE_S, swap_bytes=self._swap_bytes, driver=driver)
+        child = start(
+            self.directory, devices, idle_s=IDLE_S, swap_bytes=self._swap_bytes, driver=driver, takes_off=self._takes_off
+        )  # fmt: skip
         self._children.append(child)
         begun(self._control, child, self.directory)
 

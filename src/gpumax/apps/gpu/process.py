@@ -42,21 +42,23 @@ class Child:
 
 def start(
     directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None,
-    driver: Mapping[str, str] | None = None, heir: bool = False,
+    driver: Mapping[str, str] | None = None, heir: bool = False, takes_off: bool = False,
 ) -> Child:  # fmt: skip
     """Begin a broker. It ends by itself where another one has the directory or a device.
 
-    driver: the environment in which the devices' driver is found; None: ours. heir: nobody else watches over it.
+    driver: the environment in which the devices' driver is found; None: ours. heir: nobody else watches over it. takes_off: who uses them
+    without a part is taken off them while others need the room.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = msgspec.json.encode([Device(each.uuid, each.bytes, each.name) for each in devices]).decode()
     swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
     env = _environment(os.environ) | dict(driver or {})
+    outside = ["--unfenced", "checkpoint"] if takes_off else []
     sparse = ["--sparse-swap"] if "GPUMAX_EMU" in env else []
     # -P: what lies in the working directory is none of its modules.
     command = [
         sys.executable, "-P", "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
-        "--devices", said, "--idle", f"{idle_s:g}", *swap, *sparse, *(["--heir"] if heir else []),
+        "--devices", said, "--idle", f"{idle_s:g}", *outside, *swap, *sparse, *(["--heir"] if heir else []),
     ]  # fmt: skip
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

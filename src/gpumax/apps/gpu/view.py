@@ -44,7 +44,13 @@ def _device(device: DeviceStatus, status: Status, workload_of: Callable[[str], s
         "serial": device.serial,
         "residents": [each for each in residents if each is not None],
         "unfenced": [
-            {"pid": each.pid, "bytes": each.bytes, "why": each.why, "command": _command(each.pid)}
+            {
+                "pid": each.pid,
+                "bytes": each.bytes,
+                "why": each.why,
+                "away": each.away,
+                "command": _command(each.pid),
+            }
             for each in device.unfenced
         ],
     }
@@ -68,6 +74,7 @@ def _resident(group: GroupStatus, uuid: str, workload_of: Callable[[str], str]) 
         "swapped": sum(each.swapped for each in held),
         "pinned": sum(each.pinned for each in held),
         "processes": [each.pid for each in mine],
+        "checkpointed": [each.pid for each in mine if each.lease in ("away", "lost")],
         "works": any(each.lease in ("granted", "revoked") for each in mine),
         "waits": group.waits,
     }

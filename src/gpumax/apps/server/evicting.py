@@ -30,7 +30,7 @@ class Evictor:
 
     def look(self, seen: Seen) -> None:
         """At what the broker says now."""
-        beyond = [(device.uuid, each) for device in seen.devices for each in device.unfenced]
+        beyond = [(device.uuid, each) for device in seen.devices for each in device.unfenced if not each.away]
         if not beyond:
             return
         attempts = {

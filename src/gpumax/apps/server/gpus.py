@@ -39,8 +39,10 @@ class Gpus(NamedTuple):
         return {known[uuid]: row for uuid, row in rows.items() if uuid in known}
 
 
-def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock) -> Gpus:
-    """What holds tasks to their parts. It costs nothing until a task has one."""
+def gpus(
+    stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock, *, takes_off: bool = False
+) -> Gpus:
+    """What holds tasks to their parts. It costs nothing until a task has one. takes_off: who has no part, while others need the room."""
     directory = directory_of(data)
 
     def tell(news: News) -> None:
@@ -51,7 +53,7 @@ def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Cl
         except GpumaxError as error:
             _log.warning("%s", error)
 
-    keeper = Keeper(directory, devices, tell, lambda: sharing.sweep())
+    keeper = Keeper(directory, devices, tell, lambda: sharing.sweep(), takes_off=takes_off)
     sharing = BrokerSharing(directory, devices, keeper.begin)
     keeper.open()
     stack.callback(keeper.close)

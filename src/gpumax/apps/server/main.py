@@ -42,12 +42,19 @@ END_S: Final = 10.0
 
 
 def serve(
-    data: Path, *, devices: str | None, listen: str | None, name: str | None, evict_unfenced: bool = False
+    data: Path,
+    *,
+    devices: str | None,
+    listen: str | None,
+    name: str | None,
+    evict_unfenced: bool = False,
+    checkpoint_unfenced: bool = False,
 ) -> None:
     """Run a server on a data directory until SIGTERM or SIGINT; tasks run on.
 
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
-    this node; None: as before, at first the host's. evict_unfenced: workloads that get around their parts of GPUs lose them. Conflict where another server has the directory; GpumaxError for
+    this node; None: as before, at first the host's. evict_unfenced: workloads that get around their parts of GPUs lose them.
+    checkpoint_unfenced: their processes are taken off while others need the room. Conflict where another server has the directory; GpumaxError for
     all else that is in the way.
     """
     check_options(devices=devices, listen=listen, name=name)
@@ -64,7 +71,7 @@ def serve(
         stack.callback(store.close)
         node = node_name(data, name, store.live())
         make_first_queue(store, clock)
-        shared = gpus(stack, data, found, store, clock)
+        shared = gpus(stack, data, found, store, clock, takes_off=checkpoint_unfenced)
         engine, loop = _engine_and_loop(stack, data, node, found, store, clock, shared.sharing)
         if evict_unfenced:
             shared.keeper.look = Evictor(store, clock, loop.wake).look

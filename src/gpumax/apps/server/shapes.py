@@ -360,6 +360,9 @@ class Resident(BaseModel):
     swapped: int = Field(description="In host memory now.")
     pinned: int = Field(description="On the GPU, and can't be moved.")
     processes: list[int]
+    checkpointed: list[int] = Field(
+        description="Those of them that the driver has off the GPU, contexts and all, or on their way."
+    )
     works: bool = Field(description="Whether it may submit work right now.")
     waits: str | None = Field(description="Why it waits, in words; null: it works, or rests.")
 
@@ -370,6 +373,7 @@ class Unfenced(BaseModel):
     pid: int
     bytes: int
     why: str
+    away: bool = Field(default=False, description="The driver has it off the GPU while others need the room.")
     command: str = Field(description="What runs there; empty where nobody may know.")
     workload: str = Field(
         default="", description="Of a cluster: the pod with a part in which it runs; else empty."

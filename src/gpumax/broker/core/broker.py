@@ -12,12 +12,12 @@ from gpumax.broker.core.memory import Memory
 from gpumax.broker.core.orders import Config, Ended, Order, Refuse, RefuseGroup, Welcome
 from gpumax.broker.core.residency import Residency
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.core.state import Client, Device, Group, Holding, Place, Request, State, Tier
+from gpumax.broker.core.state import Client, Device, Group, Holding, Moving, Place, Request, State, Tier
 from gpumax.broker.core.turns import Turns
 from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
 
 # By type, which is looked up several times with every lease.
-BEFALLS: Final = frozenset({ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored})
+BEFALLS: Final = frozenset({ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored, ev.Found})
 """What isn't said by a process, but seen of it."""
 
 MOVES_NO_MEMORY: Final = frozenset({ev.Tick, ev.Wanted, ev.Released, ev.Beat, ev.Hinted})
@@ -38,6 +38,7 @@ class Broker:
         self._settled = False
         self.turns = Turns(self.state, self.desk)
         self.residency = Residency(self.state, self.desk, self.turns)
+        self.second = self.residency.second
         self.memory = Memory(self.state, self.desk, self.residency)
         self._doors: dict[type, Callable[[Any], None]] = {
             ev.Tick: lambda _: None, ev.GroupAdded: self._group_added, ev.GroupRemoved: self._group_removed,
@@ -46,7 +47,8 @@ class Broker:
             ev.Released: self._released, ev.Asked: self._asked, ev.Returned: self._returned,
             ev.SwappedOut: self._swapped, ev.SwappedIn: self._swapped, ev.Hinted: self._hinted,
             ev.Beat: self._beat, ev.Leaving: self._leaving, ev.Left: self._left, ev.Died: self._died, ev.Reclaimed: self._reclaimed,
-            ev.PageSeen: self._page_seen, ev.Checkpointed: self._checkpointed, ev.Restored: self._restored,
+            ev.PageSeen: self._page_seen, ev.Checkpointed: self.second.checkpointed,
+            ev.Restored: self.second.restored, ev.Found: self.second.found,
         }  # fmt: skip
         for spec in specs:
             self._group_added(ev.GroupAdded(now, spec))
@@ -180,6 +182,8 @@ class Broker:
         group.clients[client.id] = client
         self.state.clients[client.id] = client
         self._adopt(client, {d: h for d, h in page.holdings.items() if d in group.spec.memory})
+        if page.away:
+            client.tier, group.place = Tier.GOING, Place.OUT
         if page.leased:
             group.gang.begun = True
             self._take_over_lease(client)
@@ -192,9 +196,10 @@ class Broker:
             left = group.share_of(name).limit - (group.claimed(name) - holding.claimed)
             holding.claimed = min(budget, max(left, 0))
             holding.pinned = min(pinned, holding.claimed)
-            there = holding.resident + max(self.state.devices[name].free, 0)
-            self.state.keep(client, name, min(max(min(resident, holding.claimed), holding.pinned), there))
-            holding.pinned = min(holding.pinned, holding.resident)
+            if client.tier is not Tier.OFF:
+                there = holding.resident + max(self.state.devices[name].free, 0)
+                self.state.keep(client, name, min(max(min(resident, holding.claimed), holding.pinned), there))
+                holding.pinned = min(holding.pinned, holding.resident)
             if holding.resident < holding.claimed and group.place is Place.IN:
                 group.place = Place.OUT
 
@@ -231,7 +236,8 @@ class Broker:
         for old in known:
             if event.reconnects or not old.connected:
                 self._died(ev.Died(s.now, old.id))  # another program in the same process: exec
-        client.swaps, client.checkpoints = event.swaps, event.checkpoints
+        client.swaps = event.swaps
+        client.checkpoints = event.checkpoints and s.settings.cold_ns > 0
         client.last_beat = s.now
         client.awaiting_inventory = event.reconnects
         group.clients[client.id] = client
@@ -248,6 +254,7 @@ class Broker:
         }
         client.leased, client.generation = known.leased, known.generation
         client.wants, client.tier, client.fenced = known.wants, known.tier, known.fenced
+        client.interrupted, client.again_at = known.interrupted, known.again_at
         client.booked = True
         for holding in client.holdings.values():
             holding.moving = None
@@ -380,8 +387,8 @@ class Broker:
         if holding is not None and out and event.status is SwapStatus.PAUSED:
             self.residency.pause(client, event.device, event.resident)
             return
-        if holding is None or holding.moving is None:
-            return
+        if holding is None or holding.moving is not (Moving.OUT if out else Moving.IN):
+            return  # the end of a swap that the driver interrupted is no answer to what was asked since
         client.last_beat = self.state.now
         failed = event.status in (SwapStatus.BUSY, SwapStatus.FAILED)
         whole = out or failed or event.resident >= holding.resident
@@ -414,6 +421,7 @@ class Broker:
     def _beat(self, event: ev.Beat) -> None:
         client = self.state.clients[event.client]
         client.last_beat = self.state.now
+        self.second.lives(client)
         for name, size in event.pinned.items():
             holding = client.holdings.get(name)
             if holding is not None:
@@ -421,39 +429,6 @@ class Broker:
 
     def _page_seen(self, event: ev.PageSeen) -> None:
         self.turns.seen(self.state.clients[event.client], event.inflight)
-
-    def _checkpointed(self, event: ev.Checkpointed) -> None:
-        client = self.state.clients[event.client]
-        if client.tier is not Tier.GOING:
-            return
-        client.tier = Tier.OFF if event.done else Tier.ON
-        if event.done:
-            for name in client.holdings:
-                self.state.keep(client, name, 0)
-            client.group.place = Place.OUT
-            if client.leased:
-                # Locked as it is, it submits nothing; when it comes back it finds that it has to ask.
-                client.leased = client.wants = False
-                self.desk.say(Ended(client.id, client.generation))
-                self.turns.settle(client.group)
-        else:
-            client.checkpoints = False  # tried once; what failed once may have left it worse
-            self.residency.refresh(client.group)
-
-    def _restored(self, event: ev.Restored) -> None:
-        client = self.state.clients[event.client]
-        if client.tier is not Tier.RETURNING:
-            return
-        if not event.done:
-            client.tier = Tier.OFF
-            client.group.retry_at = self.state.now + self.state.settings.retry_ns
-            self.desk.report("restore", client.group.name, f"process {client.pid} couldn't be brought back")
-            self.residency.step_back(client.group)
-            return
-        client.tier = Tier.ON
-        for name, holding in client.holdings.items():
-            if holding.movable:
-                self.residency.swap_in(client, name)
 
 
 def count_swap(group: Group, event: ev.SwappedOut | ev.SwappedIn, *, back: bool) -> None:

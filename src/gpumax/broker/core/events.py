@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
 import msgspec
 
@@ -135,13 +136,33 @@ class PageSeen(ClientEvent, frozen=True):
     inflight: int
 
 
-class Checkpointed(ClientEvent, frozen=True):
-    """Answers Checkpoint."""
+class Outcome(Enum):
+    """What came of asking the driver to take a process off its devices, or to bring it back."""
 
-    done: bool
+    DONE = "done"
+    BUSY = "busy"
+    """Not now; the process is as it was."""
+    REFUSED = "refused"
+    """Not this one, ever; the process is as it was."""
+    LOST = "lost"
+    """The driver has given the process up."""
+
+
+class Checkpointed(ClientEvent, frozen=True):
+    """Answers Checkpoint. why: in words, where it wasn't done."""
+
+    how: Outcome
+    why: str = ""
 
 
 class Restored(ClientEvent, frozen=True):
-    """Answers Restore."""
+    """Answers Restore. What isn't done leaves the process away."""
 
-    done: bool
+    how: Outcome
+    why: str = ""
+
+
+class Found(ClientEvent, frozen=True):
+    """Where the driver says that a process is of which that wasn't known: DONE, it's off its devices; BUSY, it's there; or LOST."""
+
+    how: Outcome

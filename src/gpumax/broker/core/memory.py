@@ -30,8 +30,6 @@ class Memory:
         reason = self._refusal(group, ask)
         if reason is not Reason.NONE:
             return (self._late(ask) or not ask.trims) and self._deny(client, ask, reason)
-        if group.place is Place.OUT and not group.rightful and self.state.now >= self.state.quiet_until:
-            return self._wait(group, client, ask, self.residency.missing(group), right=False)
         if group.place is not Place.IN:
             return False  # it comes in first: waiting requests count as wanting to
         right = group.claimed(ask.device) + ask.bytes <= group.share_of(ask.device).guarantee
@@ -40,14 +38,10 @@ class Memory:
         device = self.state.devices[ask.device]
         free = device.free
         if device.coming not in (None, group) and not right:
-            free -= device.coming.short_of(ask.device)
+            free -= device.coming.lacks(ask.device)
         if free >= ask.bytes:
             return self._grant(client, ask)
-        if right:
-            return self._make_room(group, client, ask)
-        if device.coming is group:
-            return False
-        return self._wait(group, client, ask, {ask.device: ask.bytes - device.free}, right=False)
+        return self._make_room(group, client, ask, right=right)
 
     def _refusal(self, group: Group, ask: Request) -> Reason:
         share = group.share_of(ask.device)
@@ -94,17 +88,16 @@ class Memory:
             holding.pool = wanted
             self.desk.say(Pool(client.id, device, wanted))
 
-    def _make_room(self, group: Group, client: Client, ask: Request) -> bool:
-        """At once, for what is guaranteed; who borrows waits in line (`residency`)."""
+    def _make_room(self, group: Group, client: Client, ask: Request, *, right: bool) -> bool:
         device = self.state.devices[ask.device]
         if device.coming not in (None, group):
-            if device.coming.rightful:
+            if not right or device.coming.by_right:
                 return False
             self.residency.step_back(device.coming)
         short = {ask.device: ask.bytes - device.free}
-        going = self.residency.victims(group, short, right=True)
+        going = self.residency.victims(group, short, right=right)
         if going is None:
-            return self._wait(group, client, ask, short, right=True)
+            return self._wait(group, client, ask, short, right=right)
         device.coming = group
         group.asked_room = True
         self.residency.dismiss(going)

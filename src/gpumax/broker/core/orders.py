@@ -122,6 +122,8 @@ class Checkpoint(ClientOrder, frozen=True):
     """Second tier: lock the process (with a timeout) and take it off its devices; answer with Checkpointed."""
 
     timeout_ns: int
+    rests: bool = False
+    """It has to agree; who doesn't answer is taken off without that."""
 
 
 class Restore(ClientOrder, frozen=True):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gpumax.broker.core.desk import Desk
-from gpumax.broker.core.orders import Checkpoint, Restore, SwapIn, SwapOut
+from gpumax.broker.core.orders import Restore, SwapIn, SwapOut
+from gpumax.broker.core.second import Second
 from gpumax.broker.core.shapes import WHOLE
 from gpumax.broker.core.state import Client, Device, Group, Moving, Place, State, Tier
 from gpumax.broker.core.turns import Turns
@@ -25,12 +26,11 @@ class Residency:
         self.state = state
         self.desk = desk
         self.turns = turns
+        self.second = Second(state, desk, turns, self)
 
     def step(self) -> None:
         for group in list(self.state.groups.values()):
             if group.place not in (Place.LEAVING, Place.COMING):
-                if group.asked_room and group.borrows and not group.answers:
-                    self.step_back(group)
                 continue
             if not group.answers:
                 self.step_back(group)
@@ -44,67 +44,47 @@ class Residency:
         outside = list(self._outside())
         marks = self.turns.marks(outside)
         for group in sorted(outside, key=lambda g: self._urgency(g, marks)):
-            if kept.isdisjoint(group.devices) and not self._bring(group):
+            if kept.isdisjoint(group.devices) and not self.bring(group):
                 kept.update(group.devices)
+        self.second.step(wanted=bool(outside))
 
     def _outside(self) -> Iterable[Group]:
-        """Who wants to come in, and who is in and wants to borrow more: they're in one line, or the one would undo what the other waits for."""
         for group in self.state.groups.values():
             wants = (group.backlogged and group.gang.whole and self.turns.eligible(group)) or group.requests
-            ready = group.place is Place.OUT or (group.place is Place.IN and group.borrows)
-            able = ready and group.answers and not group.in_motion
-            if able and wants and self.state.now >= group.retry_at:
+            ready = group.place is Place.OUT and group.answers and not group.in_motion and not group.gone
+            if ready and wants and self.state.now >= group.retry_at:
                 yield group
 
     def _urgency(self, group: Group, marks: dict[str, int]) -> tuple[bool, int, int, str]:
         return (
-            not group.rightful,
-            -group.spec.priority if group.rightful else 0,
-            self._patience(group, marks),
+            not group.by_right,
+            -group.spec.priority if group.by_right else 0,
+            self.turns.lag(group, marks),
             group.name,
         )
 
-    def _patience(self, group: Group, marks: dict[str, int]) -> int:
-        """Whoever is furthest behind comes first. One that is in may work while it asks for more: after a while it's its turn all the same."""
-        if group.place is Place.IN:
-            ask, s = group.requests[0], self.state
-            waited = s.now - (ask.until - s.settings.memory_wait_ns)
-            if waited > s.quantum(s.devices[ask.device], group):
-                return -waited
-        return self.turns.lag(group, marks)
-
     def missing(self, group: Group) -> Short:
-        """What a group lacks to be resident with what it asks for, beyond what is free.
-
-        Who came in without that would wait in the midst of others who wait for the same, and be sent out again before it got it.
-        """
+        """What a group lacks to be resident, beyond what is free."""
         short = {}
         for name in group.devices:
-            lack = group.short_of(name) - self.state.devices[name].free
+            lack = group.lacks(name) - self.state.devices[name].free
             if lack > 0:
                 short[name] = lack
         return short
 
-    def _bring(self, group: Group) -> bool:
-        """Begin to bring a group in, or to make room for what one that is in asks for. False: its turn will come, and nobody
-        behind it may take the room before.
-        """
+    def bring(self, group: Group) -> bool:
+        """Begin to bring a group in. False: its turn will come, and nobody behind it may take the room before."""
         devices = [self.state.devices[d] for d in group.devices]
         if any(d.coming not in (None, group) for d in devices):
             return False
         short = self.missing(group)
         if short:
-            going = self.victims(group, short, right=group.rightful)
+            going = self.victims(group, short, right=group.by_right)
             if going is None:
-                if group.place is Place.IN:
-                    self.step_back(group)
                 return not self._may_fit_later(group, short)
             self.dismiss(going)
         for device in devices:
             device.coming = group
-        if group.place is Place.IN:
-            group.asked_room = True
-            return True
         group.place = Place.COMING
         group.coming_since = self.state.now
         group.lost_before = {d.spec.name: d.lost_ns for d in devices}
@@ -141,9 +121,7 @@ class Residency:
             could = [g for g in self._candidates(group, name, right=right) if g not in chosen]
             picked = fewest(could, name, left)
             if picked is None:
-                cold = self._cold(group, name)
-                if cold is not None:
-                    self._take_off(cold)
+                self.second.make_room(group, name, left, could)
                 return None
             chosen += picked
         return chosen
@@ -168,13 +146,13 @@ class Residency:
             return False
         if victim.place is Place.OUT:
             return True
-        if victim.by_right and not self._rests(victim):
+        if victim.by_right and not self.rests(victim):
             return False
         if right:
             return True
         return self._stayed_enough(victim, group, name)
 
-    def _rests(self, group: Group) -> bool:
+    def rests(self, group: Group) -> bool:
         since = max(group.last_used, group.since)
         if group.backlogged or group.lease:
             return False
@@ -196,32 +174,10 @@ class Residency:
         if s.now < until:
             self.desk.wake(until)
             return False
-        behind = group.place is Place.OUT and s.served(victim, name) < s.served(group, name)
-        if victim.backlogged and behind:
+        if victim.backlogged and s.served(victim, name) < s.served(group, name):
             self.desk.wake(s.now + s.settings.frame_ns)
             return False
         return True
-
-    def _cold(self, group: Group, name: str) -> Group | None:
-        """Somebody who has rested for so long that the driver may take all of it off the device."""
-        s = self.state
-        sharing = [g for g in s.groups.values() if name in g.spec.memory]
-        if any(c.tier is Tier.GOING for g in sharing for c in g.clients.values()):
-            return None  # one at a time: its room may be enough
-        return next((g for g in sharing if g is not group and g.resident(name) and self._is_cold(g)), None)
-
-    def _is_cold(self, group: Group) -> bool:
-        rested = self.state.now - max(group.last_used, group.since) >= self.state.settings.cold_ns
-        idle = not group.backlogged and group.lease is None and not group.requests
-        able = group.spec.swap and all(c.checkpoints and c.tier is Tier.ON for c in group.clients.values())
-        still = group.place in (Place.IN, Place.OUT) and group.answers and not group.in_motion
-        return rested and idle and able and still
-
-    def _take_off(self, group: Group) -> None:
-        group.place = Place.OUT
-        for client in group.clients.values():
-            client.tier = Tier.GOING
-            self.desk.say(Checkpoint(client.id, self.state.settings.grace_ns))
 
     def dismiss(self, going: list[Group]) -> None:
         for group in going:
@@ -269,10 +225,8 @@ class Residency:
             return
         group.place = Place.IN
         group.since = self.state.now
-        group.asked_room = group.borrows  # its room is kept until it has it
         for device in devices:
-            if not group.asked_room:
-                device.coming = None
+            device.coming = None
             self._learn(device, group)
             # What it's owed for waiting is a few turns: one that couldn't be brought in for long keeps nobody out for as long.
             owed = 4 * self.state.quantum(device, group) * WHOLE // group.spec.share
@@ -333,7 +287,6 @@ class Residency:
         for name in group.devices:
             if self.state.devices[name].coming is group:
                 self.state.devices[name].coming = None
-        group.asked_room = False
         if group.place in (Place.COMING, Place.LEAVING):
             group.place = Place.OUT
             self.refresh(group)
@@ -406,6 +359,11 @@ def could_free(group: Group, name: str, owners: bool) -> int:
         return 0
     if group.by_right and (group.backlogged or not owners):
         return 0
-    if owners and group.clients and all(c.checkpoints for c in group.clients.values()):
+    if owners and all(may_be_taken_off(c) for c in group.clients.values()):
         return group.resident(name)
     return group.movable(name)
+
+
+def may_be_taken_off(client: Client) -> bool:
+    """As far as is known: who comes back from an earlier broker hasn't said it yet."""
+    return client.checkpoints or client.tier is not Tier.ON or not client.connected

@@ -82,7 +82,7 @@ class Settings:
     idle_ns: int = 10 * SECOND
     """After so long without work also guaranteed memory may be swapped out, where the group allows it."""
     cold_ns: int = 600 * SECOND
-    """After so long without work the driver may take the whole process off the device."""
+    """After so long without work the driver may take the whole process off the device; 0: never."""
     retry_ns: int = SECOND
     """Between two tries to swap out who couldn't."""
     pool_bytes: int = 0
@@ -106,3 +106,5 @@ class Recovered:
     leased: bool
     holdings: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     """By device: budget, pinned, resident."""
+    away: bool = False
+    """An earlier broker had the driver take it off its devices; what came of that isn't known yet."""

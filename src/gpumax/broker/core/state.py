@@ -32,6 +32,8 @@ class Tier(Enum):
     GOING = "going"
     OFF = "off"
     RETURNING = "returning"
+    LOST = "lost"
+    """The driver has given it up."""
 
 
 class Moving(Enum):
@@ -82,6 +84,12 @@ class Client:
     awaiting_inventory: bool = False
     booked: bool = False
     """What it held before is known: from its earlier connection, or from its pages."""
+    interrupted: bool = False
+    """It's taken off, or was, without having rested: it comes back once it gives a sign of life."""
+    again_at: int = 0
+    """The driver couldn't take it off, and isn't asked again before."""
+    reported: bool = False
+    """That it gives no sign of life, or can't be brought back, has been told."""
 
     def lacks(self, device: str) -> int:
         holding = self.holdings.get(device)
@@ -96,7 +104,7 @@ class Client:
     def standing(self) -> str:
         """Its lease in a word."""
         if self.tier is not Tier.ON:
-            return "away"
+            return "lost" if self.tier is Tier.LOST else "away"
         if self.fenced:
             return "fenced"
         if self.leased and self.group.lease is not None:
@@ -155,6 +163,8 @@ class Group:
     """When it last became resident."""
     last_used: int = 0
     retry_at: int = 0
+    room_since: int = 0
+    """Off its devices: since when nobody else wants the room that it would take; 0: somebody does."""
     requests: list[Request] = field(default_factory=list)
     served: dict[str, int] = field(default_factory=dict)
     """By device: time charged, divided by the share; who has least is furthest behind."""
@@ -222,32 +232,15 @@ class Group:
         return all(self.claimed(d) <= self.share_of(d).guarantee for d in self.devices)
 
     @property
-    def rightful(self) -> bool:
-        """Whether what it wants next, to come in or to get what it asks for, is its by right."""
-        return self.by_right and not (self.place is Place.IN and self.borrows)
-
-    @property
-    def borrows(self) -> bool:
-        """Whether it asks for more than it is guaranteed, as far as it may."""
-        if not self.requests:
-            return False
-        ask, share = self.requests[0], self.share_of(self.requests[0].device)
-        most = share.limit if self.spec.swap else share.guarantee
-        return share.guarantee < self.claimed(ask.device) + ask.bytes <= most
-
-    def short_of(self, device: str) -> int:
-        """What it needs of a device beyond what it has there: what is out, and what it asks for. An owner that asks for more than its own comes in first."""
-        out = self.lacks(device)
-        if not self.requests or self.requests[0].device != device:
-            return out
-        later = self.borrows and self.rightful
-        return out if later else out + self.requests[0].bytes
-
-    @property
     def in_motion(self) -> bool:
         return any(h.moving for c in self.clients.values() for h in c.holdings.values()) or any(
             c.tier in (Tier.GOING, Tier.RETURNING) for c in self.clients.values()
         )
+
+    @property
+    def gone(self) -> bool:
+        """Whether one of its processes can't be brought back, or not before it gives a sign of life."""
+        return any(c.interrupted or c.tier is Tier.LOST for c in self.clients.values())
 
     @property
     def answers(self) -> bool:

@@ -377,8 +377,8 @@ class Turns:
             return
         if inflight == 0:
             self.fence(client)
-        elif client.tier is Tier.ON and client.checkpoints:
-            client.tier = Tier.GOING
+        elif client.tier is Tier.ON and client.checkpoints and self.state.now >= client.again_at:
+            client.tier, client.interrupted = Tier.GOING, True
             self.desk.say(Checkpoint(client.id, self.state.settings.grace_ns))
         elif self.state.settings.stuck is Stuck.END:
             self.desk.say(End(client.id, "it holds a device and neither drains nor answers"))

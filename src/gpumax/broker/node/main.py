@@ -39,6 +39,8 @@ class Wishes(NamedTuple):
     """Begin only where no other broker of this machine gives out any of the devices."""
     heir: bool = False
     """Have a process beside it that takes over where it's killed."""
+    takes_off: bool = False
+    """Have the driver take processes off the devices that use them without a part in them, while others need the room."""
 
 
 async def serve(wishes: Wishes) -> None:
@@ -72,7 +74,7 @@ async def serve(wishes: Wishes) -> None:
         )
         looks: list[asyncio.Task[None]] = []
         if wishes.readings is not None:
-            watch = Watch(server, wishes.readings, report)
+            watch = Watch(server, wishes.readings, report, server.outsiders() if wishes.takes_off else None)
             burial = Burial(server, wishes.readings, watch)
             looks = [loop.create_task(watch.run()), loop.create_task(burial.run())]
         heir = Heir(wishes.directory) if wishes.heir else None

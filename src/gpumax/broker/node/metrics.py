@@ -47,6 +47,12 @@ class Metrics:
         self.swapped = Gauge(
             "gpumax_broker_swapped_bytes", "Memory of a group in host memory", ["group", "device"], registry=r
         )
+        self.checkpointed = Gauge(
+            "gpumax_broker_checkpointed",
+            "Processes that the driver has off their devices",
+            ["group"],
+            registry=r,
+        )
         self.swaps = Gauge(
             "gpumax_broker_swaps_total",
             "Times that memory of a process has moved",
@@ -88,6 +94,7 @@ class Metrics:
         self.granted.pop(group, None)
         for metric in (
             self.clients,
+            self.checkpointed,
             self.resident,
             self.swapped,
             self.swaps,

@@ -33,6 +33,14 @@ def started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def stopped(pid: int) -> bool:
+    """By a signal, or by a debugger."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
+    except OSError:
+        return False
+
+
 def watch(pid: int) -> int | None:
     """A descriptor that becomes readable when the process ends; None: it has ended."""
     try:

@@ -160,8 +160,8 @@ class Reception:
         self._joined(
             ev.Joined(
                 self._clock(), owner.client, owner.group, owner.pid, owner.devices,
-                swaps=HelloFlags.SWAPS in flags, ranks=hello.ranks, rank=hello.rank,
-                reconnects=HelloFlags.RECONNECTS in flags,
+                swaps=HelloFlags.SWAPS in flags, checkpoints=HelloFlags.CHECKPOINTS in flags,
+                ranks=hello.ranks, rank=hello.rank, reconnects=HelloFlags.RECONNECTS in flags,
             ),
             connection,
         )  # fmt: skip

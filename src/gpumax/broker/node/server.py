@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gpumax.broker import messages as msg
 from gpumax.broker.control import key
@@ -20,20 +20,23 @@ from gpumax.broker.core import events as ev
 from gpumax.broker.core import orders as od
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import DeviceSpec, GroupSpec, Recovered, Settings
-from gpumax.broker.node import heard, pages, pool, process, second, told
+from gpumax.broker.node import heard, pages, pool, process, told
 from gpumax.broker.node.alarm import Alarm
+from gpumax.broker.node.away import Away
 from gpumax.broker.node.connection import Connection
 from gpumax.broker.node.metrics import Metrics
+from gpumax.broker.node.outsiders import Outsiders
 from gpumax.broker.node.reception import Reception
 from gpumax.broker.node.roster import Member, Roster
 from gpumax.broker.node.sockets import Users
+from gpumax.broker.node.tier import SecondTier
 from gpumax.broker.status import Status, Unfenced, status
 from gpumax.broker.wire import Garbled, Header
 from gpumax.broker.words import ErrorCode, LeaseState
 from gpumax.errors import Conflict, Refused
 
 DIRECTORY_MODE: Final = 0o750
-BOOKED_FIRST: Final = frozenset({od.MemGrant, od.SwapIn})
+BOOKED_FIRST: Final = frozenset({od.MemGrant, od.SwapIn, od.Restore})
 """What a client may hold from then on has to stand in its pages before it hears of it."""
 
 
@@ -56,6 +59,9 @@ class Server:
         self._clock = clock
         self._pool = pool.Pool(settings.pool_bytes)
         self._roster = Roster(self._died)
+        self.second = SecondTier(
+            Away(directory), self._roster, clock, self._handle, self._reported, self._spawn, settings.stuck
+        )
         self._reception = Reception(
             directory, {key(each.name) or each.name: each.name for each in self._devices}, self._roster, self.metrics,
             clock=clock, joined=self._joined, ended=self._ended, forget=self._forget,
@@ -95,6 +101,7 @@ class Server:
                 raise Refused(f"group {spec.name}: {self.broker.objection(spec)}")
             self._reception.listen(spec.name, users)
         self._handle(ev.Tick(self._clock()))
+        self.second.recover()
 
     def _lock(self) -> None:
         self._held = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -107,6 +114,7 @@ class Server:
 
     def _recover(self, kept: Path, groups: Container[str]) -> list[Recovered]:
         found = []
+        away = set(self.second.away.marked())
         for each in list(pages.found(kept)):
             owner = each.owner
             self._reception.keep_clear_of(owner.client)
@@ -121,7 +129,8 @@ class Server:
                 device: tuple(each.read(index, name) for name in ("budget", "pinned", "allowed"))
                 for index, device in enumerate(owner.devices)
             }
-            found.append(Recovered(owner.client, owner.group, owner.pid, pages.may_submit(each), held))  # type: ignore[arg-type]
+            leased = pages.may_submit(each)
+            found.append(Recovered(owner.client, owner.group, owner.pid, leased, held, owner.pid in away))  # type: ignore[arg-type]
         return found
 
     # groups
@@ -166,6 +175,9 @@ class Server:
         try:
             if isinstance(message, msg.Hello):
                 raise Garbled("HELLO was said already", ErrorCode.STATE, header.type)
+            if isinstance(message, msg.Away):
+                self.second.heard(connection.client, message)
+                return
             member = self._roster.members[connection.client]
             event = heard.event(message, header, connection.client, member.owner.devices, now)
         except Garbled as garbled:
@@ -185,6 +197,7 @@ class Server:
         self._handle(ev.Died(self._clock(), client))
         if member is not None:
             self._dead[client] = member.owner.pid
+            self.second.away.forget(member.owner.pid)
             if self.dead:
                 self.death.set()
         self._forget(client)
@@ -237,8 +250,11 @@ class Server:
         elif isinstance(order, od.Wake):
             self._alarm.set(order.at)
         elif isinstance(order, od.Report):
-            self.metrics.reports.labels(order.kind).inc()
-            self._report(order)
+            self._reported(order)
+
+    def _reported(self, report: od.Report) -> None:
+        self.metrics.reports.labels(report.kind).inc()
+        self._report(report)
 
     def _do_more(self, order: od.ClientOrder, member: Member) -> None:
         match order:
@@ -254,10 +270,8 @@ class Server:
                 self._soon(ev.PageSeen(self._clock(), order.client, seen))
             case od.Pool():
                 self._spawn(self._prepare(order, member))
-            case od.Checkpoint():
-                self._spawn(self._take_off(member, order.timeout_ns))
-            case od.Restore():
-                self._spawn(self._bring_back(member))
+            case od.Checkpoint() | od.Restore():
+                self.second.obey(order, member)
             case od.End():
                 process.end(member.pidfd)
             case od.MemDeny():
@@ -310,18 +324,10 @@ class Server:
         if member.connection is not None:
             member.connection.send(msg.Config(share=shares))
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _take_off(self, member: Member, timeout_ns: int) -> None:
-        done = await _or_not(second.away(member.owner.pid, timeout_ns))
-        self._handle(ev.Checkpointed(self._clock(), member.owner.client, done))
-
-    async def _bring_back(self, member: Member) -> None:
-        done = await _or_not(second.back(member.owner.pid))
-        self._handle(ev.Restored(self._clock(), member.owner.client, done))
 
     async def _prepare(self, order: od.Pool, member: Member) -> None:
         client = order.client
@@ -342,6 +348,10 @@ class Server:
         finally:
             os.close(fd)
 
+    def outsiders(self) -> Outsiders:
+        """For those who use a device without a part in it."""
+        return Outsiders(self.second.away, self._clock, self._reported, self._spawn)
+
     # what others may know
 
     def status(self) -> Status:
@@ -356,10 +366,12 @@ class Server:
         self.metrics.pool.set(self._pool.used)
         for device in self.broker.state.devices:
             unfenced = self.unfenced.get(device, ())
-            self.metrics.unfenced.labels(device).set(len(unfenced))
+            self.metrics.unfenced.labels(device).set(sum(not each.away for each in unfenced))
             self.metrics.unfenced_bytes.labels(device).set(sum(each.bytes for each in unfenced))
         for group in [each for each in self.broker.state.groups.values() if not each.removed]:
             self.metrics.clients.labels(group.name).set(len(group.clients))
+            off = sum(client.standing in ("away", "lost") for client in group.clients.values())
+            self.metrics.checkpointed.labels(group.name).set(off)
             for direction, times, copied in (
                 ("out", group.swaps.out, group.swaps.bytes_out),
                 ("in", group.swaps.back, group.swaps.bytes_back),
@@ -383,11 +395,3 @@ class Server:
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
-
-
-async def _or_not(work: Coroutine[None, None, bool]) -> bool:
-    """Whether it was done; what doesn't come to an end, or can't even begin, wasn't."""
-    try:
-        return await work
-    except (OSError, TimeoutError):
-        return False

@@ -13,6 +13,7 @@ from typing import Final
 from gpumax.broker.control import key
 from gpumax.broker.core.orders import Report
 from gpumax.broker.core.state import Device, State
+from gpumax.broker.node.outsiders import Outsiders
 from gpumax.broker.node.server import Server
 from gpumax.broker.status import Unfenced
 
@@ -58,6 +59,8 @@ class Watch:
     server: Server
     readings: Callable[[], Readings]
     report: Callable[[Report], None]
+    outsiders: Outsiders | None = None
+    """Has those taken off who have declared nothing, while others need the room; None: they're told of, no more."""
     seen: Readings = field(default_factory=dict)
     """The last look."""
     _before: Suspects = field(default_factory=dict)
@@ -83,6 +86,10 @@ class Watch:
         found: dict[str, tuple[Unfenced, ...]] = {}
         for (device, _), each in sorted(sure.items()):
             found[device] = (*found.get(device, ()), each)
+        if self.outsiders is not None:
+            self.outsiders.look(broker.state, found)
+            for device, rows in self.outsiders.rows().items():
+                found[device] = (*found.get(device, ()), *rows)
         self.server.unfenced = found
         for place in sure.keys() - self._told:
             self._tell(place[0], sure[place], broker.state)

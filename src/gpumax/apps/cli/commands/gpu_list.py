@@ -144,6 +144,8 @@ def unfenced(each: Item) -> str:
     called = f" ({each['command']})" if each.get("command") else ""
     called += f" in pod {each['workload']}" if each.get("workload") else ""
     place = f" of {each['node']}/{each['index']}" if each.get("node") else ""
+    if each.get("away"):
+        return clean(f"CHECKPOINTED: process {each['pid']}{called}{place}: {each['why']}")
     text = clean(f"UNFENCED: process {each['pid']}{called} uses {_size(each['bytes'])}{place}: {each['why']}")
     return paint(text, "red") if use_color() else text
 
@@ -175,6 +177,10 @@ def _resident(letter: str, each: Item) -> str:
     if each["swapped"]:
         held += f", {_size(each['swapped'])} swapped"
     doing = "works" if each["works"] else f"waits: {each['waits']}" if each.get("waits") else "rests"
+    if each.get("checkpointed"):
+        doing = (
+            f"checkpointed: the driver has {', '.join(map(str, each['checkpointed']))} off the GPU; {doing}"
+        )
     if not each["processes"]:
         doing = "no process yet"
     share = f"{each['share']:.0%} {each['mode']}"

@@ -49,6 +49,11 @@ _PROGRESS_S: Final = 2.0
     help="Suspend workloads of which a process uses a shared GPU without having said so.",
 )
 @click.option(
+    "--checkpoint-unfenced",
+    is_flag=True,
+    help="Have the driver take processes off a shared GPU that use it without having said so, while others need the room.",
+)
+@click.option(
     "--kubernetes",
     is_flag=True,
     help="Schedule pods of a cluster instead: those whose schedulerName is gpumax.",
@@ -106,6 +111,7 @@ def up(
     listen: str | None,
     name: str | None,
     evict_unfenced: bool,
+    checkpoint_unfenced: bool,
     kubernetes: bool,
     context: str | None,
     lease: str | None,
@@ -133,7 +139,10 @@ def up(
     }  # fmt: skip
     given = {name: value for name, value in distant.items() if value}
     if kubernetes:
-        local = {"--devices": devices, "--detach": detach, "--name": name, "--evict-unfenced": evict_unfenced}
+        local = {
+            "--devices": devices, "--detach": detach, "--name": name,
+            "--evict-unfenced": evict_unfenced, "--checkpoint-unfenced": checkpoint_unfenced,
+        }  # fmt: skip
         _steer(where, [option for option, value in local.items() if value], {**given, "listen": listen or ""})
         return
     if given:
@@ -144,7 +153,8 @@ def up(
         check_options(devices=devices, listen=listen, name=name)
         options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
         words = [part for option, value in options.items() if value for part in (option, value)]
-        _detach(where, [*words, *(["--evict-unfenced"] if evict_unfenced else [])])
+        flags = {"--evict-unfenced": evict_unfenced, "--checkpoint-unfenced": checkpoint_unfenced}
+        _detach(where, [*words, *(flag for flag, given in flags.items() if given)])
         return
     from threading import Event, Thread
 
@@ -153,7 +163,10 @@ def up(
     over = Event()
     Thread(target=_announce, args=(where, over), daemon=True).start()
     try:
-        serve(where.data, devices=devices, listen=listen, name=name, evict_unfenced=evict_unfenced)
+        serve(
+            where.data, devices=devices, listen=listen, name=name,
+            evict_unfenced=evict_unfenced, checkpoint_unfenced=checkpoint_unfenced,
+        )  # fmt: skip
     finally:
         over.set()
 
