@@ -72,7 +72,7 @@ def test_nobody_waits_who_could_be_placed_without_evictions(snapshot: Snapshot) 
     snapshot = replace(snapshot, policy=replace(snapshot.policy, reserve_after_ms=1 << 50))
 
     def left_over(state: Snapshot) -> list[str]:
-        found = decide(done(state, decide(state, passes)), ["allocate"])
+        found = decide(done(state, decide(state, passes, effort=NONE)), ["allocate"], effort=NONE)
         return [f"{place.task} fits on {place.node}" for place in found.places]
 
     refute(snapshot, left_over)
