@@ -115,11 +115,12 @@ struct emu_physical {
 	int device; /* -1: of the host */
 	int file;
 	uint64_t offset, size;
-	bool own_file; /* and may be exported */
+	bool own_file; /* it was exported, or came from elsewhere */
 	bool charged;
 	CUmemAllocationProp properties;
 };
-struct emu_physical *emu_physical_new(int device, uint64_t size, bool exportable, bool charged);
+struct emu_physical *emu_physical_new(int device, uint64_t size, bool charged);
+bool emu_physical_apart(struct emu_physical *physical);
 void emu_physical_release(struct emu_physical *physical);
 
 enum emu_range_kind { EMU_PLAIN = 1, EMU_RESERVED, EMU_HOST, EMU_REGISTERED, EMU_MANAGED, EMU_IPC, EMU_POOLED, EMU_GRAPHED };
@@ -147,6 +148,7 @@ struct emu_mapping *emu_mapping_at(uint64_t address);
 bool emu_mapping_add(struct emu_mapping mapping);
 void emu_mapping_remove(uint64_t base);
 struct emu_mapping *emu_mapping_first(uint64_t from, uint64_t to);
+bool emu_mappings_again(const struct emu_physical *physical); /* wherever it is mapped, since its file is another one */
 bool emu_reaches(uint64_t address, uint64_t bytes, bool write);
 struct emu_range *emu_range_of(struct emu_context *context, enum emu_range_kind kind);
 /* Host memory that stands for memory of a device. */
@@ -270,6 +272,8 @@ CUresult emu_kernel_op(struct emu_context *context, CUfunction function, const u
 CUresult emu_solid_op(struct emu_context *context, const CUDA_MEMCPY3D *copy, struct emu_op *op);
 struct emu_op emu_host_op(CUhostFn function, void *data);
 CUresult emu_capture(struct emu_stream *stream, const struct emu_op *op);
+CUresult emu_capture_allocation(const struct emu_stream *stream, size_t bytes, CUdeviceptr *pointer);
+CUresult emu_capture_freeing(const struct emu_stream *stream, CUdeviceptr pointer);
 /* Waits as long as the stream isn't stopped; false where it was, or where the word isn't there. */
 bool emu_word_waited(const struct emu_op *op, const bool *stop);
 /* Calls that aren't allowed while something is captured break what is captured. */

@@ -203,6 +203,33 @@ GPUMAX_EXPORT CUresult cuGraphAddMemFreeNode(CUgraphNode *handle, CUgraph graph_
 	return result;
 }
 
+/* Captured: behind what was captured before. */
+CUresult emu_capture_allocation(const struct emu_stream *stream, size_t bytes, CUdeviceptr *pointer)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS_v1 wish = {.bytesize = bytes};
+	const struct emu_graph *graph = stream->capture;
+	CUgraphNode node, last = graph->count > 0 ? (CUgraphNode)graph->nodes[graph->count - 1] : NULL;
+	CUresult result;
+
+	REFUSE_IF(stream->capture_broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+	wish.poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+	wish.poolProps.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+	wish.poolProps.location.id = stream->context->ordinal;
+	result = cuGraphAddMemAllocNode(&node, (CUgraph)stream->capture, &last, last != NULL, &wish);
+	if (result == CUDA_SUCCESS)
+		*pointer = wish.dptr;
+	return result;
+}
+
+CUresult emu_capture_freeing(const struct emu_stream *stream, CUdeviceptr pointer)
+{
+	const struct emu_graph *graph = stream->capture;
+	CUgraphNode node, last = graph->count > 0 ? (CUgraphNode)graph->nodes[graph->count - 1] : NULL;
+
+	REFUSE_IF(stream->capture_broken, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+	return cuGraphAddMemFreeNode(&node, (CUgraph)stream->capture, &last, last != NULL, pointer);
+}
+
 GPUMAX_EXPORT CUresult cuGraphMemFreeNodeGetParams(CUgraphNode handle, CUdeviceptr *pointer)
 {
 	const struct emu_node *node = (const struct emu_node *)handle;

@@ -16,9 +16,10 @@ CUresult emu_allocate(struct emu_context *context, enum emu_range_kind kind, uin
 	struct emu_range *range = NULL;
 	void *at;
 
-	REFUSE_IF(emu_unsafe() != CUDA_SUCCESS, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	/* What a graph allocates may be captured. */
+	REFUSE_IF(kind != EMU_GRAPHED && emu_unsafe() != CUDA_SUCCESS, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 	REFUSE_IF(wanted == 0 || size < wanted, wanted == 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY);
-	physical = emu_physical_new(of_device ? context->device : -1, size, false, of_device);
+	physical = emu_physical_new(of_device ? context->device : -1, size, of_device);
 	REFUSE_IF(physical == NULL, CUDA_ERROR_OUT_OF_MEMORY);
 	at = emu_map(physical, 0, size, size >= 1 << 20 ? 2 << 20 : 4096);
 	if (at != NULL) {

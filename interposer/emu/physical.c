@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -76,7 +77,7 @@ static bool in_arena(struct emu_physical *physical)
 	return true;
 }
 
-struct emu_physical *emu_physical_new(int device, uint64_t size, bool exportable, bool charged)
+struct emu_physical *emu_physical_new(int device, uint64_t size, bool charged)
 {
 	struct emu_physical *physical;
 	bool fine;
@@ -89,14 +90,8 @@ struct emu_physical *emu_physical_new(int device, uint64_t size, bool exportable
 		physical->device = device;
 		physical->size = size;
 		physical->charged = charged;
-		physical->own_file = exportable;
 		pthread_mutex_lock(&emu.lock);
-		if (exportable) {
-			physical->file = file_of(device, size);
-			fine = physical->file >= 0;
-		} else {
-			fine = in_arena(physical);
-		}
+		fine = in_arena(physical);
 		pthread_mutex_unlock(&emu.lock);
 		if (fine)
 			return physical;
@@ -107,15 +102,73 @@ struct emu_physical *emu_physical_new(int device, uint64_t size, bool exportable
 	return NULL;
 }
 
+/* Its place in a file is nobody's any more. */
+static void leave(int file, bool own_file, uint64_t offset, uint64_t size)
+{
+	if (own_file)
+		close(file);
+	else
+		fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)emu_round(size, 4096));
+}
+
+/* What was ever written there. */
+static bool copied(int to, const struct emu_physical *from)
+{
+	off_t end = (off_t)(from->offset + from->size), at = lseek(from->file, (off_t)from->offset, SEEK_DATA), hole;
+	static const size_t most = (size_t)1 << 20;
+	char *room = malloc(most);
+	bool fine = room != NULL;
+
+	while (fine && at >= 0 && at < end) {
+		hole = lseek(from->file, at, SEEK_HOLE);
+		hole = hole < end ? hole : end;
+		while (fine && at < hole) {
+			ssize_t got = pread(from->file, room, (size_t)(hole - at) < most ? (size_t)(hole - at) : most, at);
+
+			fine = got > 0 && pwrite(to, room, (size_t)got, at - (off_t)from->offset) == got;
+			at += got;
+		}
+		at = lseek(from->file, at, SEEK_DATA);
+	}
+	free(room);
+	return fine;
+}
+
+/*
+ * A file of its own for what is given to others, made when it first is: a process has few open files, and what could be
+ * given mostly isn't. With `space` held for writing, so that nothing writes there meanwhile.
+ */
+bool emu_physical_apart(struct emu_physical *physical)
+{
+	struct emu_physical before = *physical;
+	int file;
+
+	if (physical->own_file)
+		return true;
+	file = file_of(physical->device, physical->size);
+	if (file < 0 || !copied(file, physical)) {
+		if (file >= 0)
+			close(file);
+		return false;
+	}
+	physical->file = file;
+	physical->offset = 0;
+	physical->own_file = true;
+	if (!emu_mappings_again(physical)) {
+		*physical = before;
+		emu_mappings_again(physical);
+		close(file);
+		return false;
+	}
+	leave(before.file, false, before.offset, before.size);
+	return true;
+}
+
 void emu_physical_release(struct emu_physical *physical)
 {
 	if (__atomic_sub_fetch(&physical->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	if (physical->own_file)
-		close(physical->file);
-	else
-		fallocate(physical->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)physical->offset,
-			  (off_t)emu_round(physical->size, 4096));
+	leave(physical->file, physical->own_file, physical->offset, physical->size);
 	if (physical->charged && physical->device >= 0)
 		emu_uncharge(physical->device, physical->size);
 	emu_delete(EMU_PHYSICAL, physical);

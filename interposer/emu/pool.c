@@ -107,12 +107,13 @@ static CUresult from_pool(struct emu_context *context, struct emu_pool *pool, si
 	REFUSE_IF(size < bytes, CUDA_ERROR_OUT_OF_MEMORY);
 	stream = emu_stream(context, handle, &result);
 	REFUSE_IF(stream == NULL, result);
-	REFUSE_IF(stream->capture != NULL, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	if (stream->capture != NULL)
+		return emu_capture_allocation(stream, bytes, pointer);
 	pthread_mutex_lock(&emu.lock);
 	fits = grown(pool, size);
 	pthread_mutex_unlock(&emu.lock);
 	REFUSE_IF(!fits, CUDA_ERROR_OUT_OF_MEMORY);
-	physical = emu_physical_new(pool->device, size, false, false);
+	physical = emu_physical_new(pool->device, size, false);
 	if (physical != NULL)
 		at = emu_map(physical, 0, size, size >= 1 << 20 ? 2 << 20 : 4096);
 	if (at != NULL) {
@@ -169,7 +170,8 @@ GPUMAX_EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle)
 	REFUSE_IF(pointer == 0, CUDA_ERROR_INVALID_VALUE);
 	stream = emu_stream(context, handle, &result);
 	REFUSE_IF(stream == NULL, result);
-	REFUSE_IF(stream->capture != NULL, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+	if (stream->capture != NULL)
+		return emu_capture_freeing(stream, pointer);
 	pthread_rwlock_wrlock(&emu.space);
 	range = emu_range_at(pointer);
 	fine = range != NULL && range->base == pointer && (range->kind == EMU_POOLED || range->kind == EMU_PLAIN) && !range->going;

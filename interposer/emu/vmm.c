@@ -26,12 +26,30 @@ static bool device_of(const CUmemLocation *location, int *device)
 }
 
 /* A mapping without rights can't be touched by the program either: what a device would fault on faults. */
-static bool place(uint64_t base, uint64_t size, const struct emu_physical *physical, uint64_t offset)
+static int rights(CUmemAccess_flags access)
+{
+	return access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? PROT_READ | PROT_WRITE
+	       : access == CU_MEM_ACCESS_FLAGS_PROT_READ    ? PROT_READ
+							    : PROT_NONE;
+}
+
+static bool place(uint64_t base, uint64_t size, const struct emu_physical *physical, uint64_t offset, CUmemAccess_flags access)
 {
 	int kind = physical != NULL ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
-	return mmap((void *)(uintptr_t)base, size, PROT_NONE, kind | MAP_FIXED, physical != NULL ? physical->file : -1,
+	return mmap((void *)(uintptr_t)base, size, rights(access), kind | MAP_FIXED, physical != NULL ? physical->file : -1,
 		    physical != NULL ? (off_t)(physical->offset + offset) : 0) != MAP_FAILED;
+}
+
+bool emu_mappings_again(const struct emu_physical *physical)
+{
+	bool fine = true;
+
+	for (const struct emu_mapping *each = emu_mapping_first(0, UINT64_MAX); each != NULL && fine;
+	     each = emu_mapping_first(each->base + each->size, UINT64_MAX))
+		if (each->physical == physical)
+			fine = place(each->base, each->size, physical, each->offset, each->access);
+	return fine;
 }
 
 GPUMAX_EXPORT CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocationProp *properties,
@@ -102,7 +120,7 @@ GPUMAX_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t 
 	REFUSE_IF(!device_of(&properties->location, &device), CUDA_ERROR_INVALID_DEVICE);
 	REFUSE_IF(size % granularity_of(device) != 0, CUDA_ERROR_INVALID_VALUE);
 	REFUSE_IF(((int)properties->requestedHandleTypes & ~CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) != 0, CUDA_ERROR_NOT_SUPPORTED);
-	physical = emu_physical_new(device, size, properties->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE, true);
+	physical = emu_physical_new(device, size, true);
 	REFUSE_IF(physical == NULL, CUDA_ERROR_OUT_OF_MEMORY);
 	physical->properties = *properties;
 	physical->held = 1;
@@ -174,7 +192,7 @@ GPUMAX_EXPORT CUresult cuMemMap(CUdeviceptr pointer, size_t size, size_t offset,
 	if (range == NULL || range->kind != EMU_RESERVED || pointer + size > range->base + range->size ||
 	    emu_mapping_first(pointer, pointer + size) != NULL)
 		result = CUDA_ERROR_INVALID_VALUE;
-	else if (!place(pointer, size, physical, offset) ||
+	else if (!place(pointer, size, physical, offset, CU_MEM_ACCESS_FLAGS_PROT_NONE) ||
 		 !emu_mapping_add((struct emu_mapping){.base = pointer, .size = size, .offset = offset, .physical = physical}))
 		result = CUDA_ERROR_OUT_OF_MEMORY;
 	else
@@ -209,7 +227,7 @@ GPUMAX_EXPORT CUresult cuMemUnmap(CUdeviceptr pointer, size_t size)
 		while ((mapping = emu_mapping_first(pointer, pointer + size)) != NULL) {
 			struct emu_physical *physical = mapping->physical;
 
-			place(mapping->base, mapping->size, NULL, 0);
+			place(mapping->base, mapping->size, NULL, 0, CU_MEM_ACCESS_FLAGS_PROT_NONE);
 			emu_mapping_remove(mapping->base);
 			emu_physical_release(physical);
 		}
@@ -219,18 +237,18 @@ GPUMAX_EXPORT CUresult cuMemUnmap(CUdeviceptr pointer, size_t size)
 	return result;
 }
 
-GPUMAX_EXPORT CUresult cuMemSetAccess(CUdeviceptr pointer, size_t size, const CUmemAccessDesc *rights, size_t count)
+GPUMAX_EXPORT CUresult cuMemSetAccess(CUdeviceptr pointer, size_t size, const CUmemAccessDesc *wishes, size_t count)
 {
 	CUmemAccess_flags access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
 	CUresult result = CUDA_ERROR_INVALID_VALUE;
 	int device;
 
 	CALL(cuMemSetAccess);
-	REFUSE_IF(rights == NULL || count == 0 || size == 0, CUDA_ERROR_INVALID_VALUE);
+	REFUSE_IF(wishes == NULL || count == 0 || size == 0, CUDA_ERROR_INVALID_VALUE);
 	for (size_t i = 0; i < count; i++) {
-		REFUSE_IF(!device_of(&rights[i].location, &device), CUDA_ERROR_INVALID_DEVICE);
-		if (rights[i].flags > access)
-			access = rights[i].flags;
+		REFUSE_IF(!device_of(&wishes[i].location, &device), CUDA_ERROR_INVALID_DEVICE);
+		if (wishes[i].flags > access)
+			access = wishes[i].flags;
 	}
 	pthread_rwlock_wrlock(&emu.space);
 	if (whole(pointer, pointer + size)) {
@@ -238,10 +256,7 @@ GPUMAX_EXPORT CUresult cuMemSetAccess(CUdeviceptr pointer, size_t size, const CU
 			struct emu_mapping *mapping = emu_mapping_at(at);
 
 			mapping->access = access;
-			mprotect((void *)(uintptr_t)mapping->base, mapping->size,
-				 access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? PROT_READ | PROT_WRITE
-				 : access == CU_MEM_ACCESS_FLAGS_PROT_READ    ? PROT_READ
-									      : PROT_NONE);
+			mprotect((void *)(uintptr_t)mapping->base, mapping->size, rights(access));
 			at = mapping->base + mapping->size;
 		}
 		result = CUDA_SUCCESS;
@@ -266,13 +281,19 @@ GPUMAX_EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLoca
 GPUMAX_EXPORT CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle, CUmemAllocationHandleType type,
 						    unsigned long long flags)
 {
-	const struct emu_physical *physical;
+	struct emu_physical *physical;
+	bool apart;
 	int file;
 
 	CALL(cuMemExportToShareableHandle);
 	physical = physical_of(handle);
 	REFUSE_IF(out == NULL || physical == NULL || flags != 0, CUDA_ERROR_INVALID_VALUE);
-	REFUSE_IF(type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR || !physical->own_file, CUDA_ERROR_INVALID_VALUE);
+	REFUSE_IF(type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR ||
+		      physical->properties.requestedHandleTypes != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, CUDA_ERROR_INVALID_VALUE);
+	pthread_rwlock_wrlock(&emu.space);
+	apart = emu_physical_apart(physical);
+	pthread_rwlock_unlock(&emu.space);
+	REFUSE_IF(!apart, CUDA_ERROR_OUT_OF_MEMORY);
 	file = fcntl(physical->file, F_DUPFD_CLOEXEC, 0);
 	REFUSE_IF(file < 0, CUDA_ERROR_OPERATING_SYSTEM);
 	*(int *)out = file;

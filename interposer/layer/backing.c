@@ -4,9 +4,11 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "client/client.h"
 #include "gpumax/layer.h"
 #include "hints.h"
 #include "host.h"
+#include "lend.h"
 #include "mover.h"
 #include "swap.h"
 
@@ -22,12 +24,21 @@ static CUmemAllocationProp wish_for(uint32_t device)
 {
 	CUmemAllocationProp wish = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
 				    .location = {CU_MEM_LOCATION_TYPE_DEVICE, device_ordinal(device)}};
-	int direct = 0;
+	int direct = 0, descriptors = 0;
 
 	REAL(cuDeviceGetAttribute)(&direct, CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
 				   wish.location.id);
+	REAL(cuDeviceGetAttribute)(&descriptors, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
+				   wish.location.id);
 	wish.allocFlags.gpuDirectRDMACapable = direct != 0;
+	if (descriptors)
+		wish.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
 	return wish;
+}
+
+bool backing_can_be_lent(uint32_t device)
+{
+	return wish_for(device).requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE;
 }
 
 static uint64_t ask_granularity(uint32_t device)
@@ -197,7 +208,7 @@ static void end(struct backing *backing)
 			atomic_fetch_sub(&all->out, piece_size(backing, i));
 	}
 	atomic_fetch_sub(&all->bytes, backing->size);
-	if (backing->kept)
+	if (backing->holds)
 		atomic_fetch_sub(&all->kept, backing->size);
 	if (backing->base)
 		REAL(cuMemAddressFree)(backing->base, backing->size);
@@ -293,6 +304,7 @@ CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
 CUresult backing_free(struct block *block)
 {
 	struct backing *backing = block->owner;
+	bool outlives;
 	CUcontext unused;
 	CUresult result = REAL(cuCtxPushCurrent_v2)(backing->context);
 
@@ -306,10 +318,14 @@ CUresult backing_free(struct block *block)
 	}
 	pthread_mutex_lock(&backings[backing->device].lock);
 	link_out(backing);
+	outlives = lend_freed(backing, block->charged);
 	end(backing);
 	host_shrink(atomic_load(&backings[block->device].bytes));
 	pthread_mutex_unlock(&backings[block->device].lock);
-	discharge_movable(block->device, block->charged);
+	if (outlives)
+		memory_movable(block->device, block->charged, false);
+	else
+		discharge_movable(block->device, block->charged);
 	swap_settle(block->device);
 	return CUDA_SUCCESS;
 }
@@ -325,25 +341,36 @@ void backings_context_ends(CUcontext context)
 		pthread_mutex_unlock(&backings[device].lock);
 }
 
-/* Somebody else may see it from now on, where it is: what was mapped anew behind its address they would not see. */
+/* Others may see it where it is: what was mapped anew behind its address they would not see. */
+bool backing_hold(struct backing *backing)
+{
+	for (uint32_t i = 0; i < backing->count; i++)
+		if (!backing->pieces[i].resident)
+			return false;
+	if (!backing->holds++)
+		atomic_fetch_add(&backings[backing->device].kept, backing->size);
+	return true;
+}
+
+void backing_let_go(struct backing *backing)
+{
+	if (!--backing->holds)
+		atomic_fetch_sub(&backings[backing->device].kept, backing->size);
+}
+
 bool backing_keep(uint64_t address)
 {
 	struct backing *backing;
 	struct block block;
-	bool here = true;
+	bool given;
 
 	if (!index_find(&addresses, address, &block) || block.kind != BACKED)
 		return false;
 	backing = block.owner;
 	pthread_mutex_lock(&backings[block.device].lock);
-	for (uint32_t i = 0; i < backing->count; i++)
-		here &= backing->pieces[i].resident;
-	if (here && !backing->kept) {
-		backing->kept = true;
-		atomic_fetch_add(&backings[block.device].kept, backing->size);
-	}
+	given = backing->given = backing->given || backing_hold(backing);
 	pthread_mutex_unlock(&backings[block.device].lock);
-	return here;
+	return given;
 }
 
 static bool device_of(CUcontext context, uint32_t *device)

@@ -21,7 +21,9 @@ struct backing {
 	CUcontext context;
 	uint32_t device, count;
 	uint64_t batch; /* what it is to be read-only with, when that ends; 0: nothing */
-	bool kept;      /* somebody else may see it: it isn't moved any more */
+	uint32_t holds; /* others may see it: while there are any it isn't moved */
+	bool given;     /* one of them for ever: a handle of it was given out */
+	struct loan *loan; /* lend.c; NULL: its handle was never asked for */
 	bool lost;      /* its context is broken: it isn't moved any more, and nobody waits for it */
 	struct piece pieces[];
 };
@@ -43,5 +45,8 @@ void piece_hint(struct backing *backing, uint32_t i, uint8_t hint);
 void piece_forget_host(struct backing *backing, uint32_t i);
 
 bool backing_keep(uint64_t address); /* it isn't moved any more. False: it's on the host, or not one of ours */
+bool backing_hold(struct backing *backing); /* with the lock. It isn't moved until let go of. False: it's on the host */
+void backing_let_go(struct backing *backing);
+bool backing_can_be_lent(uint32_t device); /* the driver has descriptors of pieces */
 
 #endif

@@ -2,9 +2,10 @@
 #include "api.h"
 #include "client/client.h"
 #include "layer.h"
+#include "lend.h"
 #include "overhead.h"
 
-/* What is made of pieces outlives a context unless we end it, and must before its context has gone. */
+/* What we have mapped outlives a context unless we end it, and must before its context has gone. */
 static void end_backed(CUcontext context)
 {
 	CUcontext unused;
@@ -14,6 +15,7 @@ static void end_backed(CUcontext context)
 	for (uint64_t from = 0; index_next(&addresses, from, &block); from = block.base + 1)
 		if (block.kind == BACKED && block.context == context && index_take(&addresses, block.base, &block))
 			backing_free(&block);
+	borrow_context_ends(context);
 	if (settings()->swappable)
 		backings_context_ends(context);
 	if (pushed)
@@ -234,28 +236,21 @@ EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device)
 	return release(device, REAL(cuDevicePrimaryCtxRelease));
 }
 
-/* A capture ends with its stream, too: nobody would be held up any more if it counted for ever. */
-static CUresult destroy_stream(CUstream stream, CUresult (*real)(CUstream))
+static CUresult stream_ended(CUresult result, CUstream stream)
 {
-	CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-	bool captured = atomic_load(&captures) && stream && stream != CU_STREAM_LEGACY && stream != CU_STREAM_PER_THREAD &&
-			REAL(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS &&
-			status != CU_STREAM_CAPTURE_STATUS_NONE;
-	CUresult result = real(stream);
-
-	if (result == CUDA_SUCCESS && captured)
-		capture_over();
+	if (result == CUDA_SUCCESS)
+		capture_stream_ends(stream);
 	return result;
 }
 
 EXPORT CUresult cuStreamDestroy_v2(CUstream stream)
 {
-	return destroy_stream(stream, REAL(cuStreamDestroy_v2));
+	return stream_ended(REAL(cuStreamDestroy_v2)(stream), stream);
 }
 
 EXPORT CUresult cuStreamDestroy(CUstream stream)
 {
-	return destroy_stream(stream, REAL(cuStreamDestroy));
+	return stream_ended(REAL(cuStreamDestroy)(stream), stream);
 }
 
 static CUresult waited(CUresult result)

@@ -2,16 +2,17 @@
  * Memory that two processes use: of which a handle was given out, and such of others that was opened here. It counts
  * where it was made, so what is opened counts nothing here; both are counted, for whoever wonders what is on a device.
  */
+#include <string.h>
+
 #include "api.h"
-#include "backing.h"
+#include "lend.h"
 
 CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type, unsigned long long flags);
 CUresult cuMemPoolExportToShareableHandle(void *out, CUmemoryPool pool, int type, unsigned long long flags);
 CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *given, int type, unsigned long long flags);
 CUresult cuMemPoolImportPointer(CUdeviceptr *pointer, CUmemoryPool pool, void *given);
 CUresult cuImportExternalMemory(void **memory, const void *wish);
-CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle, int type, unsigned long long flags);
-CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *given, int type);
+CUresult cuIpcCloseMemHandle(CUdeviceptr pointer);
 CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer);
 CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
 CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
@@ -33,26 +34,51 @@ static CUresult counted(CUresult result, _Atomic uint64_t *counter)
 	return result;
 }
 
-/* The driver has no such handle for memory that is made of pieces. That it would have one for plain memory has to be said. */
+/* The driver has no such handle for memory that is made of pieces, so that is one of ours. */
 EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer)
 {
-	CUresult result = counted(REAL(cuIpcGetMemHandle)(handle, pointer), &given_out);
 	struct block block;
 
-	if (result != CUDA_SUCCESS && !idle() && index_find(&addresses, pointer, &block) && block.kind == BACKED)
-		say_once(CAUSE_IPC, "memory that can be swapped can't be opened by other processes (cuIpcGetMemHandle); "
-				    "without GPUMAX_SWAP it can");
-	return result;
+	if (idle() || !handle || !index_find(&addresses, pointer, &block) || block.kind != BACKED)
+		return counted(REAL(cuIpcGetMemHandle)(handle, pointer), &given_out);
+	if (lend(&block, handle))
+		return counted(CUDA_SUCCESS, &given_out);
+	say_once(CAUSE_IPC, "memory that can be swapped can't be opened by other processes with this driver (cuIpcGetMemHandle); "
+			    "without GPUMAX_SWAP it can");
+	return REAL(cuIpcGetMemHandle)(handle, pointer);
+}
+
+static bool is_lent(const CUipcMemHandle *handle, struct ticket *ticket)
+{
+	memcpy(ticket, handle, sizeof *ticket);
+	return !idle() && ticket->magic == LEND_TICKET;
 }
 
 EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags)
 {
+	struct ticket ticket;
+
+	if (pointer && is_lent(&handle, &ticket))
+		return counted(borrow_open(&ticket, pointer), &opened);
 	return counted(REAL(cuIpcOpenMemHandle_v2)(pointer, handle, flags), &opened);
 }
 
 EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags)
 {
+	struct ticket ticket;
+
+	if (pointer && is_lent(&handle, &ticket))
+		return counted(borrow_open(&ticket, pointer), &opened);
 	return counted(REAL(cuIpcOpenMemHandle)(pointer, handle, flags), &opened);
+}
+
+EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr pointer)
+{
+	CUresult result;
+
+	if (!idle() && borrow_close(pointer, &result))
+		return result;
+	return REAL(cuIpcCloseMemHandle)(pointer);
 }
 
 EXPORT CUresult cuMemExportToShareableHandle(void *out, CUmemGenericAllocationHandle handle, int type,

@@ -174,14 +174,6 @@ void gate_wait(struct gate_seat *seat)
 	}
 }
 
-void capture_over(void)
-{
-	uint32_t before = atomic_load(&captures);
-
-	while (before && !atomic_compare_exchange_weak(&captures, &before, before - 1))
-		;
-}
-
 static bool barrier(void)
 {
 	static _Atomic bool registered;

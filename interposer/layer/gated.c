@@ -2,24 +2,15 @@
  * The functions that submit work, each behind the gate; and the beginning and end of captures. Their arguments are all
  * of a register's size, so they pass as what they are: words. The lists say how many.
  */
+#include <string.h>
+
 #include "layer.h"
 
 typedef uintptr_t w;
 
-#define NOTE_BEGIN(result)                                                                                             \
-	do {                                                                                                           \
-		if ((result) == CUDA_SUCCESS)                                                                          \
-			atomic_fetch_add(&captures, 1);                                                                \
-	} while (0)
-#define NOTE_END(result) capture_ended(result)
-
-/* A capture that failed has ended too; a stream that was not captured, or by another thread, tells nothing. */
-static void capture_ended(unsigned result)
-{
-	if (result == CUDA_SUCCESS || (result >= CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED &&
-				       result != CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD))
-		capture_over();
-}
+/* Of a name only what it says of its function is looked at, when this is compiled. */
+#define PER_THREAD(name) (strstr(#name, "_ptsz") != NULL)
+#define TO_OWN_GRAPH(name) (strstr(#name, "ToGraph") != NULL)
 
 #define GATE(name, parameters, arguments)                                                                              \
 	unsigned name parameters;                                                                                      \
@@ -40,18 +31,19 @@ static void capture_ended(unsigned result)
 		struct gate_seat *seat = gate_enter();                                                                 \
 		unsigned result = REAL(name) arguments;                                                                \
                                                                                                                        \
-		NOTE_BEGIN(result);                                                                                    \
+		if (result == CUDA_SUCCESS)                                                                            \
+			capture_begun((CUstream)a, PER_THREAD(name), TO_OWN_GRAPH(name));                              \
 		gate_leave(seat);                                                                                      \
 		return result;                                                                                         \
 	}
 
-#define PLAIN_CALL(name, parameters, arguments, note)                                                                  \
+#define END(name, parameters, arguments)                                                                               \
 	unsigned name parameters;                                                                                      \
 	EXPORT unsigned name parameters                                                                                \
 	{                                                                                                              \
 		unsigned result = REAL(name) arguments;                                                                \
                                                                                                                        \
-		note(result);                                                                                          \
+		capture_ended(result, (CUstream)a, PER_THREAD(name));                                                  \
 		return result;                                                                                         \
 	}
 
@@ -81,7 +73,7 @@ static void capture_ended(unsigned result)
 #define BEGIN_2(name) BEGIN(name, P2, (a, b))
 #define BEGIN_5(name) BEGIN(name, P5, (a, b, c, d, e))
 #define BEGIN_6(name) BEGIN(name, P6, (a, b, c, d, e, f))
-#define END_1(name) PLAIN_CALL(name, P1, (a), NOTE_END)
-#define END_2(name) PLAIN_CALL(name, P2, (a, b), NOTE_END)
+#define END_1(name) END(name, P1, (a))
+#define END_2(name) END(name, P2, (a, b))
 
 #include "gates.inc"

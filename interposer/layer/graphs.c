@@ -85,18 +85,22 @@ static void sweep(void)
 	}
 }
 
-EXPORT CUresult cuGraphDestroy(CUgraph graph)
+void graph_gone(CUgraph graph)
 {
-	CUresult result = REAL(cuGraphDestroy)(graph);
-
-	if (result != CUDA_SUCCESS || idle())
-		return result;
 	pthread_mutex_lock(&lock);
 	for (struct node *node = nodes; node; node = node->next)
 		if (node->graph == graph)
 			node->graph = NULL;
 	sweep();
 	pthread_mutex_unlock(&lock);
+}
+
+EXPORT CUresult cuGraphDestroy(CUgraph graph)
+{
+	CUresult result = REAL(cuGraphDestroy)(graph);
+
+	if (result == CUDA_SUCCESS && !idle())
+		graph_gone(graph);
 	return result;
 }
 

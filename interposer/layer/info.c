@@ -72,11 +72,17 @@ EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice device)
 	return result;
 }
 
+/* What we have mapped piece by piece answers as the one allocation that it was asked for as. */
+static bool is_one(CUdeviceptr pointer, struct block *block)
+{
+	return !idle() && index_find(&addresses, pointer, block) && (block->kind == BACKED || block->kind == BORROWED);
+}
+
 EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr pointer)
 {
 	struct block block;
 
-	if (idle() || !index_find(&addresses, pointer, &block) || block.kind != BACKED)
+	if (!is_one(pointer, &block))
 		return REAL(cuMemGetAddressRange_v2)(base, size, pointer);
 	if (base)
 		*base = block.base;
@@ -85,7 +91,6 @@ EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdevic
 	return CUDA_SUCCESS;
 }
 
-/* What is made of pieces answers as one allocation. */
 static void as_one(CUpointer_attribute attribute, const struct block *block, void *value)
 {
 	if (!value)
@@ -101,7 +106,7 @@ EXPORT CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute
 	CUresult result = REAL(cuPointerGetAttribute)(value, attribute, pointer);
 	struct block block;
 
-	if (result == CUDA_SUCCESS && !idle() && index_find(&addresses, pointer, &block) && block.kind == BACKED)
+	if (result == CUDA_SUCCESS && is_one(pointer, &block))
 		as_one(attribute, &block, value);
 	return result;
 }
@@ -112,7 +117,7 @@ EXPORT CUresult cuPointerGetAttributes(unsigned int count_asked, CUpointer_attri
 	CUresult result = REAL(cuPointerGetAttributes)(count_asked, asked, values, pointer);
 	struct block block;
 
-	if (result == CUDA_SUCCESS && !idle() && index_find(&addresses, pointer, &block) && block.kind == BACKED)
+	if (result == CUDA_SUCCESS && is_one(pointer, &block))
 		for (unsigned int i = 0; i < count_asked; i++)
 			as_one(asked[i], &block, values[i]);
 	return result;

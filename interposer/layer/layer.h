@@ -85,13 +85,13 @@ static inline void count_bytes(_Atomic uint64_t *counter, uint64_t bytes)
 
 /* index.c: what is where, by ranges that don't overlap */
 
-enum kind { PLAIN, POOLED, BACKED, MAPPED, HANDLE, ARRAY, MANAGED };
+enum kind { PLAIN, POOLED, BACKED, MAPPED, HANDLE, ARRAY, MANAGED, BORROWED };
 
 struct block {
 	uint64_t base, size; /* of addresses; for what has a handle alone: the handle, and 1 */
 	uint64_t charged;    /* bytes that the share is charged with */
 	CUcontext context;   /* with which it ends; NULL where it doesn't */
-	void *owner;         /* struct pool, struct physical or struct backing, by kind */
+	void *owner;         /* struct pool, physical, backing or borrowed, by kind */
 	struct block *left, *right;
 	uint32_t device, weight;
 	enum kind kind;
@@ -147,6 +147,7 @@ void pools_after_fork(void);
 uint64_t graphs_charged(uint32_t device);
 
 bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node that allocates */
+void graph_gone(CUgraph graph); /* the driver has none of it any more */
 
 /* backing.c */
 
@@ -210,6 +211,12 @@ bool gate_empty(uint64_t patience_ns);     /* of a gate that is closed: whether 
 uint64_t gate_calls(void);                 /* how many there have been; it changes when one more begins */
 void gate_after_fork(void);
 extern _Atomic uint32_t captures; /* streams that are being captured: nobody is held up during that */
-void capture_over(void);         /* one of them has ended */
+
+/* captures.c */
+
+void capture_begun(CUstream stream, bool per_thread, bool to_own_graph);
+void capture_ended(unsigned result, CUstream stream, bool per_thread); /* what the driver said when it was to end */
+void capture_stream_ends(CUstream stream);
+void captures_after_fork(void);
 
 #endif

@@ -144,7 +144,7 @@ static CUresult release(CUdeviceptr pointer, CUresult (*real)(CUdeviceptr))
 		return real(pointer);
 	if (block.kind == BACKED)
 		return backing_free(&block);
-	if (block.kind == MAPPED) { /* not to be freed so: the driver says that better */
+	if (block.kind == MAPPED || block.kind == BORROWED) { /* not to be freed so: the driver says that better */
 		index_add(&addresses, &block);
 		return real(pointer);
 	}

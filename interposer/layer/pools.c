@@ -317,7 +317,7 @@ static CUresult release(CUdeviceptr pointer, CUstream stream, free_async real)
 	if (block.kind == BACKED) /* of cuMemAlloc: allowed, and then it is no matter of a pool */
 		return backing_free(&block);
 	result = real(pointer, stream);
-	if (result != CUDA_SUCCESS || block.kind == MAPPED)
+	if (result != CUDA_SUCCESS || block.kind == MAPPED || block.kind == BORROWED)
 		index_add(&addresses, &block);
 	else if (block.kind == POOLED)
 		pool_freed(&block);

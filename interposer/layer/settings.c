@@ -4,6 +4,7 @@
 
 #include "client/client.h"
 #include "layer.h"
+#include "lend.h"
 #include "overhead.h"
 #include "swap.h"
 
@@ -84,8 +85,11 @@ static void in_child(void)
 	devices_after_fork();
 	indexes_after_fork();
 	pools_after_fork();
+	captures_after_fork();
 	overhead_after_fork();
 	swap_after_fork();
+	lend_after_fork();
+	borrow_after_fork();
 	client_after_fork();
 	gate_after_fork();
 }

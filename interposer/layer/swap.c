@@ -247,7 +247,7 @@ static void pieces_out(struct order *order, bool free_ones)
 		struct backing *backing = order->sorted[at];
 
 		for (uint32_t i = 0; i < backing->count && out_goes_on(order); i++)
-			if (!backing->kept && backing->pieces[i].resident && costs_nothing(&backing->pieces[i]) == free_ones)
+			if (!backing->holds && backing->pieces[i].resident && costs_nothing(&backing->pieces[i]) == free_ones)
 				piece_out(order, backing, i);
 	}
 }

@@ -4,6 +4,7 @@
 #include "backing.h"
 #include "client/client.h"
 #include "gpumax/layer.h"
+#include "lend.h"
 #include "mover.h"
 #include "overhead.h"
 #include "swap.h"
@@ -94,7 +95,7 @@ static void reasons(uint32_t device, uint64_t bytes[GPUMAX_LAYER_REASONS])
 	bytes[GPUMAX_LAYER_GRAPHS] = graphs_charged(device);
 	bytes[GPUMAX_LAYER_ARRAYS] = arrays_charged(device);
 	bytes[GPUMAX_LAYER_CONTEXTS] = overhead_charged(device);
-	bytes[GPUMAX_LAYER_SHARED] = atomic_load(&backings[device].kept);
+	bytes[GPUMAX_LAYER_SHARED] = atomic_load(&backings[device].kept) + lend_outlives(device);
 	for (int i = 0; i < GPUMAX_LAYER_REASONS; i++)
 		known += bytes[i];
 	bytes[GPUMAX_LAYER_MAPPED] = less(swap_usage(device).pinned, known);

@@ -163,3 +163,27 @@ def test_mipmaps_are_arrays_each_half_as_large(machine: Machine) -> None:
     sizes, same, beyond, left, again = machine.run(program)
     assert sizes == [[512, 256], [256, 128], [128, 64], [64, 32]]
     assert (same, beyond, left, again) == (True, "CUDA_ERROR_INVALID_VALUE", 0, "CUDA_ERROR_INVALID_HANDLE")
+
+
+def test_what_a_stream_allocates_while_it_is_captured_the_graph_has(machine: Machine) -> None:
+    """And frees, too; it's there for what is captured behind it, each time the graph is launched."""
+    program = """
+    current()
+    stream, out = ok(d.cuStreamCreate(1)), np.zeros(4, np.uint32)
+    ok(d.cuStreamBeginCapture(stream, d.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL))
+    p = ok(d.cuMemAllocAsync(1 << 20, stream))
+    ok(d.cuMemsetD32Async(p, 7, 4, stream))
+    ok(d.cuMemcpyDtoHAsync(out.ctypes.data, p, 16, stream))
+    ok(d.cuMemFreeAsync(p, stream))
+    graph = ok(d.cuStreamEndCapture(stream))
+    run, seen = ok(d.cuGraphInstantiate(graph, 0)), []
+    for _ in range(2):
+        out[:] = 0
+        ok(d.cuGraphLaunch(run, stream))
+        ok(d.cuStreamSynchronize(stream))
+        seen.append(out.tolist())
+    say([seen, [int(ok(d.cuGraphNodeGetType(each))) for each in ok(d.cuGraphGetNodes(graph, 4))[0]]])
+    """
+    seen, kinds = machine.run(program)
+    assert seen == [[7] * 4] * 2
+    assert [kinds[0], kinds[-1]] == [10, 11]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from interposer.client import NOT_FOUND
 from interposer.conftest import SMALL
 from interposer.emulated import Machine, end, line, tell
 from interposer.layered import Under
@@ -120,3 +121,21 @@ def test_where_memory_cant_be_mapped_by_hand_it_isnt_swapped_which_is_said_once(
     )  # fmt: skip
     assert said == ["words", 22, 2]
     assert errors == "gpumax: the driver can't map memory by hand on device 0, so its memory isn't swapped\n"
+
+
+def test_swappable_memory_has_no_handle_where_the_driver_gives_no_descriptors_which_is_said_once(
+    layer: Layer,
+) -> None:
+    said, errors = layer.talk(
+        """
+        c, handle = Cuda(), ctypes.create_string_buffer(64)
+        large = c.alloc(8 * MIB)
+        say([c.lib.cuIpcGetMemHandle(handle, c_uint64(large)) for _ in range(2)])
+        """,
+        GPUMAX_LIMIT="64Mi", GPUMAX_SWAP="1",
+    )  # fmt: skip
+    assert said == [NOT_FOUND] * 2
+    assert errors == (
+        "gpumax: memory that can be swapped can't be opened by other processes with this driver (cuIpcGetMemHandle); "
+        "without GPUMAX_SWAP it can\n"
+    )

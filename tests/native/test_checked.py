@@ -57,7 +57,7 @@ def says(command: list[str | Path], environment: dict[str, str], word: str) -> N
 RUNTIMES = {"address,undefined": "libasan.so", "thread": "libtsan.so"}
 PYTHON = [
     "interposer/test_layer_memory.py", "interposer/test_layer_swap.py", "interposer/test_layer_gate.py",
-    "interposer/test_layer_emulated.py", "interposer/test_emu_memory.py", "sharing/test_turns.py",
+    "interposer/test_layer_emulated.py", "interposer/test_layer_lend.py", "interposer/test_emu_memory.py", "sharing/test_turns.py",
 ]  # fmt: skip
 """Tests whose programs are in Python, many threads and processes among them: of the layer, of the emulated driver, and of both with a broker."""
 

@@ -36,7 +36,7 @@ def test_a_report_says_what_was_run_where_and_all_that_the_emulated_driver_can_d
     assert {each["section"] for each in report["results"]} >= {"driver", "memory", "ways", "swap", "time", "guarantee", "second tier", "detection", "deaths", "costs", "pytorch"}  # fmt: skip
     missing = {each["name"]: each["why"] for each in report["results"] if each["verdict"] == "not shown"}
     assert all(missing.values())
-    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced", "mipmapped", "graph", "together", "guarantee", "broker killed", "taken off"}  # fmt: skip
+    assert not missing.keys() & {"plain", "pitch", "managed", "async", "pool", "physical", "array", "fork", "identical", "by path", "driver", "fair", "strict", "strict alone", "unfenced", "mipmapped", "graph", "together", "guarantee", "broker killed", "taken off", "ipc", "lent"}  # fmt: skip
 
 
 def test_without_the_layer_every_check_of_memory_and_of_ways_around_it_says_so(

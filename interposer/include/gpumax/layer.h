@@ -66,7 +66,7 @@ enum gpumax_layer_reason {
 	GPUMAX_LAYER_GRAPHS = 4,  /* allocated by graphs */
 	GPUMAX_LAYER_ARRAYS = 5,
 	GPUMAX_LAYER_MAPPED = 6,  /* that the program maps by itself (cuMemCreate) */
-	GPUMAX_LAYER_SHARED = 7,  /* whose handle was given out: somebody else may see it */
+	GPUMAX_LAYER_SHARED = 7,  /* others have it open, or may: it was retained, or given to another device */
 	GPUMAX_LAYER_CONTEXTS = 8, /* what contexts themselves take, as GPUMAX_CONTEXT says */
 	GPUMAX_LAYER_REASONS = 9
 };

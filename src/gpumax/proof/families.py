@@ -99,7 +99,7 @@ def ipc(probe: Probe) -> None:
         handle = bytes.fromhex(other.hear())
         before = probe.cuda.info()[0]
         pointer = c_uint64()
-        result = _open(probe.cuda, pointer, handle)
+        result = open_handle(probe.cuda, pointer, handle)
         if result:
             raise NotShown(f"this driver opens no memory of another process ({result})")
         after = probe.cuda.info()[0]
@@ -112,7 +112,8 @@ class _Handle(Structure):
     _fields_ = [("reserved", c_char * 64)]
 
 
-def _open(cuda: Cuda, pointer: c_uint64, raw: bytes) -> int:
+def open_handle(cuda: Cuda, pointer: c_uint64, raw: bytes) -> int:
+    """The driver's answer, and the address."""
     return cuda.ask("cuIpcOpenMemHandle_v2", byref(pointer), _Handle.from_buffer_copy(raw), c_uint(1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -146,8 +147,19 @@ def share_by_ipc(size: str) -> None:
 
     cuda = Cuda()
     pointer, handle = cuda.plain(int(size)), (c_char * 64)()
+    cuda.fill(pointer, 0x07070707, int(size))
+    cuda.sync()
     cuda.call("cuIpcGetMemHandle", byref(handle), c_uint64(pointer))
     say(bytes(handle).hex())
+    hear()
+
+
+def share_by_torch(size: str) -> None:
+    """A tensor for another process, as PyTorch's own processes pass them on."""
+    torch, reductions = import_module("torch"), import_module("torch.multiprocessing.reductions")
+    tensor = torch.arange(int(size), device="cuda")
+    torch.cuda.synchronize()
+    say(pickle.dumps(reductions.reduce_tensor(tensor)).hex())
     hear()
 
 
@@ -178,7 +190,7 @@ def cost(what: str, device: str) -> None:
 
 WORDS: Final = {
     "check": check, "take": take, "hold": hold, "work": work, "keep": keep, "count": count, "replace": replace, "by-shell": by_shell, "share-by-ipc": share_by_ipc,
-    "outside": outside, "machine": machine, "cost": cost,
+    "share-by-torch": share_by_torch, "outside": outside, "machine": machine, "cost": cost,
 }  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from gpumax.proof.checks import Missed, NotShown, Probe, Section
 from gpumax.proof.cuda import MIB
+from gpumax.proof.others import Other
 
 PYTORCH = Section("pytorch", 0)
 SWAPPED = Section("pytorch", 0, settings={"GPUMAX_SWAP": "1"})
@@ -80,3 +82,13 @@ def swap(probe: Probe) -> None:
         exchange(probe)
         if not all(torch.equal(each.cpu(), torch.arange(len(each))) for each in held):
             raise Missed("a tensor came back changed")
+
+
+@SWAPPED.check("torch shared", "a tensor that another process passes on is there, though it can be swapped")
+def shared(probe: Probe) -> None:
+    torch = _torch(probe)
+    with Other("share-by-torch", str(MIB)) as other:
+        rebuild, words = pickle.loads(bytes.fromhex(other.hear()))  # noqa: S301  (of our own child)
+        if not torch.equal(rebuild(*words).cpu(), torch.arange(MIB)):
+            raise Missed("the tensor is another one")
+        other.tell()

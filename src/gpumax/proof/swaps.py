@@ -6,12 +6,13 @@ import ctypes
 import hashlib
 import os
 import time
-from ctypes import c_uint, c_ulonglong
+from ctypes import c_uint, c_uint64, c_ulonglong
 from typing import Final
 
 from gpumax.proof.checks import Missed, NotShown, Probe, Section
 from gpumax.proof.cuda import MIB, NOT_SUPPORTED
-from gpumax.proof.others import used_by
+from gpumax.proof.families import open_handle
+from gpumax.proof.others import Other, used_by
 
 SWAP = Section("swap", 3, settings={"GPUMAX_SWAP": "1"})
 _PATIENCE_MS: Final = 30_000
@@ -67,6 +68,18 @@ def identical(probe: Probe) -> None:
         data = _pattern(1000 + turn, held[changed][0])
         cuda.write(changed, data)
         held[changed] = (len(data), hashlib.sha256(data).digest())
+
+
+@SWAP.check("lent", "another process opens it by IPC and sees its bytes")
+def lent(probe: Probe) -> None:
+    size = max(2 * MIB, min(probe.sure // 8, 64 * MIB))
+    with Other("share-by-ipc", str(size)) as other:
+        handle, pointer = bytes.fromhex(other.hear()), c_uint64()
+        if result := open_handle(probe.cuda, pointer, handle):
+            raise Missed(f"what can be swapped can't be opened by another process ({result})")
+        if probe.cuda.read(pointer.value, size) != b"\7" * size:
+            raise Missed("another process sees other bytes")
+        probe.cuda.call("cuIpcCloseMemHandle", pointer)
 
 
 @SWAP.check("off the device", "the driver has the memory back while it is swapped out")
