@@ -47,52 +47,68 @@ static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
 	return result;
 }
 
-/* Contexts are known from their beginning, so that work in all of them can be awaited. What they take was charged before. */
-static CUresult begun(CUresult result, CUcontext *context, const struct overhead *taken)
+/*
+ * Contexts are known from their beginning, so that work in all of them can be awaited. What they take was charged before,
+ * as far as it was known; one that turns out to be beyond the limit ends at once.
+ */
+static CUresult begun(CUresult result, CUcontext *context, struct overhead *taken)
 {
 	if (result != CUDA_SUCCESS || idle() || !context) {
 		overhead_give(taken);
 		return result;
 	}
+	if (!overhead_keep(*context, taken))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	context_begins(*context);
-	overhead_keep(*context, taken);
 	return result;
+}
+
+static CUresult created(CUresult result, CUcontext *context, struct overhead *taken)
+{
+	bool made = result == CUDA_SUCCESS;
+
+	result = begun(result, context, taken);
+	if (!made || result == CUDA_SUCCESS)
+		return result;
+	REAL(cuCtxDestroy_v2)(*context);
+	overhead_give(taken);
+	return refuse();
 }
 
 EXPORT CUresult cuCtxCreate(CUcontext *context, unsigned int flags, CUdevice device)
 {
 	struct overhead taken;
 
-	if (!overhead_take(device, &taken))
+	if (!overhead_take(device, false, &taken))
 		return refuse();
-	return begun(REAL(cuCtxCreate)(context, flags, device), context, &taken);
+	return created(REAL(cuCtxCreate)(context, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v2(CUcontext *context, unsigned int flags, CUdevice device)
 {
 	struct overhead taken;
 
-	if (!overhead_take(device, &taken))
+	if (!overhead_take(device, false, &taken))
 		return refuse();
-	return begun(REAL(cuCtxCreate_v2)(context, flags, device), context, &taken);
+	return created(REAL(cuCtxCreate_v2)(context, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v3(CUcontext *context, void *affinity, int count_asked, unsigned int flags, CUdevice device)
 {
 	struct overhead taken;
 
-	if (!overhead_take(device, &taken))
+	if (!overhead_take(device, false, &taken))
 		return refuse();
-	return begun(REAL(cuCtxCreate_v3)(context, affinity, count_asked, flags, device), context, &taken);
+	return created(REAL(cuCtxCreate_v3)(context, affinity, count_asked, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxCreate_v4(CUcontext *context, void *wish, unsigned int flags, CUdevice device)
 {
 	struct overhead taken;
 
-	if (!overhead_take(device, &taken))
+	if (!overhead_take(device, false, &taken))
 		return refuse();
-	return begun(REAL(cuCtxCreate_v4)(context, wish, flags, device), context, &taken);
+	return created(REAL(cuCtxCreate_v4)(context, wish, flags, device), context, &taken);
 }
 
 EXPORT CUresult cuCtxDestroy_v2(CUcontext context)
@@ -120,26 +136,22 @@ static CUcontext primary(CUdevice device)
 	return context;
 }
 
-/* False: the device's primary context isn't there yet, and what it would take is beyond the limit. */
-static bool primary_take(CUdevice device, struct overhead *taken)
-{
-	unsigned int flags;
-	int active = 0;
-
-	*taken = (struct overhead){0};
-	if (idle() || !settings()->context ||
-	    (REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && active))
-		return true;
-	return overhead_take(device, taken);
-}
-
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
 	struct overhead taken;
+	CUresult result;
+	bool made;
 
-	if (!primary_take(device, &taken))
+	if (!overhead_take(device, true, &taken))
 		return refuse();
-	return begun(REAL(cuDevicePrimaryCtxRetain)(context, device), context, &taken);
+	result = REAL(cuDevicePrimaryCtxRetain)(context, device);
+	made = result == CUDA_SUCCESS;
+	result = begun(result, context, &taken);
+	if (!made || result == CUDA_SUCCESS)
+		return result;
+	REAL(cuDevicePrimaryCtxRelease_v2)(device);
+	overhead_give(&taken);
+	return refuse();
 }
 
 static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
@@ -189,13 +201,19 @@ EXPORT CUresult cuGreenCtxCreate(CUgreenCtx *green, void *resources, CUdevice de
 	CUcontext context;
 	CUresult result;
 
-	if (!primary_take(device, &taken))
+	if (!overhead_take(device, true, &taken))
 		return refuse();
 	result = REAL(cuGreenCtxCreate)(green, resources, device, flags);
 	context = result == CUDA_SUCCESS && !idle() ? primary(device) : NULL;
-	if (context && device >= 0 && device < MOST_DEVICES)
+	if (context && begun(CUDA_SUCCESS, &context, &taken) != CUDA_SUCCESS) {
+		REAL(cuGreenCtxDestroy)(*green);
+		overhead_give(&taken);
+		return refuse();
+	}
+	if (!context)
+		overhead_give(&taken);
+	else if (device >= 0 && device < MOST_DEVICES)
 		atomic_store(&of_green[device], context);
-	begun(context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT, &context, &taken);
 	return result;
 }
 

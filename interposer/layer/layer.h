@@ -45,7 +45,7 @@ bool name_known(const char *name);
 struct settings {
 	bool active;    /* whether anything is enforced at all */
 	bool swappable; /* large allocations are made of pieces that can be taken away and given back */
-	uint64_t context; /* bytes that each context takes of its device, as far as the environment says */
+	uint64_t context; /* bytes that a context is thought to take of its device; 0: they count nothing */
 	const char *broker; /* the path of its socket; NULL: there is none to ask */
 	uint32_t ranks; /* processes of its group that begin together; 0: it waits for nobody */
 	uint32_t rank;  /* which of them this is, from 1; 0: it counts by itself */

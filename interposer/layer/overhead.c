@@ -1,12 +1,14 @@
 /*
  * What a context takes of its device before anything is allocated in it. The driver takes it by itself and tells nobody
- * how much, so GPUMAX_CONTEXT says it; each context is charged with so much from before it is made until it has ended.
+ * how much: GPUMAX_CONTEXT says what is charged for one before it is made. Then NVML is asked what this process has come
+ * to have, and so much is charged until the context has ended; where NVML can't say it stays at what was said.
  */
 #include "overhead.h"
 
 #include <stdlib.h>
 
 #include "api.h"
+#include "seen.h"
 
 struct context {
 	struct context *next;
@@ -16,39 +18,103 @@ struct context {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t watch = PTHREAD_MUTEX_INITIALIZER; /* of one beginning at a time */
 static struct context *contexts;
+static bool is_us[SHARE_DEVICES]; /* by `watch`: who NVML lists under our number is this process */
 
-bool overhead_take(CUdevice ordinal, struct overhead *taken)
+/* What somebody else allocated meanwhile can't be told from what the context takes. */
+static bool measured(struct overhead *taken, uint64_t *bytes)
+{
+	uint64_t now;
+
+	if (!taken->seen || !seen_own(taken->device, &now) || !now || now < taken->before ||
+	    share_held(taken->device) != taken->held)
+		return false;
+	is_us[taken->device] = true;
+	*bytes = now - taken->before;
+	return true;
+}
+
+static bool is_there(CUdevice ordinal)
+{
+	unsigned int flags;
+	int active = 0;
+
+	return REAL(cuDevicePrimaryCtxGetState)(ordinal, &flags, &active) == CUDA_SUCCESS && active;
+}
+
+static void end_watch(struct overhead *taken)
+{
+	taken->watched = false;
+	pthread_mutex_unlock(&watch);
+}
+
+/* Looked at again when nobody else makes one any more: who comes second finds it made, and has nothing to pay. */
+bool overhead_take(CUdevice ordinal, bool primary, struct overhead *taken)
 {
 	*taken = (struct overhead){0};
-	if (idle() || !settings()->context || !device_index(ordinal, &taken->device))
+	if (idle() || !settings()->context || (primary && is_there(ordinal)) || !device_index(ordinal, &taken->device))
 		return true;
-	return charge(taken->device, settings()->context, &taken->charged);
-}
-
-void overhead_give(const struct overhead *taken)
-{
-	discharge(taken->device, taken->charged);
-}
-
-void overhead_keep(CUcontext handle, const struct overhead *taken)
-{
-	struct context *context;
-
-	if (!taken->charged)
-		return;
-	pthread_mutex_lock(&lock);
-	for (context = contexts; context && context->handle != handle;)
-		context = context->next;
-	if (context) { /* somebody else had made it meanwhile */
-		overhead_give(taken);
-	} else if ((context = malloc(sizeof *context))) {
-		*context = (struct context){contexts, handle, taken->charged, taken->device};
-		contexts = context;
-	} else {
-		count(&counters.unaccounted);
+	pthread_mutex_lock(&watch);
+	taken->watched = true;
+	if (primary && is_there(ordinal)) {
+		end_watch(taken);
+		return true;
 	}
+	if (!charge(taken->device, settings()->context, &taken->charged)) {
+		end_watch(taken);
+		return false;
+	}
+	taken->held = share_held(taken->device);
+	taken->seen = seen_own(taken->device, &taken->before) && (!taken->before || is_us[taken->device]);
+	return true;
+}
+
+void overhead_give(struct overhead *taken)
+{
+	if (!taken->watched)
+		return;
+	discharge(taken->device, taken->charged);
+	end_watch(taken);
+}
+
+static bool settle(struct overhead *taken, uint64_t bytes)
+{
+	uint64_t more = 0;
+
+	if (bytes > taken->charged && !charge(taken->device, bytes - taken->charged, &more))
+		return false;
+	if (bytes < taken->charged)
+		discharge(taken->device, taken->charged - bytes);
+	taken->charged = bytes < taken->charged ? bytes : taken->charged + more;
+	return true;
+}
+
+static void enter(CUcontext handle, const struct overhead *taken)
+{
+	struct context *context = malloc(sizeof *context);
+
+	if (!context) {
+		count(&counters.unaccounted);
+		return;
+	}
+	pthread_mutex_lock(&lock);
+	*context = (struct context){contexts, handle, taken->charged, taken->device};
+	contexts = context;
 	pthread_mutex_unlock(&lock);
+}
+
+bool overhead_keep(CUcontext handle, struct overhead *taken)
+{
+	uint64_t bytes;
+
+	if (!taken->watched)
+		return true;
+	if (taken->charged && measured(taken, &bytes) && !settle(taken, bytes))
+		return false;
+	enter(handle, taken);
+	end_watch(taken);
+	return true;
 }
 
 void overhead_ends(CUcontext handle)
@@ -81,5 +147,8 @@ uint64_t overhead_charged(uint32_t device)
 void overhead_after_fork(void)
 {
 	pthread_mutex_init(&lock, NULL);
+	pthread_mutex_init(&watch, NULL);
 	contexts = NULL;
+	for (uint32_t device = 0; device < SHARE_DEVICES; device++)
+		is_us[device] = false;
 }

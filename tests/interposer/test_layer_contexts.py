@@ -1,15 +1,19 @@
-"""What contexts take of a device, as GPUMAX_CONTEXT says it, counts for as long as they are there; and what a driver can't do is said."""
+"""What contexts take of a device, by NVML or else as GPUMAX_CONTEXT says it, counts for as long as they are there; and what a driver can't do is said."""
 
 from __future__ import annotations
 
+import json
+import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interposer.client import NOT_FOUND
 from interposer.conftest import SMALL
 from interposer.emulated import Machine, end, line, tell
-from interposer.layered import Under
+from interposer.layered import Under, ran
 from interposer.under import Layer, layer, scripted
 
 __all__ = ["layer", "scripted"]
@@ -88,22 +92,110 @@ def test_nonsense_is_said_and_contexts_count_nothing(layer: Layer) -> None:
     )
 
 
-def test_told_what_the_driver_takes_all_that_a_process_has_is_within_its_limit(tmp_path: Path) -> None:
+REAL_CONTEXT = 64
+"""MiB that one takes of the emulated device, the first of a process; others take nothing."""
+
+MEASURED = """
+import json
+from client import *
+from ctypes import c_void_p
+def state():
+    active, flags = c_int(), c_uint()
+    lib.cuDevicePrimaryCtxGetState(0, byref(flags), byref(active))
+    return active.value
+lib = ctypes.CDLL("libcuda.so.1")
+"""
+
+
+@pytest.fixture
+def under(tmp_path: Path) -> Under:
+    return Under(tmp_path, {"clock": "virtual", "devices": [SMALL]})
+
+
+def said(under: Under, program: str, **settings: str) -> Any:
+    """By a program that imports nothing that takes long."""
+    done = ran(under, sys.executable, "-c", MEASURED + textwrap.dedent(program), **({"GPUMAX_LIMIT": "256Mi"} | settings))
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("guess", ["20Mi", "64Mi", "100Mi"])
+def test_a_context_counts_as_nvml_says_whatever_was_thought(guess: str, under: Under) -> None:
+    """What is left is to be had to the last byte, and shown so; a second context takes nothing here; with the last all is back."""
+    got = said(
+        under,
+        """
+        c, other = Cuda(), c_void_p()
+        c.check(lib.cuCtxCreate_v2(byref(other), 0, 0))
+        left = c.info()[0]
+        got = [left // MIB, c.try_alloc(left + 1)[0], c.try_alloc(left)[0], c.info()[0]]
+        c.check(lib.cuCtxDestroy_v2(other))
+        c.check(lib.cuDevicePrimaryCtxReset_v2(0))
+        print(json.dumps(got + [Cuda().info()[0] // MIB]))
+        """,
+        GPUMAX_CONTEXT=guess,
+    )
+    room = 256 - REAL_CONTEXT
+    assert got == [room, 2, 0, 0, room]
+
+
+@pytest.mark.parametrize("make", ["cuDevicePrimaryCtxRetain(byref(made), 0)", "cuCtxCreate_v2(byref(made), 0, 0)"])
+def test_a_context_that_turns_out_larger_than_its_part_is_refused_and_gone(make: str, under: Under) -> None:
+    """Nobody has it, and it counts nothing: who has room for it gets it."""
+    got = said(
+        under,
+        f"""
+        lib.cuInit(0)
+        made = c_void_p()
+        values = (c_uint64 * 9)()
+        got = [lib.{make}, state(), lib.gpumax_layer_pinned(0, values, c_size_t(9)), list(values)]
+        print(json.dumps(got))
+        """,
+        GPUMAX_LIMIT="60Mi", GPUMAX_CONTEXT="20Mi",
+    )  # fmt: skip
+    assert got == [2, 0, 9, [0] * 9]
+    assert Machine(under.libraries.parent, under.config).run("current(); say(free() >> 20)") == 1024 - REAL_CONTEXT
+
+
+def test_where_nvml_cant_say_it_counts_as_was_said(under: Under) -> None:
+    program = "print(json.dumps(Cuda().info()[0] // MIB))"
+    assert said(under, program, GPUMAX_CONTEXT="20Mi", GPUMAX_REAL_LIBNVIDIA_ML="/nowhere/libnvidia-ml.so.1") == 236
+    assert said(under, program, GPUMAX_CONTEXT="20Mi") == 192
+
+
+def test_threads_that_begin_at_once_pay_for_one_context(under: Under) -> None:
+    got = said(
+        under,
+        """
+        import threading
+        lib.cuInit(0)
+        results = []
+        def begin():
+            made = c_void_p()
+            results.append(lib.cuDevicePrimaryCtxRetain(byref(made), 0))
+        threads = [threading.Thread(target=begin) for _ in range(8)]
+        for each in threads: each.start()
+        for each in threads: each.join()
+        print(json.dumps([results, Cuda().info()[0] // MIB]))
+        """,
+        GPUMAX_LIMIT="90Mi", GPUMAX_CONTEXT="50Mi",
+    )  # fmt: skip
+    assert got == [[0] * 8, 90 - REAL_CONTEXT]
+
+
+def test_all_that_a_process_has_is_within_its_limit(under: Under) -> None:
     """The emulated driver knows what a context takes; another process asks it what is used of the device, context and all."""
-    config = {"clock": "virtual", "devices": [SMALL]}
-    under = Under(tmp_path, config)
     holder = under.start(
         """
         current()
         while d.cuMemAlloc(8 << 20)[0] == d.CUresult.CUDA_SUCCESS: pass
         say(free()); wait_for_a_line()
         """,
-        GPUMAX_LIMIT="256Mi", GPUMAX_CONTEXT=str(SMALL["context"]),
+        GPUMAX_LIMIT="256Mi", GPUMAX_CONTEXT="20Mi",
     )  # fmt: skip
     assert line(holder) == 0
-    left, total = Machine(tmp_path, config).run("current(); say(ok(d.cuMemGetInfo()))")
-    own = 64 << 20
-    assert total - left - own == 256 << 20
+    left, total = Machine(under.libraries.parent, under.config).run("current(); say(ok(d.cuMemGetInfo()))")
+    assert total - left - (REAL_CONTEXT << 20) == 256 << 20
     tell(holder)
     end(holder)
 

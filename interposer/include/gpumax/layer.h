@@ -67,7 +67,7 @@ enum gpumax_layer_reason {
 	GPUMAX_LAYER_ARRAYS = 5,
 	GPUMAX_LAYER_MAPPED = 6,  /* that the program maps by itself (cuMemCreate) */
 	GPUMAX_LAYER_SHARED = 7,  /* others have it open, or may: it was retained, or given to another device */
-	GPUMAX_LAYER_CONTEXTS = 8, /* what contexts themselves take, as GPUMAX_CONTEXT says */
+	GPUMAX_LAYER_CONTEXTS = 8, /* what contexts themselves take, by NVML or as GPUMAX_CONTEXT says */
 	GPUMAX_LAYER_REASONS = 9
 };
 
