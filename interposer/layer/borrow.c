@@ -44,7 +44,8 @@ static CUresult hear(int socket, struct lend_answer *heard, int *descriptor)
 {
 	char room[CMSG_SPACE(sizeof(int))] __attribute__((aligned(sizeof(struct cmsghdr))));
 	struct iovec part = {heard, sizeof *heard};
-	struct msghdr whole = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+	/* Not a byte more than one descriptor takes: there would be room for a second one, which nobody would close. */
+	struct msghdr whole = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = CMSG_LEN(sizeof(int))};
 	struct cmsghdr *came;
 	ssize_t got;
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -205,11 +206,21 @@ bool host_pinned(const char *at)
 	return answer;
 }
 
+/* What is said to be there, and isn't, would end the program when it's written to. */
+static bool is_as_large(int descriptor, uint64_t bytes)
+{
+	struct stat file;
+
+	return bytes >= UNIT && fstat(descriptor, &file) == 0 && file.st_size > 0 && (uint64_t)file.st_size >= bytes;
+}
+
 bool host_add(int descriptor, uint64_t bytes)
 {
-	void *base = bytes < UNIT ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+	void *base = MAP_FAILED;
 	bool added;
 
+	if (is_as_large(descriptor, bytes))
+		base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
 	if (base == MAP_FAILED)
 		return false;
 	pthread_mutex_lock(&lock);

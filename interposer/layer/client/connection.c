@@ -17,6 +17,8 @@
 #define GREETING_NS (5000 * MILLISECOND) /* so long a broker may take to answer the first message */
 #define SOONEST_NS (10 * MILLISECOND)    /* between two tries to connect: from so long */
 #define LATEST_NS (1000 * MILLISECOND)   /* to so long */
+#define SOONEST_BEAT_NS MILLISECOND      /* signs of life are given no more often, whatever a broker says, */
+#define LATEST_BEAT_NS (60000 * MILLISECOND) /* and no less */
 #define BEATS_ALONE 10                   /* so many heartbeats long threads wait for a broker that was there to come back */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -227,7 +229,8 @@ static bool enter(const struct message *message)
 		return false;
 	}
 	if (welcome->heartbeat_ns)
-		beat_ns = welcome->heartbeat_ns;
+		beat_ns = welcome->heartbeat_ns < SOONEST_BEAT_NS ? SOONEST_BEAT_NS
+			  : welcome->heartbeat_ns > LATEST_BEAT_NS ? LATEST_BEAT_NS : welcome->heartbeat_ns;
 	memory_shares(welcome->share, welcome->devices);
 	if (hello.flags & GPUMAX_HELLO_RECONNECTS)
 		say_inventory();
@@ -260,6 +263,8 @@ static bool greet(bool *again)
 			return false;
 		if (heard && message.header.type == GPUMAX_WELCOME)
 			return enter(&message);
+		if (heard)
+			forget_descriptor(&message);
 		if (heard && message.header.type == GPUMAX_ERROR) {
 			message.body.error.text[sizeof message.body.error.text - 1] = '\0';
 			*again = message.body.error.code == GPUMAX_ERROR_UNKNOWN_DEVICE && leave_out(message.body.error.text);
@@ -269,8 +274,6 @@ static bool greet(bool *again)
 					 settings()->broker, message.body.error.text);
 			return false;
 		}
-		if (heard)
-			forget_descriptor(&message);
 	}
 	return false;
 }
@@ -303,10 +306,13 @@ static void agree_to_be_away(void)
 	wire_say(GPUMAX_AWAY, &answer, sizeof answer);
 }
 
+/* A descriptor comes with POOL alone, of which the worker closes it. */
 static void obey(const struct message *message)
 {
 	struct job job = {.fd = message->fd};
 
+	if (message->header.type != GPUMAX_POOL)
+		forget_descriptor(message);
 	switch (message->header.type) {
 	case GPUMAX_GRANT:
 		lease_granted(message->body.grant.lease);
@@ -339,7 +345,6 @@ static void obey(const struct message *message)
 		agree_to_be_away();
 		break;
 	default: /* newer brokers may say more */
-		forget_descriptor(message);
 		break;
 	}
 }

@@ -117,7 +117,8 @@ int wire_hear(struct message *message)
 {
 	char room[CMSG_SPACE(sizeof(int))] __attribute__((aligned(sizeof(struct cmsghdr))));
 	struct iovec parts[] = {{&message->header, sizeof message->header}, {&message->body, sizeof message->body}};
-	struct msghdr whole = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = room, .msg_controllen = sizeof room};
+	/* Not a byte more than one descriptor takes: there would be room for a second one, which nobody would close. */
+	struct msghdr whole = {.msg_iov = parts, .msg_iovlen = 2, .msg_control = room, .msg_controllen = CMSG_LEN(sizeof(int))};
 	ssize_t got = recvmsg(sock, &whole, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	message->fd = -1;

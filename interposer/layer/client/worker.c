@@ -26,6 +26,29 @@ static struct job next(void)
 	return job;
 }
 
+static void carry_out(const struct job *job)
+{
+	switch (job->task) {
+	case TASK_DRAIN:
+		lease_drain(job->lease);
+		break;
+	case TASK_REST:
+		lease_rest();
+		break;
+	case TASK_OUT:
+	case TASK_IN:
+		moving_swap(job);
+		break;
+	case TASK_BRING:
+		moving_bring();
+		break;
+	case TASK_POOL:
+		swap_pool(job->fd, job->bytes);
+		close(job->fd);
+		break;
+	}
+}
+
 static void *work(void *unused)
 {
 	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* what others capture is not disturbed by us */
@@ -36,25 +59,7 @@ static void *work(void *unused)
 	for (;;) {
 		struct job job = next();
 
-		switch (job.task) {
-		case TASK_DRAIN:
-			lease_drain(job.lease);
-			break;
-		case TASK_REST:
-			lease_rest();
-			break;
-		case TASK_OUT:
-		case TASK_IN:
-			moving_swap(&job);
-			break;
-		case TASK_BRING:
-			moving_bring();
-			break;
-		case TASK_POOL:
-			swap_pool(job.fd, job.bytes);
-			close(job.fd);
-			break;
-		}
+		carry_out(&job);
 	}
 	return NULL;
 }
