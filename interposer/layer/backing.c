@@ -362,14 +362,17 @@ bool backing_keep(uint64_t address)
 {
 	struct backing *backing;
 	struct block block;
-	bool given;
+	bool given = false, lost = false;
 
-	if (!index_find(&addresses, address, &block) || block.kind != BACKED)
-		return false;
-	backing = block.owner;
-	pthread_mutex_lock(&backings[block.device].lock);
-	given = backing->given = backing->given || backing_hold(backing);
-	pthread_mutex_unlock(&backings[block.device].lock);
+	while (!given && !lost && index_find(&addresses, address, &block) && block.kind == BACKED) {
+		backing = block.owner;
+		pthread_mutex_lock(&backings[block.device].lock);
+		lost = backing->lost;
+		given = backing->given = backing->given || backing_hold(backing);
+		pthread_mutex_unlock(&backings[block.device].lock);
+		if (!given && !lost)
+			gate_leave(gate_enter()); /* it's off the device, and is waited for, as by whoever submits work */
+	}
 	return given;
 }
 

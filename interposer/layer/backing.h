@@ -44,7 +44,7 @@ CUresult piece_drop(struct backing *backing, uint32_t i);
 void piece_hint(struct backing *backing, uint32_t i, uint8_t hint);
 void piece_forget_host(struct backing *backing, uint32_t i);
 
-bool backing_keep(uint64_t address); /* it isn't moved any more. False: it's on the host, or not one of ours */
+bool backing_keep(uint64_t address); /* waits until it's on the device; it isn't moved any more. False: not one of ours, or lost */
 bool backing_hold(struct backing *backing); /* with the lock. It isn't moved until let go of. False: it's on the host */
 void backing_let_go(struct backing *backing);
 bool backing_can_be_lent(uint32_t device); /* the driver has descriptors of pieces */

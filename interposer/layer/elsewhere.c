@@ -17,6 +17,11 @@ CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr pointer);
 CUresult cuIpcOpenMemHandle(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
 CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *pointer, CUipcMemHandle handle, unsigned int flags);
 
+CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle object, size_t offset, CUdeviceptr pointer, size_t size,
+			     unsigned long long flags);
+CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevice device, size_t offset, CUdeviceptr pointer,
+				size_t size, unsigned long long flags);
+
 static _Atomic uint64_t given_out, opened;
 
 EXPORT void gpumax_layer_elsewhere(uint64_t *handles_given_out, uint64_t *handles_opened);
@@ -116,8 +121,29 @@ EXPORT CUresult cuImportExternalMemory(void **memory, const void *wish)
 EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer, size_t size, int type,
 					      unsigned long long flags)
 {
-	/* What another device reads stays where it is. What is out has no handle. */
+	/* What another device reads stays where it is. */
 	if (!idle() && settings()->swappable)
 		backing_keep(pointer);
 	return counted(REAL(cuMemGetHandleForAddressRange)(handle, pointer, size, type, flags), &given_out);
+}
+
+/* What is bound counts where it was made. From then on it's written to by other devices, where it is. */
+static void bound(CUdeviceptr pointer)
+{
+	if (!idle() && settings()->swappable)
+		backing_keep(pointer);
+}
+
+EXPORT CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle object, size_t offset, CUdeviceptr pointer, size_t size,
+				    unsigned long long flags)
+{
+	bound(pointer);
+	return counted(REAL(cuMulticastBindAddr)(object, offset, pointer, size, flags), &given_out);
+}
+
+EXPORT CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevice device, size_t offset, CUdeviceptr pointer,
+				       size_t size, unsigned long long flags)
+{
+	bound(pointer);
+	return counted(REAL(cuMulticastBindAddr_v2)(object, device, offset, pointer, size, flags), &given_out);
 }

@@ -165,7 +165,7 @@ EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle
 	struct block block;
 	CUresult result;
 
-	/* A handle of what is off the device there is none, and what one was given of can't be moved any more. */
+	/* What a handle was given of can't be moved any more. */
 	if (!idle() && index_find(&addresses, (uint64_t)(uintptr_t)address, &block) && block.kind == BACKED)
 		backing_keep((uint64_t)(uintptr_t)address);
 	result = REAL(cuMemRetainAllocationHandle)(handle, address);

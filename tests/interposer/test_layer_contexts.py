@@ -114,7 +114,13 @@ def under(tmp_path: Path) -> Under:
 
 def said(under: Under, program: str, **settings: str) -> Any:
     """By a program that imports nothing that takes long."""
-    done = ran(under, sys.executable, "-c", MEASURED + textwrap.dedent(program), **({"GPUMAX_LIMIT": "256Mi"} | settings))
+    done = ran(
+        under,
+        sys.executable,
+        "-c",
+        MEASURED + textwrap.dedent(program),
+        **({"GPUMAX_LIMIT": "256Mi"} | settings),
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return json.loads(done.stdout)
 
@@ -139,7 +145,9 @@ def test_a_context_counts_as_nvml_says_whatever_was_thought(guess: str, under: U
     assert got == [room, 2, 0, 0, room]
 
 
-@pytest.mark.parametrize("make", ["cuDevicePrimaryCtxRetain(byref(made), 0)", "cuCtxCreate_v2(byref(made), 0, 0)"])
+@pytest.mark.parametrize(
+    "make", ["cuDevicePrimaryCtxRetain(byref(made), 0)", "cuCtxCreate_v2(byref(made), 0, 0)"]
+)
 def test_a_context_that_turns_out_larger_than_its_part_is_refused_and_gone(make: str, under: Under) -> None:
     """Nobody has it, and it counts nothing: who has room for it gets it."""
     got = said(
@@ -154,12 +162,18 @@ def test_a_context_that_turns_out_larger_than_its_part_is_refused_and_gone(make:
         GPUMAX_LIMIT="60Mi", GPUMAX_CONTEXT="20Mi",
     )  # fmt: skip
     assert got == [2, 0, 9, [0] * 9]
-    assert Machine(under.libraries.parent, under.config).run("current(); say(free() >> 20)") == 1024 - REAL_CONTEXT
+    assert (
+        Machine(under.libraries.parent, under.config).run("current(); say(free() >> 20)")
+        == 1024 - REAL_CONTEXT
+    )
 
 
 def test_where_nvml_cant_say_it_counts_as_was_said(under: Under) -> None:
     program = "print(json.dumps(Cuda().info()[0] // MIB))"
-    assert said(under, program, GPUMAX_CONTEXT="20Mi", GPUMAX_REAL_LIBNVIDIA_ML="/nowhere/libnvidia-ml.so.1") == 236
+    assert (
+        said(under, program, GPUMAX_CONTEXT="20Mi", GPUMAX_REAL_LIBNVIDIA_ML="/nowhere/libnvidia-ml.so.1")
+        == 236
+    )
     assert said(under, program, GPUMAX_CONTEXT="20Mi") == 192
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/explanation/gpu-limits.md"
 TESTED_ELSEWHERE = {
     "a namespace of the loader of its own (`dlmopen`)": "tests/interposer/test_layer_ways.py",
+    "pools of another process, memory bound to multicast objects": "tests/interposer/test_layer_corners.py",
     "contexts": "tests/interposer/test_layer_contexts.py",
     "another user at the broker's socket; garbled or too many messages": "tests/broker/test_node.py",
 }

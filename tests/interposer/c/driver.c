@@ -524,6 +524,40 @@ API CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, v
 	return CUDA_ERROR_INVALID_VALUE;
 }
 
+/* What comes from elsewhere is memory that is there already. */
+API CUresult cuMemPoolExportToShareableHandle(void *out, CUmemoryPool pool, int type, unsigned long long flags)
+{
+	*(int *)out = 7;
+	return CUDA_SUCCESS;
+}
+
+API CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool *pool, void *given, int type, unsigned long long flags)
+{
+	*pool = (CUmemoryPool)&pool_of[1];
+	return given == (void *)7 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuMemPoolImportPointer(CUdeviceptr *pointer, CUmemoryPool pool, void *given)
+{
+	*pointer = UINT64_C(0x7000000000);
+	return CUDA_SUCCESS;
+}
+
+/* Memory that is mapped can be bound, and nothing else. */
+API CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle object, size_t offset, CUdeviceptr at, size_t size, unsigned long long flags)
+{
+	for (int i = 0; i < MOST; i++)
+		if (mappings[i].size && mappings[i].base <= at && at - mappings[i].base < mappings[i].size)
+			return CUDA_SUCCESS;
+	return CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevice device, size_t offset, CUdeviceptr at, size_t size,
+				    unsigned long long flags)
+{
+	return cuMulticastBindAddr(object, offset, at, size, flags);
+}
+
 API CUresult cuMemHostAlloc(void **host, size_t size, unsigned flags)
 {
 	(void)flags;
