@@ -18,7 +18,8 @@
 
 #define SLOTS_IN_PAGE 1024
 #define MAGIC UINT64_C(0x31656761702d7067)
-#define PATIENCE_SECONDS 2
+#define LOOK_SECONDS 2
+#define PATIENCE_LOOKS 30
 
 /* Who a process is: its id alone would be another's one day, and a process that was exec'ed has let go of everything. */
 struct identity {
@@ -34,7 +35,8 @@ struct slot {
 struct page {
 	_Atomic uint64_t magic;
 	pthread_mutex_t lock;
-	uint32_t gone; /* the last one out has unlinked it */
+	uint32_t holder;  /* the process that had the lock last */
+	uint32_t gone;    /* the last one out has unlinked it */
 	uint32_t devices;
 	struct {
 		unsigned char uuid[16];
@@ -47,6 +49,8 @@ static struct page *page;      /* NULL until joined */
 static struct slot *own;       /* NULL for whoever only watches */
 static struct page *alone;     /* of this process, where no page can be shared */
 static char page_path[192];
+static _Atomic uint64_t owed[SHARE_DEVICES]; /* given back while the lock was not to be had */
+static _Atomic bool owes;
 
 /* Reads fields 3, 22 and 28 of /proc/PID/stat: state, moment of the start, where the stack begins. */
 static bool read_stat(uint32_t pid, char *state, uint64_t *started, uint64_t *stack)
@@ -115,22 +119,54 @@ static void add_up(void)
 	}
 }
 
+static void give_back(uint32_t device, uint64_t bytes)
+{
+	uint64_t held = own->used[device] < bytes ? own->used[device] : bytes;
+
+	__atomic_fetch_sub(&own->used[device], held, __ATOMIC_RELAXED);
+	page->device[device].used -= held;
+}
+
+static bool holder_is_stopped(void)
+{
+	uint64_t started, stack;
+	char state = 'R';
+
+	return page->holder && read_stat(page->holder, &state, &started, &stack) && (state == 'T' || state == 't');
+}
+
+/* On a machine with much to do it may take long until it is our turn; only who has been stopped keeps it for ever. */
+static int wait_for_lock(void)
+{
+	struct timespec until;
+	int error = pthread_mutex_trylock(&page->lock);
+
+	for (unsigned look = 0; (error == EBUSY || error == ETIMEDOUT) && look < PATIENCE_LOOKS; look++) {
+		if (error == ETIMEDOUT && holder_is_stopped())
+			break;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += LOOK_SECONDS;
+		error = pthread_mutex_timedlock(&page->lock, &until);
+	}
+	return error;
+}
+
 /* Whoever was killed within these few lines leaves a sum that may be wrong, never a slot. */
 static bool lock_page(void)
 {
-	struct timespec until;
-	int error;
+	int error = wait_for_lock();
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += PATIENCE_SECONDS;
-	error = pthread_mutex_trylock(&page->lock);
-	if (error == EBUSY)
-		error = pthread_mutex_timedlock(&page->lock, &until);
 	if (error == EOWNERDEAD) {
 		add_up();
 		error = pthread_mutex_consistent(&page->lock);
 	}
-	return error == 0;
+	if (error)
+		return false;
+	page->holder = (uint32_t)getpid();
+	if (own && atomic_exchange(&owes, false))
+		for (unsigned device = 0; device < SHARE_DEVICES; device++)
+			give_back(device, atomic_exchange(&owed[device], 0));
+	return true;
 }
 
 static void unlock_page(void)
@@ -391,13 +427,14 @@ enum verdict share_charge(uint32_t device, uint64_t bytes, uint64_t limit)
 
 void share_discharge(uint32_t device, uint64_t bytes)
 {
-	uint64_t held;
-
-	if (!own || device >= SHARE_DEVICES || !lock_page())
+	if (!own || device >= SHARE_DEVICES)
 		return;
-	held = own->used[device] < bytes ? own->used[device] : bytes;
-	__atomic_fetch_sub(&own->used[device], held, __ATOMIC_RELAXED);
-	page->device[device].used -= held;
+	if (!lock_page()) {
+		atomic_fetch_add(&owed[device], bytes);
+		atomic_store(&owes, true);
+		return;
+	}
+	give_back(device, bytes);
 	unlock_page();
 }
 
@@ -438,6 +475,8 @@ void share_after_fork(void)
 		munmap(page, sizeof *page);
 	page = NULL;
 	own = NULL;
+	memset(owed, 0, sizeof owed);
+	owes = false;
 }
 
 static bool same_process(const struct identity *one, const struct identity *other)

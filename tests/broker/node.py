@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gpumax.broker.core.shapes import MIB, MS, DeviceSpec, GroupSpec, MemoryShare, Settings
+from gpumax.broker.node import reception
 from gpumax.broker.node.ears import run
 from gpumax.broker.node.server import Server
 from gpumax.errors import Refused
@@ -43,6 +44,9 @@ def obey(server: Server) -> None:
         tell("done")
     except Refused as error:
         tell(f"done {error}")
+
+
+reception.HELLO_S = 2.0  # type: ignore[misc]
 
 
 async def serve(directory: Path, heartbeat: int) -> None:

@@ -19,6 +19,7 @@ import pytest
 from broker.node import DEVICE
 from gpumax.broker import messages as msg
 from gpumax.broker import wire
+from gpumax.broker.node.reception import CLIENTS
 from gpumax.broker.words import ErrorCode
 
 HERE = Path(__file__).parent
@@ -219,6 +220,26 @@ def test_a_client_that_garbles_is_told_and_then_disconnected_and_others_go_on(no
     b.do("release")
     b.do("want")
     b.until("heard GRANT")
+
+
+def test_connections_to_one_group_take_nothing_from_another_and_those_that_say_nothing_end(
+    node: Node,
+) -> None:
+    with ExitStack() as stack:
+        crowd = [
+            stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            for _ in range(CLIENTS + 1)
+        ]
+        for each in crowd:
+            each.connect(str(node.directory / "a.sock"))  # waits where as many are before it
+            each.settimeout(WAIT)
+        working(node, "b")
+        said = [wire.decode(crowd[number].recv(4096))[1] for number in (-1, 0)]
+    assert [each.code for each in said if isinstance(each, msg.Error)] == [
+        ErrorCode.TOO_MANY,
+        ErrorCode.STATE,
+    ]
+    working(node, "a")
 
 
 def test_while_a_client_floods_others_go_on(node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import stat
@@ -144,6 +145,21 @@ def test_the_part_goes_with_the_program(here: Here) -> None:
 
 def test_the_exit_code_is_the_programs(here: Here) -> None:
     assert here.run("--gpu", "0.3", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_the_broker_is_no_child_of_the_program_and_keeps_nothing_of_it_open(here: Here) -> None:
+    reads, writes = os.pipe()
+    done = subprocess.run(
+        [*CLI, "--gpu", "0.3", "--", sys.executable, "-c", "import os; os.waitpid(-1, os.WNOHANG)"],
+        env=here.environment(), capture_output=True, text=True, timeout=60, check=False, pass_fds=(writes,),
+    )  # fmt: skip
+    os.close(writes)
+
+    assert done.stderr.endswith("ChildProcessError: [Errno 10] No child processes\n")
+    here.control.status()
+    assert select.select([reads], [], [], 60)[0]
+    assert os.read(reads, 1) == b""
+    os.close(reads)
 
 
 def test_programs_know_how_many_begin_together(here: Here) -> None:

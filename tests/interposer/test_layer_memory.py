@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from interposer.under import Layer, ended, heard, layer, page, scripted, tell
@@ -299,6 +303,53 @@ def test_many_processes_at_once_never_hold_more_than_the_limit(layer: Layer) -> 
     assert {heard(each) for each in many} == {(64 << 20) - held}
     for each in many:
         ended(each)
+
+
+KEEPER = """
+import ctypes, mmap, os, signal, sys, threading
+with open(sys.argv[1], "r+b") as file:
+    whole = mmap.mmap(file.fileno(), 0)
+lock = (ctypes.c_char * 40).from_buffer(whole, 8)  # behind the magic number, and before who has it
+libc = ctypes.CDLL(None)
+assert libc.pthread_mutex_lock(lock) == 0
+whole[48:52] = os.getpid().to_bytes(4, sys.byteorder)
+print("locked", flush=True)
+if sys.argv[2] == "stopped":
+    os.kill(os.getpid(), signal.SIGSTOP)
+else:
+    threading.Event().wait(3)  # longer than whoever waits takes between two looks
+assert libc.pthread_mutex_unlock(lock) == 0
+print("unlocked", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["slow", "stopped"])
+def test_whoever_keeps_the_page_for_long_costs_nobody_a_byte(how: str, layer: Layer) -> None:
+    """Where it is slow it's waited for, and the limit holds; where it is stopped others go on, and what they give back counts later."""
+    program = layer.start(
+        """
+        c = Cuda()
+        _, it = c.try_alloc(40 * MIB)
+        say("holds"); hear()
+        c.free(it); say("freed"); hear()
+        say([c.info()[0] // MIB, c.try_alloc(40 * MIB)[0], c.try_alloc(40 * MIB)[0]])
+        """,
+        GPUMAX_LIMIT="64Mi",
+    )
+    assert heard(program) == "holds"
+    with subprocess.Popen(
+        [sys.executable, "-c", KEEPER, page(layer.group), how], stdout=subprocess.PIPE, text=True
+    ) as keeper:
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline() == "locked\n"
+        tell(program)
+        assert heard(program) == "freed"
+        keeper.send_signal(signal.SIGCONT)
+        assert keeper.stdout.readline() == "unlocked\n"
+    tell(program)
+    assert heard(program) == [64, 0, 2]
+    ended(program)
 
 
 def test_a_page_that_is_none_is_said_and_the_limit_holds_for_the_process(layer: Layer) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,16 +30,22 @@ class Child:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._over = False
+        try:
+            self._end = os.pidfd_open(pid)
+        except ProcessLookupError:  # it was nobody's child, and has ended already
+            self._end = -1
 
     def ended(self) -> bool:
-        """Whether it has ended; it's no zombie then."""
-        if not self._over:
-            try:
-                self._over = os.waitpid(self._pid, os.WNOHANG)[0] == self._pid
-            except ChildProcessError:
-                self._over = True
-        return self._over
+        """Whether it has ended; it's no zombie of ours then."""
+        end = select.poll()
+        if self._end >= 0:
+            end.register(self._end, select.POLLIN)
+        if end.poll(0):
+            os.close(self._end)
+            self._end = -1
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+        return self._end < 0
 
 
 def start(
@@ -64,8 +72,46 @@ def start(
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, str(_log(directory)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        *((os.POSIX_SPAWN_CLOSE, each) for each in _left_open()),
     ]
-    return Child(os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True))
+
+    def spawn() -> int:
+        return os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True)
+
+    return Child(_no_child_of_ours(spawn) if heir else spawn())
+
+
+def _left_open() -> list[int]:
+    """What whoever started us left open to programs, as a lock or the end of a pipe: a broker that stays would keep it."""
+    found = [int(each) for each in os.listdir("/proc/self/fd") if int(each) > 2]
+    return [each for each in found if _is_inherited(each)]
+
+
+def _is_inherited(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False  # the one by which we looked
+
+
+def _no_child_of_ours(spawn: Callable[[], int]) -> int:
+    """The process that `spawn` makes, with another parent: we become the user's program, which waits for its own children."""
+    reads, writes = os.pipe()
+    between = os.fork()
+    if not between:
+        try:
+            os.write(writes, str(spawn()).encode())
+        finally:
+            os._exit(0)
+    os.close(writes)
+    try:
+        said = os.read(reads, 32)
+    finally:
+        os.close(reads)
+        os.waitpid(between, 0)
+    if not said:
+        raise GpumaxError("the broker of the GPUs can't begin: the system has no room for a process")
+    return int(said)
 
 
 def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Control:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ class Wishes(NamedTuple):
 
 async def serve(wishes: Wishes) -> None:
     """Run until SIGTERM or SIGINT, or for want of groups. Conflict where another one has the directory."""
+    _open_many()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,6 +92,12 @@ async def serve(wishes: Wishes) -> None:
         await server.stop()
         for claim in claims:
             claim.close()
+
+
+def _open_many() -> None:
+    """Each process takes three descriptors; a shell's usual 1024 would be few for a node."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until(ended: asyncio.Event, groups: Groups, idle_s: float | None, heir: Heir | None) -> None:

@@ -22,7 +22,9 @@ from gpumax.broker.wire import Garbled, Header
 from gpumax.broker.words import ErrorCode, HelloFlags, LeaseState
 
 CLIENTS: Final = 256
-"""At most so many processes a node."""
+"""At most so many processes a group: whoever opens more takes nothing from other groups."""
+HELLO_S: Final = 10.0
+"""Who says nothing for so long after it has connected is disconnected."""
 
 
 class Reception:
@@ -48,7 +50,7 @@ class Reception:
         self._state: State | None = None
         self._listening: dict[str, socket.socket] = {}
         self._users: dict[str, Users] = {}
-        self._waiting: set[Connection] = set()
+        self._waiting: dict[Connection, str] = {}
         self._next = 1
 
     def begin(self, state: State) -> None:
@@ -96,13 +98,25 @@ class Reception:
             sock, self._state.epoch, clock=self._clock,
             heard=lambda c, h, m, _: self._heard(name, c, h, m), ended=self._gone,
         )  # fmt: skip
-        self._waiting.add(connection)
+        self._waiting[connection] = name
         who = process.peer(sock)
         users = self._users[name]
         if users is not None and who.uid not in users:
             self.turn_away(connection, ErrorCode.NOT_ALLOWED, f"user {who.uid} has no share here")
-        elif len(self._waiting) + len(self._roster.members) > CLIENTS:
-            self.turn_away(connection, ErrorCode.TOO_MANY, f"{CLIENTS} processes are connected")
+        elif self._came(name) > CLIENTS:
+            self.turn_away(
+                connection, ErrorCode.TOO_MANY, f"{CLIENTS} processes of group {name} are connected"
+            )
+        else:
+            asyncio.get_running_loop().call_later(HELLO_S, self._give_up, connection)
+
+    def _came(self, group: str) -> int:
+        inside = sum(member.owner.group == group for member in self._roster.members.values())
+        return inside + sum(name == group for name in self._waiting.values())
+
+    def _give_up(self, connection: Connection) -> None:
+        if connection in self._waiting:
+            self.turn_away(connection, ErrorCode.STATE, f"no HELLO within {HELLO_S:g} s")
 
     def turn_away(self, connection: Connection, code: ErrorCode, text: str) -> None:
         """It's told why, and its connection ends."""
@@ -110,7 +124,7 @@ class Reception:
         connection.refuse(code, text)
 
     def _gone(self, connection: Connection) -> None:
-        self._waiting.discard(connection)
+        self._waiting.pop(connection, None)
         self._ended(connection)
 
     def _heard(self, group: str, connection: Connection, header: Header, message: msg.Message) -> None:
@@ -156,7 +170,7 @@ class Reception:
         for index, device in enumerate(owner.devices):
             member.pages.write(index, "limit", known.share_of(device).limit)
         connection.client = owner.client
-        self._waiting.discard(connection)
+        self._waiting.pop(connection, None)
         self._joined(
             ev.Joined(
                 self._clock(), owner.client, owner.group, owner.pid, owner.devices,
