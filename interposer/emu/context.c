@@ -210,7 +210,9 @@ GPUMAX_EXPORT CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned i
 	CALL(cuDevicePrimaryCtxSetFlags_v2);
 	REFUSE_IF(!emu_ordinal(device), CUDA_ERROR_INVALID_DEVICE);
 	REFUSE_IF((flags & ~(unsigned)CU_CTX_FLAGS_MASK) != 0, CUDA_ERROR_INVALID_VALUE);
+	pthread_mutex_lock(&emu.lock);
 	primary_flags[device] = flags;
+	pthread_mutex_unlock(&emu.lock);
 	return CUDA_SUCCESS;
 }
 
@@ -218,10 +220,12 @@ GPUMAX_EXPORT CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int 
 {
 	CALL(cuDevicePrimaryCtxGetState);
 	REFUSE_IF(!emu_ordinal(device), CUDA_ERROR_INVALID_DEVICE);
+	pthread_mutex_lock(&emu.lock);
 	if (flags != NULL)
 		*flags = primary_flags[device];
 	if (active != NULL)
 		*active = primary[device] != NULL;
+	pthread_mutex_unlock(&emu.lock);
 	return CUDA_SUCCESS;
 }
 

@@ -49,6 +49,15 @@ static void end_watch(struct overhead *taken)
 	pthread_mutex_unlock(&watch);
 }
 
+/* Out of memory before anything was allocated is no error that anybody could make sense of. */
+static void say_if_never(uint64_t limit)
+{
+	if (limit && limit < settings()->context)
+		say_once(CAUSE_SMALL, "a part of %llu MiB can't hold a context, which counts %llu MiB (GPUMAX_CONTEXT): "
+				      "CUDA_ERROR_OUT_OF_MEMORY; ask for more memory",
+			 (unsigned long long)(limit >> 20), (unsigned long long)(settings()->context >> 20));
+}
+
 /* Looked at again when nobody else makes one any more: who comes second finds it made, and has nothing to pay. */
 bool overhead_take(CUdevice ordinal, bool primary, struct overhead *taken)
 {
@@ -63,6 +72,7 @@ bool overhead_take(CUdevice ordinal, bool primary, struct overhead *taken)
 	}
 	if (!charge(taken->device, settings()->context, &taken->charged)) {
 		end_watch(taken);
+		say_if_never(limit_of(taken->device));
 		return false;
 	}
 	taken->held = share_held(taken->device);

@@ -35,6 +35,6 @@ void share_after_fork(void);
 
 void say_once(unsigned cause, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum cause { CAUSE_LIMIT, CAUSE_DRIVER, CAUSE_PAGE, CAUSE_FULL, CAUSE_GATE, CAUSE_ML, CAUSE_BIG, CAUSE_IPC, CAUSE_VMM,
-	CAUSE_BROKER, CAUSE_TURNED_AWAY, CAUSE_LEFT_ALONE, CAUSE_CONTEXT, CAUSE_RANKS, CAUSES };
+	CAUSE_BROKER, CAUSE_TURNED_AWAY, CAUSE_LEFT_ALONE, CAUSE_CONTEXT, CAUSE_SMALL, CAUSE_RANKS, CAUSES };
 
 #endif

@@ -73,7 +73,8 @@ class _Told(ctypes.Structure):
 def share(device: int = 0) -> Share:
     """What this process has of a device, as the program counts them. ValueError: there is no such device.
 
-    Before the program has begun with CUDA that is known only where CUDA_VISIBLE_DEVICES says how many there are, as under gpumax it does.
+    Before the program has begun with CUDA that is known only where CUDA_VISIBLE_DEVICES says how many there are, as under gpumax it does;
+    and of its share the limit alone is known, and whether it swaps.
     """
     ask = _function("gpumax_layer_share")
     if ask is None:
@@ -83,7 +84,9 @@ def share(device: int = 0) -> Share:
     if result == _NO_DEVICE and (_has_begun() or not 0 <= device < _most_devices()):
         raise ValueError(f"there is no device {device}; this process counts them from 0")
     if result:
-        return Share(True, _declared(), _declared(), 0, 0, 0, 0, 1.0, None, False, False)
+        return Share(
+            True, _declared(), None, 0, 0, 0, 0, 1.0, None, os.environ.get("GPUMAX_SWAP") == "1", False
+        )
     limit = told.limit or None
     counts = limit is not None or bool(told.swaps)
     mode = _MODES[min(told.mode, 1)] if os.environ.get("GPUMAX_SOCKET") else None

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.world import LATENCY, MS, SECOND, US, Process, World, group
+from broker.world import GIB, LATENCY, MS, SECOND, US, Process, World, group
 from gpumax.broker.core import events as ev
+from gpumax.broker.core.broker import Broker
+from gpumax.broker.core.orders import Grant
+from gpumax.broker.core.shapes import DeviceSpec, Settings
 from gpumax.broker.words import Mode
 
 
@@ -133,3 +136,19 @@ def test_strict_gets_its_share_beside_fair_ones_which_split_the_rest() -> None:
     world.run(6 * SECOND)
     got = [p.used(SECOND, 6 * SECOND) / (5 * SECOND) for p in (a, b, c)]
     assert got == pytest.approx([0.3, 0.7 * 2 / 3, 0.7 / 3], abs=0.02)
+
+
+def test_giving_back_a_lease_that_is_over_ends_none_that_goes_on() -> None:
+    """Its word of the turn before may be on its way while the next one begins."""
+    broker = Broker(Settings(), [DeviceSpec("d0", GIB)], epoch=1, now=0, specs=[group("a")])
+    broker.handle(ev.Joined(1, 1, "a", 100, ("d0",)))
+    leases = []
+    for now in (2, 4):
+        (grant,) = [each for each in broker.handle(ev.Wanted(now, 1)) if isinstance(each, Grant)]
+        leases.append(grant.lease)
+        if now == 2:
+            broker.handle(ev.Released(3, 1, grant.lease, wants=False))
+    broker.handle(ev.Released(5, 1, leases[0], wants=False))
+    assert broker.state.groups["a"].lease is not None
+    broker.handle(ev.Released(6, 1, leases[1], wants=False))
+    assert broker.state.groups["a"].lease is None

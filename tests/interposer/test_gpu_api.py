@@ -84,10 +84,10 @@ def test_a_program_is_told_its_limit_and_what_it_uses(machine: Machine) -> None:
 def test_before_cuda_begins_the_limit_is_known_and_nothing_is_used(machine: Machine) -> None:
     said = under(
         machine,
-        "        have = gpu.share(); say([have.layered, have.limit, have.used])",
-        GPUMAX_LIMIT="512Mi",
-    )
-    assert said == [True, 512 << 20, 0]
+        "        have = gpu.share(); say([have.layered, have.limit, have.guaranteed, have.used, have.swaps])",
+        GPUMAX_LIMIT="512Mi", GPUMAX_SWAP="1",
+    )  # fmt: skip
+    assert said == [True, 512 << 20, None, 0, True]
 
 
 def test_a_device_that_isnt_there_is_told(machine: Machine) -> None:

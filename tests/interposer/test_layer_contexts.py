@@ -48,7 +48,14 @@ def test_a_limit_covers_contexts(layer: Layer) -> None:
              "cuGreenCtxCreate(byref(context), None, 0, 0)"],
 )  # fmt: skip
 def test_a_context_beyond_the_limit_is_out_of_memory(make: str, layer: Layer) -> None:
-    assert layer.run(f"{BEGIN}\n    say(lib.{make})", GPUMAX_LIMIT="64Mi", GPUMAX_CONTEXT="65Mi") == 2
+    said, errors = layer.talk(
+        f"{BEGIN}\n    say([lib.{make}, lib.{make}])", GPUMAX_LIMIT="64Mi", GPUMAX_CONTEXT="65Mi"
+    )
+    assert said == [2, 2]
+    assert errors == (
+        "gpumax: a part of 64 MiB can't hold a context, which counts 65 MiB (GPUMAX_CONTEXT): "
+        "CUDA_ERROR_OUT_OF_MEMORY; ask for more memory\n"
+    )
 
 
 def test_a_green_context_counts_as_the_primary_one_that_it_is_a_part_of(layer: Layer) -> None:

@@ -43,6 +43,16 @@ def test_whoever_waits_for_each_kernel_is_at_work_all_the_same(rig: Make) -> Non
     assert sum(wants) > len(wants) / 2  # on a machine that is busy with others it may seem to rest for once
 
 
+def test_a_turn_lasts_until_the_device_has_done_what_was_submitted_in_it(rig: Make) -> None:
+    """Another one waits all the time, so the turn is taken away early in a kernel of 400 ms: and ends, and is charged, after it."""
+    here = rig({"a": Group(), "b": Group()})
+    b = here.start("b", FOREVER)
+    b.until(lambda n: n >= 5)
+    here.start("a", "ok(spin(400))\nwhile True: ok(spin(0.01))\n")
+    took = eventually(lambda: [end - start for name, start, end in turns(here.record()) if name == "a"])
+    assert took[0] >= 400_000_000
+
+
 def test_whoever_rests_gives_the_device_back_and_asks_anew(rig: Make) -> None:
     here = rig({"a": Group()})
     a = here.start("a", "while True:\n    work(); say('done'); wait_for_a_line()\n")

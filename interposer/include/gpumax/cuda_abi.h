@@ -1,7 +1,8 @@
 /*
  * The part of the driver API's binary interface that gpumax looks into: results, handles, constants, structs.
  * Written from public documentation; nothing is taken from a vendor's header. Only members and constants that are
- * used stand here; tests/interposer/test_abi.py compares each with the headers of CUDA 12.x and 13.x.
+ * used stand here, in one file, because structs of one function name handles and constants of others;
+ * tests/interposer/test_abi.py compares each with the headers of CUDA 12.x and 13.x.
  */
 #ifndef GPUMAX_CUDA_ABI_H
 #define GPUMAX_CUDA_ABI_H
