@@ -46,7 +46,7 @@ struct page {
 };
 
 static struct page *page;      /* NULL until joined */
-static struct slot *own;       /* NULL for whoever only watches */
+static struct slot *_Atomic own; /* NULL for whoever only watches */
 static struct page *alone;     /* of this process, where no page can be shared */
 static char page_path[192];
 static _Atomic uint64_t owed[SHARE_DEVICES]; /* given back while the lock was not to be had */

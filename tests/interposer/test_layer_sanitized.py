@@ -96,15 +96,14 @@ def broker(tmp_path: Path) -> Iterator[Path]:
         "groups": {"a": group},
     }  # fmt: skip
     serve = [sys.executable, str(HERE.parent / "sharing/serve.py"), str(tmp_path / "gpu"), json.dumps(wish)]
-    process = subprocess.Popen(
-        serve, env={**os.environ, "PYTHONPATH": str(INTERPOSER.parent / "src")}, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"up\n"
-    yield tmp_path / "gpu" / "a.sock"
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    environment = {**os.environ, "PYTHONPATH": str(INTERPOSER.parent / "src")}
+    with subprocess.Popen(serve, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            yield tmp_path / "gpu" / "a.sock"
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -110,15 +110,15 @@ def groups(wish: dict[str, Any]) -> dict[str, Any]:
 async def serve(directory: Path, wish: dict[str, Any]) -> None:
     heartbeat = wish["heartbeat_ms"] * MS
     settings = Settings(
-        heartbeat_ns=heartbeat, grace_ns=heartbeat, gang_wait_ns=wish["gang_wait_ms"] * MS, pool_bytes=8 << 30,
+        heartbeat_ns=heartbeat, grace_ns=heartbeat, gang_wait_ns=wish.get("gang_wait_ms", 10_000) * MS, pool_bytes=8 << 30,
         shortest_quantum_ns=wish["quantum_ms"] * MS, quantum_factor=1, burial_ns=heartbeat, chunk_bytes=4 << 20, serial_ns=heartbeat,
-        **wish["settings"],
+        **wish.get("settings", {}),
     )  # fmt: skip
     devices = [DeviceSpec(name, wish["bytes"]) for name in wish["devices"]]
     server = Recorded(
         directory, devices, settings, record=directory.with_suffix(".record"), faults=wish["faults"]
     )
-    server.away.fault = wish["helper"]
+    server.away.fault = wish.get("helper")
     await server.start(groups(wish))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
