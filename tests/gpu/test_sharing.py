@@ -50,7 +50,7 @@ class Machine:
 
     def next(self) -> BrokerSharing:
         """As a new server has it."""
-        return BrokerSharing(self.directory, self.devices, self._begin)
+        return BrokerSharing(self.directory, self.devices, self._begin, swap_bytes=1000 << 20)
 
     def _begin(self, devices: Sequence[Sharable]) -> Control:
         if self.broken:
@@ -142,7 +142,12 @@ def test_a_limit_that_no_device_reaches_is_no_part_of_this_machine(machine: Mach
         machine.sharing.objection(wish)
         == "its limit of 1025Mi a GPU is above what any GPU here has, at most 1Gi"
     )
-    wish = structs.replace(task("a1", 250), gpu=Part(limit=DeviceLimit(memory_mib=1024), swap=True))
+    wish = structs.replace(task("a1", 250), gpu=Part(limit=DeviceLimit(memory_mib=1001), swap=True))
+    assert (
+        machine.sharing.objection(wish)
+        == "swapping up to its limit takes 1001Mi of host memory; 1000Mi are set aside here"
+    )
+    wish = structs.replace(task("a1", 250), gpu=Part(limit=DeviceLimit(memory_mib=1000), swap=True))
     assert machine.sharing.objection(wish) == ""
 
 

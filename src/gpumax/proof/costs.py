@@ -41,12 +41,17 @@ def _timed(act: object) -> float:
     return (time.perf_counter_ns() - began) / _ROUNDS
 
 
-@COSTS.check("allocation cost", "an allocation with its free, under the layer and without it")
+@COSTS.check(
+    "allocation cost",
+    "an allocation with its free, under the layer and without it: a figure, which isn't judged",
+)
 def allocation(probe: Probe) -> None:
     _beside(probe, "allocation", call_ns(probe))
 
 
-@COSTS.check("work cost", "work that is submitted, under the layer and without it")
+@COSTS.check(
+    "work cost", "work that is submitted, under the layer and without it: a figure, which isn't judged"
+)
 def work(probe: Probe) -> None:
     _beside(probe, "work", work_ns(probe))
 

@@ -69,6 +69,9 @@ class Given(msgspec.Struct, frozen=True):
     share: float = 0.0
 
 
+_NO_SUCH_DEVICE: Final = 101
+
+
 def machine(base: Mapping[str, str], device: int, *, own: bool = False) -> Machine:
     """This machine and its driver. Refused where there is none. own: as the share of this environment shows it, so that nobody takes us for unfenced."""
     done = subprocess.run(
@@ -79,6 +82,10 @@ def machine(base: Mapping[str, str], device: int, *, own: bool = False) -> Machi
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         said = done.stderr.strip().splitlines()
+        if said and said[-1].endswith(f"gave {_NO_SUCH_DEVICE}"):
+            raise Refused(
+                f"the driver has no device {device}; `gpumax gpu list` tells which there are"
+            ) from None
         raise Refused(
             f"no CUDA driver that works here ({said[-1] if said else 'it ended'}); `gpumax doctor` looks for it"
         ) from None

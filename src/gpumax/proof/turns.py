@@ -28,8 +28,9 @@ GANGS = Section("gangs", 6, layered=False)
 GUARANTEE = Section("guarantee", 5, layered=False)
 DETECTION = Section("detection", 2, layered=False)
 _SECONDS: Final = 5.0
-_COARSE: Final = 0.2
-"""So far a share may be off before it counts as broken: on a machine that does other work, too, seconds are no exact measure."""
+_PROMISED: Final = 0.05
+_BROKEN: Final = 0.2
+"""From so far off on a share counts as broken. What lies between is not shown: a machine that does other work, too, measures no better."""
 _TRIES: Final = 3
 _ROOM: Final = 64 * MIB
 
@@ -169,32 +170,36 @@ def strict(probe: Probe) -> None:
 def _two(probe: Probe, mode: Mode) -> None:
     share = probe.time or 0.7
 
-    def once() -> str:
+    def once() -> tuple[float, str]:
         with _node(probe) as node:
             first, second = _work(node.program("first", share, mode), node.program("second", 1 - share, mode))
         if not first or not second:
             raise Missed(f"one did nothing: {first} and {second} pieces of work")
         got = first / (first + second)
         probe.figures |= {"share": share, "got": got}
-        far = abs(got - share) > _COARSE
-        return f"it got {got:.0%} of the time; {share:.0%} were given" if far else ""
+        return abs(got - share), f"it got {got:.0%} of the time; {share:.0%} were given"
 
     _measured(once)
 
 
-def _measured(once: Callable[[], str]) -> None:
-    """Measure again where it was far off: what else this machine did meanwhile may have been the reason. What is far off each time isn't so."""
+def _measured(once: Callable[[], tuple[float, str]]) -> None:
+    """Measure again where it was off: what else this machine did meanwhile may have been the reason. What is far off each time isn't so."""
+    found: list[tuple[float, str]] = []
     for _ in range(_TRIES):
-        if not (why := once()):
+        found.append(once())
+        if found[-1][0] <= _PROMISED:
             return
-    raise Missed(f"{why}, the last of {_TRIES} times")
+    off, why = min(found)
+    if off > _BROKEN:
+        raise Missed(f"{why}, the best of {_TRIES} times")
+    raise NotShown(f"{why}, the best of {_TRIES} times: does this machine do other work, too?")
 
 
 @TIME.check(
     "strict alone", "a strict share is no more where nobody else wants the device (promised: 5 off at most)"
 )
 def strict_alone(probe: Probe) -> None:
-    def once() -> str:
+    def once() -> tuple[float, str]:
         with _node(probe) as node:
             [whole] = _work(node.program("whole", 1.0, "fair"))
         with _node(probe) as node:
@@ -202,10 +207,8 @@ def strict_alone(probe: Probe) -> None:
         if not part or not whole:
             raise Missed("it did nothing")
         probe.figures |= {"share": 0.3, "got": part / whole}
-        far = part > (0.3 + _COARSE) * whole
-        return (
-            f"it did {part / whole:.0%} of what it does with the whole device; 30% were given" if far else ""
-        )
+        why = f"it did {part / whole:.0%} of what it does with the whole device; 30% were given"
+        return part / whole - 0.3, why
 
     _measured(once)
 

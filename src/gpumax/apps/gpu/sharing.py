@@ -20,25 +20,30 @@ from gpumax.units import MIB, format_memory
 
 
 class BrokerSharing:
-    """Implements ports.sharing.Sharing. begin: gives a broker that answers, started where there is none."""
+    """Implements ports.sharing.Sharing. begin: gives a broker that answers, started where there is none. swap_bytes: host memory that it has to swap to."""
 
     def __init__(
-        self, directory: Path, devices: Devices, begin: Callable[[Sequence[Sharable]], Control]
+        self,
+        directory: Path,
+        devices: Devices,
+        begin: Callable[[Sequence[Sharable]], Control],
+        swap_bytes: int,
     ) -> None:
         self._control = Control(directory)
         self._devices = devices
         self._begin = begin
+        self._swap_bytes = swap_bytes
         self._uses = Uses(directory / "uses")
         self._lock = Lock()
 
     def objection(self, launch: Launch) -> str:
         """Parts are held by a library that is loaded into the task: it has to be there, and the program has to take it.
 
-        And a limit that no device reaches means another machine.
+        And a limit that no device reaches, or with swapping no host memory, means another machine.
         """
         if not self._devices.uuids():
             return ""
-        if why := _beyond_all(launch, sharable(self._devices)):
+        if why := _beyond_all(launch, sharable(self._devices)) or _beyond_host(launch, self._swap_bytes):
             return why
         try:
             library("cuda")
@@ -151,3 +156,14 @@ def _beyond_all(launch: Launch, devices: Sequence[Sharable]) -> str:
     if most <= largest:
         return ""
     return f"its limit of {format_memory(most)} a GPU is above what any GPU here has, at most {format_memory(largest)}"
+
+
+def _beyond_host(launch: Launch, swap_bytes: int) -> str:
+    """Why it could never be swapped out here; empty: it can."""
+    part = launch.gpu
+    if part is None or part.limit is None or not part.swap:
+        return ""
+    needed = part.limit.memory_mib * max(len(launch.devices), 1)
+    if needed <= swap_bytes // MIB:
+        return ""
+    return f"swapping up to its limit takes {format_memory(needed)} of host memory; {format_memory(swap_bytes // MIB)} are set aside here"

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import psutil
+
 from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.gpu.personal import own_folder
 from gpumax.apps.gpu.sharing import BrokerSharing
@@ -53,8 +55,11 @@ def gpus(
         except GpumaxError as error:
             _log.warning("%s", error)
 
-    keeper = Keeper(directory, devices, tell, lambda: sharing.sweep(), takes_off=takes_off)
-    sharing = BrokerSharing(directory, devices, keeper.begin)
+    swap_bytes = psutil.virtual_memory().total // 2
+    keeper = Keeper(
+        directory, devices, tell, lambda: sharing.sweep(), swap_bytes=swap_bytes, takes_off=takes_off
+    )
+    sharing = BrokerSharing(directory, devices, keeper.begin, swap_bytes)
     keeper.open()
     stack.callback(keeper.close)
     return Gpus(keeper, sharing, devices)

@@ -164,6 +164,14 @@ def amount(text: str) -> int:
     return found
 
 
+def _writable(report: Path) -> None:
+    """It takes minutes until there is something to write."""
+    try:
+        report.open("a").close()
+    except OSError as error:
+        raise click.UsageError(f"--report {report}: {(error.strerror or str(error)).lower()}") from None
+
+
 @click.command("conformance")
 @_memory
 @_device
@@ -193,6 +201,8 @@ def conformance(
     if not checks:
         known = ", ".join(dict.fromkeys(each.section for each in run.select(())))
         raise click.UsageError(f"there is no section {', '.join(only)}; there are {known}")
+    if report is not None:
+        _writable(report)
     on = run.machine(os.environ, device)
     limit = amount(gpu_memory) if gpu_memory is not None else on.free // 4 // (2 * MIB) * 2 * MIB
     given = run.made(os.environ, limit, on, device)
