@@ -294,12 +294,12 @@ static void read_fault(struct reading *r, struct emu_config *c, const struct jso
 
 static bool version(const struct json *value, int *out)
 {
-	int major, minor;
+	int major, minor, length = 0;
 
-	if (value->kind != JSON_STRING || sscanf(value->string, "%d.%d", &major, &minor) != 2)
+	if (value->kind != JSON_STRING || sscanf(value->string, "%2d.%1d%n", &major, &minor, &length) != 2 || value->string[length])
 		return false;
 	*out = major * 1000 + minor * 10;
-	return major >= 11 && major <= 99 && minor >= 0 && minor <= 9;
+	return major >= 11 && minor >= 0;
 }
 
 static void read_list(struct reading *r, struct emu_config *c, const struct json *value,
