@@ -69,7 +69,8 @@ static void find_pairs(void)
 
 static any_function among(const struct pair *first, size_t number, any_function real)
 {
-	struct pair wanted = {.real = real}, *found = bsearch(&wanted, first, number, sizeof *first, by_address);
+	struct pair wanted = {.real = real};
+	const struct pair *found = bsearch(&wanted, first, number, sizeof *first, by_address);
 
 	return found ? found->ours : NULL;
 }
