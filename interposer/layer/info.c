@@ -1,5 +1,6 @@
 /* What a program asks about its device: it sees its share as the whole. */
 #include "api.h"
+#include "client/client.h"
 #include "layer.h"
 
 static uint64_t least(uint64_t one, uint64_t other)
@@ -7,6 +8,17 @@ static uint64_t least(uint64_t one, uint64_t other)
 	return one < other ? one : other;
 }
 
+static uint64_t most(uint64_t one, uint64_t other)
+{
+	return one > other ? one : other;
+}
+
+static uint64_t left(uint64_t whole, uint64_t used)
+{
+	return used < whole ? whole - used : 0;
+}
+
+/* What is guaranteed is there for whoever asks: who has borrowed it makes way then. */
 static void shrink(uint32_t device, size_t *free_bytes, size_t *total)
 {
 	uint64_t limit = limit_of(device), used;
@@ -16,7 +28,7 @@ static void shrink(uint32_t device, size_t *free_bytes, size_t *total)
 	pools_settle();
 	used = share_used(device);
 	*total = least(*total, limit);
-	*free_bytes = least(*free_bytes, used < *total ? *total - used : 0);
+	*free_bytes = least(most(*free_bytes, left(memory_guarantee(device), used)), left(*total, used));
 }
 
 EXPORT CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)

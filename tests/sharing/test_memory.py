@@ -54,6 +54,18 @@ def test_two_that_do_not_fit_side_by_side_take_turns_and_lose_no_bit(
         one.ends()
 
 
+def test_what_is_guaranteed_is_said_to_be_free_whoever_has_borrowed_it(rig: Make) -> None:
+    borrower = Group(memory=(50 * MIB, 240 * MIB), share=500, swap=True)
+    here = rig({"a": borrower, "b": Group(memory=(150 * MIB, 150 * MIB), share=500)}, memory=256 * MIB)
+    a = here.start("a", FILLED, "fill(200, 1); say('filled'); wait_for_a_line()")
+    assert a.hear() == "filled"
+    b = here.start(
+        "b", FILLED, "say(ok(d.cuMemGetInfo())[0] >> 20); say(try_alloc(150)); say(ok(d.cuMemGetInfo())[0])"
+    )
+    assert [b.hear() for _ in range(3)] == [150, "CUDA_SUCCESS", 0]
+    a.tell()
+
+
 def test_beyond_the_limit_is_refused_and_within_it_is_had(rig: Make) -> None:
     here = rig({"a": Group(memory=(300 * MIB, 300 * MIB))})
     a = here.start(

@@ -56,6 +56,7 @@ void memory_charged(uint32_t device, uint64_t bytes);               /* what was 
 void memory_movable(uint32_t device, uint64_t bytes, bool more);
 void memory_freed(uint32_t device);
 uint64_t memory_limit(uint32_t device); /* of the group; 0: none is known */
+uint64_t memory_guarantee(uint32_t device); /* the same of what others make way for */
 void memory_begin(void);
 void memory_devices(const uint32_t *devices, uint32_t number); /* in the order of HELLO */
 void memory_leave_out(uint32_t which);

@@ -328,20 +328,30 @@ void memory_usage(struct gpumax_usage *usage, struct gpumax_page *pages)
 	pthread_mutex_unlock(&lock);
 }
 
-uint64_t memory_limit(uint32_t device)
+static struct gpumax_share share_of(uint32_t device)
 {
+	struct gpumax_share share = {0};
 	struct account *account;
-	uint64_t limit = 0;
 
 	if (!settings()->broker)
-		return 0;
+		return share;
 	client_begin();
 	pthread_mutex_lock(&lock);
 	account = counts ? of(device) : NULL;
 	if (account)
-		limit = account->share.limit;
+		share = account->share;
 	pthread_mutex_unlock(&lock);
-	return limit;
+	return share;
+}
+
+uint64_t memory_limit(uint32_t device)
+{
+	return share_of(device).limit;
+}
+
+uint64_t memory_guarantee(uint32_t device)
+{
+	return share_of(device).guarantee;
 }
 
 uint32_t memory_device(uint32_t number, uint64_t *budget)

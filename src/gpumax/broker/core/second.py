@@ -109,7 +109,7 @@ class Second:
             self.desk.say(End(client.id, "others need its memory, and it doesn't answer"))
             return
         text = (
-            f"process {client.pid} has memory that others need, and doesn't answer; end it, or set stuck: end"
+            f"process {client.pid} has memory that others need, and doesn't answer; `kill -9 {client.pid}` ends it"
         )
         self.desk.report("stuck", client.group.name, text)
 

@@ -386,7 +386,7 @@ class Turns:
             lease.reported = True
             self.desk.report(
                 "stuck", client.group.name,
-                f"process {client.pid} holds its devices and doesn't answer; end it, or set stuck: end",
+                f"process {client.pid} holds its devices and doesn't answer; `kill -9 {client.pid}` ends it",
             )  # fmt: skip
 
     def fence(self, client: Client) -> None:
