@@ -108,9 +108,7 @@ class Second:
         if self.state.settings.stuck is Stuck.END:
             self.desk.say(End(client.id, "others need its memory, and it doesn't answer"))
             return
-        text = (
-            f"process {client.pid} has memory that others need, and doesn't answer; `kill -9 {client.pid}` ends it"
-        )
+        text = f"process {client.pid} has memory that others need, and doesn't answer; `kill -9 {client.pid}` ends it"
         self.desk.report("stuck", client.group.name, text)
 
     def lives(self, client: Client) -> None:
