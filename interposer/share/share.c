@@ -162,7 +162,7 @@ static bool lock_page(void)
 	}
 	if (error)
 		return false;
-	page->holder = (uint32_t)getpid();
+	page->holder = own ? own->who.pid : (uint32_t)getpid();
 	if (own && atomic_exchange(&owes, false))
 		for (unsigned device = 0; device < SHARE_DEVICES; device++)
 			give_back(device, atomic_exchange(&owed[device], 0));
