@@ -59,6 +59,7 @@ from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.errors import GpumaxError
 from gpumax.model.node import Device
 from gpumax.ports.devices import Devices
+from interposer.emulated import BARE
 
 GIB = 1 << 30
 GPU = uuid("0" * 32)
@@ -387,16 +388,6 @@ async def test_what_makes_no_sense_is_nothing(text: str) -> None:
     cluster = Cluster()
     cluster.annotations = {keys.RESIDENTS: text}
     assert await shared(cast(Api, cluster)) == {}
-
-
-BARE = """
-import ctypes, sys
-lib = ctypes.CDLL("libcuda.so.1")
-context, pointer = ctypes.c_void_p(), ctypes.c_uint64()
-lib.cuInit(0); lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0); lib.cuCtxSetCurrent(context)
-assert lib.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(200 << 20)) == 0
-print("there", flush=True); sys.stdin.readline()
-"""
 
 
 @pytest.fixture

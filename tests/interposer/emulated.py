@@ -13,6 +13,16 @@ from typing import Any
 
 from interposer.natives import library, preloaded
 
+BARE = """
+import ctypes, sys
+lib = ctypes.CDLL("libcuda.so.1")
+context, pointer = ctypes.c_void_p(), ctypes.c_uint64()
+lib.cuInit(0); lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0); lib.cuCtxSetCurrent(context)
+assert lib.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(200 << 20)) == 0
+print("there", flush=True); sys.stdin.readline()
+"""
+"""A program that holds 200 MiB of a device, whatever environment it has, until it hears a line."""
+
 PRELUDE = '''
 import ctypes, json, os, sys, threading, time
 import numpy as np

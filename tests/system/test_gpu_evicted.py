@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from gpumax.apps.server.evicting import attempt_of
+from interposer.emulated import BARE
 from system.harness import eventually, machine
 from system.test_gpu_parts import Parts
-from system.test_gpu_unfenced import BARE
 
 
 @pytest.fixture

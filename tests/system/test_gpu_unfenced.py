@@ -9,18 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from interposer.emulated import BARE
 from system.harness import eventually
 from system.test_gpu_parts import Parts, parts
 
 __all__ = ["parts"]
-BARE = """
-import ctypes, sys
-lib = ctypes.CDLL("libcuda.so.1")
-context, pointer = ctypes.c_void_p(), ctypes.c_uint64()
-lib.cuInit(0); lib.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0); lib.cuCtxSetCurrent(context)
-assert lib.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(200 << 20)) == 0
-print("there", flush=True); sys.stdin.readline()
-"""
 
 
 @pytest.fixture
