@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,16 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "share/identity.h"
+
 #define SLOTS_IN_PAGE 1024
 #define MAGIC UINT64_C(0x31656761702d7067)
 #define LOOK_SECONDS 2
 #define PATIENCE_LOOKS 30
-
-/* Who a process is: its id alone would be another's one day, and a process that was exec'ed has let go of everything. */
-struct identity {
-	uint64_t started, stack, namespace;
-	uint32_t pid;
-};
 
 struct slot {
 	struct identity who; /* pid 0: free */
@@ -52,59 +47,11 @@ static char page_path[192];
 static _Atomic uint64_t owed[SHARE_DEVICES]; /* given back while the lock was not to be had */
 static _Atomic bool owes;
 
-/* Reads fields 3, 22 and 28 of /proc/PID/stat: state, moment of the start, where the stack begins. */
-static bool read_stat(uint32_t pid, char *state, uint64_t *started, uint64_t *stack)
-{
-	char path[32], text[1024], *at;
-	unsigned long long first = 0, second = 0;
-	ssize_t length;
-	int fd;
-
-	snprintf(path, sizeof path, "/proc/%u/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	length = read(fd, text, sizeof text - 1);
-	close(fd);
-	if (length <= 0)
-		return false;
-	text[length] = '\0';
-	at = strrchr(text, ')');
-	if (!at || sscanf(at + 1,
-			  " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %*s %*s %*s "
-			  "%*s %*s %llu",
-			  state, &first, &second) < 2)
-		return false;
-	*started = first;
-	*stack = second;
-	return true;
-}
-
-static struct identity myself(void)
-{
-	struct identity me = {.pid = (uint32_t)getpid()};
-	struct stat namespace;
-	char state;
-
-	read_stat(me.pid, &state, &me.started, &me.stack);
-	if (stat("/proc/self/ns/pid", &namespace) == 0)
-		me.namespace = namespace.st_ino;
-	return me;
-}
-
-/* Whether the process that took a slot still holds what it held. Where we can't tell, it does. */
 static bool lives(const struct identity *who)
 {
-	struct identity now = {0};
-	char state = 'R';
+	struct slot *mine = own;
 
-	if (own && who->namespace != own->who.namespace)
-		return true;
-	if (!read_stat(who->pid, &state, &now.started, &now.stack))
-		return kill((pid_t)who->pid, 0) == 0 || errno != ESRCH;
-	if (state == 'Z' || state == 'X' || now.started != who->started)
-		return false;
-	return !now.stack || !who->stack || now.stack == who->stack;
+	return identity_lives(who, mine ? &mine->who : NULL);
 }
 
 static void add_up(void)
@@ -127,14 +74,6 @@ static void give_back(uint32_t device, uint64_t bytes)
 	page->device[device].used -= held;
 }
 
-static bool holder_is_stopped(void)
-{
-	uint64_t started, stack;
-	char state = 'R';
-
-	return page->holder && read_stat(page->holder, &state, &started, &stack) && (state == 'T' || state == 't');
-}
-
 /* On a machine with much to do it may take long until it is our turn; only who has been stopped keeps it for ever. */
 static int wait_for_lock(void)
 {
@@ -142,7 +81,7 @@ static int wait_for_lock(void)
 	int error = pthread_mutex_trylock(&page->lock);
 
 	for (unsigned look = 0; (error == EBUSY || error == ETIMEDOUT) && look < PATIENCE_LOOKS; look++) {
-		if (error == ETIMEDOUT && holder_is_stopped())
+		if (error == ETIMEDOUT && process_is_stopped(page->holder))
 			break;
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += LOOK_SECONDS;
@@ -194,7 +133,7 @@ static bool reclaim(void)
 
 static struct slot *take_slot(void)
 {
-	struct identity me = myself();
+	struct identity me = identity_of_this();
 	struct slot *free_slot = NULL;
 
 	reclaim();
@@ -479,11 +418,6 @@ void share_after_fork(void)
 	owes = false;
 }
 
-static bool same_process(const struct identity *one, const struct identity *other)
-{
-	return one->pid == other->pid && one->started == other->started && one->namespace == other->namespace;
-}
-
 /*
  * The last one out takes the page away. What it holds ends with the process, a moment later. A process may have several
  * slots: one a namespace of the loader.
@@ -496,7 +430,7 @@ __attribute__((destructor)) static void leave(void)
 		return;
 	reclaim();
 	for (unsigned i = 0; i < SLOTS_IN_PAGE; i++)
-		others |= page->slots[i].who.pid && !same_process(&page->slots[i].who, &own->who);
+		others |= page->slots[i].who.pid && !identity_same(&page->slots[i].who, &own->who);
 	if (!others && !page->gone) {
 		page->gone = 1;
 		unlink(page_path);
