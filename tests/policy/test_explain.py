@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec.structs import replace
 
-from board import MINUTE_MS, NOW_MS, Sketch, queue
+from board import MINUTE_MS, NOW_MS, Sketch, gpus, queue
 from gpumax.formats.explanation import dump_facts
 from gpumax.formats.scalars import write_bytes
 from gpumax.model.amounts import Amounts
 from gpumax.model.explanation import CHANGES, SHARE_RULES, TRIED_REASONS, Explanation, ShareRule
 from gpumax.model.queue import Queue
 from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import DeviceAsk, Request
 from gpumax.policy.decide import decide
 from gpumax.policy.explain import explain
 from properties.strategies import snapshots
@@ -81,6 +82,35 @@ def test_only_work_that_can_start_is_ahead() -> None:
     assert found.ahead == ("D",)
     assert "Ahead of it: D." in found.sentences
     assert why(sketch, "C").ahead == ()
+
+
+@pytest.mark.parametrize(
+    ("asks", "lacks", "would"),
+    [
+        ({"gpu": 5}, "even empty, the largest nodes lack 1 GPU", "1 more GPU in n1"),
+        ({"gpu": 3, "tasks": 2}, "even empty, all nodes together lack 2 GPUs", "2 more GPUs in n1"),
+        ({"request": gpus(1, model="A10")}, "there is no A10, only H100", "1 more A10 in n1"),
+        ({"request": gpus(1, memory_mib=100 << 10)}, "the largest GPU has 80Gi", "1 more GPU of 100Gi in n1"),
+        ({"request": Request((DeviceAsk(5),), 2_000_000)}, "even empty, the largest nodes lack 1 GPU and 1000 cores", "1 more GPU and 1000 more cores in n1"),
+    ],
+)  # fmt: skip
+def test_who_is_too_large_isn_t_told_of_room_that_comes_free(
+    asks: dict[str, Any], lacks: str, would: str
+) -> None:
+    """It can't start as things are, whoever ends: what helps is another cluster. `never` and `would` aren't said at once."""
+    found = why(Sketch("n1: ....").with_queues(queue("a", 16)).wait("A", "a", **asks))
+    first, second, *_ = found.sentences
+    assert first.endswith(f"; {lacks}, so it can't start as things are.")
+    assert second == f"It would start with {would}."
+    assert [need.change for need in found.needs] == ["room"]
+
+
+def test_who_can_never_start_and_isn_t_helped_by_any_one_change_is_told_so() -> None:
+    """n1 is in use, too."""
+    sketch = Sketch("n1: bb..").with_queues(queue("a", 4), queue("b", 4)).run("b", "b", preemptible=False)
+    assert why(sketch.wait("A", "a", gpu=5)).sentences == (
+        "It waits (NoNodeMatches): needs 5 GPUs; even empty, the largest nodes lack 1 GPU, so it can never start.",
+    )
 
 
 def test_time_until_a_minimum_runtime_ends_is_told() -> None:
@@ -168,7 +198,7 @@ def test_elastic_work_says_that_it_runs_and_what_waits() -> None:
     sketch = Sketch("n1: AAbb").with_queues(queue("q", 4), queue("b", 4)).run("b", "b")
     found = why(sketch.run("A", "q", min=2).wait("A", "q", tasks=2, min=2))
     assert found.sentences[0].startswith(
-        "It runs with 2 of 4 tasks, for 30m so far; more wait (NoRoom): one more needs 1 GPU"
+        "It has run for 30m, with 2 of 4 tasks; more wait (NoRoom): one more needs 1 GPU"
     )
     assert found.started_ms == NOW_MS - 30 * MINUTE_MS
 
@@ -176,7 +206,7 @@ def test_elastic_work_says_that_it_runs_and_what_waits() -> None:
 def test_running_work_says_since_when_and_leaving_work_that_it_leaves() -> None:
     """Never `it waits for nothing` while it holds GPUs."""
     found = why(Sketch("n1: AA").with_queues(queue("a", 2)).run("A", "a"))
-    assert (found.state, found.sentences) == ("running", ("It runs for 30m so far: all 2 tasks.",))
+    assert (found.state, found.sentences) == ("running", ("It has run for 30m: all 2 tasks.",))
     found = why(Sketch("n1: AA").with_queues(queue("a", 2)).run("A", "a", state_="releasing"))
     assert (found.state, found.sentences) == (
         "releasing", ("It is on its way out: 2 tasks of it have yet to leave.",),

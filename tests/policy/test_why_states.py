@@ -56,13 +56,11 @@ def test_what_is_stale_is_told_that_it_is() -> None:
 
 def test_what_runs_is_told_for_how_long_and_how_much_of_it() -> None:
     """Its only task, all of several, some; and who is on the way out. A clock that is ahead makes no time negative."""
-    assert said(one_queue("n1: A").run("A", "q")) == ["It runs for 30m so far: its task."]
-    assert said(one_queue("n1: A").run("A", "q", started=30 * MINUTE_MS - 999)) == [
-        "It runs for 0s so far: its task."
-    ]
-    assert said(one_queue("n1: A").run("A", "q", started=31 * MINUTE_MS)) == [
-        "It runs for 0s so far: its task."
-    ]
+    assert said(one_queue("n1: A").run("A", "q")) == ["It has run for 30m."]
+    assert said(one_queue("n1: A").run("A", "q", started=30 * MINUTE_MS - 1_000)) == ["It has run for 1s."]
+    begun = ["It has just begun to run."]
+    assert said(one_queue("n1: A").run("A", "q", started=30 * MINUTE_MS - 999)) == begun
+    assert said(one_queue("n1: A").run("A", "q", started=31 * MINUTE_MS)) == begun
     sketch = one_queue("n1: AAAA").run("A", "q", min=1)
     rows = sketch.workloads["A"].tasks
     for leaving, words in ((1, "1 more is on the way out"), (2, "2 more are on the way out")):
@@ -70,7 +68,7 @@ def test_what_runs_is_told_for_how_long_and_how_much_of_it() -> None:
             replace(row, state="releasing" if at < leaving else "running") for at, row in enumerate(rows)
         ]
         sketch.change("A", tasks=tuple(states))
-        assert said(sketch) == [f"It runs for 30m so far: {4 - leaving} of 4 tasks; {words}."]
+        assert said(sketch) == [f"It has run for 30m: {4 - leaving} of 4 tasks; {words}."]
     assert said(sketch.change("A", started_ms=None)) == ["It runs: 2 of 4 tasks; 2 more are on the way out."]
 
 

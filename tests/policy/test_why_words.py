@@ -345,7 +345,7 @@ def test_quotas_and_limits_are_raised_wherever_they_are_too_small() -> None:
     found = why(sketch)
     assert needs(found) == [("quota", {"a": {"gpu": 2_000}, "p": {"gpu": 2_000}}, {})]
     assert found.sentences == (
-        "It waits (OverQuotaNonPreemptible): asks for 3 GPUs; the quota for non-preemptible work of queue a is 1, so it can never start.",
+        "It waits (OverQuotaNonPreemptible): asks for 3 GPUs; the quota for non-preemptible work of queue a is 1, so it can't start as things are.",
         "It would start with the quota of a raised by 2 GPUs and the quota of p raised by 2 GPUs.",
     )
     sketch = (

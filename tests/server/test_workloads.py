@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from gpumax.apps.server.evicting import Evictor
+from gpumax.broker.control import Seen
+from gpumax.broker.status import DeviceStatus, Unfenced
+from gpumax.engines.local.tree import MARK
 from server.harness import Served, machine, served
 
 RUN = {"run": ["sleep", "1"], "resources": {"gpu": 1}}
@@ -415,9 +421,65 @@ def test_why_tells_what_running_work_went_through(there: Served) -> None:
         there.eventually(lambda name=name: there.get(f"/workloads/{name}")["state"] == "running", "its turn")  # type: ignore[misc]
         there.ask("POST", f"/workloads/{name}/stop")
         there.eventually(lambda: there.get("/workloads/guest")["state"] == "running", "it runs again")
-    assert (
-        "It was evicted 2 times, last for second (reclaim)." in there.get("/workloads/guest/why")["sentences"]
+    told = there.get("/workloads/guest/why")["sentences"]
+    assert told == [
+        "It has just begun to run.",
+        "It was evicted 2 times, the last time just now for second (reclaim).",
+    ]
+    there.clock.advance(4 * 60_000)
+    there.eventually(
+        lambda: (
+            there.get("/workloads/guest/why")["sentences"]
+            == [
+                "It has run for 4m.",
+                "It was evicted 2 times, the last time 4m ago for second (reclaim).",
+            ]
+        ),
+        "time passes",
     )
+
+
+def test_why_tells_of_work_that_waits_again_when_it_was_evicted_and_for_whom(there: Served) -> None:
+    """And what it waits for now, first."""
+    there.submit([
+        {"kind": "queue", "name": "owner", "quota": {"gpu": 8}},
+        {"name": "guest", "run": "x", "resources": {"gpu": 8}},
+    ])  # fmt: skip
+    there.submit({"name": "mine", "project": "owner", "run": "x", "resources": {"gpu": 8}})
+    there.eventually(lambda: there.get("/workloads/mine")["state"] == "running", "its turn")
+    there.clock.advance(90_000)
+    waits, *rest = there.get("/workloads/guest/why")["sentences"]
+    assert waits.startswith("It waits (NoRoom): ")
+    assert "It was evicted 1m30s ago for mine (reclaim)." in rest
+    there.ask("POST", "/workloads/guest/suspend")
+    there.eventually(lambda: there.get("/workloads/guest")["state"] == "suspended", "it is put aside")
+    assert there.get("/workloads/guest/why")["sentences"] == [
+        "It is suspended until `gpumax resume guest`.",
+        "It was evicted 1m30s ago for mine (reclaim).",
+    ]
+
+
+def test_why_tells_who_was_taken_off_its_gpu_for_getting_around_its_part(there: Served) -> None:
+    """Once it has gone, too, and when somebody has resumed it."""
+    there.submit({"name": "wild", "run": "x", "resources": {"gpu": 0.5}})
+    there.eventually(lambda: there.get("/workloads/wild")["state"] == "running", "it runs")
+    found = there.site.store.find("wild")
+    assert found is not None
+    attempt = found[1][0].attempt or ""
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: attempt}) as process:
+        it = Unfenced(process.pid, 3 << 20, "it has declared nothing")
+        evictor = Evictor(there.site.store, there.clock, there.site.loop.wake)
+        evictor.look(Seen(1, (DeviceStatus("GPU-1", "A100", 40 << 30, 0, "idle", (it,)),), ()))
+        process.kill()
+    there.eventually(lambda: there.get("/workloads/wild")["state"] == "suspended", "it has gone")
+    there.clock.advance(60_000)
+    words = f"its process {process.pid} uses 3 MiB of GPU-1, and it has declared nothing"
+    assert there.get("/workloads/wild/why")["sentences"] == [
+        "It is suspended until `gpumax resume wild`.", f"It was evicted 1m ago (unfenced): {words}.",
+    ]  # fmt: skip
+    there.ask("POST", "/workloads/wild/resume")
+    there.eventually(lambda: there.get("/workloads/wild")["state"] == "running", "it runs again")
+    assert f"It was evicted 1m ago (unfenced): {words}." in there.get("/workloads/wild/why")["sentences"]
 
 
 def test_a_machine_without_gpus_holds_gpu_work_and_runs_the_rest() -> None:

@@ -46,7 +46,7 @@ Change = Literal["wait", "room", "node", "limit", "quota"]
 
 CHANGES: Final[dict[Change, str]] = {
     "wait": "nothing has to be done: at this time enough work has ended its minimum runtime",
-    "room": "so much more is free on these nodes",
+    "room": "so much more is free on these nodes, or, where they lack it even when empty, is there",
     "node": "these nodes are ready and not cordoned",
     "limit": "the limits of these queues are higher by so much",
     "quota": "the quotas of these queues are higher by so much",

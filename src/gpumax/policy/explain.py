@@ -20,7 +20,7 @@ from gpumax.policy.hold import NOT_ENOUGH, Reasons
 from gpumax.policy.needs import Needs
 from gpumax.policy.order import Order
 from gpumax.policy.tried import ends, tried
-from gpumax.policy.words import count, some
+from gpumax.policy.words import NEVER, count, some
 from gpumax.policy.world import World
 from gpumax.units import format_duration, format_wait
 
@@ -45,7 +45,7 @@ def explain(
     if places:
         said.append(_placed(places))
     if hold is not None:
-        said.append(_held(hold, ran_ms, bool(wait.tried)))
+        said.append(_held(hold, ran_ms, wait))
     if evictions:
         said += _leaves(evictions)
     if not said:
@@ -140,12 +140,15 @@ def _placed(places: list[Place]) -> str:
     return f"{what} as soon as {some(after)} {'has' if len(after) == 1 else 'have'} left."
 
 
-def _held(hold: Hold, ran_ms: int | None, told: bool) -> str:
-    """told: why nobody was evicted follows."""
-    message = hold.message.removesuffix(f"; {NOT_ENOUGH}") if told else hold.message
+def _held(hold: Hold, ran_ms: int | None, wait: _Wait) -> str:
+    message = hold.message
+    if wait.tried:  # why nobody was evicted follows
+        message = message.removesuffix(f"; {NOT_ENOUGH}")
+    if wait.needs and message.endswith(NEVER):  # as does what would have to be another
+        message = f"{message.removesuffix(NEVER)}, so it can't start as things are"
     head, _, rest = message.partition("; ")
     if head.startswith("runs with ") and rest and ran_ms is not None:
-        return f"It {head}, for {_span(ran_ms)} so far; more wait ({hold.code}): {rest}."
+        return f"{_has_run(ran_ms)}, {head.removeprefix('runs ')}; more wait ({hold.code}): {rest}."
     return f"It waits ({hold.code}): {message}."
 
 
@@ -216,12 +219,12 @@ def _otherwise(workload: Workload, ran_ms: int | None) -> str:
     running = sum(1 for state in states if state in ACTIVE)
     leaving = states.count("releasing")
     if running:
-        since = f" for {_span(ran_ms)} so far" if ran_ms is not None else ""
         some_leave = f"; {leaving} more {'is' if leaving == 1 else 'are'} on the way out" if leaving else ""
         many = (
             f"{running} of {count(len(states), 'task')}" if running < len(states) else f"all {running} tasks"
         )
-        return f"It runs{since}: {'its task' if len(states) == 1 else many}{some_leave}."
+        which = "" if len(states) == 1 else f": {many}"
+        return f"{_has_run(ran_ms)}{which}{some_leave}."
     if leaving:
         return f"It is on its way out: {count(leaving, 'task')} of it {'has' if leaving == 1 else 'have'} yet to leave."
     if "gated" in states:
@@ -229,6 +232,12 @@ def _otherwise(workload: Workload, ran_ms: int | None) -> str:
     return "It is done: it holds nothing and waits for nothing."
 
 
-def _span(ms: int) -> str:
-    """A time that has passed, in whole seconds."""
-    return format_duration(max(ms // 1000, 0) * 1000)
+def _has_run(ran_ms: int | None) -> str:
+    """For how long, in whole seconds. A clock that is ahead makes no time negative."""
+    if ran_ms is None:
+        return "It runs"
+    return (
+        f"It has run for {format_duration(ran_ms // 1000 * 1000)}"
+        if ran_ms >= 1000
+        else "It has just begun to run"
+    )

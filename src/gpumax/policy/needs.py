@@ -20,7 +20,7 @@ from gpumax.policy.short import Lack
 from gpumax.policy.tree import Account, Vector
 from gpumax.policy.words import amounts, count, listed, more, some
 from gpumax.policy.world import World
-from gpumax.units import MILLI, UNLIMITED, format_duration
+from gpumax.units import MILLI, UNLIMITED, format_duration, format_memory
 
 MOST_TRIES: Final = 16
 """How many decisions one explanation may take; of a large cluster a quarter of them."""
@@ -145,7 +145,15 @@ class Needs:
         )
         if not self.starts(replace(snapshot, nodes=nodes)):
             return
-        first = [f"{more(short)} free on {name}" for name, short in list(rows.items())[:3]]
+        first = [
+            # What no node has though it's empty can't be freed: there has to be more of it.
+            f"{more(short)} free on {node.name}"
+            if lack.possible
+            else f"{_added(short, ask, node)} in {node.name}"
+            for node, short in [(self.world.nodes.nodes[row], short) for row, short in lack.spread.items()][
+                :3
+            ]
+        ]
         rest = [f"more on {count(len(rows) - 3, 'other node')}"] if len(rows) > 3 else []
         yield Need("room", f"with {listed(first + rest)}", nodes=rows)
 
@@ -188,6 +196,20 @@ def _larger(node: Node, short: dict[str, int], ask: Ask) -> Node:
         tasks=None if node.tasks is None else node.tasks + short.get("tasks", 0),
         extended={**extended, **{name: lack for name, lack in short.items() if _countable(name, node)}},
     )
+
+
+def _added(short: dict[str, int], ask: Ask, node: Node) -> str:
+    """`1 more H100`, `2 more GPUs of 80Gi and 8 more cores`: what `_larger` puts into a node."""
+    gpu = ask.gpu[0]
+    if gpu is None or not short.get("gpu"):
+        return more(short)
+    many = -(-short["gpu"] // MILLI)
+    alike = [device for device in node.devices if gpu.model in ("", device.model)]
+    kind = gpu.model if gpu.model and not alike else f"GPU{'' if many == 1 else 's'}"
+    largest = max((device.memory_mib for device in alike), default=0)
+    size = f" of {format_memory(gpu.memory_mib)}" if gpu.memory_mib > largest else ""
+    rest = {resource: lack for resource, lack in short.items() if resource != "gpu"}
+    return " and ".join(filter(None, (f"{many} more {kind}{size}", more(rest))))
 
 
 def _countable(name: str, node: Node) -> bool:

@@ -13,7 +13,7 @@ from gpumax.apps.kubernetes.residents import shared, unfenced, waits
 from gpumax.apps.kubernetes.site import Seen, Site
 from gpumax.apps.server import cluster, shapes
 from gpumax.apps.server.views import detail, hold, workload
-from gpumax.apps.server.why import alone, past
+from gpumax.apps.server.why import ago, alone, past
 from gpumax.engines.kubernetes import keys
 from gpumax.engines.kubernetes.documents import at, rows
 from gpumax.engines.kubernetes.work.container import ROOT
@@ -75,8 +75,7 @@ async def get_why(site: Site, request: Request) -> Item:
     work = await site.work(request.words[0])
     record, tasks = pair = read(work)
     told = (
-        *past(replace(record, objection=""), tasks, f"so: {work.evicted}" if work.evicted else ""),
-        *_evicted(work, record.state),
+        *past(replace(record, objection=""), tasks, _evicted(work, site.now_ms())),
         *_stuck(pair),
     )
     if record.state in FINISHED or record.state == "suspended":
@@ -125,11 +124,10 @@ def _stuck(pair: Pair) -> Iterator[str]:
         yield f"It has its place, and doesn't begin: {record.objection}."
 
 
-def _evicted(work: Work, state: str) -> Iterator[str]:
-    """Of work that waits again: of what runs again, its past tells."""
-    if state == "pending" and work.evictions:
-        often = "" if work.evictions == 1 else f" {work.evictions} times, the last time so"
-        yield f"It was evicted{often}: {work.evicted}."
+def _evicted(work: Work, now_ms: int) -> str:
+    """When and why, the last time."""
+    told = work.evicted.removeprefix("evicted ")
+    return f"{ago(work.evicted_ms, now_ms)}{' ' if told.startswith('(') else ': '}{told}" if told else ""
 
 
 def _explained(pair: Pair, told: tuple[str, ...], seen: Seen, name: str) -> shapes.Why:

@@ -19,6 +19,7 @@ from gpumax.engines.kubernetes.once import look
 from gpumax.engines.kubernetes.reviews import OWN_RIGHTS, review
 from gpumax.engines.kubernetes.rights import VIEW
 from gpumax.engines.kubernetes.telling import GONE
+from gpumax.engines.kubernetes.times import moment_ms
 from gpumax.engines.kubernetes.unsound import of_unsound_queues
 from gpumax.engines.kubernetes.views import NodeObject
 from gpumax.engines.kubernetes.work import manifest
@@ -258,14 +259,24 @@ def works(
         ordered = tuple(sorted(group, key=lambda job: (first_rank(job), job.metadata.name)))
         names = [job.metadata.name for job in ordered]
         own = tuple(pod for name in names for pod in of_job.get(name, ()))
-        times, told = max((gone[name] for name in names if name in gone), default=(0, ""))
+        times, last_ms, told = max((gone[name] for name in names if name in gone), default=(0, 0, ""))
         # What was told is of the past where all of them are there.
         whole = len(own) >= sum(map(size_of, ordered))
         trouble = "" if whole else next((failing[name] for name in names if name in failing), "")
         owner = set_of(ordered[0])
         kind = JOB_SET if owner else "Job"
         found.append(
-            Work(ordered, own, codes, times, told, trouble, kind, made.get(owner.uid) if owner else None)
+            Work(
+                ordered,
+                own,
+                codes,
+                times,
+                told,
+                trouble,
+                kind,
+                made.get(owner.uid) if owner else None,
+                last_ms or None,
+            )
         )
     strangers = [pod for pod in of_job.get("", ()) if pod.spec.scheduler_name == scheduler]
     found += [Work((job,), own, codes, kind=kind) for kind, job, own in others(strangers)]
@@ -304,8 +315,8 @@ def _codes(events: Sequence[HappenedEvent]) -> Mapping[str, str]:
     return {row.regarding.name: row.reason for row in rows}
 
 
-def _evictions(events: Sequence[HappenedEvent]) -> dict[str, tuple[int, str]]:
-    """By Job, how often work of it was evicted, as far as events are kept, and what was said the last time.
+def _evictions(events: Sequence[HappenedEvent]) -> dict[str, tuple[int, int, str]]:
+    """By Job, how often work of it was evicted, as far as events are kept, and when and with which words the last time.
 
     A gang goes as one, so its tasks count once.
     """
@@ -315,8 +326,8 @@ def _evictions(events: Sequence[HappenedEvent]) -> dict[str, tuple[int, str]]:
             # Pods of a Job are called JOB-INDEX-xxxxx.
             job, _, index = row.regarding.name.rpartition("-")[0].rpartition("-")
             told.setdefault((job, index), []).append(row)
-    most: dict[str, tuple[int, str]] = {}
+    most: dict[str, tuple[int, int, str]] = {}
     for (job, _), rows in told.items():
         last = max(rows, key=lambda row: row.event_time or "")
-        most[job] = max(most.get(job, (0, "")), (len(rows), last.note))
+        most[job] = max(most.get(job, (0, 0, "")), (len(rows), moment_ms(last.event_time) or 0, last.note))
     return most

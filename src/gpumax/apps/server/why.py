@@ -15,6 +15,7 @@ from gpumax.loop.attained import attained, place_in_line
 from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
+from gpumax.units import format_duration
 
 if TYPE_CHECKING:
     from gpumax.apps.server.site import Site
@@ -28,7 +29,7 @@ def why(site: Site, name: str) -> Why:
     if found is None:
         raise NotFound(f"no workload named {name!r}")
     record, tasks = found
-    told = past(record, tasks, _last_eviction(site, record))
+    told = past(record, tasks, _last_eviction(site, name))
     if record.state in FINISHED or record.state == "suspended":
         return alone(record, told)
     explained = _explained(site, name)
@@ -100,9 +101,17 @@ def alone(record: WorkloadRecord, sentences: Sequence[str]) -> Why:
 def past(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str = "") -> tuple[str, ...]:
     """What records alone say: how it ended, what was asked of it, what it went through. Sentences.
 
-    last: what was told of its last eviction.
+    last: of its last eviction, when and why, as `ago` begins it; empty where that isn't known.
     """
     return tuple(sentence for sentence in (*_present(record), *_history(record, tasks, last)) if sentence)
+
+
+def ago(at_ms: int | None, now_ms: int) -> str:
+    """`4m ago`, `just now`, or empty where no moment is known."""
+    if at_ms is None:
+        return ""
+    past_ms = now_ms - at_ms
+    return f"{format_duration(past_ms // 1000 * 1000)} ago" if past_ms >= 1000 else "just now"
 
 
 def _present(record: WorkloadRecord) -> tuple[str, ...]:
@@ -133,21 +142,13 @@ def _history(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str) -> 
     if leaving:
         many = f"{len(leaving)} of its tasks are" if len(leaving) > 1 else "A task of it is"
         sentences.append(f"{many} on the way out: {leaving[0].reason or 'told to end'}.")
-    evicted = next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
-    if evicted is not None:
-        whom = f"for {evicted.beneficiary} ({evicted.cause})" if evicted.beneficiary else f"({evicted.cause})"
-        sentences.append(f"It was evicted {whom}.")
-    else:
+    if not any(task.cause for task in leaving):
         sentences.append(_evictions(record, tasks, last))
     sentences.append(_retries(record))
-    if record.evictions and not leaving and any(task.state in ACTIVE for task in tasks):
-        sentences.append(
-            f"It was evicted {record.evictions} time{'s' if record.evictions > 1 else ''} before."
-        )
     if record.state == "pending" and record.runs:
         sentences.append(f"It ran {record.runs} time{'s' if record.runs > 1 else ''} before.")
     reason = reason_of(record, tasks)
-    if record.state == "pending" and reason and evicted is None:
+    if record.state == "pending" and reason and _evicted(tasks) is None:
         sentences.append(_heard(record, reason))
     return tuple(sentences)
 
@@ -161,19 +162,28 @@ def _heard(record: WorkloadRecord, reason: str) -> str:
 
 
 def _evictions(record: WorkloadRecord, tasks: Sequence[TaskRecord], last: str) -> str:
-    """What became of it before: of work that runs again its tasks don't tell."""
-    if not record.evictions or record.state != "running" or any(t.state == "releasing" for t in tasks):
-        return ""
-    times = "once" if record.evictions == 1 else f"{record.evictions} times"
-    how = f", {'' if record.evictions == 1 else 'last '}{last.removeprefix('evicted ')}" if last else ""
-    return f"It was evicted {times}{how}."
+    """What became of it before, by what was told of it: of work that runs again its tasks don't tell."""
+    task = _evicted(tasks)
+    if not last and task is not None:
+        last = f"for {task.beneficiary} ({task.cause})" if task.beneficiary else f"({task.cause})"
+    if record.evictions > 1:
+        return f"It was evicted {record.evictions} times{f', the last time {last}' if last else ''}."
+    return f"It was evicted {last or 'once'}." if last or record.evictions else ""
 
 
-def _last_eviction(site: Site, record: WorkloadRecord) -> str:
-    if not record.evictions:
+def _evicted(tasks: Sequence[TaskRecord]) -> TaskRecord | None:
+    return next((task for task in tasks if task.cause is not None and task.state == "pending"), None)
+
+
+def _last_eviction(site: Site, name: str) -> str:
+    """Who takes work off a GPU without another's asking for it doesn't count, but says so."""
+    told = site.store.events(workload=name, limit=1000, newest=True)
+    last = next((event for event in reversed(told) if event.kind == "Evicted"), None)
+    if last is None:
         return ""
-    told = site.store.events(workload=record.name, limit=1000, newest=True)
-    return next((event.message for event in reversed(told) if event.kind == "Evicted"), "")
+    # What became of it then is told by what it is now.
+    words, _, _ = last.message.partition("; it's suspended until")
+    return f"{ago(last.at_ms, site.clock.now_ms())} {words.removeprefix('evicted ')}"
 
 
 def _retries(record: WorkloadRecord) -> str:

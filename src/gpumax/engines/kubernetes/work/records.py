@@ -34,8 +34,8 @@ _CODES: Final = frozenset(get_args(HoldCode))
 class Work(NamedTuple):
     """What a cluster has of one workload. jobs: in the order of their ranks; codes: of holds, by the name of the pod that was told of it.
 
-    evictions: how often it was evicted, and evicted: what was said the last time; failing: why its Job can't make all of its pods. kind: of
-    who makes its pods; of another than a Job, a stand-in is in `jobs`. made: the set that was made of a workload file.
+    evictions: how often it was evicted; evicted: what was said the last time, and evicted_ms: when; failing: why its Job
+    can't make all of its pods. kind: of who makes its pods; of another than a Job, a stand-in is in `jobs`. made: the set that was made of a workload file.
     """
 
     jobs: tuple[Job, ...]
@@ -46,6 +46,7 @@ class Work(NamedTuple):
     failing: str = ""
     kind: str = "Job"
     made: JobSet | None = None
+    evicted_ms: int | None = None
 
     @property
     def ours(self) -> bool:
