@@ -14,27 +14,6 @@
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
-struct known {
-	const char *name;
-	uint64_t memory;
-	int major, minor, sms;
-	double link, d2d, flops;
-};
-
-/* Figures of data sheets: memory, compute capability, multiprocessors, GB/s of the link and of memory, TFLOP/s (FP32). */
-static const struct known models[] = {
-    {"T4", 16 * GIB, 7, 5, 40, 12, 320, 8.1},
-    {"V100-16GB", 16 * GIB, 7, 0, 80, 12, 900, 15.7},
-    {"A10", 24 * GIB, 8, 6, 72, 25, 600, 31.2},
-    {"A100-40GB", 40 * GIB, 8, 0, 108, 25, 1555, 19.5},
-    {"A100-80GB", 80 * GIB, 8, 0, 108, 25, 2039, 19.5},
-    {"L4", 24 * GIB, 8, 9, 58, 25, 300, 30.3},
-    {"L40S", 48 * GIB, 8, 9, 142, 25, 864, 91.6},
-    {"H100-80GB", 80 * GIB, 9, 0, 132, 55, 3350, 67},
-    {"H200", 141 * GIB, 9, 0, 132, 55, 4800, 67},
-    {"B200", 180 * GIB, 10, 0, 148, 55, 8000, 75},
-};
-
 struct reading {
 	char *said;
 	size_t room;
@@ -124,31 +103,6 @@ static bool uuid(const struct json *value, unsigned char *out)
 	return true;
 }
 
-static const struct known *known_model(const char *name)
-{
-	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
-		if (strcmp(models[i].name, name) == 0)
-			return &models[i];
-	return NULL;
-}
-
-static void from_model(struct emu_model *device, const struct known *model)
-{
-	snprintf(device->name, sizeof(device->name), "Emulated %s", model->name);
-	device->memory = model->memory;
-	device->major = model->major;
-	device->minor = model->minor;
-	device->sms = model->sms;
-	device->h2d = device->d2h = model->link;
-	device->d2d = model->d2d;
-	device->flops = model->flops * 1000;
-	device->pageable = 0.5;
-	device->latency_ns = 5000;
-	device->context_bytes = 256 * MIB;
-	device->granularity = 2 * MIB;
-	device->slice_ns = 2000000;
-}
-
 static bool one_member(struct emu_model *d, const struct json *value, bool *known)
 {
 	const char *key = value->key;
@@ -221,7 +175,6 @@ static const char *wish(const char *key)
 static void read_device(struct reading *r, struct emu_config *c, const struct json *value, int at)
 {
 	const struct json *given = json_get(value, "model"), *count = json_get(value, "count");
-	const struct known *model = &models[3];
 	struct emu_model device;
 	double times = 1;
 
@@ -230,14 +183,10 @@ static void read_device(struct reading *r, struct emu_config *c, const struct js
 		fault(r, "devices[%d]: found no object; wanted one like {\"model\": \"T4\"}", at);
 		return;
 	}
-	if (given != NULL && given->kind == JSON_STRING)
-		model = known_model(given->string);
-	if (model == NULL || (given != NULL && given->kind != JSON_STRING)) {
+	emu_model_named("A100-40GB", &device);
+	if (given != NULL && (given->kind != JSON_STRING || !emu_model_named(given->string, &device)))
 		fault(r, "devices[%d].model: found %s; wanted T4, V100-16GB, A10, A100-40GB, A100-80GB, L4, L40S, H100-80GB, H200 or B200",
 		      at, given->kind == JSON_STRING ? given->string : "no string");
-		model = &models[3];
-	}
-	from_model(&device, model);
 	for (const struct json *each = value->child; each != NULL; each = each->next) {
 		bool known;
 
@@ -263,6 +212,7 @@ static void read_fault(struct reading *r, struct emu_config *c, const struct jso
 {
 	struct emu_fault one = {.nth = 1, .times = 1, .result = 2};
 	const struct json *call = json_get(value, "call");
+	const char *nearest;
 	double x;
 
 	if (c->faults == EMU_FAULTS) {
@@ -271,6 +221,9 @@ static void read_fault(struct reading *r, struct emu_config *c, const struct jso
 	}
 	if (call == NULL || !text(call, one.call, sizeof(one.call)))
 		fault(r, "faults[%d].call: wanted the name of a function", at);
+	else if (!emu_call_known(one.call, &nearest))
+		fault(r, "faults[%d].call: found %s; wanted a function that the emulated driver has%s%s", at, one.call,
+		      nearest != NULL ? ", like " : "", nearest != NULL ? nearest : "");
 	for (const struct json *each = value->child; each != NULL && value->kind == JSON_OBJECT; each = each->next) {
 		if (each == call)
 			continue;

@@ -46,6 +46,10 @@ struct emu_config {
 
 /* 0, or -1 where the configuration has faults; `said` then has all of them, in one line. */
 int emu_config_read(const char *source, struct emu_config *config, char *said, size_t said_size);
+/* The figures of a model; false where there is none of this name. */
+bool emu_model_named(const char *name, struct emu_model *device);
+/* Whether a function can be told to fail; nearest: where not, what it may be meant to be, or NULL. */
+bool emu_call_known(const char *name, const char **nearest);
 /* "CUDA_ERROR_OUT_OF_MEMORY", "out of memory" and the like; NULL where there is no such result. */
 const char *emu_result_name(int result);
 const char *emu_result_text(int result);

@@ -38,7 +38,12 @@ CUresult emu_enter_early(struct emu_call *call);
 void emu_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern _Thread_local int emu_in_callback;
 
+/* Its name stands in a list, too: which faults there may be (known.c). */
+#define CALL_NAMED(function)                                                                                           \
+	static const char *const named_ __attribute__((section("emu_calls"), used)) = #function
+
 #define CALL(function)                                                                                                 \
+	CALL_NAMED(function);                                                                                          \
 	static struct emu_call call_ = {.name = #function};                                                            \
 	do {                                                                                                           \
 		CUresult entered_ = emu_enter(&call_);                                                                 \

@@ -125,6 +125,7 @@ static CUresult begin(void)
 
 GPUMAX_EXPORT CUresult cuInit(unsigned int flags)
 {
+	CALL_NAMED(cuInit);
 	static struct emu_call call = {.name = "cuInit"};
 	CUresult result;
 

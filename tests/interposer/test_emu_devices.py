@@ -104,6 +104,14 @@ def test_a_process_sees_what_cuda_visible_devices_names(
             ],
         ),
         ('{"faults": [{"call": "", "nth": 0}]}', ["faults[0].call: wanted the name", "faults[0].nth: wanted"]),
+        (
+            '{"faults": [{"call": "cuMemAloc_v2"}, {"call": "cuCtxDestroy"}, {"call": "flush"}, {"call": "cuInit"}]}',
+            [
+                "faults[0].call: found cuMemAloc_v2; wanted a function that the emulated driver has, like cuMemAlloc_v2; ",
+                "faults[1].call: found cuCtxDestroy; wanted a function that the emulated driver has, like cuCtxDestroy_v2; ",
+                "faults[2].call: found flush; wanted a function that the emulated driver has. ",
+            ],
+        ),
         ('{"devices": [{"count": 17}]}', ["devices[0].count: wanted 0 to 16"]),
     ],
 )  # fmt: skip

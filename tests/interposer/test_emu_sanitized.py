@@ -48,7 +48,7 @@ def test_threads_that_use_all_of_it_at_once(checked: Path, clock: str, tmp_path:
 def test_configurations_that_nobody_would_write(tmp_path: Path) -> None:
     sources = [
         PROGRAMS / "configs.c",
-        *(INTERPOSER / each for each in ("common/json.c", "emu/config.c", "emu/results.c")),
+        *(INTERPOSER / each for each in ("common/json.c", "emu/config.c", "emu/known.c", "emu/results.c")),
     ]
     flags = (
         "-std=c11",

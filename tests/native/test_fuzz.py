@@ -24,7 +24,7 @@ __all__ = ["scripted"]
 HERE = Path(__file__).parent / "fuzz"
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
 TARGETS = {
-    "config": ["common/json.c", "emu/config.c", "emu/results.c"],
+    "config": ["common/json.c", "emu/config.c", "emu/known.c", "emu/results.c"],
     "cache": ["share/search.c"],
     "words": ["share/words.c", "share/open.c", "share/search.c"],
     "wire": ["layer/client/wire.c"],
