@@ -50,8 +50,11 @@ static CUresult injected(const struct emu_call *call, uint64_t nth)
 		if (fault->kill)
 			raise(SIGKILL);
 		context = fault->sticky ? emu_current() : NULL;
-		if (context != NULL)
+		if (context != NULL) {
 			context->broken = (CUresult)fault->result;
+			if (context->broken == CUDA_ERROR_ECC_UNCORRECTABLE) /* which is the device's */
+				__atomic_add_fetch(&emu.shared->device[context->device].ecc, 1, __ATOMIC_RELAXED);
+		}
 		return (CUresult)fault->result;
 	}
 	return CUDA_SUCCESS;

@@ -7,7 +7,8 @@ GPUMAX_EXPORT CUresult gpumax_emu_set(int device, const char *what, double value
 GPUMAX_EXPORT CUresult gpumax_emu_advance(unsigned long long nanoseconds);
 GPUMAX_EXPORT unsigned long long gpumax_emu_busy(int pid, int device);
 
-/* "slower": copies take so many times as long; "broken": every call on the device gives this CUresult (0: whole again). */
+/* "slower": copies take so many times as long; "broken": every call on the device gives this CUresult (0: whole again);
+ * "ecc": so many errors of its memory couldn't be corrected. */
 CUresult gpumax_emu_set(int device, const char *what, double value)
 {
 	struct emu_shared_device *shared;
@@ -19,6 +20,8 @@ CUresult gpumax_emu_set(int device, const char *what, double value)
 		shared->slower = value;
 	else if (strcmp(what, "broken") == 0 && value >= 0 && value <= 999)
 		__atomic_store_n(&shared->broken, (int32_t)value, __ATOMIC_RELAXED);
+	else if (strcmp(what, "ecc") == 0 && value >= 0 && value <= 1e9)
+		__atomic_store_n(&shared->ecc, (uint32_t)value, __ATOMIC_RELAXED);
 	else
 		return CUDA_ERROR_INVALID_VALUE;
 	return CUDA_SUCCESS;

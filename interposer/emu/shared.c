@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const uint64_t MAGIC = 0x67706d6178656d33; /* changes with the layout */
+const uint64_t emu_shared_magic = 0x67706d6178656d33;
 
 /* Locks belong to an open file: one holds ours, one looks at all. Behind those of the slots: one for who begins or ends,
  * one that all who only look on have together. */
@@ -102,7 +102,7 @@ static void fresh(struct emu_shared *shared, uint64_t config)
 	shared->began = emu_monotonic();
 	shared->now = 1000000;
 	shared->config = config;
-	shared->magic = MAGIC;
+	shared->magic = emu_shared_magic;
 }
 
 static bool anyone(void)
@@ -184,7 +184,7 @@ struct emu_shared *emu_shared_open(const struct emu_config *config, int *me, cha
 		emu_shared_forget();
 		return NULL;
 	}
-	if (shared->magic != MAGIC || shared->config != wanted) {
+	if (shared->magic != emu_shared_magic || shared->config != wanted) {
 		if (shared->magic != 0 && anyone()) {
 			snprintf(said, said_size, "%s is in use by processes with other devices; wanted the same GPUMAX_EMU for all, or another \"shared\"",
 				 config->shared);

@@ -27,6 +27,7 @@ struct emu_turn {
 struct emu_shared_device {
 	struct emu_turn turn[EMU_ENGINES];
 	int32_t broken; /* a CUresult that every call gets, or 0 */
+	uint32_t ecc;	/* errors of its memory that couldn't be corrected */
 	double slower;	/* how many times as long copies take */
 	uint64_t busy_ns; /* of the compute engine, for all that there ever were */
 };
@@ -54,6 +55,8 @@ struct emu_shared {
 	struct emu_shared_device device[EMU_DEVICES];
 	struct emu_slot slot[EMU_SLOTS];
 };
+
+extern const uint64_t emu_shared_magic; /* changes with the layout */
 
 /* NULL where it can't be; `said` then says why. `me`: the slot that was taken, -1 where all are; NULL: only looks on. */
 struct emu_shared *emu_shared_open(const struct emu_config *config, int *me, char *said, size_t said_size);

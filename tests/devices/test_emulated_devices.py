@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,48 @@ def test_processes_find_the_driver_and_its_devices(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "emulated driver" in devices.notes()[0]
     assert devices.virtual
+
+
+FAILS = """
+import ctypes, json, sys
+from gpumax.devices import open_devices
+devices = open_devices(None)
+driver = ctypes.CDLL("libcuda.so.1")
+assert driver.cuInit(0) == 0
+seen = [[each.healthy for each in devices.read()]]
+assert driver.gpumax_emu_set(1, sys.argv[1].encode(), ctypes.c_double(float(sys.argv[2]))) == 0
+seen.append([each.healthy for each in devices.read()])
+print(json.dumps(seen))
+if sys.argv[3:]:
+    assert driver.gpumax_emu_set(1, sys.argv[1].encode(), ctypes.c_double(0)) == 0
+"""
+
+
+@pytest.mark.parametrize(("what", "value"), [("broken", 719), ("broken", 214), ("ecc", 1)])
+def test_a_device_that_fails_is_unhealthy_until_it_is_whole_again(
+    what: str, value: int, tmp_path: Path
+) -> None:
+    """For us, who look from outside, and for NVML, whoever asks it."""
+    devices = with_driver(open_devices("2xA100:40Gi"), tmp_path)
+    env = {**os.environ, **devices.visible((0, 1))}
+
+    def seen_by_nvml(*words: str) -> object:
+        """Before and after."""
+        command = [sys.executable, "-c", FAILS, what, str(value), *words]
+        return json.loads(
+            subprocess.run(command, env=env, check=True, capture_output=True, timeout=60).stdout
+        )
+
+    def healthy() -> list[bool]:
+        return [device.healthy for device in devices.read()]
+
+    well, ill = [True, True], [True, False]
+    assert (healthy(), len(devices.notes())) == (well, 1)
+    assert seen_by_nvml("and mends it") == [well, ill]
+    assert healthy() == well
+    assert seen_by_nvml() == [well, ill]
+    assert (healthy(), devices.notes()[1]) == (ill, "devices that fail: 1")
+    assert [(each.model, each.memory_mib >> 10) for each in devices.read()] == [("A100", 40)] * 2
 
 
 def test_other_devices_are_another_machine_and_the_same_ones_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ class MadeUpNvml:
     """The part of pynvml that is used: devices by UUID, in the order of their bus."""
 
     NVML_DEVICE_MIG_ENABLE = 1
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_VOLATILE_ECC = 0
 
     class NVMLError(Exception):
         """Every error of the driver's."""
@@ -28,6 +30,7 @@ class MadeUpNvml:
         self.broken: set[str] = set()
         self.mig: dict[str, int] = {}
         self.repair_failed: dict[str, int] = {}
+        self.errors: dict[str, int] = {}
 
     def nvmlInit(self) -> None:
         if not self.driver:
@@ -59,6 +62,12 @@ class MadeUpNvml:
         if handle not in self.repair_failed:
             raise self.NVMLError("Not Supported")
         return (0, 1, 0, self.repair_failed[handle])
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: str, kind: int, since: int) -> int:
+        assert (kind, since) == (1, 0)
+        if handle not in self.errors:
+            raise self.NVMLError("Not Supported")
+        return self.errors[handle]
 
     def nvmlDeviceGetMigMode(self, handle: str) -> tuple[int, int]:
         if handle not in self.mig:
@@ -102,6 +111,13 @@ def test_repair_and_slices() -> None:
     nvml.repair_failed = {"GPU-a": 1, "GPU-c": 0}
     nvml.mig = {"GPU-b": 1, "GPU-c": 0}
     assert [device.healthy for device in open_nvml(nvml).read()] == [False, False, True]
+
+
+def test_errors_of_memory_that_were_not_corrected() -> None:
+    """A device that has had any since it was reset takes nothing new; one that counts none, or can't count, does."""
+    nvml = MadeUpNvml("GPU-a", "GPU-b", "GPU-c")
+    nvml.errors = {"GPU-a": 1, "GPU-b": 0}
+    assert [device.healthy for device in open_nvml(nvml).read()] == [False, True, True]
 
 
 @pytest.mark.parametrize("nvml", [MadeUpNvml(driver=False), MadeUpNvml()])

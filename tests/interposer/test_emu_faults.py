@@ -34,6 +34,13 @@ def test_a_fault_that_sticks_breaks_the_context(tmp_path_factory: pytest.TempPat
     say(said)
     """
     assert machine.run(program) == ["CUDA_SUCCESS"] + ["CUDA_ERROR_ECC_UNCORRECTABLE"] * 4
+    counted = """
+    import pynvml
+    pynvml.nvmlInit()
+    device = pynvml.nvmlDeviceGetHandleByIndex(0)
+    say([pynvml.nvmlDeviceGetTotalEccErrors(device, kind, 0) for kind in (0, 1)])
+    """
+    assert machine.run(counted) == [0, 1], "of memory's errors those that couldn't be corrected are counted"
 
 
 def test_calls_are_counted(machine: Machine) -> None:

@@ -105,6 +105,15 @@ def test_who_is_too_large_isn_t_told_of_room_that_comes_free(
     assert [need.change for need in found.needs] == ["room"]
 
 
+def test_gpus_that_fail_are_told_of_to_who_lacks_one() -> None:
+    """Where the others are held. Who lacks something else isn't told."""
+    sketch = Sketch("n1: bbx.").with_queues(queue("a", 4), queue("b", 4)).run("b", "b", preemptible=False)
+    assert "Unhealthy, so without new work: GPU 2 of n1." in why(sketch.wait("A", "a", gpu=2)).sentences
+    sketch = Sketch("n1: x.").node("n1", cpu_milli=1_000).with_queues(queue("a", 4))
+    told = why(sketch.wait("A", "a", request=Request(cpu_milli=2_000))).sentences
+    assert not any("nhealthy" in sentence for sentence in told)
+
+
 def test_who_can_never_start_and_isn_t_helped_by_any_one_change_is_told_so() -> None:
     """n1 is in use, too."""
     sketch = Sketch("n1: bb..").with_queues(queue("a", 4), queue("b", 4)).run("b", "b", preemptible=False)

@@ -169,13 +169,27 @@ def test_gpus_that_nobody_has_are_told_with_those_that_there_are() -> None:
 
 
 def test_a_closed_node_is_where_the_model_is() -> None:
-    """`where it may run` is said only then; cut and broken GPUs are none."""
+    """`where it may run` is said only then; cut GPUs are none, and broken ones may be whole again."""
     sketch = held("n1: (.)\nn2: x\nn3: .").node("n3", cordoned=True).wait("A", "a")
     assert told(sketch)[1] == "needs 1 GPU; there is no healthy whole GPU where it may run" + (
-        ", so it can't start while n3 (cordoned) is out of service"
+        ", so it can't start while GPU 0 of n2 (unhealthy) and n3 (cordoned) are out of service"
     )
-    sketch = held("n1: (.)\nn2: x").wait("A", "a")
-    assert told(sketch)[1] == f"needs 1 GPU; there is no healthy whole GPU{NEVER}"
+    begin = "needs 1 GPU; there is no healthy whole GPU"
+    assert told(held("n1: (.)").wait("A", "a"))[1] == f"{begin}{NEVER}"
+    for nodes, away in (
+        ("n2: x", "GPU 0 of n2 (unhealthy) is"),
+        ("n2: xx", "GPUs 0 and 1 of n2 (unhealthy) are"),
+    ):
+        told_ = told(held(f"n1: (.)\n{nodes}").wait("A", "a"))[1]
+        assert told_ == f"{begin}, so it can't start while {away} out of service"
+
+
+def test_broken_gpus_are_told_of_where_whole_ones_are_too_few() -> None:
+    """Only where they would be enough."""
+    begin = "needs 4 GPUs; even empty, the largest nodes lack"
+    away = "so it can't start while GPU 3 of n1 (unhealthy) is out of service"
+    assert told(held("n1: ...x").wait("A", "a", gpu=4))[1] == f"{begin} 1 GPU, {away}"
+    assert told(held("n1: ..x").wait("A", "a", gpu=4))[1] == f"{begin} 2 GPUs{NEVER}"
 
 
 def test_requests_are_told_as_they_were_written() -> None:

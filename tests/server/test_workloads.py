@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gpumax.apps.server.evicting import Evictor
 from gpumax.broker.control import Seen
@@ -511,3 +512,28 @@ def test_work_that_can_not_start_says_so_at_once(there: Served) -> None:
     assert any(
         "can't start: there is no secret X" in line for line in there.get("/workloads/w/why")["sentences"]
     )
+
+
+def test_a_gpu_that_fails_takes_nothing_new_and_its_work_is_told_so_once(there: Served) -> None:
+    """What runs there runs on; it is whole again when the driver says so."""
+    there.engine.nodes = (machine(gpus=2),)
+    there.submit({"name": "a", "run": "x", "resources": {"gpu": 1}})
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "running", "it runs")
+    whole = there.engine.nodes[0]
+    ill = tuple(replace(device, healthy=device.index != 0) for device in whole.devices)
+    there.engine.nodes = (replace(whole, devices=ill),)
+    words = "GPU 0 of n1, which a-0 holds, is unhealthy: it takes no new work"
+    there.eventually(lambda: f"{words}." in there.get("/workloads/a/why")["sentences"], "it is seen")
+    assert [row["healthy"] for row in there.get("/gpus")["items"]] == [False, True]
+    for name in ("b", "c"):
+        there.submit({"name": name, "run": "x", "resources": {"gpu": 1}})
+    states = {name: there.get(f"/workloads/{name}")["state"] for name in "abc"}
+    assert states == {"a": "running", "b": "running", "c": "pending"}
+    assert "Unhealthy, so without new work: GPU 0 of n1." in there.get("/workloads/c/why")["sentences"]
+    told = [row["message"] for row in there.get("/events", workload="a")["items"] if row["kind"] == "Warned"]
+    assert told == [words]
+    there.ask("POST", "/workloads/a/stop")
+    there.eventually(lambda: there.get("/workloads/a")["state"] == "stopped", "it has gone")
+    assert there.get("/workloads/c")["state"] == "pending"
+    there.engine.nodes = (whole,)
+    there.eventually(lambda: there.get("/workloads/c")["state"] == "running", "it has its place")

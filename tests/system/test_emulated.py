@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -43,5 +44,27 @@ def test_a_task_computes_on_the_device_that_it_holds(tmp_path: Path) -> None:
         eventually(lambda: machine.in_state("work", "succeeded", "failed"), "the work ends")
         assert machine.must("logs", "work").split() == ["2", "T4", "16", "3000.0", "2", "A100"]
         assert "emulated driver" in machine.must("status")
+    finally:
+        machine.down()
+
+
+BREAKS = """
+import ctypes
+driver = ctypes.CDLL("libcuda.so.1")
+assert driver.cuInit(0) == 0
+assert driver.gpumax_emu_set(0, b"ecc", ctypes.c_double(1)) == 0
+"""
+
+
+def test_a_device_whose_memory_has_errors_is_given_to_nobody_else(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "data", devices="1xT4:16Gi")
+    machine.up()
+    try:
+        machine.must("run", "--name", "breaks", "--gpu", "1", "--", sys.executable, "-c", BREAKS)
+        eventually(lambda: machine.in_state("breaks", "succeeded", "failed"), "the work ends")
+        machine.must("run", "--name", "waits", "--gpu", "1", "--", "true")
+        why = machine.must("why", "waits")
+        assert re.search(r"so it can't start while GPU 0 of \S+ \(unhealthy\) is out of service", why), why
+        assert "unhealthy" in machine.must("gpu", "list")
     finally:
         machine.down()

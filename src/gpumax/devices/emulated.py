@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from gpumax.devices.virtual import VirtualDevices
 from gpumax.errors import NotFound
@@ -42,6 +46,16 @@ class EmulatedDevices(VirtualDevices):
         self._config.write_text(json.dumps({"shared": str(folder / f"machine-{key}"), "devices": rows}))
         _link(folder / "libcuda.so.1", library("emu"))
         _link(folder / "libnvidia-ml.so.1", library("emu-ml"))
+        self._health = ctypes.CDLL(str(library("emu-ml"))).gpumax_emu_health
+
+    def read(self) -> tuple[Device, ...]:
+        """The devices by index; one that is lost, or whose memory has had errors, is unhealthy, as NVML would have it."""
+        works = (ctypes.c_ubyte * MOST)(*[1] * MOST)
+        self._health(os.fsencode(self._config), works)
+        return tuple(
+            device if works[at] else replace(device, healthy=False)
+            for at, device in enumerate(super().read())
+        )
 
     def visible(self, indexes: tuple[int, ...]) -> dict[str, str]:
         """The environment that shows a process these devices, and where it finds their driver."""
@@ -61,9 +75,11 @@ class EmulatedDevices(VirtualDevices):
         return self._uuids
 
     def notes(self) -> tuple[str, ...]:
-        """That they are made up, and what runs on them."""
+        """That they are made up, and what runs on them; and which of them fail."""
+        failing = ", ".join(str(device.index) for device in self.read() if not device.healthy)
         return (
             "its GPUs are virtual: programs of CUDA's driver API run on an emulated driver, code for a GPU doesn't",
+            *([f"devices that fail: {failing}"] if failing else []),
         )
 
 

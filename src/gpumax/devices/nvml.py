@@ -94,7 +94,11 @@ class NvmlDevices:
         rows = self._ask(nvml.nvmlDeviceGetRemappedRows, handle)
         mig = self._ask(nvml.nvmlDeviceGetMigMode, handle)
         repair_failed = rows is not None and bool(rows[3])
-        return not repair_failed and (mig is None or mig[0] != nvml.NVML_DEVICE_MIG_ENABLE)
+        # Since the driver was loaded, that is since the device was last reset.
+        errors = self._ask(
+            nvml.nvmlDeviceGetTotalEccErrors, handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+        )  # fmt: skip
+        return not repair_failed and not errors and (mig is None or mig[0] != nvml.NVML_DEVICE_MIG_ENABLE)
 
     def _ask(self, question: Callable[..., Any], *arguments: object) -> Any:
         """The driver's answer; None where it gives none."""

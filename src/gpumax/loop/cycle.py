@@ -249,6 +249,7 @@ class Loop:
         self._numbers["rule_breaks"] += len(violations)
         told = self._troubles.broken(violations, snapshot.now_ms)
         told += self._troubles.warned(decision.warnings, snapshot.now_ms)
+        told += self._troubles.failing(snapshot, snapshot.now_ms)
         try:
             self._bind(kept, told, snapshot.now_ms)
         finally:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 from gpumax.errors import GpumaxError
 from gpumax.loop.verify import Violation
 from gpumax.model.records import Changes, Event, EventKind
+from gpumax.model.snapshot import Snapshot
+from gpumax.model.workload import ACTIVE
 from gpumax.ports.clock import Clock
 from gpumax.ports.store import Store
 
@@ -28,6 +30,7 @@ class Troubles:
         self._now: dict[EventKind, str] = {}
         self._broken: frozenset[str] = frozenset()
         self._warned: frozenset[str] = frozenset()
+        self._failing: frozenset[tuple[str, str, str]] = frozenset()
 
     def __str__(self) -> str:
         return "; ".join(self._now.values())
@@ -66,6 +69,28 @@ class Troubles:
         for warning in fresh:
             _log.warning("%s", warning)
         return tuple(Event(now_ms, "Warned", warning) for warning in fresh)
+
+    def failing(self, snapshot: Snapshot, now_ms: int) -> tuple[Event, ...]:
+        """Events for tasks that hold a device which has begun to fail."""
+        found = frozenset(on_failing(snapshot))
+        fresh = sorted(found - self._failing)
+        self._failing = found
+        return tuple(Event(now_ms, "Warned", words, workload, task) for workload, task, words in fresh)
+
+
+def on_failing(snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
+    """Workload, task and words, for each device that is held and isn't healthy."""
+    ill = {
+        (node.name, device.index) for node in snapshot.nodes for device in node.devices if not device.healthy
+    }
+    if not ill:
+        return
+    for workload in snapshot.workloads:
+        for task in workload.tasks:
+            for share in task.devices if task.state in ACTIVE else ():
+                if (task.node, share.index) in ill:
+                    words = f"GPU {share.index} of {task.node}, which {task.name} holds, is unhealthy: it takes no new work"
+                    yield workload.name, task.name, words
 
 
 def _in_words(error: Exception) -> str:

@@ -1,6 +1,8 @@
-"""Nodes that are out of service: who can't start for now may start when they are back."""
+"""Nodes and devices that are out of service: who can't start for now may start when they are back."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from msgspec.structs import replace
@@ -14,13 +16,16 @@ from gpumax.policy.score import Scores
 from gpumax.policy.words import NEVER, some
 from gpumax.policy.world import World
 
+UNHEALTHY: Final = "(unhealthy)"
+
 
 class Closed:
-    """Looks at the world as it would be if all of its nodes were in service and empty. Nodes that aren't there any more are in none."""
+    """Looks at the world as it would be if all of its nodes and devices were in service and empty. Nodes that aren't there any more are in none."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._rows = np.flatnonzero(~world.nodes.open)
+        away = [not node.open or bool(ill(node)) for node in world.nodes.nodes]
+        self._rows = np.flatnonzero(np.array(away, np.bool_))
         self._fits: Fits | None = None
 
     def unless(self, message: str, chunk: list[Want]) -> str:
@@ -40,8 +45,9 @@ class Closed:
         useful = [row for row in self._rows.tolist() if any(mask[row] for mask in masks)]
         if not useful or not self._fit(fits, chunk):
             return ""
-        names = some([_told(self._world.nodes.nodes[row]) for row in useful])
-        return f", so it can't start while {names} {'is' if len(useful) == 1 else 'are'} out of service"
+        told = [_told(self._world.nodes.nodes[row]) for row in useful]
+        one = len(told) == 1 and not told[0].startswith("GPUs ")
+        return f", so it can't start while {some(told)} {'is' if one else 'are'} out of service"
 
     def _fit(self, fits: Fits, chunk: list[Want]) -> bool:
         """Whether all of them fit together, whoever they need around them."""
@@ -54,4 +60,12 @@ class Closed:
 
 
 def _told(node: Node) -> str:
-    return f"{node.name} ({'cordoned' if node.ready else 'not ready'})"
+    if not node.open:
+        return f"{node.name} ({'cordoned' if node.ready else 'not ready'})"
+    return f"{ill(node)} {UNHEALTHY}"
+
+
+def ill(node: Node) -> str:
+    """`GPU 3 of n1`, `GPUs 0 and 3 of n1`: those that aren't healthy; empty where all are."""
+    found = [str(device.index) for device in node.devices if not device.healthy]
+    return f"GPU{'s' * (len(found) > 1)} {some(found)} of {node.name}" if found else ""

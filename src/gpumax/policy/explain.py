@@ -12,6 +12,7 @@ from gpumax.model.decision import Decision, Eviction, Hold, Place
 from gpumax.model.explanation import Derived, Explanation, Need, State, Tried
 from gpumax.model.snapshot import Snapshot
 from gpumax.model.workload import ACTIVE, Workload
+from gpumax.policy.closed import UNHEALTHY, ill
 from gpumax.policy.decide import PASSES, decided
 from gpumax.policy.derive import derived, share_words
 from gpumax.policy.forecast import THOROUGH, forecasts
@@ -54,7 +55,7 @@ def explain(
         if hold.forecast_ms is None and wait.forecast_ms is not None:
             hold = replace(hold, forecast_ms=wait.forecast_ms)
         said += _starts(hold, snapshot.now_ms)
-        said += _closely(hold, wait)
+        said += _closely(hold, wait, snapshot)
     return Explanation(
         workload=name,
         state="placed"
@@ -181,12 +182,15 @@ def _leaves(evictions: list[Eviction]) -> list[str]:
     return said
 
 
-def _closely(hold: Hold, wait: _Wait) -> list[str]:
+def _closely(hold: Hold, wait: _Wait, snapshot: Snapshot) -> list[str]:
     """What is beyond the hold: its share, from whom nothing comes, what would help, who is ahead."""
     said = []
     others = [reason for reason in hold.nodes if not reason.startswith(("NotEnough", "TooMany"))]
     if others and len(hold.nodes) > 1:
         said.append(f"Nodes that can't take it: {', '.join(f'{n} {why}' for why, n in hold.nodes.items())}.")
+    away = [words for node in snapshot.nodes if node.open and (words := ill(node))]
+    if away and "gpu" in hold.short and UNHEALTHY not in hold.message:
+        said.append(f"Unhealthy, so without new work: {some(away)}.")
     if not wait.never:
         said += share_words(wait.derived)
         notes = [row.message for row in wait.tried if row.reason != "over_share"]

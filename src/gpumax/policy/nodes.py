@@ -95,13 +95,9 @@ class Nodes:
         return other
 
     def opened(self) -> Nodes:
-        """The same as if all of them were in service."""
+        """The same as if all of them were in service, with all of their devices."""
         if self._opened is None:
-            self._opened = Nodes(
-                tuple(
-                    [node if node.open else replace(node, ready=True, cordoned=False) for node in self.nodes]
-                )
-            )
+            self._opened = Nodes(tuple([_opened(node) for node in self.nodes]))
         return self._opened
 
     def usable(self, ask: DeviceAsk) -> tuple[Bools, Ints]:
@@ -120,3 +116,10 @@ class Nodes:
                 need = np.full(self.healthy.shape, ask.milli, np.int64)
             known = self._usable[ask] = (usable, need)
         return known
+
+
+def _opened(node: Node) -> Node:
+    if node.open and all(device.healthy for device in node.devices):
+        return node
+    healed = tuple([device if device.healthy else replace(device, healthy=True) for device in node.devices])
+    return replace(node, ready=True, cordoned=False, devices=healed)

@@ -12,6 +12,7 @@ from gpumax.errors import NotFound
 from gpumax.formats.explanation import dump_facts
 from gpumax.formats.scalars import write_amount
 from gpumax.loop.attained import attained, place_in_line
+from gpumax.loop.troubles import on_failing
 from gpumax.model.explanation import Explanation
 from gpumax.model.records import FINISHED, TaskRecord, WorkloadRecord
 from gpumax.model.workload import ACTIVE
@@ -46,6 +47,7 @@ def why(site: Site, name: str) -> Why:
             *_in_line(site, record, tasks),
             *told,
             *(_on_its_gpu(site, name) if runs else ()),
+            *(f"{words}." for who, _, words in on_failing(site.seen().snapshot) if who == name),
         ]
         or [_NEXT],
         hold=hold(explained.hold or record.hold),
