@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "share/libc.h"
 #include "share/open.h"
 #include "share/search.h"
 #include "share/share.h"
@@ -32,7 +33,7 @@ static void open_library(void)
 	library = open_real_library("GPUMAX_REAL_LIBNVIDIA_ML", gpumax_stands_for);
 	if (gpumax_stands_in())
 		share_from_environment(&share);
-	pthread_atfork(NULL, NULL, in_child);
+	gpumax_in_child(in_child);
 }
 
 bool library_found(void)

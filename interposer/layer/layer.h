@@ -168,7 +168,7 @@ struct gate_seat { /* also a struct gpumax_seat: with a broker it lies in memory
 #define GATE_CALL 0x101u
 #define GATE_OPEN 1u /* as GPUMAX_LEASE_GRANTED: the word may be that of a lease */
 
-extern _Thread_local struct gate_seat *gate_seat __attribute__((tls_model("initial-exec")));
+extern _Thread_local struct gate_seat *gate_seat;
 extern _Atomic(_Atomic uint32_t *) gate_word; /* its low byte says whether the gate is open */
 
 struct gate_seat *gate_take_seat(void);

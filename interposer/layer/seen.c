@@ -43,13 +43,15 @@ static void open_nvml(void)
 /* A slice of a device has another kind of name, under which nothing is found. */
 static bool device_of(uint32_t device, nvmlDevice_t *found)
 {
-	char name[NVML_DEVICE_UUID_BUFFER_SIZE] = "GPU-", *at = name + 4;
+	char name[NVML_DEVICE_UUID_BUFFER_SIZE] = "GPU-";
+	size_t at = 4;
 	CUuuid uuid;
 
 	if (REAL(cuDeviceGetUuid_v2)(&uuid, device_ordinal(device)) && REAL(cuDeviceGetUuid)(&uuid, device_ordinal(device)))
 		return false;
 	for (int i = 0; i < 16; i++)
-		at += sprintf(at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", (unsigned char)uuid.bytes[i]);
+		at += (size_t)snprintf(name + at, sizeof(name) - at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+				       (unsigned char)uuid.bytes[i]);
 	return nvml.by_uuid(name, found) == NVML_SUCCESS;
 }
 

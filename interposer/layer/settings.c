@@ -6,6 +6,7 @@
 #include "layer.h"
 #include "lend.h"
 #include "overhead.h"
+#include "share/libc.h"
 #include "swap.h"
 
 #define MOST_RANKS 4096
@@ -104,7 +105,7 @@ const struct settings *settings(void)
 	now = atomic_load_explicit(&ready, memory_order_relaxed);
 	if (!now) {
 		read_environment();
-		pthread_atfork(NULL, NULL, in_child);
+		gpumax_in_child(in_child);
 		now = &found;
 		atomic_store_explicit(&ready, now, memory_order_release);
 	}

@@ -14,10 +14,11 @@ import pytest
 
 from interposer.conftest import INTERPOSER, ROOT, SMALL
 from interposer.test_layer_loading import linked
+from interposer.test_layer_musl import program, under
 from interposer.under import HERE, Layer, layer, scripted
 from wheels.conftest import MACHINES
 
-__all__ = ["layer", "linked", "scripted"]
+__all__ = ["layer", "linked", "program", "scripted"]
 NAMES = ("cuda", "ml", "emu", "emu-ml")
 SONAMES = {
     "cuda": "libcuda.so.1",
@@ -50,6 +51,20 @@ def test_a_library_in_a_wheel_is_hardened_and_exports_what_it_stands_for(
     listed = {line.split()[0] for line in (INTERPOSER / "names" / LISTS[name]).read_text().splitlines()}
     assert listed - exported == set()
     assert {each for each in exported - listed if not each.startswith("gpumax_")} <= {"dlopen", "dlmopen"}
+
+
+@pytest.mark.parametrize("name", ["cuda", "ml"])
+def test_a_layer_in_a_wheel_needs_no_name_that_musl_has_not(name: str, libraries: dict[str, Path]) -> None:
+    """On x86-64; elsewhere the compiler's check of the stack asks for glibc's loader."""
+    path = libraries["x86_64"] / f"libgpumax-{name}.so"
+    assert "ld-linux" not in elf(path, "-d")
+    assert re.findall(r"UND (__\w+_chk)\b", elf(path, "--dyn-syms")) == []
+
+
+def test_a_program_for_musl_runs_under_a_wheels_layer(program: Path, libraries: dict[str, Path]) -> None:
+    libs = libraries["x86_64"]
+    preload = f"{libs / 'libgpumax-cuda.so'} {libs / 'libgpumax-ml.so'}"
+    assert under(program, LD_PRELOAD=preload) == (0, "found 0\n", "")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
