@@ -72,13 +72,13 @@ class Welcome(Message, frozen=True, kw_only=True):
     )  # fmt: skip
 
 
-class Acquire(Message, frozen=True, kw_only=True):
+class Acquire(Message, frozen=True, kw_only=False):
     flags: int = 0
     type: ClassVar[Type] = Type.ACQUIRE
     layout: ClassVar[Layout] = (("flags", "I", 1), ("zero", "I", 1))
 
 
-class Grant(Message, frozen=True, kw_only=True):
+class Grant(Message, frozen=True, kw_only=False):
     lease: int
     slice_ns: int
     generation: int
@@ -89,7 +89,7 @@ class Grant(Message, frozen=True, kw_only=True):
     )  # fmt: skip
 
 
-class Revoke(Message, frozen=True, kw_only=True):
+class Revoke(Message, frozen=True, kw_only=False):
     lease: int
     deadline_ns: int
     generation: int
@@ -100,7 +100,7 @@ class Revoke(Message, frozen=True, kw_only=True):
     )  # fmt: skip
 
 
-class Release(Message, frozen=True, kw_only=True):
+class Release(Message, frozen=True, kw_only=False):
     lease: int
     busy_ns: int = 0
     flags: int = 0
@@ -240,4 +240,6 @@ ALL: tuple[type[Message], ...] = (
     Hello, Welcome, Acquire, Grant, Revoke, Release, SwapOut, SwappedOut, SwapIn, SwappedIn, MemRequest, MemGrant,
     MemDeny, MemReturn, MemTrim, Hint, Heartbeat, Inventory, Config, Pool, Error, Bye, Away,
 )  # fmt: skip
+LEASES: tuple[type[Message], ...] = (Acquire, Grant, Revoke, Release)
+"""What is said with each lease. The fields are numbers, in the order in which they lie: a message is made of them at once."""
 PARTS: dict[str, type[Part]] = {"Share": Share, "Usage": Usage, "Holding": Holding}

@@ -128,23 +128,23 @@ class _Form:
 
 
 class _Flat(_Form):
-    """A payload of single numbers, as of all that comes with each lease: they are the fields, in their order."""
+    """What comes with each lease."""
 
     def __init__(self, kind: type[Message]) -> None:
         super().__init__(kind)
-        self.names = tuple(name for name, _, _ in self.layout)
-        assert self.names == kind.__struct_fields__
+        names = [name for name, _, _ in self.layout]
+        assert names == list(kind.__struct_fields__)
+        self.places = [(names.index(name), test) for name, test in self.sense]
 
     def pack(self, message: Message) -> bytes:
         return self.struct.pack(*msgspec.structs.astuple(message))
 
-    def fields(self, flat: tuple[Any, ...]) -> dict[str, Any]:
-        return dict(zip(self.names, flat, strict=True))
-
-
-def _form(kind: type[Message]) -> _Form:
-    flat = all(count == 1 and what in "IQ" and name != "devices" for name, what, count in kind.layout)
-    return _Flat(kind) if flat else _Form(kind)
+    def unpack(self, data: bytes) -> Message:
+        flat = self.struct.unpack_from(data, HEADER.size)
+        for at, test in self.places:
+            if not test(flat[at]):
+                raise Garbled(f"{self.layout[at][0]} {flat[at]} is unknown", about=self.kind.type)
+        return self.kind(*flat)
 
 
 def _code(name: str, what: str) -> str:
@@ -193,7 +193,9 @@ def _cut(text: str, most: int) -> bytes:
     return text.encode()[: most - 1].decode("utf-8", "ignore").encode()
 
 
-FORMS: Final[Mapping[int, _Form]] = {int(kind.type): _form(kind) for kind in messages.ALL}
+FORMS: Final[Mapping[int, _Form]] = {
+    int(kind.type): (_Flat if kind in messages.LEASES else _Form)(kind) for kind in messages.ALL
+}
 
 
 def encode(message: Message, *, sequence: int, epoch: int, request: int = 0) -> bytes:

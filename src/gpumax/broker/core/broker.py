@@ -20,6 +20,11 @@ from gpumax.broker.words import ErrorCode, HintKind, Reason, SwapStatus
 BEFALLS: Final = frozenset({ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.Restored, ev.Found})
 """What isn't said by a process, but seen of it."""
 
+OF_NO_CLIENT: Final = frozenset(
+    {ev.Tick, ev.GroupAdded, ev.GroupChanged, ev.GroupRemoved, ev.Joined, ev.Reclaimed}
+)
+"""Of nobody who has to be there."""
+
 MOVES_NO_MEMORY: Final = frozenset({ev.Tick, ev.Wanted, ev.Released, ev.Beat, ev.Hinted})
 """Where all are resident and nobody asks for memory, these leave it so."""
 
@@ -58,28 +63,29 @@ class Broker:
             self._recover(page)
 
     def handle(self, event: ev.Event) -> list[Order]:
-        s = self.state
-        passed, s.now = event.now - s.now, max(s.now, event.now)
-        for device in s.devices.values():
-            if device.coming is not None and not device.holders and passed > 0:
-                device.lost_ns += passed
-        self.turns.refill()
-        kind = type(event)
+        s, turns, kind = self.state, self.turns, type(event)
+        if event.now > s.now:
+            if not self._settled:
+                self._wait(event.now - s.now)
+            s.now = event.now
+        if s.now >= turns.next_frame:
+            turns.refill()
         if self._is_heard(kind, event):
             self._doors[kind](event)
-        ghosts = False
-        for device in s.devices.values():
-            if device.ghosts:
-                ghosts = True
-        if ghosts:
-            self._bury()
         self.moved = not self._settled or kind not in MOVES_NO_MEMORY
         if self.moved:
+            self._bury()
             self._place()
-        self.turns.step()
-        if ghosts or not self._settled or s.now < s.quiet_until:
+        turns.step()
+        if not self._settled or s.now < s.quiet_until:
             self._arm()
         return self.desk.collect(s.now)
+
+    def _wait(self, passed: int) -> None:
+        """Time in which devices had nobody because somebody's memory was on its way."""
+        for device in self.state.devices.values():
+            if device.coming is not None and not device.holders:
+                device.lost_ns += passed
 
     def _place(self) -> None:
         """Room that one step makes another may use; what they leave undone waits for an event or a Wake."""
@@ -93,9 +99,9 @@ class Broker:
             self.memory.step()
         self._settled = self.state.settled
 
-    def _is_heard(self, kind: type[ev.Event], event: ev.Event) -> bool:
+    def _is_heard(self, kind: type[ev.Event], event: Any) -> bool:
         """Whether it's of somebody who is there: nothing is said on a connection that has ended."""
-        if not isinstance(event, ev.ClientEvent) or kind is ev.Reclaimed:
+        if kind in OF_NO_CLIENT:
             return True
         client = self.state.clients.get(event.client)
         return client is not None and (client.connected or kind in BEFALLS)

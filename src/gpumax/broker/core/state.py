@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from operator import attrgetter
+
+import msgspec
 
 from gpumax.broker.core.gang import Gang
 from gpumax.broker.core.shapes import WHOLE, DeviceSpec, GroupSpec, MemoryShare, Settings
 from gpumax.broker.words import Mode
-
-# Asked with every lease, which a generator would make much of.
-_WANTS = attrgetter("wants")
-_LEASED = attrgetter("leased")
 
 
 class Place(Enum):
@@ -137,8 +134,7 @@ class Request:
     trimmed: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     id: int
     started: int
     slice_end: int
@@ -197,12 +193,18 @@ class Group:
     @property
     def wants(self) -> bool:
         """Whether any of its processes waits to submit, or submits."""
-        return any(map(_WANTS, self.clients.values()))
+        for client in self.clients.values():  # noqa: SIM110
+            if client.wants:
+                return True
+        return False
 
     @property
     def at_work(self) -> bool:
         """Whether any of its processes has a part of its lease."""
-        return any(map(_LEASED, self.clients.values()))
+        for client in self.clients.values():  # noqa: SIM110
+            if client.leased:
+                return True
+        return False
 
     def claimed(self, device: str) -> int:
         return sum(c.holdings[device].claimed for c in self.clients.values() if device in c.holdings)
@@ -302,8 +304,10 @@ class State:
 
     @property
     def settled(self) -> bool:
-        """Whether everybody is resident and nobody asks for memory."""
-        return not any(g.requests or g.place is not Place.IN for g in self.groups.values())
+        """Whether everybody is resident, nobody asks for memory, and the driver has that of the dead back."""
+        return not any(d.ghosts or d.coming for d in self.devices.values()) and not any(
+            g.requests or g.place is not Place.IN for g in self.groups.values()
+        )
 
     def keep(self, client: Client, device: str, resident: int) -> None:
         """Keep so much of the device for this process."""

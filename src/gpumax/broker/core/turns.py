@@ -8,8 +8,8 @@ nor starves. Nor does it begin before all of its processes have come; for those 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Set
+from typing import Final, NamedTuple
 
 from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.gang import Gang
@@ -20,6 +20,10 @@ from gpumax.broker.words import Reason
 
 AWAY_CARRY_NS = 120 * SECOND
 """Strict: how much time of its share may wait for a group whose memory is out."""
+
+NOBODY: Final[Set[str]] = frozenset()
+
+NEVER: Final = 1 << 63
 
 MISSED = 4 * WHOLE
 """Whoever is so many thousandths of its part of a frame behind goes before others."""
@@ -38,15 +42,14 @@ class Turns:
     def __init__(self, state: State, desk: Desk) -> None:
         self.state = state
         self.desk = desk
-        self._next_frame = 0
+        self.next_frame = 0
+        """When `refill` has something to do next."""
 
     def refill(self) -> None:
         """Strict groups get their part of each frame. Who didn't ask for it loses it; who couldn't have it keeps it."""
         s = self.state
-        if s.now < self._next_frame:
-            return
         number = s.now // s.settings.frame_ns
-        self._next_frame = (number + 1) * s.settings.frame_ns
+        self.next_frame = (number + 1) * s.settings.frame_ns
         for group in s.groups.values():
             if not group.rationed or number <= group.frame:
                 continue
@@ -113,30 +116,35 @@ class Turns:
             group.backlogged
             and group.place is Place.IN
             and not (group.lease and group.lease.revoked)
-            and self.eligible(group)
+            and (not group.rationed or self.eligible(group))
             and self.complete(group)
         )
 
     def notice(self, group: Group) -> None:
         """A group has begun or ceased to want the device."""
         wants = group.wants
-        if wants and not group.backlogged:
-            for name in group.devices:
-                group.served[name] = max(group.served.get(name, 0), self._here(name))
-        if wants != group.backlogged:
-            group.last_used = self.state.now
+        if wants == group.backlogged:
+            return
+        group.last_used = self.state.now
         group.backlogged = wants
-        if wants:
-            self.state.backlog[group.name] = group
-        else:
+        if not wants:
             self.state.backlog.pop(group.name, None)
+            return
+        self.state.backlog[group.name] = group
+        for name in group.devices:
+            here = self._here(name)
+            if group.served.get(name, 0) < here:
+                group.served[name] = here
 
     def _here(self, name: str) -> int:
         """Where those are who share a device: a newcomer is owed nothing for the time before it came."""
         s = self.state
         device = s.devices[name]
-        alone = [g for g in device.holders if g.lease and s.now > g.lease.slice_end]
-        return max([device.virtual, *(s.served(g, name) for g in alone)])
+        here = device.virtual
+        for group in device.holders:
+            if group.lease and s.now > group.lease.slice_end:  # it's alone
+                here = max(here, s.served(group, name))
+        return here
 
     def marks(self, able: list[Group]) -> dict[str, int]:
         """By device: how far whoever is furthest behind there has come, of those who can go or are under way."""
@@ -200,22 +208,24 @@ class Turns:
         s = self.state
         if s.gathering:
             self._gather()
-        if not s.backlog and not s.leased:
-            return
-        waiting = [g for g in s.backlog.values() if not g.lease and self.ready(g)]
-        awaited = self._grant_all(waiting) if waiting else set[str]()
-        for group in list(s.leased.values()):
-            self._watch(group, awaited)
-        frame = s.settings.frame_ns
-        if any(g.rationed and not g.lease and not self.eligible(g) for g in s.backlog.values()):
-            self.desk.wake((s.now // frame + 1) * frame)
+        waiting = []
+        for group in s.backlog.values():
+            if group.lease is None:
+                if self.ready(group):
+                    waiting.append(group)
+                elif group.rationed and not self.eligible(group):
+                    self.desk.wake(self.next_frame)
+        awaited = self._grant_all(waiting) if waiting else NOBODY
+        if s.leased:
+            for group in list(s.leased.values()):
+                self._watch(group, awaited)
 
-    def _grant_all(self, waiting: list[Group]) -> set[str]:
+    def _grant_all(self, waiting: list[Group]) -> Set[str]:
         """Grants to those whose turn it is. Devices that somebody waits for, which others have."""
         s = self.state
         if s.now < s.quiet_until:
             self.desk.wake(s.quiet_until)
-            return set()
+            return NOBODY
         awaited: set[str] = set()
         levels = self.levels([*s.leased.values(), *waiting]) if len(s.backlog) > 1 or s.leased else {}
         if len(waiting) > 1:
@@ -236,7 +246,9 @@ class Turns:
         for name in group.devices:
             device = s.devices[name]
             device.holders.append(group)
-            device.virtual = max(device.virtual, group.served.get(name, 0))
+            served = group.served.get(name, 0)
+            if served > device.virtual:
+                device.virtual = served
         for client in group.clients.values():
             if not client.leaving:
                 self.tell(client, lease)
@@ -256,7 +268,7 @@ class Turns:
         length = behind * part // WHOLE * group.spec.share // WHOLE
         return length if group.rationed else max(length, s.shortest_slice_ns)
 
-    def _watch(self, group: Group, awaited: set[str]) -> None:
+    def _watch(self, group: Group, awaited: Set[str]) -> None:
         """One who holds a lease: is its turn over?"""
         s = self.state
         lease = group.lease
@@ -264,20 +276,24 @@ class Turns:
         if lease.revoked:
             self._overdue(group, lease)
             return
-        if any(c.leased and not c.connected for c in group.clients.values()):
-            if s.now >= s.quiet_until:
-                self.revoke(group, Reason.SHUTDOWN)
-                return
-            self.desk.wake(s.quiet_until)
+        late = []
         for client in group.clients.values():
-            if client.wants and not client.leased and client.connected and not client.fenced:
-                self.tell(client, lease)
-        ends = [s.now + self.tokens(group)] if group.rationed else []
-        if not awaited.isdisjoint(group.devices):
-            ends.append(lease.slice_end)
-        if not ends:
+            if not client.leased:
+                if client.wants and client.connected and not client.fenced:
+                    late.append(client)
+            elif not client.connected:
+                if s.now >= s.quiet_until:
+                    self.revoke(group, Reason.SHUTDOWN)
+                    return
+                self.desk.wake(s.quiet_until)
+        for client in late:
+            self.tell(client, lease)
+        end = s.now + self.tokens(group) if group.rationed else NEVER
+        if awaited and not awaited.isdisjoint(group.devices):
+            end = min(end, lease.slice_end)
+        if end == NEVER:
             return
-        due = self._early(group, lease, min(ends))
+        due = self._early(group, lease, end)
         if s.now >= due:
             self.revoke(group, Reason.TURN)
         else:
@@ -332,9 +348,11 @@ class Turns:
 
     def _charge(self, group: Group, lease: Lease) -> None:
         took = self.state.now - lease.started
+        far = took * WHOLE // group.spec.share
         for name in group.devices:
-            group.served[name] = group.served.get(name, 0) + took * WHOLE // group.spec.share
-        group.tokens -= took if group.rationed else 0
+            group.served[name] = group.served.get(name, 0) + far
+        if group.rationed:
+            group.tokens -= took
 
     def settle(self, group: Group) -> None:
         """Ends the lease once nobody has a part of it any more, and charges it."""

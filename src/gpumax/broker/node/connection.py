@@ -68,13 +68,11 @@ class Connection:
             self.close()
             return
         # A message stands for its part of a second. Time that wasn't used is saved up, for as many as may come at once.
-        self._spent = max(self._spent, now - SAVED_NS) + EACH_NS
-        if self._spent > now:
+        saved = now - SAVED_NS
+        spent = self._spent = (self._spent if self._spent > saved else saved) + EACH_NS
+        if spent > now:
             self.refuse(ErrorCode.TOO_MANY, f"more than {PER_SECOND} messages a second")
-        else:
-            self._read(data, now)
-
-    def _read(self, data: bytes, now: int) -> None:
+            return
         try:
             header, message = wire.decode(data)
             if header.sequence <= self._last:

@@ -18,13 +18,17 @@ def event(
     message: msg.Message, header: Header, client: int, devices: tuple[str, ...], now: int
 ) -> ev.Event | None:
     """None: nothing follows from it. Raises Garbled."""
+    # By its very type: `isinstance`, which a match asks, takes as long as making the event, for each case that it isn't.
+    if type(message) is msg.Acquire:
+        return ev.Wanted(now, client)
+    if type(message) is msg.Release:
+        if not message.flags & DRAINED:
+            return None  # it submits no more, and is still at work: its deadline runs on
+        return ev.Released(now, client, message.lease, message.flags & WANTS != 0)
+    if type(message) is msg.Heartbeat:
+        pairs = zip(devices, message.usage, strict=False)
+        return ev.Beat(now, client, {device: usage.pinned for device, usage in pairs})
     match message:
-        case msg.Acquire():
-            return ev.Wanted(now, client)
-        case msg.Release():
-            if not message.flags & DRAINED:
-                return None  # it submits no more, and is still at work: its deadline runs on
-            return ev.Released(now, client, message.lease, bool(message.flags & WANTS))
         case msg.MemRequest():
             pinned = bool(message.flags & MemoryFlags.PINNED)
             return ev.Asked(now, client, _device(message, devices), message.bytes, pinned, header.request)
@@ -32,14 +36,11 @@ def event(
             pinned = bool(message.flags & MemoryFlags.PINNED)
             return ev.Returned(now, client, _device(message, devices), message.bytes, pinned)
         case msg.SwappedOut() | msg.SwappedIn():
-            kind = ev.SwappedOut if isinstance(message, msg.SwappedOut) else ev.SwappedIn
+            swapped = ev.SwappedOut if isinstance(message, msg.SwappedOut) else ev.SwappedIn
             device, how = _device(message, devices), SwapStatus(message.status)
-            return kind(now, client, device, message.resident, how, message.copied)
+            return swapped(now, client, device, message.resident, how, message.copied)
         case msg.Hint():
             return ev.Hinted(now, client, _device(message, devices), HintKind(message.kind), message.bytes)
-        case msg.Heartbeat():
-            pairs = zip(devices, message.usage, strict=False)
-            return ev.Beat(now, client, {device: usage.pinned for device, usage in pairs})
         case msg.Inventory():
             held = {
                 d: (h.budget, h.pinned, h.resident) for d, h in zip(devices, message.holding, strict=False)
@@ -49,6 +50,8 @@ def event(
             return ev.Leaving(now, client)
         case msg.Error():
             return None
+        case msg.Hello():
+            raise Garbled("HELLO was said already", ErrorCode.STATE, message.type)
     raise Garbled(f"{message.type.name} is the broker's to say", ErrorCode.STATE, message.type)
 
 

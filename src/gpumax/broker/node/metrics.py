@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
@@ -80,7 +81,7 @@ class Metrics:
             "gpumax_broker_handling_seconds", "From a message to the orders that follow", BOUNDS_NS
         )
         r.register(self.handling)
-        self.granted: dict[str, int] = {}
+        self.granted: defaultdict[str, int] = defaultdict(int)
         """By group: leases that `grants` doesn't count yet."""
 
     def flush(self) -> None:

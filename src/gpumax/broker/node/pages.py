@@ -16,8 +16,6 @@ import msgspec
 from gpumax.broker.page import OFFSETS, PAGE_BYTES, PAGE_MAGIC, SEAT_BYTES, SEATS_BYTES
 from gpumax.broker.words import LeaseState
 
-_LEASE: Final = OFFSETS["lease"]
-_WORD: Final = OFFSETS["lease_word"]
 _HEAD: Final = PAGE_MAGIC | 1 << 32
 
 
@@ -39,6 +37,8 @@ class Pages:
         self.fd = fd
         self._directory = directory
         self._starts = tuple(index * PAGE_BYTES for index in range(len(owner.devices)))
+        self._leases = tuple(start + OFFSETS["lease"] for start in self._starts)
+        self._words = tuple(start + OFFSETS["lease_word"] for start in self._starts)
 
     def read(self, index: int, name: str) -> int:
         """0 where the client has cut the file short."""
@@ -49,14 +49,21 @@ class Pages:
 
     def lease(self, number: int, word: int) -> None:
         """On all devices: the number first, then the word, whose readers look for the number next."""
-        for at, data in ((_LEASE, number.to_bytes(8, "little")), (_WORD, word.to_bytes(8, "little"))):
-            for start in self._starts:
-                os.pwrite(self.fd, data, start + at)
+        data = number.to_bytes(8, "little")
+        for place in self._leases:
+            os.pwrite(self.fd, data, place)
+        self.say(word)
+
+    def say(self, word: int) -> None:
+        """The lease word alone, on all devices."""
+        data = word.to_bytes(8, "little")
+        for place in self._words:
+            os.pwrite(self.fd, data, place)
 
     def write_all(self, name: str, value: int) -> None:
-        at, data = OFFSETS[name], value.to_bytes(8, "little")
+        data = value.to_bytes(8, "little")
         for start in self._starts:
-            os.pwrite(self.fd, data, start + at)
+            os.pwrite(self.fd, data, start + OFFSETS[name])
 
     @property
     def inflight(self) -> int:

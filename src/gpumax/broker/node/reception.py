@@ -207,5 +207,5 @@ class Reception:
         assert self._state is not None
         for client, member in list(self._roster.members.items()):
             if client != owner.client and client not in self._state.clients:
-                member.pages.write_all("lease_word", LeaseState.FENCED)
+                member.pages.say(LeaseState.FENCED)
                 self._forget(client)

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,7 @@ from gpumax.broker.node.sockets import Users
 from gpumax.broker.node.tier import SecondTier
 from gpumax.broker.status import Status, Unfenced, status
 from gpumax.broker.wire import Garbled, Header
-from gpumax.broker.words import ErrorCode, LeaseState
+from gpumax.broker.words import LeaseState
 from gpumax.errors import Conflict, Refused
 
 DIRECTORY_MODE: Final = 0o750
@@ -70,6 +71,10 @@ class Server:
             clock, lambda delay, look: asyncio.get_running_loop().call_later(delay, look),
             lambda due: self._handle(ev.Tick(max(self._clock(), due))),
         )  # fmt: skip
+        self._ways: defaultdict[type, Callable[[Any], None]] = defaultdict(lambda: self._tell, {
+            od.Wake: lambda wake: self._alarm.set(wake.at), od.Report: self._reported, od.RefuseGroup: lambda _: None,
+        })  # fmt: skip
+        """By an order's type, what is done of it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = -1
         self._handled = self.metrics.handling.observe
@@ -119,7 +124,7 @@ class Server:
             owner = each.owner
             self._reception.keep_clear_of(owner.client)
             if owner.group not in groups:
-                each.write_all("lease_word", LeaseState.FENCED)  # its group has gone: it submits no more
+                each.say(LeaseState.FENCED)  # its group has gone: it submits no more
                 each.remove()
                 continue
             if self._roster.add(owner, each, None) is None:
@@ -173,9 +178,7 @@ class Server:
 
     def _heard(self, connection: Connection, header: Header, message: msg.Message, now: int) -> None:
         try:
-            if isinstance(message, msg.Hello):
-                raise Garbled("HELLO was said already", ErrorCode.STATE, header.type)
-            if isinstance(message, msg.Away):
+            if type(message) is msg.Away:
                 self.second.heard(connection.client, message)
                 return
             member = self._roster.members[connection.client]
@@ -234,23 +237,22 @@ class Server:
         self._handled(self._clock() - event.now)
 
     def _obey(self, order: od.Order) -> None:
+        self._ways[type(order)](order)
+
+    def _tell(self, order: od.ClientOrder) -> None:
         kind = type(order)
-        if isinstance(order, od.ClientOrder):
-            member = self._roster.members.get(order.client)
-            if member is None:
-                return
-            if kind in BOOKED_FIRST:
-                self._keep_books(order.client)
-            told.tell(order, member)
-            if kind is od.Grant:
-                group = member.owner.group
-                self.metrics.granted[group] = self.metrics.granted.get(group, 0) + 1
-            elif kind is not od.Ended:
-                self._do_more(order, member)
-        elif isinstance(order, od.Wake):
-            self._alarm.set(order.at)
-        elif isinstance(order, od.Report):
-            self._reported(order)
+        member = self._roster.members.get(order.client)
+        if member is None:
+            return
+        if kind in BOOKED_FIRST:
+            self._keep_books(order.client)
+        say = told.SAYS.get(kind)
+        if say is not None:
+            say(order, member)
+        if kind is od.Grant:
+            self.metrics.granted[member.owner.group] += 1
+        elif kind is not od.Ended:
+            self._do_more(order, member)
 
     def _reported(self, report: od.Report) -> None:
         self.metrics.reports.labels(report.kind).inc()

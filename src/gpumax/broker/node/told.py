@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gpumax.broker import messages as msg
@@ -16,20 +16,11 @@ NONE: Final = int(LeaseState.NONE)
 GRANTED: Final = int(LeaseState.GRANTED)
 
 
-def tell(order: od.ClientOrder, member: Member) -> None:
-    """The page changes whether or not the client can be reached: that is what keeps one that doesn't answer from submitting."""
-    say = SAYS.get(type(order))
-    if say is not None:
-        say(order, member)
-
-
 def _grant(order: od.Grant, member: Member) -> None:
     generation = member.generation = max(member.generation + 1, order.generation)
     member.pages.lease(order.lease, lease_word(generation, GRANTED))
     if member.connection is not None:
-        member.connection.send(
-            msg.Grant(lease=order.lease, slice_ns=order.slice_ns, generation=order.generation & 0xFFFFFFFF)
-        )
+        member.connection.send(msg.Grant(order.lease, order.slice_ns, order.generation & 0xFFFFFFFF))
 
 
 def _revoke(order: od.Revoke, member: Member) -> None:
@@ -44,11 +35,11 @@ def _revoke(order: od.Revoke, member: Member) -> None:
 
 
 def _ended(_: od.Ended, member: Member) -> None:
-    member.pages.write_all("lease_word", lease_word(member.generation, NONE))
+    member.pages.say(lease_word(member.generation, NONE))
 
 
 def _fence(_: od.Fence, member: Member) -> None:
-    member.pages.write_all("lease_word", lease_word(member.generation, LeaseState.FENCED))
+    member.pages.say(lease_word(member.generation, LeaseState.FENCED))
 
 
 def _swap_out(order: od.SwapOut, member: Member) -> None:
@@ -79,7 +70,11 @@ def _send(member: Member, message: msg.Message, request: int = 0) -> None:
         member.connection.send(message, request=request)
 
 
-SAYS: Final[dict[type[od.ClientOrder], Callable[[Any, Member], None]]] = {
+SAYS: Final[Mapping[type[od.ClientOrder], Callable[[Any, Member], None]]] = {
     od.Grant: _grant, od.Revoke: _revoke, od.Ended: _ended, od.Fence: _fence, od.SwapOut: _swap_out, od.SwapIn: _swap_in,
     od.MemGrant: _mem_grant, od.MemDeny: _mem_deny, od.Trim: _trim,
 }  # fmt: skip
+"""How a client hears of it, by type of the order; of others it's told by whoever carries them out.
+
+The page changes whether or not the client can be reached: that is what keeps one that doesn't answer from submitting.
+"""
