@@ -4,10 +4,13 @@
  *   sharing spin NS AT_ONCE         launches kernels of so many nanoseconds until it is killed, at most AT_ONCE of them unfinished
  *   sharing loop NS AT_ONCE COUNT   COUNT of them; prints the seconds that they took
  *   sharing work BYTES NS COUNT     the same beside so much memory, all of which it writes first; each byte that it looks at has to be right
+ *   sharing canary CORE NS          wakes up each half of a millisecond on this core until it is killed; prints when it should have and when
+ *                                   it could, in nanoseconds of the monotonic clock, where that was so much later
  *
  * Each says `ready` once it could begin, and begins with a line on its standard input.
  */
 #include <dlfcn.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +129,34 @@ static void work(uint64_t bytes, uint64_t ns, long count)
 	CALL(cuCtxSynchronize);
 }
 
+/* Whoever is ready to run and can't stands still as this one does, whatever keeps them: other programs, or other machines on this one. */
+static void canary(int core, int64_t late)
+{
+	enum { STEP = 500000, SECOND = 1000000000 };
+	struct timespec due, now;
+	cpu_set_t cores;
+	int64_t by;
+
+	CPU_ZERO(&cores);
+	CPU_SET(core, &cores);
+	sched_setaffinity(0, sizeof cores, &cores);
+	clock_gettime(CLOCK_MONOTONIC, &due);
+	for (;;) {
+		due.tv_nsec += STEP;
+		due.tv_sec += due.tv_nsec / SECOND;
+		due.tv_nsec %= SECOND;
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		by = (now.tv_sec - due.tv_sec) * SECOND + now.tv_nsec - due.tv_nsec;
+		if (by >= late) {
+			printf("%lld %lld\n", (long long)due.tv_sec * SECOND + due.tv_nsec,
+			       (long long)now.tv_sec * SECOND + now.tv_nsec);
+			fflush(stdout);
+			due = now;
+		}
+	}
+}
+
 int main(int count, char **words)
 {
 	CUcontext context;
@@ -133,6 +164,10 @@ int main(int count, char **words)
 
 	if (count < 4)
 		return 2;
+	if (strcmp(words[1], "canary") == 0) {
+		wait_for_a_line();
+		canary(atoi(words[2]), atoll(words[3]));
+	}
 	CALL(cuInit, 0);
 	CALL(cuDevicePrimaryCtxRetain, &context, 0);
 	CALL(cuCtxSetCurrent, context);

@@ -2,8 +2,11 @@
 
 error  how far each of 2 to 8 processes is from its share of the device's time, by what the device has computed for it: for each
        window of 1 s (kernels of at most 5 ms), and of 5 s (up to 50 ms), whoever is furthest off; strict and fair. The goal is
-       on the worst window; the median and the 95th percentile stand beside it. --processes, --kernel-us, --mode: such rows
-       alone; --runs: each so many times
+       on the worst window; the median and the 95th percentile stand beside it. A canary on each core tells when whoever was ready
+       to run there could not: a holder that stands still so loses of its share what the device idles meanwhile, which no broker
+       gives back. So there are two more rows: for how long the machine stood still in the window that is furthest off, and the
+       windows in which it never did for more than 3 ms. --processes, --kernel-us, --mode: such rows alone; --runs: each so
+       many times
 loop   what a loop of kernels of 10 us takes longer under the layer and the broker, with the whole device to itself
 swap   two processes of 700 MiB on a device of 1 GiB, each at work without a rest, beside one after the other
 
@@ -30,7 +33,7 @@ from typing import Any, Final, Literal
 
 from gpumax.broker.control import Control, Group
 from gpumax.native import library
-from measure import Figure, Row, show
+from measure import Figure, Row, Skipped, show
 
 HERE: Final = Path(__file__).parent
 MIB: Final = 1 << 20
@@ -38,6 +41,8 @@ CONTEXT: Final = 16 * MIB
 DEVICE: Final = "GPU-00112233-4455-6677-8899-aabbccddeeff"
 WARM_S: Final = 1.0
 MIXES: Final = ((0.7, 0.3), (0.5, 0.3, 0.2), (0.4, 0.3, 0.2, 0.1), (0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05))
+NOTED_NS: Final = 1_000_000
+CALM_MS: Final = 3.0
 KERNELS_US: Final = (10, 100, 1000, 5000, 50_000)
 Mode = Literal["fair", "strict"]
 
@@ -150,17 +155,51 @@ def watched(where: Machine, pids: Sequence[int], seconds: float) -> list[tuple[i
     return [tuple(map(int, line.split())) for line in out.splitlines()]
 
 
-def errors(samples: list[tuple[int, ...]], shares: Sequence[float], window: int) -> list[float]:
-    """For each window of so many tenths of a second: how far whoever is furthest from its share is from it, in hundredths."""
-    found = []
-    for first, last in zip(samples, samples[window:], strict=False):
-        took = last[0] - first[0]
-        got = [(b - a) / took for a, b in zip(first[1:], last[1:], strict=True)]
-        found.append(100 * max(abs(one - share) for one, share in zip(got, shares, strict=True)))
-    return found
+@dataclass(frozen=True)
+class Run:
+    """What was seen of processes that share a device: for how long it has computed for each, and when a core stood still."""
+
+    samples: list[tuple[int, ...]]
+    stalls: list[tuple[int, int]]
+
+    def stalled(self, begin: int, end: int) -> float:
+        """Milliseconds of the longest stall in a window."""
+        return max([0, *(min(b, end) - max(a, begin) for a, b in self.stalls)]) / 1e6
+
+    def errors(self, shares: Sequence[float], window: int) -> list[tuple[float, float]]:
+        """For each window of so many tenths of a second: how far whoever is furthest from its share is from it, in hundredths;
+        and the longest stall, in milliseconds.
+        """
+        found = []
+        for first, last in zip(self.samples, self.samples[window:], strict=False):
+            took = last[0] - first[0]
+            got = [(b - a) / took for a, b in zip(first[1:], last[1:], strict=True)]
+            off = 100 * max(abs(one - share) for one, share in zip(got, shares, strict=True))
+            found.append((off, self.stalled(first[0], last[0])))
+        return found
 
 
-def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: float) -> list[tuple[int, ...]]:
+@contextmanager
+def canaries(where: Machine) -> Iterator[list[tuple[int, int]]]:
+    """One on each core, on four at most. When each could not run for a millisecond or more, which is there once they have ended."""
+    found: list[tuple[int, int]] = []
+    cores = sorted(os.sched_getaffinity(0))[:4]
+    running = [where.start(where.environment(), "canary", str(core), str(NOTED_NS)) for core in cores]
+    try:
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        yield found
+    finally:
+        for process in running:
+            process.kill()
+            out, _ = process.communicate()
+            lines = [line.split() for line in out.splitlines()]
+            found += [(int(line[0]), int(line[1])) for line in lines if len(line) == 2]
+
+
+def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: float) -> Run:
     """Processes that all want the whole device, for so long."""
     with machine(1 << 30) as where:
         groups = [
@@ -177,7 +216,9 @@ def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: fl
                     process.stdin.write("\n")
                     process.stdin.flush()
                 time.sleep(WARM_S)
-                return watched(where, [process.pid for process in running], seconds)
+                with canaries(where) as stalls:
+                    samples = watched(where, [process.pid for process in running], seconds)
+                return Run(samples, stalls)
             finally:
                 for process in running:
                     process.kill()
@@ -210,15 +251,26 @@ def error(quick: bool, wanted: Wanted = Wanted()) -> list[Row]:
     return rows
 
 
-def _errors(
-    name: str, runs: list[list[tuple[int, ...]]], shares: Sequence[float], kernel_us: int
-) -> list[Row]:
+def _errors(name: str, runs: list[Run], shares: Sequence[float], kernel_us: int) -> list[Row]:
     rows: list[Row] = []
     for seconds, goal in ((1, 2.0), (5, 5.0)):
         if seconds == 5 or kernel_us <= 5000:
-            off = tuple(each for samples in runs for each in errors(samples, shares, seconds * 10))
-            rows.append(Figure(f"{name}: off in {seconds} s", "hundredths", off, goal, "max"))
+            head = f"{name}: off in {seconds} s"
+            windows = [each for run in runs for each in run.errors(shares, seconds * 10)]
+            rows.append(Figure(head, "hundredths", tuple(off for off, _ in windows), goal, "max"))
+            if seconds == 1:
+                rows += _explained(head, windows, goal)
     return rows
+
+
+def _explained(head: str, windows: list[tuple[float, float]], goal: float) -> list[Row]:
+    """What the machine had to do with it."""
+    calm = tuple(off for off, stall in windows if stall <= CALM_MS)
+    said = f"{head}, where no core stood still for over {CALM_MS:g} ms"
+    return [
+        Figure(f"{head}, where it's furthest: a core stood still for", "ms", (max(windows)[1],)),
+        Figure(said, "hundredths", calm, goal, "max") if calm else Skipped(said, "there was no such window"),
+    ]
 
 
 def _us(kernel: int) -> str:
