@@ -8,10 +8,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from gpumax.broker.node.ears import AT_ONCE, Ears, ears, run
+from gpumax.broker.node.ears import AT_ONCE, Ears, Later, ears, run
+from gpumax.broker.node.timer import Timer
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -103,6 +105,44 @@ def test_timers_readers_and_threads_of_asyncio_go_on_while_clients_never_pause(p
 
     run(main())
     assert done == ["reader", "timer", "thread"]
+
+
+def test_what_is_called_later_is_called_once_and_only_the_last_of_it(pairs: list[Pair]) -> None:
+    """By clients who never pause it isn't kept from being called, and it may be followed by more."""
+    called: list[str] = []
+
+    async def main() -> None:
+        for ours, theirs in pairs:
+            theirs.send(b"never read, so always ready")
+            ears().hear(ours.fileno(), lambda: None)
+        later, other, both = Later(), Later(), asyncio.Event()
+
+        def again() -> None:
+            called.append("again")
+            asyncio.get_running_loop().call_soon(both.set)
+
+        def second() -> None:
+            called.append("second")
+            later(0.0005, again)
+
+        later(0.001, lambda: called.append("first"))
+        other(0, lambda: called.append("other")).cancel()
+        later(0.002, second)
+        await both.wait()
+
+    run(main())
+    assert called == ["second", "again"]
+
+
+def test_what_is_called_later_is_so_to_the_microsecond() -> None:
+    """A turn that ended with the next whole millisecond would be half of one too long."""
+    timer = Timer()
+    timer.later(0.0123456789, lambda: None)
+    told = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{timer.fd}").read_text().splitlines())
+    seconds, left = map(int, told["it_value"].strip(" ()").split(", "))
+    timer.close()
+    assert seconds == 0
+    assert left == 0 or 0 < left <= 12_345_679
 
 
 def test_what_is_called_soon_or_later_by_one_that_is_heard_is_called_though_nothing_else_happens(

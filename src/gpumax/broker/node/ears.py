@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple
 
+from gpumax.broker.node.timer import Timer
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -33,6 +35,7 @@ class Ears(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._epoll.register(self._others.fileno(), select.EPOLLIN)
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._timers: list[Timer] = []
 
     def hear(self, fd: int, callback: Callable[[], None]) -> None:
         """Call it whenever there is something to read, once for each round: nobody who says much is heard before others."""
@@ -43,6 +46,13 @@ class Ears(selectors.BaseSelector):
         """From now on, also where it was found to be ready already."""
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def timer(self) -> Timer:
+        """That calls what is to be called later without asyncio, and to the microsecond. It ends with the ears."""
+        timer = Timer()
+        self._timers.append(timer)
+        self.hear(timer.fd, timer.rings)
+        return timer
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Hear clients for as long as there is nothing else to do, until then."""
@@ -80,6 +90,8 @@ class Ears(selectors.BaseSelector):
         return self._others.get_map()
 
     def close(self) -> None:
+        for timer in self._timers:
+            timer.close()
         self._epoll.close()
         self._others.close()
 
@@ -112,6 +124,19 @@ def ears() -> Ears:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, Loop)
     return loop.ears
+
+
+class Later:
+    """As `call_later` of the loop that runs, for one thing at a time: what was to be called before isn't any more."""
+
+    def __init__(self) -> None:
+        self._timer: Timer | None = None
+
+    def __call__(self, delay: float, look: Callable[[], None]) -> Timer:
+        if self._timer is None:
+            self._timer = ears().timer()
+        self._timer.later(delay, look)
+        return self._timer
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

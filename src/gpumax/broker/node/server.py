@@ -25,6 +25,7 @@ from gpumax.broker.node import heard, pages, pool, process, told
 from gpumax.broker.node.alarm import Alarm
 from gpumax.broker.node.away import Away
 from gpumax.broker.node.connection import Connection
+from gpumax.broker.node.ears import Later
 from gpumax.broker.node.metrics import Metrics
 from gpumax.broker.node.outsiders import Outsiders
 from gpumax.broker.node.reception import Reception
@@ -68,8 +69,7 @@ class Server:
             clock=clock, joined=self._joined, ended=self._ended, forget=self._forget,
         )  # fmt: skip
         self._alarm = Alarm(
-            clock, lambda delay, look: asyncio.get_running_loop().call_later(delay, look),
-            lambda due: self._handle(ev.Tick(max(self._clock(), due))),
+            clock, Later(), lambda due: self._handle(ev.Tick(max(self._clock(), due)))
         )  # fmt: skip
         self._ways: defaultdict[type, Callable[[Any], None]] = defaultdict(lambda: self._tell, {
             od.Wake: lambda wake: self._alarm.set(wake.at), od.Report: self._reported, od.RefuseGroup: lambda _: None,
