@@ -248,7 +248,7 @@ class Broker:
         client.awaiting_inventory = event.reconnects
         group.clients[client.id] = client
         s.clients[client.id] = client
-        self.turns.arrived(group, event.ranks, event.rank or -event.pid)
+        self.turns.gathering.arrived(group, event.ranks, event.rank or -event.pid)
         self.desk.say(Welcome(client.id))
 
     def _follow(self, known: Client, client: Client) -> None:
@@ -361,7 +361,7 @@ class Broker:
         if not group.clients:
             self.residency.step_back(group)
             group.place = Place.IN
-            self.turns.dispersed(group)
+            self.turns.gathering.dispersed(group)
         self.residency.refresh(group)
         self._drop_if_empty(group)
 

@@ -327,4 +327,5 @@ class State:
 
     def served(self, group: Group, device: str) -> int:
         """Charged time over share, what is being used right now included."""
-        return group.served.get(device, 0) + self.running(group) * WHOLE // group.spec.share
+        before, lease = group.served.get(device, 0), group.lease
+        return before if lease is None else before + (self.now - lease.started) * WHOLE // group.spec.share

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
 from gpumax.broker.core.desk import Desk
-from gpumax.broker.core.gang import Gang
+from gpumax.broker.core.gathering import Gathering
 from gpumax.broker.core.orders import Checkpoint, End, Ended, Fence, Grant, Look, Revoke
 from gpumax.broker.core.shapes import SECOND, WHOLE, GroupSpec, Stuck
 from gpumax.broker.core.state import Client, Group, Lease, Place, State, Tier
@@ -22,9 +22,7 @@ AWAY_CARRY_NS = 120 * SECOND
 """Strict: how much time of its share may wait for a group whose memory is out."""
 
 NOBODY: Final[Set[str]] = frozenset()
-
 NEVER: Final = 1 << 63
-
 MISSED = 4 * WHOLE
 """Whoever is so many thousandths of its part of a frame behind goes before others."""
 
@@ -42,6 +40,7 @@ class Turns:
     def __init__(self, state: State, desk: Desk) -> None:
         self.state = state
         self.desk = desk
+        self.gathering = Gathering(state, desk)
         self.next_frame = 0
         """When `refill` has something to do next."""
 
@@ -79,37 +78,6 @@ class Turns:
             if not c.connected or c.fenced or c.tier is not Tier.ON or c.awaiting_inventory:
                 return False
         return bool(group.clients) and group.gang.whole
-
-    def arrived(self, group: Group, ranks: int, who: int) -> None:
-        """One of its processes. Whoever comes first doesn't begin before the others are there, but waits for them only for so long."""
-        s, gang = self.state, group.gang
-        first = not gang.came
-        gang.arrive(ranks, who)
-        if gang.whole:
-            s.gathering.pop(group.name, None)
-            return
-        if first or group.name not in s.gathering:
-            gang.until = s.now + s.settings.gang_wait_ns
-        s.gathering[group.name] = group
-
-    def dispersed(self, group: Group) -> None:
-        """None of its processes is left: the next ones begin anew."""
-        group.gang = Gang()
-        self.state.gathering.pop(group.name, None)
-
-    def _gather(self) -> None:
-        s = self.state
-        for group in list(s.gathering.values()):
-            if s.now < group.gang.until:
-                self.desk.wake(group.gang.until)
-                continue
-            group.gang.begun = True
-            del s.gathering[group.name]
-            self.desk.report(
-                "gang", group.name,
-                f"{len(group.gang.came)} of {group.gang.ranks} processes have come in {s.settings.gang_wait_ns // SECOND} s; "
-                "they go on without the others",
-            )  # fmt: skip
 
     def ready(self, group: Group) -> bool:
         return (
@@ -168,14 +136,23 @@ class Turns:
         s, frame = self.state, self.state.settings.frame_ns
         levels: dict[str, Level] = {}
         for name in {name for group in able if not group.rationed for name in group.devices}:
-            fair = [g for g in able if not g.rationed and name in g.spec.memory]
-            strict = [g for g in s.backlog.values() if g.rationed and name in g.spec.memory]
-            shares = sum(g.spec.share for g in fair)
-            part = frame * max(WHOLE - sum(g.spec.share for g in strict), 0) // shares
-            left = frame - s.now % frame - sum(max(self.tokens(g), 0) for g in strict)
-            served = [(s.served(g, name), g.spec.share) for g in fair]
-            mark = (sum(far * share for far, share in served) + max(left, 0) * WHOLE) // shares
-            if 2 * (mark - min(served)[0]) < part:  # nothing is left of this frame that is worth a turn
+            shares = far = 0
+            least = NEVER
+            for group in able:
+                if not group.rationed and name in group.devices:
+                    served = s.served(group, name)
+                    shares += group.spec.share
+                    far += served * group.spec.share
+                    if served < least:
+                        least = served
+            left, others = frame - s.now % frame, 0
+            for group in s.backlog.values():
+                if group.rationed and name in group.devices:
+                    left -= max(self.tokens(group), 0)
+                    others += group.spec.share
+            part = frame * max(WHOLE - others, 0) // shares
+            mark = (far + max(left, 0) * WHOLE) // shares
+            if 2 * (mark - least) < part:  # nothing is left of this frame that is worth a turn
                 mark += part
             levels[name] = Level(mark, max(part, 1))
         return levels
@@ -187,9 +164,13 @@ class Turns:
         """
         if group.rationed:
             return self.tokens(group) * WHOLE * WHOLE // (group.spec.share * self.state.settings.frame_ns)
-        return min(
-            (levels[d].mark - self.state.served(group, d)) * WHOLE // levels[d].part for d in group.devices
-        )
+        least = NEVER
+        for name in group.devices:
+            mark, part = levels[name]
+            behind = (mark - self.state.served(group, name)) * WHOLE // part
+            if behind < least:
+                least = behind
+        return least
 
     def order(self, group: Group, levels: Mapping[str, Level]) -> tuple[bool, int, int, str]:
         """Strict ones first. Then who has missed several frames; then who hasn't had its turn in this one.
@@ -207,7 +188,7 @@ class Turns:
     def step(self) -> None:
         s = self.state
         if s.gathering:
-            self._gather()
+            self.gathering.step()
         waiting = []
         for group in s.backlog.values():
             if group.lease is None:
@@ -226,6 +207,9 @@ class Turns:
         if s.now < s.quiet_until:
             self.desk.wake(s.quiet_until)
             return NOBODY
+        taken = {name for group in s.leased.values() for name in group.devices}
+        if taken and not any(taken.isdisjoint(group.devices) for group in waiting):
+            return {name for group in waiting for name in group.devices}
         awaited: set[str] = set()
         levels = self.levels([*s.leased.values(), *waiting]) if len(s.backlog) > 1 or s.leased else {}
         if len(waiting) > 1:
@@ -246,9 +230,7 @@ class Turns:
         for name in group.devices:
             device = s.devices[name]
             device.holders.append(group)
-            served = group.served.get(name, 0)
-            if served > device.virtual:
-                device.virtual = served
+            device.virtual = max(device.virtual, group.served.get(name, 0))
         for client in group.clients.values():
             if not client.leaving:
                 self.tell(client, lease)
