@@ -2,11 +2,11 @@
 
 error  how far each of 2 to 8 processes is from its share of the device's time, by what the device has computed for it: for each
        window of 1 s (kernels of at most 5 ms), and of 5 s (up to 50 ms), whoever is furthest off; strict and fair. The goal is
-       on the worst window; the median and the 95th percentile stand beside it. A canary on each core tells when whoever was ready
-       to run there could not: a holder that stands still so loses of its share what the device idles meanwhile, which no broker
-       gives back. So there are two more rows: for how long the machine stood still in the window that is furthest off, and the
-       windows in which it never did for more than 3 ms. --processes, --kernel-us, --mode: such rows alone; --runs: each so
-       many times
+       on the worst window; the median and the 95th percentile stand beside it. Whoever stands still while it's its turn loses of
+       its share what the device idles meanwhile, which no broker gives back. So there are rows beside it for what the machine had
+       to do with it: canaries tell when a core stood still, the kernel how long threads that were ready had no core; and how far
+       off those windows are in which no core stood still for over 3 ms, and nobody's threads waited for over 20 ms in all.
+       --processes, --kernel-us, --mode: such rows alone; --runs: each so many times
 loop   what a loop of kernels of 10 us takes longer under the layer and the broker, with the whole device to itself
 swap   two processes of 700 MiB on a device of 1 GiB, each at work without a rest, beside one after the other
 
@@ -43,6 +43,7 @@ WARM_S: Final = 1.0
 MIXES: Final = ((0.7, 0.3), (0.5, 0.3, 0.2), (0.4, 0.3, 0.2, 0.1), (0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05))
 NOTED_NS: Final = 1_000_000
 CALM_MS: Final = 3.0
+WAITED_MS: Final = 20.0
 KERNELS_US: Final = (10, 100, 1000, 5000, 50_000)
 Mode = Literal["fair", "strict"]
 
@@ -88,8 +89,8 @@ class Machine:
         return process
 
     @contextmanager
-    def broker(self, groups: Sequence[Group], pool: int = 0) -> Iterator[None]:
-        """A broker with these groups."""
+    def broker(self, groups: Sequence[Group], pool: int = 0) -> Iterator[int]:
+        """A broker with these groups, by its process."""
         directory = self.folder / "broker"
         room = self.memory - len(groups) * CONTEXT
         words = ["--directory", str(directory), "--device", f"{DEVICE}:{room}", "--swap-memory", str(pool)]
@@ -102,7 +103,7 @@ class Machine:
                 time.sleep(0.02)
             for group in groups:
                 control.add(group)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait()
@@ -130,7 +131,15 @@ def machine(memory: int, **device: Any) -> Iterator[Machine]:
 
 
 WATCH: Final = """
-import ctypes, sys, time
+import ctypes, glob, sys, time
+def waited(pid):
+    rows = []
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        try:
+            rows.append(open(path).read().split())
+        except OSError:
+            pass
+    return sum(int(row[1]) for row in rows)
 emu = ctypes.CDLL(sys.argv[1])
 emu.gpumax_emu_busy.restype = ctypes.c_ulonglong
 assert emu.cuInit(0) == 0
@@ -138,12 +147,19 @@ pids, step, count = [int(p) for p in sys.argv[4:]], float(sys.argv[2]), int(sys.
 begin = time.monotonic()
 for i in range(count + 1):
     time.sleep(max(begin + i * step - time.monotonic(), 0))
-    print(time.monotonic_ns(), *(emu.gpumax_emu_busy(p, 0) for p in pids), flush=True)
+    took = 10**9
+    while took > 200_000:  # all of one moment: whoever is kept from its core meanwhile looks again
+        now = time.monotonic_ns()
+        busy = [emu.gpumax_emu_busy(pid, 0) for pid in pids[1:]]
+        took = time.monotonic_ns() - now
+    print(now, *busy, *map(waited, pids), flush=True)
 """
 
 
 def watched(where: Machine, pids: Sequence[int], seconds: float) -> list[tuple[int, ...]]:
-    """Ten times a second: when, and for how long the device has computed for each."""
+    """Ten times a second: when, for how long the device has computed for each process but the first, the broker; and how long
+    the threads of each have waited for a core.
+    """
     words = [str(library("emu")), "0.1", str(round(seconds * 10)), *map(str, pids)]
     out = subprocess.run(
         [sys.executable, "-c", WATCH, *words],
@@ -156,27 +172,41 @@ def watched(where: Machine, pids: Sequence[int], seconds: float) -> list[tuple[i
 
 
 @dataclass(frozen=True)
+class Window:
+    """How far whoever is furthest from its share is from it, in hundredths; and what the machine had to do with it, in milliseconds."""
+
+    off: float
+    stalled: float
+    """The longest that a core stood still."""
+    waited: float
+    """The most that the threads of one process, or those of the broker, were ready to run and had no core."""
+
+    @property
+    def calm(self) -> bool:
+        return self.stalled <= CALM_MS and self.waited <= WAITED_MS
+
+
+@dataclass(frozen=True)
 class Run:
-    """What was seen of processes that share a device: for how long it has computed for each, and when a core stood still."""
+    """What was seen of processes that share a device."""
 
     samples: list[tuple[int, ...]]
+    """See `watched`."""
     stalls: list[tuple[int, int]]
+    """See `canaries`."""
 
-    def stalled(self, begin: int, end: int) -> float:
-        """Milliseconds of the longest stall in a window."""
-        return max([0, *(min(b, end) - max(a, begin) for a, b in self.stalls)]) / 1e6
-
-    def errors(self, shares: Sequence[float], window: int) -> list[tuple[float, float]]:
-        """For each window of so many tenths of a second: how far whoever is furthest from its share is from it, in hundredths;
-        and the longest stall, in milliseconds.
-        """
+    def windows(self, shares: Sequence[float], length: int) -> list[Window]:
+        """All of so many tenths of a second."""
         found = []
-        for first, last in zip(self.samples, self.samples[window:], strict=False):
-            took = last[0] - first[0]
-            got = [(b - a) / took for a, b in zip(first[1:], last[1:], strict=True)]
-            off = 100 * max(abs(one - share) for one, share in zip(got, shares, strict=True))
-            found.append((off, self.stalled(first[0], last[0])))
+        for first, last in zip(self.samples, self.samples[length:], strict=False):
+            took, *passed = (b - a for a, b in zip(first, last, strict=True))
+            got, waits = passed[: len(shares)], passed[len(shares) :]
+            off = max(abs(one / took - share) for one, share in zip(got, shares, strict=True))
+            found.append(Window(100 * off, self._stalled(first[0], last[0]), max(waits) / 1e6))
         return found
+
+    def _stalled(self, begin: int, end: int) -> float:
+        return max([0, *(min(b, end) - max(a, begin) for a, b in self.stalls)]) / 1e6
 
 
 @contextmanager
@@ -207,7 +237,7 @@ def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: fl
         ]
         # Two at least: else the device is idle between one and the next, whoever shares it.
         at_once = max(2, min(200, 2000 // kernel_us))
-        with where.broker(groups):
+        with where.broker(groups) as broker:
             words = ("spin", str(kernel_us * 1000), str(at_once))
             running = [where.start(where.shared(group.name), *words) for group in groups]
             try:
@@ -217,7 +247,7 @@ def shared_time(mode: Mode, shares: Sequence[float], kernel_us: int, seconds: fl
                     process.stdin.flush()
                 time.sleep(WARM_S)
                 with canaries(where) as stalls:
-                    samples = watched(where, [process.pid for process in running], seconds)
+                    samples = watched(where, [broker, *(process.pid for process in running)], seconds)
                 return Run(samples, stalls)
             finally:
                 for process in running:
@@ -256,19 +286,21 @@ def _errors(name: str, runs: list[Run], shares: Sequence[float], kernel_us: int)
     for seconds, goal in ((1, 2.0), (5, 5.0)):
         if seconds == 5 or kernel_us <= 5000:
             head = f"{name}: off in {seconds} s"
-            windows = [each for run in runs for each in run.errors(shares, seconds * 10)]
-            rows.append(Figure(head, "hundredths", tuple(off for off, _ in windows), goal, "max"))
+            windows = [each for run in runs for each in run.windows(shares, seconds * 10)]
+            rows.append(Figure(head, "hundredths", tuple(each.off for each in windows), goal, "max"))
             if seconds == 1:
                 rows += _explained(head, windows, goal)
     return rows
 
 
-def _explained(head: str, windows: list[tuple[float, float]], goal: float) -> list[Row]:
+def _explained(head: str, windows: list[Window], goal: float) -> list[Row]:
     """What the machine had to do with it."""
-    calm = tuple(off for off, stall in windows if stall <= CALM_MS)
-    said = f"{head}, where no core stood still for over {CALM_MS:g} ms"
+    worst = max(windows, key=lambda each: each.off)
+    calm = tuple(each.off for each in windows if each.calm)
+    said = f"{head}, of a calm machine"
     return [
-        Figure(f"{head}, where it's furthest: a core stood still for", "ms", (max(windows)[1],)),
+        Figure(f"{head}, worst: a core stood still for", "ms", (worst.stalled,)),
+        Figure(f"{head}, worst: a program waited for a core for", "ms", (worst.waited,)),
         Figure(said, "hundredths", calm, goal, "max") if calm else Skipped(said, "there was no such window"),
     ]
 
