@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,7 @@ class Program:
 
     def tell(self, line: str = "on") -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        os.write(self.process.stdin.fileno(), f"{line}\n".encode())
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -130,6 +130,11 @@ class Program:
         errors = self.process.stderr.read()
         assert code == 0, errors
         return errors
+
+    def errors(self) -> str:
+        """What it has said on stderr by its end."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
 
     def kill(self) -> None:
         self.process.kill()
@@ -156,14 +161,20 @@ class Rig:
     """Of the broker, beside these."""
     driver: bool = False
     """The broker has a driver that it can ask to take processes off the devices."""
-    helper: dict[str, str] | None = None
-    """At which step one of the next broker's helpers is killed, and what happens then: see `serve.Faulty`."""
+    helpers: tuple[dict[str, str], ...] = ()
+    """At which step some of the next broker's helpers are killed, and what happens then: see `serve.Faulty`."""
     forgetful: bool = False
     """The broker was made to forget who may submit."""
     contexts: int = 4
     """For so many processes there is room beside that memory."""
+    stuck: str = "wait"
+    """What becomes of those who hold a device and don't answer."""
+    buries: bool = False
+    """The broker asks the driver, which it has then, whose memory is free."""
     programs: list[Program] = field(default_factory=list)
     broker: subprocess.Popen[str] | None = None
+    _known: list[dict[str, Any]] = field(default_factory=list)
+    _read: int = 0
 
     def __post_init__(self) -> None:
         self.directory = self.folder / "broker"
@@ -177,32 +188,39 @@ class Rig:
         """A broker comes, the first one or the next."""
         wish = {
             "heartbeat_ms": self.heartbeat_ms, "quantum_ms": self.quantum_ms, "gang_wait_ms": self.gang_wait_ms, "devices": self.uuids,
-            "settings": self.settings, "helper": self.helper, "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
+            "settings": self.settings, "stuck": self.stuck, "buries": self.buries, "listens": True, "helpers": self.helpers,
+            "faults": faults, "bytes": self.memory, "groups": {name: group.wish() for name, group in self.groups.items()},
         }  # fmt: skip
         root = HERE.parents[1]
-        base = self.machine.environment() if self.driver else os.environ
+        base = self.machine.environment() if self.driver or self.buries else os.environ
         self.broker = subprocess.Popen(
             [sys.executable, str(HERE / "serve.py"), str(self.directory), json.dumps(wish)],
-            env={**base, "PYTHONPATH": str(root / "src")}, text=True, stdout=subprocess.PIPE,
+            env={**base, "PYTHONPATH": str(root / "src")}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.broker.stdout is not None
         assert self.broker.stdout.readline() == "up\n"
+
+    def wish(self, **wish: Any) -> None:
+        """Of the broker that is there: see `serve`."""
+        assert self.broker is not None
+        assert self.broker.stdin is not None
+        with suppress(BrokenPipeError):  # it has been killed just now
+            os.write(self.broker.stdin.fileno(), f"{json.dumps(wish)}\n".encode())
 
     def broken(self) -> None:
         """The broker was killed."""
         assert self.broker is not None
         self.broker.wait(WAIT)
-        assert self.broker.stdout is not None
-        self.broker.stdout.close()
+        for pipe in (self.broker.stdin, self.broker.stdout):
+            assert pipe is not None
+            pipe.close()
         self.broker = None
 
     def kill_broker(self) -> None:
         assert self.broker is not None
         self.broker.kill()
-        self.broker.wait()
-        assert self.broker.stdout is not None
-        self.broker.stdout.close()
-        self.broker = None
+        self.broken()
 
     def environment(self, group: str, **more: str) -> dict[str, str]:
         own = {
@@ -215,18 +233,28 @@ class Rig:
         }
         return {k: v for k, v in self.machine.environment(**(own | more)).items() if v}
 
-    def start(self, group: str, *program: str, **more: str) -> Program:
-        head = PRELUDE + "\n".join(map(textwrap.dedent, (LOOP, *program)))
-        started = Program([sys.executable, "-c", head], self.environment(group, **more))
+    def start(self, group: str, *program: str, head: str = LOOP, **more: str) -> Program:
+        whole = PRELUDE + "\n".join(map(textwrap.dedent, (head, *program)))
+        return self.run(group, sys.executable, "-c", whole, **more)
+
+    def run(self, group: str, *command: str, **more: str) -> Program:
+        """A program that isn't written in Python."""
+        started = Program([*command], self.environment(group, **more))
         self.programs.append(started)
         return started
 
     # what the broker has decided
 
     def record(self) -> list[dict[str, Any]]:
+        """All of it so far; a line that is being written comes with the next look."""
         path = self.directory.with_suffix(".record")
-        text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read)
+                whole, end, _ = file.read().rpartition(b"\n")
+            self._read += len(whole + end)
+            self._known += map(json.loads, whole.splitlines())
+        return self._known
 
     def seen(self, kind: str, group: str | None = None, since: int = 0) -> list[dict[str, Any]]:
         return [
@@ -249,19 +277,33 @@ class Rig:
 
 def turns(record: list[dict[str, Any]]) -> Iterator[tuple[str, int, int]]:
     """Of each turn: whose, from when, until when; those that hadn't ended are not among them."""
-    held: dict[str, set[int]] = {}
+    held: dict[str, dict[int, int]] = {}  # by group: the clients that may submit, each with its process
     since: dict[str, int] = {}
     for each in record:
         group, client = each["group"], each["client"]
+        gone = [client]
         if each["kind"] == "Grant":
-            held.setdefault(group, set()).add(client)
+            held.setdefault(group, {})[client] = each["pid"]
             since.setdefault(group, each["at"])
-        elif each["kind"] in ("Ended", "Fence", "Died"):
-            for name, clients in held.items():
-                if client in clients:
-                    clients.discard(client)
-                    if not clients:
-                        yield name, since.pop(name), each["at"]
+            continue
+        if each["kind"] == "Joined" and each["reconnects"]:  # it goes on with what it had
+            for old in [old for old, pid in held.get(group, {}).items() if pid == each["pid"]]:
+                held[group][client] = held[group].pop(old)
+            continue
+        if each["kind"] == "Began":  # whom the next broker doesn't find has ended while there was none
+            gone = [
+                client for clients in held.values() for client in clients if client not in each["clients"]
+            ]
+        elif each["kind"] == "Joined":  # another program in the same process
+            gone = [client for client, pid in held.get(group, {}).items() if pid == each["pid"]]
+        elif each["kind"] not in ("Ended", "Fence", "Died"):
+            continue
+        for name, clients in held.items():
+            if not clients.keys().isdisjoint(gone):
+                for one in gone:
+                    clients.pop(one, None)
+                if not clients:
+                    yield name, since.pop(name), each["at"]
 
 
 def check_turns(rig: Rig) -> None:

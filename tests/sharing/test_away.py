@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 
 import pytest
 
+from gpumax.broker.node import second
 from sharing.rig import MIB, Group, Program, Rig, eventually
+from sharing.serve import BEFALLEN
 
 Make = Callable[..., Rig]
 
@@ -32,6 +36,8 @@ RESTS = """
     first = checksums()
     say(first[0] == first[1])
 """
+MANAGED = "kept = ok(d.cuMemAllocManaged(4 << 20, 1))"
+"""What has such memory the driver refuses to take off."""
 ASKS = "say('asks'); p = ok(d.cuMemAlloc(220 << 20)); say('has'); wait_for_a_line(); ok(d.cuMemFree(p)); say('frees'); wait_for_a_line()"
 WAYS = {
     "a kernel": "say(checksums() == first)",
@@ -40,19 +46,19 @@ WAYS = {
 }
 
 
-def begin(rig: Make, then: str, helper: dict[str, str] | None = None) -> tuple[Rig, Program, Program]:
+def begin(rig: Make, then: str, *faults: dict[str, str], first: str = "") -> tuple[Rig, Program, Program]:
     """A program rests, and another one asks for its room."""
-    here = rig(GROUPS, memory=256 * MIB, driver=True, settings=SETTINGS, helper=helper)
-    a = here.start("a", RESTS, "wait_for_a_line()", then)
+    here = rig(GROUPS, memory=256 * MIB, driver=True, settings=SETTINGS, helpers=faults)
+    a = here.start("a", first, RESTS, "wait_for_a_line()", then)
     assert a.hear() is True
     b = here.start("b", ASKS)
     assert b.hear() == "asks"
     return here, a, b
 
 
-def taken_off(rig: Make, then: str, helper: dict[str, str] | None = None) -> tuple[Rig, Program, Program]:
+def taken_off(rig: Make, then: str) -> tuple[Rig, Program, Program]:
     """It's off the device, and the other one has its room."""
-    here, a, b = begin(rig, then, helper)
+    here, a, b = begin(rig, then)
     assert b.hear() == "has"
     return here, a, b
 
@@ -86,48 +92,73 @@ def test_it_comes_back_by_itself_when_nobody_wants_the_room(rig: Make) -> None:
     assert a.hear() is True
 
 
+CALL = "cuCheckpointProcess"
 STEPS = {
-    "running": ("away", "cuCheckpointProcessLock"),
-    "locked": ("away", "cuCheckpointProcessCheckpoint"),
-    "away": ("away", ""),
-    "about to be restored": ("back", "cuCheckpointProcessRestore"),
-    "restored": ("back", "cuCheckpointProcessUnlock"),
-    "back": ("back", ""),
+    ("away", "Lock"): "running",
+    ("away", "Checkpoint"): "locked",
+    ("away", "Unlock"): "locked, and can't be taken off",
+    ("away", ""): "away",
+    ("back", "Restore"): "about to be restored",
+    ("back", "Unlock"): "restored",
+    ("back", ""): "back",
+    ("settle", "Unlock"): "locked by a helper that was killed",
 }
+"""By what a helper is at, and its next call of the driver; none: it has made its last."""
 WHAT = ("the broker is killed", "it is killed", "its helper is killed")
 EVERY_DAY = {
-    (WHAT[0], "locked"),
-    (WHAT[0], "away"),
-    (WHAT[1], "away"),
-    (WHAT[2], "locked"),
-    (WHAT[2], "restored"),
+    (WHAT[0], ("away", "Checkpoint")),
+    (WHAT[0], ("away", "")),
+    (WHAT[1], ("away", "")),
+    (WHAT[2], ("settle", "Unlock")),
+    (WHAT[2], ("back", "Unlock")),
 }
 DEATHS = [
-    pytest.param(what, step, marks=() if (what, step) in EVERY_DAY else pytest.mark.slow, id=f"{what} while it is {step}")
+    pytest.param(what, step, marks=() if (what, step) in EVERY_DAY else pytest.mark.slow, id=f"{what} while it is {STEPS[step]}")
     for what in WHAT
     for step in STEPS
 ]  # fmt: skip
 
 
+def test_each_step_that_a_helper_makes_is_one_at_which_somebody_is_killed() -> None:
+    found = set()
+    for way, function in second._WAYS.items():
+        calls = re.findall(r'driver\.step\("(\w+)"', inspect.getsource(function))
+        found |= {(way, call) for call in (*calls, "")}
+    found -= {("settle", "")}  # it only looks, and undoes a lock as whoever brings back does
+    assert found | {("settle", "Unlock")} == set(STEPS)
+
+
 @pytest.mark.parametrize(("what", "step"), DEATHS)
-def test_whoever_is_killed_nobody_stays_away_or_locked(what: str, step: str, rig: Make) -> None:
+def test_whoever_is_killed_nobody_stays_away_or_locked(what: str, step: tuple[str, str], rig: Make) -> None:
     """Its helper goes with the broker: what the driver has done is all that the next one can know."""
-    way, call = STEPS[step]
-    here, a, b = begin(rig, WAYS["a kernel"], {"way": way, "call": call, "what": what})
+    way, call = step[0], step[1] and CALL + step[1]
+    faults = [{"way": way, "call": call, "what": what}]
+    if way == "settle":
+        faults.insert(0, {"way": "away", "call": f"{CALL}Checkpoint", "what": "its helper is killed"})
+    stays = step == ("away", "Unlock")
+    here, a, b = begin(rig, WAYS["a kernel"], *faults, first=MANAGED if stays else "")
     if way == "back":
         assert b.hear() == "has"
         a.tell()
-    here.helper = None
+    here.helpers = ()
     if what == "the broker is killed":
         here.broken()
         here.serve()
-    if way == "away":
-        assert b.hear() == "has"
-        a.tell() if what != "it is killed" else None
     if what == "it is killed":
         a.process.wait()
+        if way != "back":
+            assert b.hear() == "has"
         b.tell()
         assert b.hear() == "frees"
         a = here.start("a", RESTS)
+    elif stays:
+        eventually(lambda: here.seen("report checkpoint", "a"))
+        a.tell()
+    elif way != "back":
+        assert b.hear() == "has"
+        a.tell()
     assert a.hear() is True
     nobody_is_away(here)
+    assert [(each["way"], each["call"]) for each in here.seen(BEFALLEN)] == [
+        (each["way"], each["call"]) for each in faults
+    ]

@@ -1,98 +1,20 @@
-"""Whatever is killed or stopped at whatever step, the others go on, nothing is granted twice, and nothing is left behind."""
+"""Who stops with a lease, and how work goes on while there is no broker. What is killed or stopped at each step: test_steps."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from interposer.under import page
-from sharing.rig import MIB, Group, Program, Rig, eventually
+from sharing.rig import Group, Program, Rig, eventually
+from sharing.scenes import LOSES, MOVES, QUICK, SWAPPED
 
 Make = Callable[..., Rig]
-
-GROUPS = {
-    name: Group(memory=(10 * MIB, 60 * MIB), share=400, swap=True) for name in ("a", "b")
-}  # of which one alone fits into the device's 64 MiB
-WORKS = """
-    data = np.arange(10 << 20, dtype=np.uint32) ^ np.uint32(os.getpid())
-    pointer, sums = upload(data), ok(d.cuMemAlloc(8))
-    def checksum():
-        ok(launch(module, "checksum", sums, pointer, data.nbytes))
-        return int(download(sums, np.zeros(1, np.uint64))[0])
-    first, turn = checksum(), 0
-    while True:
-        turn += 1
-        assert checksum() == first
-        if turn % 8 == 0:
-            ok(d.cuMemFree(ok(d.cuMemAlloc(9 << 20))))
-            time.sleep(0.01)
-        say(turn)
-"""
-HEARD = ("Joined", "Wanted", "Released", "Asked", "Returned", "SwappedOut", "SwappedIn", "Beat")
-SAID = ("Welcome", "Grant", "Revoke", "Ended", "SwapOut", "SwapIn", "MemGrant", "Pool")
-EVERY_DAY = {("it is killed", "Grant"), ("it is killed", "SwapOut"), ("it is stopped", "Revoke"),
-             ("the broker is killed", "SwappedOut"), ("the broker is killed", "Asked")}  # fmt: skip
-STEPS = [
-    pytest.param(what, step, marks=() if (what, step) in EVERY_DAY else pytest.mark.slow, id=f"{what} at {step}")
-    for what in ("it is killed", "it is stopped", "the broker is killed")
-    for step in (*HEARD, *SAID)
-]  # fmt: skip
 
 
 def goes_on(program: Program, turns: int = 10) -> None:
     since = program.newest()
     program.until(lambda turn: turn >= since + turns)
-
-
-def open_files(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def begin(rig: Make, *faults: dict[str, Any]) -> tuple[Rig, Program, Program]:
-    here = rig(GROUPS, *faults, memory=64 * MIB, heartbeat_ms=200, quantum_ms=30)
-    return here, here.start("a", WORKS), here.start("b", WORKS)
-
-
-@pytest.mark.parametrize(("what", "step"), STEPS)
-def test_at_every_step_others_go_on(what: str, step: str, rig: Make) -> None:
-    nth = 1 if step in ("Joined", "Welcome", "Pool", "Revoke") else 3
-    here, a, b = begin(rig, {"kind": step, "group": "a", "nth": nth, "what": what})
-    eventually(lambda: here.seen(what))
-    if what == "the broker is killed":
-        here.broken()
-        here.serve()
-    elif what == "it is killed":
-        a.process.wait()
-        goes_on(b)
-        a = here.start("a", WORKS)
-    else:
-        last = here.seen(what)[0]["at"]
-        eventually(lambda: here.seen("Grant", "b", last) or len(here.seen("Beat", "b", last)) > 10)
-        a.signal(signal.SIGCONT)
-    goes_on(a)
-    goes_on(b)
-    nothing_is_left(here, a, b)
-
-
-def nothing_is_left(here: Rig, *programs: Program) -> None:
-    """All processes end, whatever way, and so does what was kept for them."""
-    assert here.broker is not None
-    for program in programs:
-        program.signal(signal.SIGTERM)
-        program.process.wait()
-    eventually(lambda: not here.pages)
-    files = open_files(here.broker.pid)
-    again = here.start("a", "work(); say(1)")
-    again.hear()
-    again.ends()
-    eventually(lambda: not here.pages)
-    eventually(lambda: open_files(here.broker.pid) == files if here.broker else False)
-    assert not page(f"{here.folder}/a").exists()
 
 
 def stopped_without_a_call(a: Program, here: Rig) -> bool:
@@ -150,7 +72,8 @@ def test_a_broker_that_lost_its_pages_gives_new_ones(rig: Make) -> None:
 
 
 def test_where_no_broker_comes_back_work_goes_on_without_turns_and_memory_comes_in(rig: Make) -> None:
-    here, a, b = begin(rig)
+    here = rig(SWAPPED, **QUICK)
+    a, b = (here.start(name, LOSES, MOVES) for name in SWAPPED)
     for program in (a, b):
         program.until(lambda turn: turn >= 5)
     b.kill()
