@@ -1,4 +1,7 @@
-"""On an emulated machine: nothing is lost by a thousand swaps under load, and nothing is left by who is killed in the midst."""
+"""On an emulated machine: nothing is lost by many swaps under load, and nothing is left by who is killed in the midst.
+
+What a broker orders of several programs at once, a thousand times: tests/sharing/test_crowd.py.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,8 @@ from interposer.swapping import EMULATED
 from interposer.under import HERE
 from thorough import examples
 
-MANY, FEW = examples(150, 1000), 60
 
-
-@pytest.mark.deep
-@pytest.mark.parametrize(("clock", "orders"), [("virtual", MANY), ("real", FEW)])
+@pytest.mark.parametrize(("clock", "orders"), [("virtual", 150), ("real", 60)])
 def test_after_many_random_swaps_under_load_every_buffer_is_whole(
     clock: str, orders: int, tmp_path: Path
 ) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from sharing.rig import MIB, Group, Rig
+import pytest
+
+from interposer.layered import built
+from sharing.rig import MIB, Group, Rig, eventually
+from thorough import examples
 
 Make = Callable[..., Rig]
 COUNT = 24
+STORMS = 4
+SWAPS = examples(80, 1000)
+"""Of all of them together: how often memory has come or gone, as the layer counts it."""
 
 
 def test_two_dozen_programs_on_one_device_each_compute_what_they_would_alone(rig: Make) -> None:
@@ -41,8 +49,35 @@ def test_two_dozen_programs_on_one_device_each_compute_what_they_would_alone(rig
         for number, (name, group) in enumerate(groups.items())
     ]
     assert [program.hear() for program in programs] == [True] * COUNT
-    assert {each["group"] for each in here.seen("Grant")} == set(groups)
+    # What is said to a program is in the record right after that, so it may know earlier.
+    eventually(lambda: {each["group"] for each in here.seen("Grant")} == set(groups))
     assert here.seen("SwapOut"), "all of it at once is more than the device has"
     for program in programs:
         program.tell()
         assert program.ends() == ""
+
+
+@pytest.mark.deep
+def test_after_many_swaps_under_load_every_buffer_of_every_program_is_whole(
+    rig: Make, tmp_path: Path
+) -> None:
+    """Each has three threads that make, write, hint, fill, read and free without pause; two of them have room at once."""
+    groups = {f"g{n}": Group((4 * MIB, 48 * MIB), 250, swap=True) for n in range(STORMS)}
+    here = rig(groups, memory=48 * MIB, quantum_ms=5)
+    storm = str(built("storm", tmp_path))
+    programs = [
+        here.run(name, storm, f"{seed}", f"{-(-SWAPS // STORMS)}", "kernels", "broker")
+        for seed, name in enumerate(groups)
+    ]
+    for program in programs:
+        program.hear()
+    for program in programs:
+        program.tell()
+    assert sum(program.hear() for program in programs) >= SWAPS
+    for program in programs:
+        assert program.ends() == ""
+    assert (
+        {each["group"] for each in here.seen("SwappedIn")}
+        == {each["group"] for each in here.seen("Hinted")}
+        == set(groups)
+    )

@@ -2,6 +2,9 @@
  * Threads that write, fill, copy and read back their own memory without pause, while another one takes parts of it off the
  * device and brings them back at random, hints at random, and pauses: `storm SEED ORDERS [kernels]`. Every buffer is
  * compared with what its thread knows of it. Says "whole" and how many orders moved something.
+ *
+ * `storm SEED SWAPS kernels broker`: a broker gives the orders. Says how often memory has come and gone when that is
+ * so often, goes on until it hears a line, and says it again when every buffer was compared.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -38,6 +41,7 @@ static int (*order)(int device, int out, unsigned long long resident, unsigned p
 static int (*hint)(unsigned long long pointer, unsigned long long size, int kind);
 static int (*pause_all)(unsigned patience);
 static int (*resume)(void);
+static size_t (*counters)(uint64_t *values, size_t count);
 
 enum { THREADS = 3, BUFFERS = 3 };
 #define KIB UINT64_C(1024)
@@ -50,6 +54,7 @@ struct buffer {
 	int hint;
 };
 
+static bool by_broker;
 static CUcontext context;
 static CUfunction checksum;
 static _Atomic int over;
@@ -77,9 +82,9 @@ static uint32_t draw(uint32_t *state, uint32_t below)
 
 static void make(struct buffer *buffer, uint32_t *state)
 {
-	static const uint64_t sizes[] = {64 * KIB, MIB, 2 * MIB + 4 * KIB, 33 * MIB};
+	static const uint64_t sizes[] = {64 * KIB, MIB, 2 * MIB + 4 * KIB, 33 * MIB, 5 * MIB};
 
-	buffer->size = sizes[draw(state, 48) ? draw(state, 3) : 3];
+	buffer->size = sizes[draw(state, 48) ? draw(state, 3) : by_broker ? 4 : 3];
 	buffer->hint = GPUMAX_LAYER_NORMAL;
 	buffer->known = calloc(1, buffer->size);
 	OK(cuMemAlloc_v2(&buffer->at, buffer->size));
@@ -225,6 +230,33 @@ static bool stir(uint32_t *state)
 	return copied > 0;
 }
 
+static uint64_t swaps(void)
+{
+	uint64_t values[GPUMAX_LAYER_COUNTERS] = {0};
+
+	counters(values, GPUMAX_LAYER_COUNTERS);
+	return values[GPUMAX_LAYER_SWAPS_OUT] + values[GPUMAX_LAYER_SWAPS_IN];
+}
+
+static void say_swaps(void)
+{
+	printf("%llu\n", (unsigned long long)swaps());
+	fflush(stdout);
+}
+
+static void be_swapped(uint64_t times, uint32_t *state)
+{
+	while (swaps() < times) {
+		let_work();
+		if (!draw(state, 2000)) {
+			OK(pause_all(60000));
+			OK(resume());
+		}
+	}
+	say_swaps();
+	(void)getchar();
+}
+
 int main(int count, char **arguments)
 {
 	uint32_t state = (uint32_t)atoi(arguments[1]) * 2654435761u + 1;
@@ -236,6 +268,8 @@ int main(int count, char **arguments)
 	*(void **)&hint = dlsym(RTLD_DEFAULT, "gpumax_layer_hint");
 	*(void **)&pause_all = dlsym(RTLD_DEFAULT, "gpumax_layer_pause");
 	*(void **)&resume = dlsym(RTLD_DEFAULT, "gpumax_layer_resume");
+	*(void **)&counters = dlsym(RTLD_DEFAULT, "gpumax_layer_counters");
+	by_broker = count > 4;
 	OK(cuInit(0));
 	OK(cuDevicePrimaryCtxRetain(&context, 0));
 	OK(cuCtxSetCurrent(context));
@@ -245,13 +279,18 @@ int main(int count, char **arguments)
 	}
 	for (int i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(draw(&state, 1u << 30) + 1));
-	for (int i = 0; i < orders; i++) {
+	if (by_broker)
+		be_swapped((uint64_t)orders, &state);
+	for (int i = 0; i < orders && !by_broker; i++) {
 		let_work();
 		moved += stir(&state);
 	}
 	atomic_store(&over, 1);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	printf("whole %d\n", moved);
+	if (by_broker)
+		say_swaps();
+	else
+		printf("whole %d\n", moved);
 	return 0;
 }
