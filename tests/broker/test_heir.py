@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.test_process import GPU, Broker, broker, eventually, half, names
+from gpumax.errors import Unreachable
 
 __all__ = ["broker"]
 OPTIONS = ("--device", f"{GPU}:1Gi:A100", "--swap-memory", "4Gi", "--heartbeat", "0.2", "--heir")
@@ -37,17 +38,31 @@ def watched(broker: Broker) -> Iterator[Broker]:
         os.kill(left, signal.SIGKILL)
 
 
+def epoch(broker: Broker) -> int:
+    """Of the broker that answers now; 0: none does, or it's just being killed."""
+    try:
+        return broker.control.status().epoch
+    except Unreachable:
+        return 0
+
+
 def follows(broker: Broker) -> None:
     """The broker is killed, another one answers, and has an heir of its own."""
-    before = broker.control.status().epoch
-    os.kill(pid_of(broker, ""), signal.SIGKILL)
-    eventually(lambda: broker.answers and broker.control.status().epoch > before)
+    before = epoch(broker)
+    send(broker, signal.SIGKILL)
+    eventually(lambda: epoch(broker) > before)
     eventually(lambda: pid_of(broker, ".heir") > 0)
 
 
+def send(broker: Broker, number: int) -> None:
+    """To the broker, whoever that is by now."""
+    eventually(lambda: pid_of(broker, "") > 0)
+    os.kill(pid_of(broker, ""), number)
+
+
 def end(broker: Broker) -> None:
-    """In good order: whoever it is by now, and with it its heir."""
-    os.kill(pid_of(broker, ""), signal.SIGTERM)
+    """In good order, and with it its heir."""
+    send(broker, signal.SIGTERM)
     eventually(lambda: not pid_of(broker, "") and not pid_of(broker, ".heir"))
 
 
@@ -69,6 +84,6 @@ def test_an_heir_that_is_killed_is_followed_too(watched: Broker) -> None:
 
 
 def test_where_nobody_has_a_part_nobody_takes_over(watched: Broker) -> None:
-    os.kill(pid_of(watched, ""), signal.SIGKILL)
+    send(watched, signal.SIGKILL)
     eventually(lambda: not pid_of(watched, ".heir"))
     assert not watched.answers
