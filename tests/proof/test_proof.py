@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gpumax.apps.cli.commands import gpu_check
+from gpumax.errors import Refused
+from gpumax.model.node import Device
 from gpumax.proof import run
 from gpumax.proof.others import unlayered
 from gpumax.units import MIB
@@ -83,6 +86,35 @@ def test_a_table_says_that_it_is_no_gpu(machine: dict[str, str]) -> None:
     assert done.stdout.startswith("holds     driver   version")
 
 
+def test_on_a_terminal_nothing_is_cut_off_and_words_stand_below_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere each is one line, however long."""
+    why = (
+        "the device has no memory that could be moved away while others have their turn, so nothing is shown"
+    )
+    found = [
+        run.Result("plain", "memory", 1, "cuMemAlloc", "not shown", why),
+        run.Result("cuGetProcAddress", "ways", 1, "every version", "holds", figures={"calls": 3}),
+    ]
+    monkeypatch.setattr(gpu_check, "on_terminal", lambda: True)
+    monkeypatch.setattr(gpu_check, "terminal_width", lambda: 80)
+    assert gpu_check._told(found, "table") == found
+    told = capsys.readouterr().out
+    assert told == (
+        "not shown memory   plain            the device has no memory that could be moved\n"
+        "                                    away while others have their turn, so\n"
+        "                                    nothing is shown\n"
+        "holds     ways     cuGetProcAddress every version: calls 3\n"
+    )
+    monkeypatch.setattr(gpu_check, "terminal_width", lambda: 40)
+    gpu_check._told(found, "table")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
+    monkeypatch.setattr(gpu_check, "on_terminal", lambda: False)
+    gpu_check._told(found, "table")
+    assert capsys.readouterr().out.splitlines()[0].endswith(f"plain            {why}")
+
+
 def test_a_report_for_people(machine: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     assert gpumax(machine, "gpu", "conformance", "--only", "driver", "--report", str(file)).returncode == 0
@@ -122,7 +154,7 @@ def test_without_a_driver_it_says_so(machine: dict[str, str]) -> None:
         "256Mi",
     )
     assert done.returncode == 2
-    assert "gpumax: no CUDA driver that works here" in done.stderr
+    assert "gpumax: no CUDA driver here: " in done.stderr
 
 
 def test_a_static_program_is_told_from_one_that_is_held(machine: dict[str, str], tmp_path: Path) -> None:
@@ -151,3 +183,49 @@ def test_a_script_that_clears_the_environment_is_told(machine: dict[str, str], t
     assert done.returncode == 1
     found = json.loads(done.stdout)
     assert (found["holds"], found["why"]) == (False, "begins with an empty environment (env -i)")
+
+
+def test_a_share_of_nonsense_is_said_to_be_nonsense(machine: dict[str, str]) -> None:
+    done = gpumax(machine | {"GPUMAX_LIMIT": "lots"}, "gpu", "check")
+    assert done.returncode == 2
+    assert "GPUMAX_LIMIT=lots of this environment is no amount of memory above zero, as 10Gi" in done.stderr
+
+
+def test_a_driver_without_a_device_is_told_of_with_what_may_hide_it(machine: dict[str, str]) -> None:
+    done = gpumax(machine | {"CUDA_VISIBLE_DEVICES": ""}, "gpu", "check", "--gpu-memory", "256Mi")
+    assert done.returncode == 2
+    assert (
+        "it has no device; `nvidia-smi` lists what it sees, and CUDA_VISIBLE_DEVICES may hide some"
+        in done.stderr
+    )
+
+
+def test_a_machine_with_gpus_of_others_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its driver isn't missing: parts of these GPUs aren't given out."""
+    monkeypatch.setattr(
+        "gpumax.devices.sysfs.SysfsDevices.read", lambda self: (Device(0, "MI300X"), Device(1, "MI300X"))
+    )
+    monkeypatch.setattr(run, "machine", refuse)
+    with pytest.raises(Refused, match=r"^the GPUs here \(MI300X\) are not NVIDIA's: .*as wholes"):
+        gpu_check._machine(0, own=False)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise Refused(run._no_driver("libcuda.so.1: cannot open shared object file", 0))
+
+
+@pytest.mark.parametrize(
+    ("said", "todo"),
+    [
+        ("cuInit gave 803", "load the module anew, or restart the machine"),
+        ("cuInit gave 34", "take its folder out of LD_LIBRARY_PATH"),
+        ("cuInit gave 999", "`nvidia-smi` and `gpumax doctor` tell more"),
+        ("it ended", "`nvidia-smi` and `gpumax doctor` tell more"),
+        (
+            "OSError: libcuda.so.1: cannot open shared object file: No such file or directory",
+            "try an emulated GPU",
+        ),
+    ],
+)
+def test_each_way_in_which_a_driver_fails_has_its_remedy(said: str, todo: str) -> None:
+    assert todo in run._no_driver(said, 0)

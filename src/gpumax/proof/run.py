@@ -70,6 +70,19 @@ class Given(msgspec.Struct, frozen=True):
 
 
 _NO_SUCH_DEVICE: Final = 101
+INSTALL: Final = (
+    "Where there is an NVIDIA GPU, install its driver, until `nvidia-smi` lists it. Without one, try an emulated GPU: "
+    "`gpumax up --devices 1xT4:16Gi`, then `gpumax run --gpu 1 -f -- $(command -v gpumax) gpu check --gpu-memory 1Gi`"
+)
+_BROKEN: Final = {
+    34: "that is a stub for compilers; take its folder out of LD_LIBRARY_PATH",
+    100: "it has no device; `nvidia-smi` lists what it sees, and CUDA_VISIBLE_DEVICES may hide some",
+    802: "the machine's NVSwitches aren't ready; `systemctl status nvidia-fabricmanager` tells why",
+    803: "its library and the kernel's module are of different versions; load the module anew, or restart the machine",
+    804: "this GPU doesn't take a library that is newer than the kernel's module; use that of the driver itself",
+}
+"""By a CUresult: what it comes from, and what to do."""
+_ELSE: Final = "`nvidia-smi` and `gpumax doctor` tell more"
 
 
 def machine(base: Mapping[str, str], device: int, *, own: bool = False) -> Machine:
@@ -82,19 +95,23 @@ def machine(base: Mapping[str, str], device: int, *, own: bool = False) -> Machi
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         said = done.stderr.strip().splitlines()
-        if said and said[-1].endswith(f"gave {_NO_SUCH_DEVICE}"):
-            raise Refused(
-                f"the driver has no device {device}; `gpumax gpu list` tells which there are"
-            ) from None
-        raise Refused(
-            f"no CUDA driver that works here ({said[-1] if said else 'it ended'}); `gpumax doctor` looks for it"
-        ) from None
+        raise Refused(_no_driver(said[-1] if said else "it ended", device)) from None
     version = found["driver"]
     return Machine(
         gpumax=__version__, python=platform.python_version(), kernel=platform.release(), processor=_processor(),
         driver=f"{version // 1000}.{version % 1000 // 10}", emulated=found["emulated"], device=found["name"],
         uuid=found["uuid"], bytes=found["bytes"], free=found["free"],
     )  # fmt: skip
+
+
+def _no_driver(said: str, device: int) -> str:
+    """What was said instead of a driver, and what to do about it."""
+    if said.endswith(f" gave {_NO_SUCH_DEVICE}"):
+        return f"the driver has no device {device}; `gpumax gpu list` tells which there are"
+    if "cannot open shared object" in said:
+        return f"no CUDA driver here: {said}. {INSTALL}"
+    todo = next((words for result, words in _BROKEN.items() if said.endswith(f" gave {result}")), _ELSE)
+    return f"CUDA's driver doesn't work here ({said}): {todo}"
 
 
 def _processor() -> str:

@@ -148,6 +148,16 @@ def cut(text: str, width: int) -> str:
     return text[: width - 3] + "..." if width > 3 else text[:width]
 
 
+def wrapped(text: str, width: int, indent: int) -> str:
+    """Text in lines of at most so many columns, broken between words; all but the first are indented, where that leaves room."""
+    import textwrap
+
+    return textwrap.fill(
+        text, max(width, 20), subsequent_indent=" " * (indent if indent < width // 2 else 2), break_long_words=False,
+        break_on_hyphens=False, replace_whitespace=False, drop_whitespace=True,
+    )  # fmt: skip
+
+
 def clean(text: str) -> str:
     """Text in one line, with nothing in it that a terminal would act on."""
     return "".join(char if char.isprintable() else " " for char in text)

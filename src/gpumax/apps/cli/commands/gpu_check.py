@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpumax.apps.cli.options import output_option
-from gpumax.apps.cli.output import cut, document, paint, say, terminal_width, use_color
+from gpumax.apps.cli.output import document, on_terminal, paint, say, terminal_width, use_color, wrapped
 from gpumax.errors import BadFile, Fault, GpumaxError, Refused
 from gpumax.units import MIB, parse_quantity
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ON_THE_SPOT = ("memory", "ways", "deaths")
 """What `gpu check` looks at: whether limits hold here and now."""
+_TEXT = 26
+"""Where the words begin, behind section and name."""
 _HUES = {"holds": "green", "broken": "red", "not shown": "yellow"}
 
 _memory = click.option("--gpu-memory", metavar="SIZE", help="A limit to try it with, as 10Gi.")
@@ -55,7 +57,7 @@ def check(gpu: str | None, gpu_memory: str | None, device: int, output: str, pro
         return
     from gpumax.proof import run
 
-    on = run.machine(os.environ, device, own=gpu is None and gpu_memory is None)
+    on = _machine(device, own=gpu is None and gpu_memory is None)
     sections: tuple[str, ...] = ON_THE_SPOT
     if gpu is None:
         given = _given(gpu_memory, on, device)
@@ -65,6 +67,23 @@ def check(gpu: str | None, gpu_memory: str | None, device: int, output: str, pro
         given = run.made(os.environ, limit, on, device, share)
         sections += ("time", "detection")
     _judge(_told(run.prove(run.select(sections), given), output), on, given.limit, output)
+
+
+def _machine(device: int, *, own: bool) -> Machine:
+    """This machine, as `proof.run` finds it. Refused where there is nothing to look at, with what helps."""
+    from gpumax.proof import run
+
+    try:
+        return run.machine(os.environ, device, own=own)
+    except Refused as error:
+        from gpumax.devices.sysfs import open_sysfs
+
+        others = ", ".join(dict.fromkeys(each.model for each in open_sysfs().read()))
+        if run.INSTALL not in str(error) or not others:
+            raise
+        raise Refused(
+            f"the GPUs here ({others}) are not NVIDIA's: gpumax gives such GPUs out as wholes only, so there are no limits to prove"
+        ) from None
 
 
 def _share(text: str) -> float:
@@ -114,7 +133,9 @@ def _declared() -> int:
     try:
         return amount(text) if text else 0
     except GpumaxError:
-        return 0
+        raise Refused(
+            f"GPUMAX_LIMIT={text} of this environment is no amount of memory above zero, as 10Gi: nothing is enforced here"
+        ) from None
 
 
 def _told(results: Iterable[Result], output: str) -> list[Result]:
@@ -125,15 +146,19 @@ def _told(results: Iterable[Result], output: str) -> list[Result]:
 
 
 def _lines(results: Iterable[Result]) -> Iterator[Result]:
-    color, width = use_color(), terminal_width()
+    color, width, person = use_color(), terminal_width(), on_terminal()
     for each in results:
         seen = each.why or ", ".join(f"{name} {value:.4g}" for name, value in each.figures.items())
-        text = f"{each.section:8} {each.name:16} {each.text if each.verdict == 'holds' else ''}"
+        text = f"{f'{each.section:8} {each.name:16}':{_TEXT}}{each.text if each.verdict == 'holds' else ''}"
         line = f"{text}{': ' if seen and each.verdict == 'holds' else ''}{seen}"
         verdict = f"{each.verdict:10}"
-        # Why something is broken is never cut off.
-        shown = line if each.verdict == "broken" else cut(line, width - len(verdict))
-        click.echo((paint(verdict, _HUES[each.verdict]) if color else verdict) + shown)
+        # Nothing of why is cut off; what goes elsewhere than to a person stays in one line.
+        shown = (
+            wrapped(line, width - len(verdict), _TEXT).replace("\n", f"\n{' ' * len(verdict)}")
+            if person
+            else line
+        )
+        click.echo((paint(verdict, _HUES[each.verdict]) if color else verdict) + shown.rstrip())
         yield each
 
 
@@ -203,7 +228,7 @@ def conformance(
         raise click.UsageError(f"there is no section {', '.join(only)}; there are {known}")
     if report is not None:
         _writable(report)
-    on = run.machine(os.environ, device)
+    on = _machine(device, own=False)
     limit = amount(gpu_memory) if gpu_memory is not None else on.free // 4 // (2 * MIB) * 2 * MIB
     given = run.made(os.environ, limit, on, device)
     results = _told(run.prove(checks, given), output)
