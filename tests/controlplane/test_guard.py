@@ -51,7 +51,7 @@ GIVEN = {"gpumax.dev/devices": '{"devices": {}}'}
         ),
         ({"node": "n1"}, "the scheduler gpumax chooses the node"),
         ({"annotations": PART, "env": {"NVIDIA_VISIBLE_DEVICES": "all"}}, "leave them out of its env"),
-        ({"labels": PART, "env": {"GPUMAX_SHARE": "1000"}}, "leave them out of its env"),
+        *[({"labels": PART, "env": {name: "1"}}, "leave them out of its env") for name in keys.PART_ENV],
     ],
 )
 def test_a_tenant_can_name_neither_device_nor_node_nor_share(

@@ -36,6 +36,12 @@ SWAP: Final[Keys] = (f"{OWN}/gpu-swap",)
 MODE: Final[Keys] = (f"{OWN}/gpu-mode",)
 """How a part has its time: `fair` or `strict`."""
 
+PART_ENV: Final[Keys] = (
+    "NVIDIA_VISIBLE_DEVICES", "GPUMAX_SHARE", "GPUMAX_LIMIT", "GPUMAX_MODE", "GPUMAX_SWAP", "GPUMAX_GROUP", "GPUMAX_CONTEXT",
+    "GPUMAX_SOCKET", "GPUMAX_DISABLE", "GPUMAX_REAL_LIBCUDA", "GPUMAX_REAL_LIBNVIDIA_ML",
+)  # fmt: skip
+"""Variables that say which part of which device a container has. Agents set them; the guard of decisions refuses them in pods."""
+
 TOPOLOGY: Final[Keys] = (f"{OWN}/topology", "kai.scheduler/topology")
 TOPOLOGY_REQUIRED: Final[Keys] = (f"{OWN}/topology-required", "kai.scheduler/topology-required-placement")
 TOPOLOGY_PREFERRED: Final[Keys] = (f"{OWN}/topology-preferred", "kai.scheduler/topology-preferred-placement")
