@@ -19,6 +19,8 @@ import pytest
 from broker.node import DEVICE
 from broker.test_node import HERE, WAIT, Program
 from gpumax.broker.control import Control, Device, Group, Seen, connect, uuid
+from gpumax.broker.node.pages import found
+from gpumax.broker.words import LeaseState
 from gpumax.errors import Conflict, Refused, Unreachable
 
 MIB = 1 << 20
@@ -364,6 +366,33 @@ def test_groups_whose_device_is_gone_are_told_and_dropped(broker: Broker) -> Non
     status = broker.control.status()
     assert names(status) == []
     assert {(each.kind, each.group) for each in status.reports} == {("lost", "a"), ("lost", "b")}
+
+
+def test_who_is_left_of_a_group_that_has_gone_submits_no_more(broker: Broker) -> None:
+    """The next broker doesn't know it, so nobody else would ever take its turn from it. Others' pages stay as they are."""
+    first = broker.up()
+    held = {}
+    for name in ("a", "b"):
+        broker.control.add(half(name))
+        client = broker.client(name)
+        client.until("heard WELCOME")
+        client.do("want")
+        if name == "a":
+            client.until("heard GRANT")
+    for each in found(broker.directory / "pages"):
+        held[each.owner.group] = each
+    assert held["a"].state == LeaseState.GRANTED
+    first.kill()
+    first.wait()
+    (broker.directory / "groups" / "a.json").unlink()
+
+    broker.up()
+
+    assert held["a"].state == LeaseState.FENCED
+    assert not list((broker.directory / "pages").glob(f"{held['a'].owner.client}.*"))
+    assert held["b"].state != LeaseState.FENCED
+    for each in held.values():
+        each.close()
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,38 @@ def test_physical_memory_counts_until_it_is_neither_held_nor_mapped(layer: Layer
     assert said == [32, 32, 32, 64]
 
 
+def test_a_handle_that_was_given_several_times_counts_until_the_last_of_them_is_released(
+    layer: Layer,
+) -> None:
+    """The driver gives one number each time. What it refuses to release any more counts nothing, either."""
+    said = layer.run(
+        """
+        c = Cuda()
+        def free(): return c.info()[0] // MIB
+        handle, again = c.try_create(32 * MIB)[1], c_uint64()
+        first, second = c.reserve(32 * MIB), c.reserve(32 * MIB)
+        c.map(first, 32 * MIB, handle)
+        c.map(second, 32 * MIB, handle)
+        same = []
+        for _ in range(2):
+            c.check(c.lib.cuMemRetainAllocationHandle(byref(again), c_void_p(first)))
+            same.append(again.value == handle)
+        got = [free()]
+        for _ in range(2):
+            c.release(handle)
+            got.append(free())
+        c.unmap(first, 32 * MIB)
+        c.unmap(second, 32 * MIB)
+        got.append(free())
+        c.release(handle)
+        got.append(free())
+        say([same, got, c.try_alloc(64 * MIB)[0]])
+        """,
+        GPUMAX_LIMIT="64Mi",
+    )
+    assert said == [[True, True], [32, 32, 32, 32, 64], 0]
+
+
 def test_what_a_pool_keeps_counts_and_is_given_back_before_anything_is_refused(layer: Layer) -> None:
     said = layer.run(
         """

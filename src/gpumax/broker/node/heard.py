@@ -7,7 +7,7 @@ from typing import Final
 from gpumax.broker import messages as msg
 from gpumax.broker.core import events as ev
 from gpumax.broker.wire import Garbled, Header
-from gpumax.broker.words import ErrorCode, HintKind, MemoryFlags, ReleaseFlags, SwapStatus
+from gpumax.broker.words import NO_LEASE, ErrorCode, HintKind, MemoryFlags, ReleaseFlags, SwapStatus
 
 # As plain numbers: an enumeration makes a member of each result, and these are asked for with every lease.
 DRAINED: Final = int(ReleaseFlags.DRAINED)
@@ -45,7 +45,7 @@ def event(
             held = {
                 d: (h.budget, h.pinned, h.resident) for d, h in zip(devices, message.holding, strict=False)
             }
-            return ev.Inventory(now, client, message.lease != 0, bool(message.flags & WANTS), held)
+            return ev.Inventory(now, client, message.lease != NO_LEASE, bool(message.flags & WANTS), held)
         case msg.Bye():
             return ev.Leaving(now, client)
         case msg.Error():
