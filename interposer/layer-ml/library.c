@@ -53,11 +53,19 @@ bool under_limit(uint64_t *limit)
 {
 	if (!library_found() || !share.limit || share.bad)
 		return false;
-	pthread_mutex_lock(&looking);
-	share_watch(&share);
-	pthread_mutex_unlock(&looking);
 	*limit = share.limit;
 	return true;
+}
+
+void look_begin(void)
+{
+	pthread_mutex_lock(&looking);
+	share_watch(&share);
+}
+
+void look_end(void)
+{
+	pthread_mutex_unlock(&looking);
 }
 
 static nvmlReturn_t not_there(void)

@@ -41,8 +41,10 @@ static bool used_of(nvmlDevice_t device, uint64_t *used, uint64_t *limit)
 
 	if (!under_limit(limit) || !uuid_of(device, uuid))
 		return false;
+	look_begin();
 	number = share_device(uuid, false);
 	*used = number < 0 ? 0 : share_used((uint32_t)number);
+	look_end();
 	return true;
 }
 

@@ -21,9 +21,11 @@ static unsigned int keep_own(char *rows, unsigned int count, size_t size)
 {
 	unsigned int kept = 0;
 
+	look_begin();
 	for (unsigned int i = 0; i < count; i++)
 		if (is_own(rows + i * size))
 			memmove(rows + kept++ * size, rows + i * size, size);
+	look_end();
 	return kept;
 }
 
@@ -37,7 +39,7 @@ static nvmlReturn_t whole(list real, nvmlDevice_t device, char **rows, unsigned 
 		char *more = realloc(*rows, (*count += 32) * size);
 
 		if (!more)
-			return NVML_ERROR_MEMORY;
+			return NVML_ERROR_MEMORY; /* what there is the caller frees */
 		*rows = more;
 		result = real(device, count, *rows);
 	}

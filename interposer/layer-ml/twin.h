@@ -17,7 +17,10 @@ extern any_function gpumax_slots[SLOTS];
 any_function gpumax_resolve(uint32_t slot);
 bool library_found(void);
 
-/* The share of this process, if there is a limit: then its page is mapped, where one exists. */
-bool under_limit(uint64_t *limit);
+bool under_limit(uint64_t *limit); /* whether there is a limit to the share of this process */
+
+/* From the one to the other its page is mapped, where one exists, and nobody takes it away. */
+void look_begin(void);
+void look_end(void);
 
 #endif

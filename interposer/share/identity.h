@@ -11,8 +11,8 @@ struct identity {
 };
 
 struct identity identity_of_this(void);
-/* Whether the process still holds what it held. Where we can't tell, it does; `me` is who asks, NULL: whoever. */
-bool identity_lives(const struct identity *who, const struct identity *me);
+/* Whether the process still holds what it held. Where we can't tell, it does. Only for those of our own namespace. */
+bool identity_lives(const struct identity *who);
 bool identity_same(const struct identity *one, const struct identity *other); /* exec'ed or not */
 bool process_is_stopped(uint32_t pid);
 

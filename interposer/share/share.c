@@ -11,11 +11,13 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "share/identity.h"
+#include "share/presence.h"
 
 #define SLOTS_IN_PAGE 1024
 #define MAGIC UINT64_C(0x31656761702d7067)
@@ -44,14 +46,35 @@ static struct page *page;      /* NULL until joined */
 static struct slot *_Atomic own; /* NULL for whoever only watches */
 static struct page *alone;     /* of this process, where no page can be shared */
 static char page_path[192];
+static int page_fd = -1;       /* with a lock on the byte that has the number of our slot */
+static struct stat page_file;
+static struct identity self;   /* who looks whether others live, with a slot or without */
 static _Atomic uint64_t owed[SHARE_DEVICES]; /* given back while the lock was not to be had */
 static _Atomic bool owes;
 
-static bool lives(const struct identity *who)
+static bool lives(const struct page *in, int fd, uint32_t place)
 {
-	struct slot *mine = own;
+	const struct identity *who = &in->slots[place].who;
 
-	return identity_lives(who, mine ? &mine->who : NULL);
+	return who->namespace == self.namespace ? identity_lives(who) : presence_taken(fd, place);
+}
+
+/* A program may close descriptors that aren't its own, and the number is another file's then. */
+static bool page_is_open(void)
+{
+	struct stat file;
+
+	return page_fd >= 0 && fstat(page_fd, &file) == 0 && file.st_dev == page_file.st_dev && file.st_ino == page_file.st_ino;
+}
+
+static void close_page(void)
+{
+	if (page != alone)
+		munmap(page, sizeof *page);
+	if (page_is_open())
+		close(page_fd);
+	page = NULL;
+	page_fd = -1;
 }
 
 static void add_up(void)
@@ -116,12 +139,13 @@ static void unlock_page(void)
 /* Takes back what processes held that have ended. True where there was any. */
 static bool reclaim(void)
 {
+	int fd = page_is_open() ? page_fd : -1;
 	bool found = false;
 
 	for (unsigned i = 0; i < SLOTS_IN_PAGE; i++) {
 		struct slot *slot = &page->slots[i];
 
-		if (!slot->who.pid || slot == own || lives(&slot->who))
+		if (!slot->who.pid || slot == own || lives(page, fd, i))
 			continue;
 		memset(slot, 0, sizeof *slot);
 		found = true;
@@ -133,7 +157,6 @@ static bool reclaim(void)
 
 static struct slot *take_slot(void)
 {
-	struct identity me = identity_of_this();
 	struct slot *free_slot = NULL;
 
 	reclaim();
@@ -142,7 +165,9 @@ static struct slot *take_slot(void)
 			free_slot = &page->slots[i];
 	if (free_slot) {
 		memset(free_slot->used, 0, sizeof free_slot->used);
-		free_slot->who = me;
+		free_slot->who = self;
+		if (page_fd >= 0)
+			presence_take(page_fd, (uint32_t)(free_slot - page->slots));
 	}
 	return free_slot;
 }
@@ -159,6 +184,20 @@ static void prepare(struct page *fresh)
 	atomic_store(&fresh->magic, MAGIC);
 }
 
+/* All of it has its memory before anybody writes there: where none was left, a signal would end whoever does. */
+static bool make_room(int fd)
+{
+	return posix_fallocate(fd, 0, sizeof(struct page)) == 0;
+}
+
+/* Files that are too large for a process would end it, too. */
+static bool may_make_page(void)
+{
+	struct rlimit most;
+
+	return getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur >= sizeof(struct page);
+}
+
 static struct page *map_file(int fd, bool create)
 {
 	struct stat file;
@@ -166,11 +205,9 @@ static struct page *map_file(int fd, bool create)
 
 	if (fstat(fd, &file) || !S_ISREG(file.st_mode) || file.st_uid != geteuid())
 		return NULL;
-	if (create && file.st_size == 0 && ftruncate(fd, sizeof(struct page)))
-		return NULL;
 	if (file.st_size && (size_t)file.st_size != sizeof(struct page))
 		return NULL;
-	if (!create && !file.st_size)
+	if (create ? !make_room(fd) : !file.st_size)
 		return NULL;
 	mapped = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (mapped == MAP_FAILED)
@@ -185,9 +222,12 @@ static struct page *map_file(int fd, bool create)
 
 static struct page *open_page(bool create)
 {
-	int fd = open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
 	struct page *mapped;
+	int fd;
 
+	if (create && !may_make_page())
+		return NULL;
+	fd = open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
 	if (fd < 0)
 		return NULL;
 	/* Only whoever makes the page ready holds this lock, for no longer than that takes. */
@@ -197,13 +237,17 @@ static struct page *open_page(bool create)
 	}
 	mapped = map_file(fd, create);
 	if (create)
-		flock(fd, LOCK_UN); /* closing alone would not: what is mapped keeps the file open */
-	close(fd);
+		flock(fd, LOCK_UN);
+	if (mapped && fstat(fd, &page_file) == 0)
+		page_fd = fd;
+	else
+		close(fd);
 	return mapped;
 }
 
-static void name_page(const struct share *share)
+static void begin(const struct share *share)
 {
+	self = identity_of_this();
 	snprintf(page_path, sizeof page_path, "/dev/shm/gpumax-1-%u-%016llx", (unsigned)geteuid(),
 		 (unsigned long long)share->group);
 }
@@ -225,16 +269,15 @@ static bool join_shared(void)
 			break;
 		}
 		unlock_page();
-		munmap(page, sizeof *page);
+		close_page();
 	}
 	if (page)
-		munmap(page, sizeof *page);
-	page = NULL;
+		close_page();
 	return false;
 }
 
 /* Takes a page away where nobody lives of those who have held anything in it; whoever has it mapped already finds it gone. */
-static void take_away(struct page *other, const char *path)
+static void take_away(struct page *other, int fd, const char *path)
 {
 	bool anybody = other->gone;
 	int error = pthread_mutex_trylock(&other->lock);
@@ -244,7 +287,7 @@ static void take_away(struct page *other, const char *path)
 	if (error)
 		return;
 	for (unsigned i = 0; i < SLOTS_IN_PAGE && !anybody; i++)
-		anybody = other->slots[i].who.pid && lives(&other->slots[i].who);
+		anybody = other->slots[i].who.pid && lives(other, fd, i);
 	if (!anybody) {
 		other->gone = 1;
 		unlink(path);
@@ -262,7 +305,7 @@ static void sweep_one(const char *path)
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
 		other = map_file(fd, false);
 		if (other)
-			take_away(other, path);
+			take_away(other, fd, path);
 		flock(fd, LOCK_UN);
 	}
 	if (other)
@@ -291,7 +334,7 @@ bool share_join(const struct share *share)
 {
 	if (page)
 		return true;
-	name_page(share);
+	begin(share);
 	if (join_shared()) {
 		sweep();
 		return true;
@@ -316,9 +359,9 @@ bool share_watch(const struct share *share)
 	if (page) {
 		if (!page->gone)
 			return true;
-		munmap(page, sizeof *page);
+		close_page();
 	}
-	name_page(share);
+	begin(share);
 	page = open_page(false);
 	return page != NULL;
 }
@@ -410,9 +453,8 @@ bool share_has_process(uint32_t pid)
 /* What the parent holds is its own; the child joins by itself when it allocates. */
 void share_after_fork(void)
 {
-	if (page && page != alone)
-		munmap(page, sizeof *page);
-	page = NULL;
+	if (page)
+		close_page();
 	own = NULL;
 	memset(owed, 0, sizeof owed);
 	owes = false;

@@ -1,13 +1,39 @@
 /* What the environment says of a share, and what is said to the user: one line, once for each cause. */
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "share.h"
+
+/* Whoever closed its stderr, or doesn't read it, or may write no more wants no words: they neither end it nor hold it up. */
+static void put(const char *line, size_t length)
+{
+	static const struct timespec at_once;
+	struct pollfd door = {.fd = STDERR_FILENO, .events = POLLOUT};
+	sigset_t ours, theirs, pending;
+	int error = errno;
+
+	if (poll(&door, 1, 0) == 1 && door.revents == POLLOUT) {
+		sigemptyset(&ours);
+		sigemptyset(&pending);
+		sigaddset(&ours, SIGPIPE);
+		sigaddset(&ours, SIGXFSZ);
+		sigpending(&pending);
+		pthread_sigmask(SIG_BLOCK, &ours, &theirs);
+		if (write(STDERR_FILENO, line, length) < 0 && (errno == EPIPE || errno == EFBIG) &&
+		    !sigismember(&pending, errno == EPIPE ? SIGPIPE : SIGXFSZ))
+			sigtimedwait(&ours, NULL, &at_once);
+		pthread_sigmask(SIG_SETMASK, &theirs, NULL);
+	}
+	errno = error;
+}
 
 void say_once(unsigned cause, const char *format, ...)
 {
@@ -15,7 +41,6 @@ void say_once(unsigned cause, const char *format, ...)
 	const char *wish = getenv("GPUMAX_LOG");
 	char line[512] = "gpumax: ";
 	va_list arguments;
-	ssize_t written;
 	int length;
 
 	if (cause >= CAUSES || atomic_flag_test_and_set(&said[cause]) || (wish && !strcmp(wish, "quiet")))
@@ -27,8 +52,7 @@ void say_once(unsigned cause, const char *format, ...)
 		return;
 	length = length > (int)sizeof line - 10 ? (int)sizeof line - 10 : length;
 	line[8 + length] = '\n';
-	written = write(STDERR_FILENO, line, (size_t)length + 9);
-	(void)written; /* whoever closed its stderr wants no words */
+	put(line, (size_t)length + 9);
 }
 
 /* 1073741824, 512Mi, 40Gi: a whole number above zero, with a binary unit or none. */

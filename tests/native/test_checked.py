@@ -17,7 +17,7 @@ from interposer.under import HERE, Layer, layer, scripted
 
 __all__ = ["layer", "linked", "scripted"]
 OWN = Path(__file__).parent / "c"
-UNITS = ["layer/index.c", "share/share.c", "share/identity.c", "share/words.c"]
+UNITS = ["layer/index.c", "share/share.c", "share/identity.c", "share/presence.c", "share/words.c"]
 VALGRIND = [
     "valgrind",
     "-q",
