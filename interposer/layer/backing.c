@@ -242,7 +242,7 @@ static struct backing *make(uint64_t size, uint32_t device, uint64_t charged)
 	backing->charged = charged;
 	backing->context = context_current();
 	hint_new(backing);
-	mover_know(backing->context);
+	context_begins(backing->context); /* also one that began where we didn't see it */
 	return backing;
 }
 
@@ -300,11 +300,28 @@ CUresult backing_allocate(CUdeviceptr *pointer, uint64_t asked, uint32_t device)
 	return result;
 }
 
+void backing_end(const struct block *block)
+{
+	struct backing *backing = block->owner;
+	bool outlives;
+
+	pthread_mutex_lock(&backings[block->device].lock);
+	link_out(backing);
+	outlives = lend_freed(backing, block->charged);
+	end(backing);
+	host_shrink(atomic_load(&backings[block->device].bytes));
+	pthread_mutex_unlock(&backings[block->device].lock);
+	if (outlives)
+		memory_movable(block->device, block->charged, false);
+	else
+		discharge_movable(block->device, block->charged);
+	swap_settle(block->device);
+}
+
 /* As cuMemFree does, it waits for what the context still has to do. The block has left the index already. */
 CUresult backing_free(struct block *block)
 {
 	struct backing *backing = block->owner;
-	bool outlives;
 	CUcontext unused;
 	CUresult result = REAL(cuCtxPushCurrent_v2)(backing->context);
 
@@ -316,26 +333,16 @@ CUresult backing_free(struct block *block)
 		index_add(&addresses, block);
 		return result;
 	}
-	pthread_mutex_lock(&backings[backing->device].lock);
-	link_out(backing);
-	outlives = lend_freed(backing, block->charged);
-	end(backing);
-	host_shrink(atomic_load(&backings[block->device].bytes));
-	pthread_mutex_unlock(&backings[block->device].lock);
-	if (outlives)
-		memory_movable(block->device, block->charged, false);
-	else
-		discharge_movable(block->device, block->charged);
-	swap_settle(block->device);
+	backing_end(block);
 	return CUDA_SUCCESS;
 }
 
 /* While any order moves pieces, memory of the host that it uses stays pinned. */
-void backings_context_ends(CUcontext context)
+void backings_context_ends(CUcontext context, bool alive)
 {
 	for (uint32_t device = 0; device < SHARE_DEVICES; device++)
 		pthread_mutex_lock(&backings[device].lock);
-	mover_context_ends(context);
+	mover_context_ends(context, alive);
 	host_context_ends(context);
 	for (uint32_t device = 0; device < SHARE_DEVICES; device++)
 		pthread_mutex_unlock(&backings[device].lock);

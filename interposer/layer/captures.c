@@ -10,6 +10,7 @@
 struct capture {
 	struct capture *next;
 	CUstream stream;
+	CUcontext context;
 	pthread_t thread; /* whose default stream it is, where it is one */
 	CUgraph graph;    /* NULL: not known, or the program's own */
 };
@@ -46,6 +47,16 @@ static struct capture as_known(CUstream stream, bool per_thread)
 	return capture;
 }
 
+static CUcontext context_of(CUstream stream, bool per_thread)
+{
+	CUcontext context = NULL;
+
+	if (!stream || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD ||
+	    (per_thread ? REAL(cuStreamGetCtx_ptsz)(stream, &context) : REAL(cuStreamGetCtx)(stream, &context)))
+		return context_current();
+	return context;
+}
+
 void capture_begun(CUstream stream, bool per_thread, bool to_own_graph)
 {
 	struct capture *capture;
@@ -54,6 +65,7 @@ void capture_begun(CUstream stream, bool per_thread, bool to_own_graph)
 	if (idle() || !(capture = malloc(sizeof *capture)))
 		return;
 	*capture = as_known(stream, per_thread);
+	capture->context = context_of(stream, per_thread);
 	capture->graph = to_own_graph ? NULL : graph_of(stream, per_thread);
 	pthread_mutex_lock(&lock);
 	capture->next = all;
@@ -80,7 +92,7 @@ static bool take(CUstream stream, bool per_thread, CUgraph *graph)
 	return capture != NULL;
 }
 
-/* One that failed has ended too; a stream that was not captured, or by another thread, tells nothing. */
+/* One that failed has ended too; a stream that was not captured, by another thread, or only joined tells nothing. */
 void capture_ended(unsigned result, CUstream stream, bool per_thread)
 {
 	bool failed = result >= CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED && result != CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
@@ -88,7 +100,8 @@ void capture_ended(unsigned result, CUstream stream, bool per_thread)
 
 	if (result != CUDA_SUCCESS && !failed)
 		return;
-	take(stream, per_thread, &graph);
+	if (!take(stream, per_thread, &graph) && failed)
+		return;
 	over();
 	if (failed && graph)
 		graph_gone(graph);
@@ -104,6 +117,44 @@ void capture_stream_ends(CUstream stream)
 	over();
 	if (graph)
 		graph_gone(graph);
+}
+
+/* All of a context, or all of a thread's own stream. */
+static void end_all(CUcontext context, bool of_thread)
+{
+	struct capture **place = &all, *ended = NULL, *capture;
+
+	pthread_mutex_lock(&lock);
+	while ((capture = *place)) {
+		if (of_thread ? capture->stream != CU_STREAM_PER_THREAD || !pthread_equal(capture->thread, pthread_self())
+			      : capture->context != context) {
+			place = &capture->next;
+			continue;
+		}
+		*place = capture->next;
+		capture->next = ended;
+		ended = capture;
+	}
+	pthread_mutex_unlock(&lock);
+	while ((capture = ended)) {
+		ended = capture->next;
+		over();
+		if (capture->graph)
+			graph_gone(capture->graph);
+		free(capture);
+	}
+}
+
+void captures_context_ends(CUcontext context)
+{
+	if (atomic_load(&captures))
+		end_all(context, false);
+}
+
+void captures_thread_ends(void)
+{
+	if (atomic_load(&captures))
+		end_all(NULL, true);
 }
 
 void captures_after_fork(void)

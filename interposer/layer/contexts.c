@@ -5,20 +5,25 @@
 #include "lend.h"
 #include "overhead.h"
 
-/* What we have mapped outlives a context unless we end it, and must before its context has gone. */
+/*
+ * What we have mapped outlives a context unless we end it, and must before its context has gone, once that has done what
+ * it had to do: also one that is broken, of which nothing is awaited.
+ */
 static void end_backed(CUcontext context)
 {
 	CUcontext unused;
 	struct block block;
-	bool pushed = REAL(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+	bool alive = REAL(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
 
+	if (alive && settings()->swappable)
+		REAL(cuCtxSynchronize)();
 	for (uint64_t from = 0; index_next(&addresses, from, &block); from = block.base + 1)
 		if (block.kind == BACKED && block.context == context && index_take(&addresses, block.base, &block))
-			backing_free(&block);
+			backing_end(&block);
 	borrow_context_ends(context);
 	if (settings()->swappable)
-		backings_context_ends(context);
-	if (pushed)
+		backings_context_ends(context, alive);
+	if (alive)
 		REAL(cuCtxPopCurrent_v2)(&unused);
 }
 
@@ -30,20 +35,62 @@ static void forget(CUcontext context)
 		discharge(block.device, block.charged);
 	while (index_take_of(&arrays, context, &block))
 		discharge(block.device, block.charged);
+	captures_context_ends(context);
 	overhead_ends(context);
+}
+
+CUcontext context_primary(CUdevice device)
+{
+	CUcontext context = NULL;
+	unsigned int flags;
+	int active = 0;
+
+	if (REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) || !active)
+		return NULL;
+	if (REAL(cuDevicePrimaryCtxRetain)(&context, device))
+		return NULL;
+	REAL(cuDevicePrimaryCtxRelease_v2)(device);
+	return context;
+}
+
+/* Of those that were made for the program alone, which it may destroy. */
+static bool is_own(CUcontext context)
+{
+	CUcontext unused;
+	CUdevice device;
+	bool own;
+
+	if (REAL(cuCtxPushCurrent_v2)(context) != CUDA_SUCCESS)
+		return false;
+	own = REAL(cuCtxGetDevice)(&device) != CUDA_SUCCESS || context_primary(device) != context;
+	REAL(cuCtxPopCurrent_v2)(&unused);
+	return own;
+}
+
+static void gone(CUcontext context)
+{
+	context_ends(context);
+	end_backed(context);
+	forget(context);
 }
 
 static CUresult destroy(CUcontext context, CUresult (*real)(CUcontext))
 {
 	CUresult result;
+	bool own;
 
 	if (idle() || !context)
 		return real(context);
-	end_backed(context);
-	context_ends(context);
+	own = is_own(context);
+	if (own) {
+		end_backed(context);
+		context_ends(context);
+	}
 	result = real(context);
-	if (result == CUDA_SUCCESS)
+	if (result == CUDA_SUCCESS && own)
 		forget(context);
+	else if (result == CUDA_SUCCESS)
+		gone(context);
 	return result;
 }
 
@@ -121,21 +168,6 @@ EXPORT CUresult cuCtxDestroy(CUcontext context)
 	return destroy(context, REAL(cuCtxDestroy));
 }
 
-/* The primary context of a device, NULL where it has none now. Asking must not bring it into being. */
-static CUcontext primary(CUdevice device)
-{
-	CUcontext context = NULL;
-	unsigned int flags;
-	int active = 0;
-
-	if (REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) || !active)
-		return NULL;
-	if (REAL(cuDevicePrimaryCtxRetain)(&context, device))
-		return NULL;
-	REAL(cuDevicePrimaryCtxRelease_v2)(device);
-	return context;
-}
-
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
 	struct overhead taken;
@@ -156,7 +188,7 @@ EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 
 static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
 {
-	CUcontext context = idle() ? NULL : primary(device);
+	CUcontext context = idle() ? NULL : context_primary(device);
 	CUresult result;
 
 	if (context) {
@@ -172,17 +204,14 @@ static CUresult reset(CUdevice device, CUresult (*real)(CUdevice))
 /* Only the last release ends the context; whether this was it shows afterwards. */
 static CUresult release(CUdevice device, CUresult (*real)(CUdevice))
 {
-	CUcontext context = idle() ? NULL : primary(device);
+	CUcontext context = idle() ? NULL : context_primary(device);
 	CUresult result = real(device);
 	unsigned int flags;
 	int active = 1;
 
 	if (result == CUDA_SUCCESS && context &&
-	    REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && !active) {
-		context_ends(context);
-		end_backed(context);
-		forget(context);
-	}
+	    REAL(cuDevicePrimaryCtxGetState)(device, &flags, &active) == CUDA_SUCCESS && !active)
+		gone(context);
 	return result;
 }
 
@@ -204,7 +233,7 @@ EXPORT CUresult cuGreenCtxCreate(CUgreenCtx *green, void *resources, CUdevice de
 	if (!overhead_take(device, true, &taken))
 		return refuse();
 	result = REAL(cuGreenCtxCreate)(green, resources, device, flags);
-	context = result == CUDA_SUCCESS && !idle() ? primary(device) : NULL;
+	context = result == CUDA_SUCCESS && !idle() ? context_primary(device) : NULL;
 	if (context && begun(CUDA_SUCCESS, &context, &taken) != CUDA_SUCCESS) {
 		REAL(cuGreenCtxDestroy)(*green);
 		overhead_give(&taken);
@@ -224,12 +253,10 @@ EXPORT CUresult cuGreenCtxDestroy(CUgreenCtx green)
 	for (CUdevice device = 0; device < MOST_DEVICES && result == CUDA_SUCCESS; device++) {
 		CUcontext context = atomic_load(&of_green[device]);
 
-		if (!context || primary(device))
+		if (!context || context_primary(device))
 			continue;
 		atomic_store(&of_green[device], NULL);
-		context_ends(context);
-		end_backed(context);
-		forget(context);
+		gone(context);
 	}
 	return result;
 }

@@ -6,9 +6,8 @@
 #include <time.h>
 
 #include "api.h"
+#include "client/client.h"
 #include "mover.h"
-
-#define MOST_CONTEXTS 64
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t asked, answered;
@@ -24,32 +23,6 @@ uint64_t moment(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static CUresult wait_in(CUcontext context)
-{
-	CUcontext unused;
-	CUresult result = REAL(cuCtxPushCurrent_v2)(context);
-
-	if (result == CUDA_SUCCESS) {
-		result = REAL(cuCtxSynchronize)();
-		REAL(cuCtxPopCurrent_v2)(&unused);
-	}
-	/* A context that ends meanwhile has nothing to wait for. */
-	return result == CUDA_ERROR_INVALID_CONTEXT || result == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_SUCCESS : result;
-}
-
-/* All of them, also behind one that fails: that one is broken, the others may be at work. */
-static CUresult wait_for_all(void)
-{
-	CUcontext contexts[MOST_CONTEXTS];
-	size_t count_found = mover_contexts(contexts, MOST_CONTEXTS);
-	CUresult result = CUDA_SUCCESS, one;
-
-	for (size_t i = 0; i < count_found; i++)
-		if ((one = wait_in(contexts[i])) != CUDA_SUCCESS)
-			result = one;
-	return result;
-}
-
 static void *waiter(void *unused)
 {
 	own_thread = true;
@@ -62,7 +35,7 @@ static void *waiter(void *unused)
 			pthread_cond_wait(&asked, &lock);
 		mine = wanted;
 		pthread_mutex_unlock(&lock);
-		result = wait_for_all();
+		result = contexts_wait();
 		pthread_mutex_lock(&lock);
 		done = mine;
 		found = result;
@@ -105,7 +78,7 @@ CUresult drain(uint64_t deadline_ns)
 	pthread_mutex_lock(&lock);
 	if (!started()) {
 		pthread_mutex_unlock(&lock);
-		return wait_for_all();
+		return contexts_wait();
 	}
 	mine = ++wanted;
 	pthread_cond_signal(&asked);

@@ -39,6 +39,7 @@ static void leave_seat(void *seat)
 {
 	struct gate_seat *left = seat;
 
+	captures_thread_ends();
 	gate_seat = NULL;
 	atomic_store(&left->calls, atomic_load(&left->calls) & ~GATE_UNDER_WAY);
 	atomic_store(&left->taken, 0);
@@ -234,6 +235,7 @@ bool gate_empty(uint64_t patience_ns)
 	if (!barrier()) {
 		say_once(CAUSE_GATE, "this kernel has no membarrier, so work can't be held up: memory is not swapped and time "
 				     "is not shared");
+		nanosleep(&moment, NULL); /* whoever asks again and again has something else to do in between */
 		return false;
 	}
 	while (anybody_inside() && now_ns() < until) {

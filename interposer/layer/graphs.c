@@ -52,12 +52,13 @@ uint64_t graphs_charged(uint32_t device)
 }
 
 /* The node was not added after all. */
-static void take_back(CUgraph graph, uint64_t bytes)
+static void take_back(CUgraph graph, uint32_t device, uint64_t bytes)
 {
 	struct node **place = &nodes, *node;
 
 	pthread_mutex_lock(&lock);
-	while (*place && ((*place)->graph != graph || (*place)->charged != bytes || (*place)->executable))
+	while (*place && ((*place)->graph != graph || (*place)->device != device || (*place)->charged != bytes ||
+			  (*place)->executable))
 		place = &(*place)->next;
 	node = *place;
 	if (node) {
@@ -156,15 +157,25 @@ EXPORT CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *executable, CUgra
 	return instantiated(REAL(cuGraphInstantiateWithParams_ptsz)(executable, graph, wish), executable, graph);
 }
 
+static bool is_of_device(const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish, uint32_t *device)
+{
+	return wish->poolProps.location.type == CU_MEM_LOCATION_TYPE_DEVICE && device_index(wish->poolProps.location.id, device);
+}
+
 /* What a node asks for, charged to its graph. False: beyond the limit. */
 static bool charge_node(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
 {
 	uint32_t device;
 
-	if (wish->poolProps.location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
-	    !device_index(wish->poolProps.location.id, &device))
-		return true;
-	return graph_charge(graph, device, wish->bytesize);
+	return !is_of_device(wish, &device) || graph_charge(graph, device, wish->bytesize);
+}
+
+static void discharge_node(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *wish)
+{
+	uint32_t device;
+
+	if (is_of_device(wish, &device))
+		take_back(graph, device, wish->bytesize);
 }
 
 EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count_after,
@@ -178,7 +189,7 @@ EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const C
 		return refuse();
 	result = REAL(cuGraphAddMemAllocNode)(node, graph, after, count_after, wish);
 	if (result != CUDA_SUCCESS)
-		take_back(graph, wish->bytesize);
+		discharge_node(graph, wish);
 	return result;
 }
 
@@ -225,7 +236,7 @@ static CUresult added(CUresult result, CUgraph graph, const struct wish *wish)
 		if (is_of_kind(wish, CU_GRAPH_NODE_TYPE_GRAPH) && wish->of.child.ownership == OWNERSHIP_MOVES)
 			move(wish->of.child.graph, graph);
 	} else if (is_of_kind(wish, CU_GRAPH_NODE_TYPE_MEM_ALLOC)) {
-		take_back(graph, wish->of.memory.bytesize);
+		discharge_node(graph, &wish->of.memory);
 	}
 	return result;
 }

@@ -61,11 +61,17 @@ static void pin(struct segment *segment)
 	pinned += segment->given ? 0 : segment->size;
 }
 
+/* In the context in which it was pinned; with one that has gone it isn't any more. */
 static void unpin(struct segment *segment)
 {
+	CUcontext unused;
+
 	if (!segment->context)
 		return;
-	REAL(cuMemHostUnregister)(segment->base);
+	if (REAL(cuCtxPushCurrent_v2)(segment->context) == CUDA_SUCCESS) {
+		REAL(cuMemHostUnregister)(segment->base);
+		REAL(cuCtxPopCurrent_v2)(&unused);
+	}
 	pinned -= segment->given ? 0 : segment->size;
 	segment->context = NULL;
 	segment->tried = false;

@@ -122,6 +122,7 @@ bool device_of_stream(CUstream stream, bool per_thread, uint32_t *device);
 bool device_index(CUdevice ordinal, uint32_t *device);
 CUdevice device_ordinal(uint32_t device);
 CUcontext context_current(void);
+CUcontext context_primary(CUdevice device); /* contexts.c; NULL where it has none now: asking doesn't bring it into being */
 void devices_after_fork(void);
 
 /* charge.c: what the share is charged with for this process */
@@ -154,7 +155,8 @@ void graph_gone(CUgraph graph); /* the driver has none of it any more */
 bool backing_wanted(uint64_t size, uint32_t device);
 CUresult backing_allocate(CUdeviceptr *pointer, uint64_t size, uint32_t device);
 CUresult backing_free(struct block *block);
-void backings_context_ends(CUcontext context); /* when none of them is left in it */
+void backing_end(const struct block *block); /* whatever its context still does, or is able to */
+void backings_context_ends(CUcontext context, bool alive); /* when none of them is left in it */
 
 /* gate.c: who may submit now */
 
@@ -217,6 +219,8 @@ extern _Atomic uint32_t captures; /* streams that are being captured: nobody is 
 void capture_begun(CUstream stream, bool per_thread, bool to_own_graph);
 void capture_ended(unsigned result, CUstream stream, bool per_thread); /* what the driver said when it was to end */
 void capture_stream_ends(CUstream stream);
+void captures_context_ends(CUcontext context);
+void captures_thread_ends(void); /* of the stream that is the calling thread's own */
 void captures_after_fork(void);
 
 #endif

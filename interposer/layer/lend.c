@@ -31,6 +31,7 @@ static uint64_t door;
 static int listening = -1;
 static struct loan *loans[SHARE_DEVICES];
 static _Atomic uint64_t outlive[SHARE_DEVICES];
+static const struct timespec rest = {.tv_nsec = REST_NS};
 
 /* Of the answering thread alone, and of a child that closes them. */
 static struct opener {
@@ -220,7 +221,6 @@ static bool answers(struct opener *opener)
 
 static void admit(void)
 {
-	static const struct timespec rest = {.tv_nsec = REST_NS};
 	size_t at = atomic_load(&count_of_openers);
 	int came = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
 
@@ -260,8 +260,10 @@ static void *attend(void *unused)
 		for (size_t i = 0; i < number; i++)
 			all[i] = (struct pollfd){.fd = openers[i].socket, .events = POLLIN};
 		all[number] = (struct pollfd){.fd = listening, .events = POLLIN};
-		if (poll(all, number + 1, -1) < 0)
+		if (poll(all, number + 1, -1) < 0) {
+			nanosleep(&rest, NULL);
 			continue;
+		}
 		for (size_t i = number; i > 0; i--) /* from behind: whoever goes is replaced by the last */
 			if (all[i - 1].revents && !answers(&openers[i - 1]))
 				dismiss(i - 1);

@@ -38,22 +38,6 @@ static struct lane *lane_of(CUcontext context)
 	return lane;
 }
 
-void mover_know(CUcontext context)
-{
-	lane_of(context);
-}
-
-size_t mover_contexts(CUcontext *contexts, size_t most)
-{
-	size_t count_found = 0;
-
-	pthread_mutex_lock(&lock);
-	for (struct lane *lane = lanes; lane && count_found < most; lane = lane->next)
-		contexts[count_found++] = lane->context;
-	pthread_mutex_unlock(&lock);
-	return count_found;
-}
-
 /* With the lane's context current. */
 static CUresult ready(struct lane *lane, enum direction direction)
 {
@@ -187,10 +171,9 @@ static void end(struct lane *lane)
 		if (lane->streams[direction])
 			REAL(cuStreamDestroy_v2)(lane->streams[direction]);
 	}
-	free(lane);
 }
 
-void mover_context_ends(CUcontext context)
+void mover_context_ends(CUcontext context, bool alive)
 {
 	struct lane **place, *lane;
 
@@ -201,8 +184,9 @@ void mover_context_ends(CUcontext context)
 	if (lane)
 		*place = lane->next;
 	pthread_mutex_unlock(&lock);
-	if (lane)
+	if (lane && alive)
 		end(lane);
+	free(lane);
 }
 
 void mover_after_fork(void)

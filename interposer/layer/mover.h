@@ -29,13 +29,10 @@ CUresult mover_start(struct mover *mover, struct backing *backing, uint32_t piec
 CUresult mover_end(struct mover *mover, struct backing **backing, uint32_t *piece);
 void mover_counted(uint64_t *to_host, uint64_t *to_device, uint64_t *staged);
 
-/* The contexts that have allocations which can be moved, and the streams of ours in them, which end before they do. */
-void mover_know(CUcontext context);
-size_t mover_contexts(CUcontext *contexts, size_t most);
-void mover_context_ends(CUcontext context);
+void mover_context_ends(CUcontext context, bool alive); /* what we have in it goes before it does, or with it */
 void mover_after_fork(void);
 
-/* drain.c: waits until what was submitted in these contexts has ended; CUDA_ERROR_NOT_READY: not by the deadline */
+/* drain.c: waits until what was submitted in any context has ended; CUDA_ERROR_NOT_READY: not by the deadline */
 CUresult drain(uint64_t deadline_ns);
 void drain_after_fork(void);
 uint64_t moment(void);

@@ -210,6 +210,8 @@ static void end_out(struct order *order)
 	}
 	backing->pieces[i].host_true = true;
 	drop(order, backing, i);
+	if (backing->pieces[i].resident && backing->pieces[i].hint != GPUMAX_LAYER_READ_ONLY)
+		piece_forget_host(backing, i); /* it stays, and may be written to */
 }
 
 static bool out_enough(const struct order *order)
@@ -441,13 +443,15 @@ static struct swap_report bring_in(uint32_t device, uint64_t upto, uint64_t dead
 				   const struct swap_progress *progress)
 {
 	struct order *order = begin(device, deadline_ns, progress, TO_DEVICE);
+	struct swap_usage usage;
 	uint64_t beside;
 
 	if (!order)
 		return no_memory(device);
 	if (atomic_load(&backings[device].out)) {
 		order->room_until = room_until;
-		beside = swap_usage(device).pinned - atomic_load(&backings[device].kept);
+		usage = swap_usage(device);
+		beside = usage.pinned - usage.kept;
 		order->bound = upto > beside ? upto - beside : 0;
 		come_in(order);
 		count(&counters.swaps_in);

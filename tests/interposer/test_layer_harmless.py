@@ -58,7 +58,8 @@ def test_a_program_that_may_not_write_files_keeps_its_limit_by_itself(layer: Lay
         GPUMAX_LIMIT="64Mi",
     )
     assert got == 2
-    assert errors.count("\n") == 1 and "the limit holds for each of them by itself" in errors
+    assert errors.count("\n") == 1
+    assert "the limit holds for each of them by itself" in errors
 
 
 OWN_SHM = [

@@ -53,6 +53,28 @@ def test_a_turn_lasts_until_the_device_has_done_what_was_submitted_in_it(rig: Ma
     assert took[0] >= 400_000_000
 
 
+def test_a_turn_lasts_so_long_in_a_context_too_that_began_where_nobody_saw_it(rig: Make) -> None:
+    """As by the vendor's own libraries, which have tables of functions that nobody else knows."""
+    here = rig({"a": Group(), "b": Group()})
+    b = here.start("b", FOREVER)
+    b.until(lambda n: n >= 5)
+    here.start(
+        "a",
+        """
+        emu, context = ctypes.CDLL(os.path.realpath(os.environ["GPUMAX_REAL_LIBCUDA"])), ctypes.c_void_p()
+        for _ in range(2): emu.cuDevicePrimaryCtxReset_v2(0)
+        assert emu.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+        emu.cuCtxSetCurrent(context)
+        module = load()
+        function = ok(d.cuModuleGetFunction(module, b"spin"))
+        ok(spin(400))
+        while True: ok(spin(0.01))
+        """,
+    )
+    took = eventually(lambda: [end - start for name, start, end in turns(here.record()) if name == "a"])
+    assert took[0] >= 400_000_000
+
+
 def test_whoever_rests_gives_the_device_back_and_asks_anew(rig: Make) -> None:
     here = rig({"a": Group()})
     a = here.start("a", "while True:\n    work(); say('done'); wait_for_a_line()\n")

@@ -85,7 +85,7 @@ void moving_after_fork(void);
 
 void context_begins(CUcontext context);
 void context_ends(CUcontext context); /* before it does, or right after */
-void contexts_wait(void);             /* for all work in all of them */
+CUresult contexts_wait(void);         /* for all work in all of them, also such as began where nobody saw it */
 void contexts_after_fork(void);
 
 /* worker.c: what takes long, one after the other */

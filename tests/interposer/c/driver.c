@@ -488,6 +488,8 @@ API CUresult cuMemUnmap(CUdeviceptr pointer, size_t size)
 {
 	bool found = false;
 
+	if (fails("cuMemUnmap"))
+		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < MOST; i++) {
 		struct mapping *mapping = &mappings[i];
