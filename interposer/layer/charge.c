@@ -44,7 +44,7 @@ static bool charge_once(uint32_t device, uint64_t bytes, uint64_t *charged, bool
 static bool charge_as(uint32_t device, uint64_t bytes, uint64_t *charged, bool movable)
 {
 	*charged = 0;
-	if (bytes > INT64_MAX) /* more than any device has; others would find no room beside it meanwhile */
+	if (bytes >= MORE_THAN_ANY) /* others would find no room beside it meanwhile */
 		return false;
 	return charge_once(device, bytes, charged, movable) ||
 	       (pools_trim(device) && charge_once(device, bytes, charged, movable));

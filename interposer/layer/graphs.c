@@ -51,8 +51,7 @@ uint64_t graphs_charged(uint32_t device)
 	return sum;
 }
 
-/* The node was not added after all. */
-static void take_back(CUgraph graph, uint32_t device, uint64_t bytes)
+void graph_discharge(CUgraph graph, uint32_t device, uint64_t bytes)
 {
 	struct node **place = &nodes, *node;
 
@@ -175,7 +174,7 @@ static void discharge_node(CUgraph graph, const CUDA_MEM_ALLOC_NODE_PARAMS_v1 *w
 	uint32_t device;
 
 	if (is_of_device(wish, &device))
-		take_back(graph, device, wish->bytesize);
+		graph_discharge(graph, device, wish->bytesize);
 }
 
 EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count_after,

@@ -127,6 +127,8 @@ void devices_after_fork(void);
 
 /* charge.c: what the share is charged with for this process */
 
+#define MORE_THAN_ANY (UINT64_C(1) << 56) /* bytes: no device has them, and sums with them would come around */
+
 bool charge(uint32_t device, uint64_t bytes, uint64_t *charged); /* false: the limit would be exceeded */
 enum verdict reserve_and_charge(uint32_t device, uint64_t bytes, bool movable);
 bool charge_movable(uint32_t device, uint64_t bytes, uint64_t *charged); /* what can be swapped */
@@ -148,6 +150,7 @@ void pools_after_fork(void);
 uint64_t graphs_charged(uint32_t device);
 
 bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node that allocates */
+void graph_discharge(CUgraph graph, uint32_t device, uint64_t bytes); /* it was not added after all */
 void graph_gone(CUgraph graph); /* the driver has none of it any more */
 
 /* backing.c */

@@ -12,6 +12,7 @@ struct pool {
 	struct pool *next;
 	CUmemoryPool handle;
 	uint64_t live;    /* bytes that the program holds */
+	uint64_t coming;  /* bytes that it has asked for and doesn't hold yet */
 	uint64_t charged;
 	uint32_t device;
 	bool ended; /* destroyed by the program, which still holds memory of it */
@@ -19,6 +20,7 @@ struct pool {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER; /* one at a time looks what is lacking, and waits until it's there */
 static struct pool *pools;
 static _Atomic bool unsettled; /* something was freed in stream order */
 
@@ -34,12 +36,14 @@ static uint64_t reserved(const struct pool *pool)
 /* Charges what the pool has come to. False: that is beyond the limit, and the charge is as it was. */
 static bool settle(struct pool *pool)
 {
-	uint64_t kept = reserved(pool), wanted = kept > pool->live ? kept : pool->live, more;
+	uint64_t kept = reserved(pool), held = pool->live + pool->coming, wanted = kept > held ? kept : held, more;
+	enum verdict verdict;
 
 	if (wanted > pool->charged) {
-		if (share_charge(pool->device, wanted - pool->charged, limit_of(pool->device)) == BEYOND)
-			return false;
-		pool->charged = wanted;
+		verdict = share_charge(pool->device, wanted - pool->charged, limit_of(pool->device));
+		if (verdict == WITHIN)
+			pool->charged = wanted;
+		return verdict != BEYOND;
 	} else if ((more = pool->charged - wanted)) {
 		discharge(pool->device, more);
 		pool->charged = wanted;
@@ -68,6 +72,13 @@ static void drop(struct pool *pool)
 		place = &(*place)->next;
 	*place = pool->next;
 	free(pool);
+}
+
+/* One that was destroyed is forgotten when nothing of it is held, or about to be, any more. */
+static void drop_ended(struct pool *pool)
+{
+	if (pool->ended && !pool->live && !pool->coming)
+		drop(pool);
 }
 
 static bool trim(uint32_t device)
@@ -139,23 +150,53 @@ void pools_settle(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Room for a request, charged ahead of it: what the pool keeps serves first. */
+/* With nothing locked that anybody needs who frees memory, and outside of the gate: a broker's answer may take long. */
+static bool charge_more(struct pool *pool, uint64_t more)
+{
+	enum verdict verdict = more ? reserve_and_charge(pool->device, more, false) : WITHIN;
+
+	if (verdict == UNKNOWN)
+		count(&counters.unaccounted);
+	if (verdict == WITHIN) {
+		pthread_mutex_lock(&lock);
+		pool->charged += more;
+		pthread_mutex_unlock(&lock);
+	}
+	return verdict != BEYOND;
+}
+
+static uint64_t lacking(const struct pool *pool)
+{
+	uint64_t wanted, more;
+
+	pthread_mutex_lock(&lock);
+	wanted = pool->live + pool->coming;
+	more = wanted > pool->charged ? wanted - pool->charged : 0;
+	pthread_mutex_unlock(&lock);
+	return more;
+}
+
+/* The request has come to something, or to nothing. With the lock held. */
+static void arrived(struct pool *pool, uint64_t size)
+{
+	pool->coming -= size;
+	settle(pool);
+	drop_ended(pool);
+}
+
+/* Room for what is coming, charged ahead of it: what the pool keeps serves first. */
 static bool prepare(struct pool *pool, uint64_t size)
 {
-	uint64_t wanted = pool->live + size;
+	bool fine;
 
-	if (wanted <= pool->charged)
+	pthread_mutex_lock(&asking);
+	fine = charge_more(pool, lacking(pool)) || (pools_trim(pool->device) && charge_more(pool, lacking(pool)));
+	pthread_mutex_unlock(&asking);
+	if (fine)
 		return true;
-	for (int attempt = 0; attempt < 2; attempt++) {
-		uint64_t more = wanted > pool->charged ? wanted - pool->charged : 0;
-
-		if (reserve_and_charge(pool->device, more, false) != BEYOND) {
-			pool->charged += more;
-			return true;
-		}
-		if (!trim_after_wait(pool->device))
-			return false;
-	}
+	pthread_mutex_lock(&lock);
+	arrived(pool, size);
+	pthread_mutex_unlock(&lock);
 	return false;
 }
 
@@ -182,6 +223,7 @@ static CUresult keep(const struct request *request, struct pool *pool, CUdevicep
 			      .owner = pool};
 
 	pool->live += size;
+	pool->coming -= size;
 	if (settle(pool) || (trim_after_wait(pool->device) && settle(pool))) {
 		if (!index_add(&addresses, &block))
 			count(&counters.unaccounted);
@@ -194,26 +236,36 @@ static CUresult keep(const struct request *request, struct pool *pool, CUdevicep
 	pool->live -= size;
 	trim_after_wait(pool->device);
 	settle(pool);
+	drop_ended(pool);
 	return refuse();
 }
 
-static CUresult take_and_keep(const struct request *request, CUdeviceptr *pointer, size_t size)
+/* NULL: what comes of it isn't accounted. */
+static struct pool *begin(const struct request *request, size_t size)
 {
-	struct pool *pool = known(request->pool, request->device);
-	CUresult result;
+	struct pool *pool;
 
-	if (!pool) {
+	pthread_mutex_lock(&lock);
+	pool = known(request->pool, request->device);
+	if (!pool)
 		count(&counters.unaccounted);
-		return take(request, pointer, size);
-	}
-	if (pool->elsewhere)
-		return take(request, pointer, size);
-	if (!prepare(pool, size))
-		return refuse();
-	result = take(request, pointer, size);
+	else if (pool->elsewhere)
+		pool = NULL;
+	else
+		pool->coming += size;
+	pthread_mutex_unlock(&lock);
+	return pool;
+}
+
+static CUresult take_and_keep(const struct request *request, struct pool *pool, CUdeviceptr *pointer, size_t size)
+{
+	CUresult result = take(request, pointer, size);
+
+	if (!pool)
+		return result;
 	if (result == CUDA_SUCCESS)
 		return keep(request, pool, *pointer, size);
-	settle(pool);
+	arrived(pool, size);
 	return result;
 }
 
@@ -235,17 +287,26 @@ static bool capturing(const struct request *request, CUgraph *graph)
 static CUresult allocate(const struct request *request, CUdeviceptr *pointer, size_t size)
 {
 	struct gate_seat *seat;
+	struct pool *pool;
 	CUresult result;
 	CUgraph graph;
 
 	if (capturing(request, &graph)) {
 		if (!graph_charge(graph, request->device, size))
 			return refuse();
-		return take(request, pointer, size);
+		result = take(request, pointer, size);
+		if (result != CUDA_SUCCESS)
+			graph_discharge(graph, request->device, size);
+		return result;
 	}
+	if (size >= MORE_THAN_ANY)
+		return refuse();
+	pool = begin(request, size);
+	if (pool && !prepare(pool, size))
+		return refuse();
 	seat = gate_enter();
 	pthread_mutex_lock(&lock);
-	result = take_and_keep(request, pointer, size);
+	result = take_and_keep(request, pool, pointer, size);
 	pthread_mutex_unlock(&lock);
 	gate_leave(seat);
 	return result;
@@ -302,8 +363,7 @@ void pool_freed(const struct block *block)
 	settle(pool);
 	if (pool->charged > pool->live)
 		atomic_store(&unsettled, true);
-	if (pool->ended && !pool->live)
-		drop(pool);
+	drop_ended(pool);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -370,8 +430,7 @@ EXPORT CUresult cuMemPoolDestroy(CUmemoryPool handle)
 	if (result == CUDA_SUCCESS && pool) {
 		pool->ended = true;
 		settle(pool);
-		if (!pool->live)
-			drop(pool);
+		drop_ended(pool);
 	}
 	pthread_mutex_unlock(&lock);
 	return result;
@@ -391,5 +450,6 @@ EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep_bytes)
 void pools_after_fork(void)
 {
 	pthread_mutex_init(&lock, NULL);
+	pthread_mutex_init(&asking, NULL);
 	pools = NULL;
 }

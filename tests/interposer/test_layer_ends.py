@@ -60,7 +60,9 @@ def test_a_context_that_can_not_be_destroyed_keeps_what_is_in_it(under: Under) -
     assert got == ["CUDA_ERROR_INVALID_CONTEXT", True, True, 431]
 
 
-@pytest.mark.parametrize("end", ["d.cuCtxDestroy(context)", "d.cuDevicePrimaryCtxReset(0)", "d.cuDevicePrimaryCtxRelease(0)"])
+@pytest.mark.parametrize(
+    "end", ["d.cuCtxDestroy(context)", "d.cuDevicePrimaryCtxReset(0)", "d.cuDevicePrimaryCtxRelease(0)"]
+)
 @pytest.mark.parametrize("stream", ["ok(d.cuStreamCreate(1))", "d.CUstream(2)"])
 def test_a_capture_ends_with_its_context(end: str, stream: str, under: Under) -> None:
     """Nobody would be held up any more if it counted for ever."""
