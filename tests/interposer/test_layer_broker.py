@@ -9,7 +9,7 @@ import pytest
 
 from gpumax.broker import messages as msg
 from gpumax.broker.words import SwapStatus
-from interposer.broker import MIB, Broker
+from interposer.broker import Broker
 from interposer.under import Layer, ended, heard, layer, scripted
 
 __all__ = ["layer", "scripted"]

@@ -17,6 +17,7 @@ from interposer.conftest import SMALL
 from interposer.emulated import line, tell
 from interposer.layered import Under
 from interposer.under import HERE
+from sharing.rig import eventually
 
 BOTH = """
 import os, signal, sys
@@ -138,7 +139,8 @@ def test_both_see_the_same_bytes_and_they_count_once(start: Any) -> None:
     assert [each("whole(p + (65 << 20))", "free()") for each in (owner, other)] == [[[True, 66], 190]] * 2
     assert [owner("elsewhere()"), other("elsewhere()")] == [[1, 0], [0, 1]]
     assert other("c.lib.cuMemFree_v2(c_uint64(p))", "close()", "close()") == [1, 0, 1]
-    assert owner("c.free(p)", "free()") == [None, 256]
+    assert owner("c.free(p)") is None
+    assert eventually(lambda: owner("free()") == 256)  # the owner hears a little later that it was closed
 
 
 def test_what_is_open_elsewhere_is_not_moved_and_what_was_closed_is(start: Any) -> None:
