@@ -30,7 +30,7 @@ from gpumax.apps.agent.pods import Pods
 from gpumax.apps.agent.publish import tell_residents
 from gpumax.apps.agent.reporting import Report
 from gpumax.apps.agent.residents import LATER_S, LONGEST, SILENT_S, SOON_S, Latest, Residents, shown, text_of
-from gpumax.apps.agent.telling import AGAIN_S, MOST_A_MINUTE, Teller
+from gpumax.apps.agent.telling import AGAIN_S, MOST_A_MINUTE, UNTOLD_S, Teller
 from gpumax.apps.cli.commands.gpu_list import drawn
 from gpumax.apps.doctor.hardware import shares
 from gpumax.apps.doctor.patient import Patient
@@ -340,8 +340,41 @@ async def test_where_it_is_wished_the_pod_goes(tmp_path: Path) -> None:
     await node.look(ESCAPED, after_s=AGAIN_S)
     await node.look(ESCAPED)
     assert node.cluster.deleted == [("ml", "train-0", POD)]
-    assert node.told == [("train-0", "UnfencedEvicted", "ml")]
-    assert node.cluster.events[0]["action"] == "Evict"
+    assert node.told[-1] == ("train-0", "UnfencedEvicted", "ml")
+    assert node.cluster.events[-1]["action"] == "Evict"
+
+
+@story
+async def test_what_the_cluster_could_not_be_told_it_is_told_later(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its order, once, with the moment at which it was. The log says meanwhile that nobody knows."""
+    node.process(5_000_077, POD)
+    node.cluster.refuses = GpumaxError("away")
+    for _ in range(3):
+        await node.look(ESCAPED, after_s=UNTOLD_S)
+    assert node.told == []
+    assert len([line for line in caplog.messages if "nobody was told yet that process" in line]) == 2
+    node.cluster.refuses = None
+    await node.look(ESCAPED, after_s=0)
+    assert node.told == [], "not at once: an API server that comes back has much to do"
+    for _ in range(2):
+        await node.look(ESCAPED, after_s=UNTOLD_S)
+    assert node.told == [("n1", "Unfenced", "default"), ("train-0", "Unfenced", "ml")]
+
+
+@story
+async def test_what_the_cluster_refuses_for_good_is_said_once_in_the_log(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A namespace that is going away takes no event."""
+    node.process(5_000_077, POD)
+    node.cluster.refuses = ApiRefused(403, Refusal(), asked="events")
+    await node.look(ESCAPED)
+    node.cluster.refuses = None
+    await node.look(ESCAPED, after_s=UNTOLD_S)
+    assert node.told == []
+    assert len([line for line in caplog.messages if "nobody was told that process" in line]) == 2
 
 
 @story

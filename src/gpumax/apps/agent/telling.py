@@ -29,6 +29,8 @@ MOST_A_MINUTE: Final = 20
 """Events: whoever begins processes by the thousand gets no more of them. The log has all."""
 AGAIN_S: Final = 60.0
 """After so long a pod that is still there is deleted once more."""
+UNTOLD_S: Final = 5.0
+"""So long after the API server couldn't be told of something it is told again."""
 _log: Final = logging.getLogger("gpumax.agent")
 
 
@@ -69,14 +71,17 @@ class Teller:
         self._told: set[tuple[str, int]] = set()
         self._tried: dict[str, float] = {}  # to evict, by the uid of the pod
         self._times: deque[float] = deque(maxlen=MOST_A_MINUTE)
+        self._unwritten: deque[dict[str, Any]] = deque(maxlen=MOST_A_MINUTE)
+        self._next_s = 0.0
 
     @property
     def waiting(self) -> bool:
-        """Whether there is a note that nobody was told of yet."""
-        return bool(self._notes)
+        """Whether there is a note that nobody was told of yet, or an event that couldn't be written."""
+        return bool(self._notes) or self._late()
 
     async def look(self, status: Status | None) -> None:
-        """At what the broker says now: each process is told of once, as long as it's there."""
+        """At what the broker says now: each process is told of once, as long as it's there. What couldn't be written is tried again first."""
+        await self._catch_up()
         while self._notes:
             part, text = self._notes.popleft()
             if (origin := self._pods.of_part(part)) is not None:
@@ -122,10 +127,31 @@ class Teller:
             return
         self._times.append(now_s)
         body = event(self._node, origin, reason, action, text)
+        if not await self._write(body):
+            self._unwritten.append(body)
+
+    def _late(self) -> bool:
+        return bool(self._unwritten) and self._now_s() >= self._next_s
+
+    async def _catch_up(self) -> None:
+        """What couldn't be written, in its order, as far as that goes now."""
+        while self._late() and await self._write(self._unwritten[0]):
+            self._unwritten.popleft()
+
+    async def _write(self, body: dict[str, Any]) -> bool:
+        """Whether there is no more to do about an event: it's written, or refused for good."""
         try:
             await self._api.create(EVENTS, body, body["metadata"]["namespace"])
         except GpumaxError as error:
-            _log.warning("node %s: nobody was told that %s: %s", self._node, text, error)
+            later = not isinstance(error, ApiRefused) or error.code == 429 or error.code >= 500
+            if later:
+                self._next_s = self._now_s() + UNTOLD_S
+            if not (later and body in self._unwritten):  # said once
+                _log.warning(
+                    "node %s: nobody was told%s that %s: %s", self._node, " yet" * later, body["note"], error
+                )
+            return not later
+        return True
 
 
 def _beyond(status: Status | None) -> Iterator[_Beyond]:
