@@ -271,6 +271,10 @@ def bursts(folder: Path) -> tuple[Story, list[dict[str, str]], list[dict[str, An
     return story, answers, rows
 
 
+def _often(times: int) -> str:
+    return f"{times} time{'' if times == 1 else 's'}"
+
+
 def _times(samples: Sequence[Sample], model: int, *, there: bool) -> int:
     """How often a model came to be all there, or all gone."""
     at = [
@@ -349,8 +353,8 @@ ANSWERED: Final = (
     Column("THE SAME AS ALONE", lambda row: str(row["same"])),
     Column("MEDIAN WAIT", lambda row: f"{row['median']:.2f} s"),
     Column("WORST WAIT", lambda row: f"{row['worst']:.2f} s"),
-    Column("SWAPPED OUT", lambda row: f"{row['out']} times"),
-    Column("AND IN", lambda row: f"{row['in']} times"),
+    Column("SWAPPED OUT", lambda row: _often(row["out"])),
+    Column("AND IN", lambda row: _often(row["in"])),
 )
 SHARED: Final = (
     Column("MODE", lambda row: str(row["mode"])),

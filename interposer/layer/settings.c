@@ -30,7 +30,7 @@ static uint64_t bytes_of_contexts(void)
 	uint64_t bytes = 0;
 
 	if (is_set("GPUMAX_CONTEXT") && !share_parse_bytes(said, &bytes))
-		say_once(CAUSE_CONTEXT, "GPUMAX_CONTEXT=%.60s: not a number of bytes, as 536870912 or 512Mi; "
+		say_once(CAUSE_CONTEXT, "GPUMAX_CONTEXT=%.60s: not a whole number of bytes, as 536870912 or 512Mi; "
 					"contexts count nothing", said);
 	return bytes;
 }

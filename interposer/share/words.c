@@ -111,7 +111,7 @@ void share_from_environment(struct share *share)
 		return;
 	if (!share_parse_bytes(limit, &share->limit)) {
 		share->bad = true;
-		say_once(CAUSE_LIMIT, "GPUMAX_LIMIT=%.60s: not a number of bytes above zero, as 10737418240 or 10Gi; "
+		say_once(CAUSE_LIMIT, "GPUMAX_LIMIT=%.60s: not a whole number of bytes above zero, as 10737418240 or 10Gi; "
 				      "nothing is enforced", limit);
 	}
 }

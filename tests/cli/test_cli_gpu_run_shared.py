@@ -229,6 +229,15 @@ def test_cuda_visible_devices_is_kept_to(two: Here) -> None:
     assert done.stdout.split()[1] == first
 
 
+@pytest.mark.parametrize("said", ["5", "", "GPU-ffff"])
+def test_who_is_shown_none_of_the_gpus_is_told_where_their_numbers_are(two: Here, said: str) -> None:
+    done = two.run("--gpu", "0.1", "--", "true", CUDA_VISIBLE_DEVICES=said)
+
+    wanted = f"none of the 2 GPUs here is among those of CUDA_VISIBLE_DEVICES={said}; `gpumax gpu list` tells their numbers"
+    assert wanted in done.stderr
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -247,6 +256,7 @@ def test_cuda_visible_devices_is_kept_to(two: Here) -> None:
         (("--gpu", "0.5", "--group", "control"), "--group: found 'control'"),
         (("--gpu", "0.5", "--ranks", "0"), "--ranks"),
         (("--gpu-memory", "500Mi", "--ranks", "2"), "--ranks is for turns"),
+        (("--device", "5", "--gpu", "0.5"), "write CUDA_VISIBLE_DEVICES=5 before the command"),
         ((), "wanted --gpu SHARE or --gpu-memory SIZE"),
         (("--gpu", "0.5", "--mode", "loose"), "loose"),
     ],

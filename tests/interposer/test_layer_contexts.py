@@ -95,7 +95,7 @@ def test_nonsense_is_said_and_contexts_count_nothing(layer: Layer) -> None:
     said, errors = layer.talk("say(Cuda().info()[0] // MIB)", GPUMAX_LIMIT="64Mi", GPUMAX_CONTEXT="much")
     assert said == 64
     assert errors == (
-        "gpumax: GPUMAX_CONTEXT=much: not a number of bytes, as 536870912 or 512Mi; contexts count nothing\n"
+        "gpumax: GPUMAX_CONTEXT=much: not a whole number of bytes, as 536870912 or 512Mi; contexts count nothing\n"
     )
 
 

@@ -93,7 +93,7 @@ def test_a_limit_that_is_no_number_is_said_once_and_limits_nothing(nonsense: str
     )
     assert said == [0, 8 << 30]
     assert errors == (
-        f"gpumax: GPUMAX_LIMIT={nonsense}: not a number of bytes above zero, as 10737418240 or 10Gi; nothing is enforced\n"
+        f"gpumax: GPUMAX_LIMIT={nonsense}: not a whole number of bytes above zero, as 10737418240 or 10Gi; nothing is enforced\n"
     )
 
 

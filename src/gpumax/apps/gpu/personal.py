@@ -87,7 +87,10 @@ def _visible(devices: Sequence[Sharable], said: str | None) -> tuple[Sharable, .
         if (word == str(each.number) or (len(word) > 4 and each.uuid.lower().startswith(word.lower())))
     )  # fmt: skip
     if not kept:
-        raise Refused(f"CUDA_VISIBLE_DEVICES={said} leaves none of the {len(devices)} GPUs here")
+        there = "the GPU here isn't" if len(devices) == 1 else f"none of the {len(devices)} GPUs here is"
+        raise Refused(
+            f"{there} among those of CUDA_VISIBLE_DEVICES={said}; `gpumax gpu list` tells their numbers"
+        )
     return kept
 
 

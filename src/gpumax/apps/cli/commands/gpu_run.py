@@ -46,6 +46,7 @@ _SIZE: Final = "an amount of memory above zero, as 10Gi"
     metavar="N",
     help="With --gpu: so many processes of the group begin on the GPU together, as those of torchrun. Unset: whoever is there.",
 )
+@click.option("--device", "which", hidden=True, expose_value=False, callback=lambda *given: _which(given[2]))
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     gpu: str | None, gpu_memory: str | None, gpu_memory_limit: str | None, swap: bool, mode: str | None,
@@ -82,6 +83,14 @@ def run(
         env = shared(share, guaranteed, limit, mode or "fair", swap, group)
         env |= {"GPUMAX_RANKS": str(ranks or 0)}
     os.execve(program, list(words), env)  # noqa: S606
+
+
+def _which(device: str | None) -> None:
+    """Other programs have an option for that."""
+    if device is not None:
+        raise click.UsageError(
+            f"there is no --device: write CUDA_VISIBLE_DEVICES={device} before the command; unset, it's the GPU of which least is given out"
+        )
 
 
 def shared(
