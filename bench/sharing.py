@@ -139,7 +139,7 @@ def waited(pid):
             rows.append(open(path).read().split())
         except OSError:
             pass
-    return sum(int(row[1]) for row in rows)
+    return sum(int(row[1]) for row in rows if row)
 emu = ctypes.CDLL(sys.argv[1])
 emu.gpumax_emu_busy.restype = ctypes.c_ulonglong
 assert emu.cuInit(0) == 0
