@@ -194,7 +194,7 @@ SCENES: Final = {
             "Joined", "Welcome", "Inventory", "Wanted", "Grant", "Revoke", "Released", "Ended", "Asked", "MemGrant", "MemDeny", "Pool",
             "Returned", "SwapOut", "SwappedOut", "SwapIn", "SwappedIn", "Hinted", "Beat", "Left",
         ),
-        (("a", (LOSES, MOVES)), ("b", (LOSES, MOVES))), SWAPPED, QUICK, renew,
+        (("a", (LOSES, MOVES)), ("b", (LOSES, MOVES))), SWAPPED, QUICK, renew, once=("Pool",),
     ),
     "two of a group share its limit": Scene(
         ("Trim",), (("a", (COMPANION,)), ("a", (COMPANION,)), ("b", (WORKS,))), SWAPPED, QUICK | {"memory": 256 * MIB}
@@ -209,11 +209,11 @@ SCENES: Final = {
         more=(GOES_ON,), spared={(step, STOPPED): "it's stopped already" for step in ("Look", "PageSeen", "Fence")},
     ),
     "who is stuck is ended": Scene(
-        ("End",), (("a", (LOSES, MOVES)), ("b", (LOSES, MOVES))), SWAPPED, QUICK | {"stuck": "end", "settings": {"cold_ns": 0}}, stick,
+        ("End",), (("a", (LOSES, MOVES)), ("b", (LOSES, MOVES))), SWAPPED, QUICK | {"stuck": "end", "settings": {"cold_ns": 0}}, stick, once=("End",),
         spared={("End", what): GONE for what in (KILLED, STOPPED)},
     ),
     "its share changes and ends": Scene(
-        ("Config", "Refuse"), (("a", (WORKS,)), ("b", (WORKS,))), SHARED, {"heartbeat_ms": 200}, administrate, readmit
+        ("Config", "Refuse"), (("a", (WORKS,)), ("b", (WORKS,))), SHARED, {"heartbeat_ms": 200}, administrate, readmit, once=("Refuse",),
     ),
     "the driver takes one off the device": Scene(
         ("Checkpoint", ASKED, ANSWERED, "Checkpointed", "Restore", "Restored", "Found"), (("a", (RESTS,)), ("b", (NEEDS,))),
@@ -225,6 +225,6 @@ SCENES: Final = {
             "memory": 256 * MIB, "driver": True,
             "settings": {"cold_ns": 200_000_000, "idle_ns": 200_000_000, "stuck_ns": 200_000_000, "memory_wait_ns": 60_000_000_000},
         },
-        take_off, turns=2,
+        take_off, turns=2, once=("Found",),
     ),
 }  # fmt: skip

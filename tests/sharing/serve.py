@@ -85,7 +85,7 @@ class Asking(SecondTier):
 class Recorded(Server):
     """`faults`: at which step something happens, as {"kind", "group", "nth", "what"}: the process of the step is killed, stopped or
     let go on, or one of another group is killed or stopped, or the broker is killed, right before what was heard is dealt with, or
-    right after what was ordered is said.
+    right after what was ordered is said. "patience_ns": so long it's put off until the other one holds a lease at such a step.
     """
 
     def __init__(self, *arguments: Any, record: Path, faults: list[dict[str, Any]], **more: Any) -> None:
@@ -120,12 +120,13 @@ class Recorded(Server):
         for fault in self.faults:
             if (fault["kind"], fault["group"]) == (kind, line["group"]):
                 fault["nth"] -= 1
-                if fault["nth"] == 0 and not self._break(fault["what"], line):
+                if fault["nth"] == 0 and not self._break(fault, line):
                     fault["nth"] = 1
 
-    def _break(self, what: str, line: dict[str, Any]) -> bool:
-        """False: there is nobody now whom it could befall."""
-        victim = self._another(line["group"]) if what.startswith("the other") else line["pid"]
+    def _break(self, fault: dict[str, Any], line: dict[str, Any]) -> bool:
+        """False: there is nobody now whom it could befall, or for a while yet: the other one shall hold a lease, if it ever does then."""
+        what = fault["what"]
+        victim = self._another(line["group"], fault) if what.startswith("the other") else line["pid"]
         if victim is None:
             return False
         self.record.write(json.dumps(line | {"kind": what, "step": line["kind"], "victim": victim}) + "\n")
@@ -136,10 +137,12 @@ class Recorded(Server):
             os.kill(victim, number)
         return True
 
-    def _another(self, group: str) -> int | None:
+    def _another(self, group: str, fault: dict[str, Any]) -> int | None:
         assert self.broker is not None
-        others = (c.pid for c in self.broker.state.clients.values() if c.group.name != group)
-        return next(others, None)
+        others = [each for each in self.broker.state.clients.values() if each.group.name != group]
+        until: int = fault.setdefault("until", time.monotonic_ns() + fault.get("patience_ns", 0))
+        able = [each.pid for each in others if each.leased or time.monotonic_ns() > until]
+        return able[0] if able else None
 
     def _handle(self, event: ev.Event) -> None:
         if self.broker is not None and not self.begun:

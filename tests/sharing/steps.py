@@ -120,7 +120,8 @@ class Cast:
         record = self.here.record()
         self.since = record[-1]["at"] if record else 0
         self.awaited, self.broken, self.mark = step, None, 0
-        self.fault = {"kind": step, "group": "a", "nth": 1, "what": what}
+        patience = 0 if step in self.scene.once else 300_000_000
+        self.fault = {"kind": step, "group": "a", "nth": 1, "what": what, "patience_ns": patience}
         self.here.wish(fault=self.fault)
 
     def see(self, step: str) -> None:
@@ -199,6 +200,8 @@ class Scene:
     """When so much more is done, all goes on."""
     head: str = LOOP
     """What its programs begin with."""
+    once: tuple[str, ...] = ()
+    """Steps that don't come again while they are waited for."""
     more: tuple[str, ...] = ()
     """Faults that only make sense here."""
     spared: Mapping[tuple[str, str], str] = field(default_factory=dict)
