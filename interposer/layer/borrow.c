@@ -10,8 +10,6 @@
 
 #include "api.h"
 
-#define PATIENCE_SECONDS 60 /* so long others may need to have the memory on the device again */
-
 struct borrowed {
 	struct borrowed *next;
 	struct ticket ticket;
@@ -29,7 +27,7 @@ static struct borrowed *all;
 
 static int reach(const struct ticket *ticket)
 {
-	struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
+	struct timeval patience = {.tv_sec = LEND_PATIENCE_SECONDS};
 	int made = lend_socket(ticket->door, false);
 
 	if (made < 0)
@@ -57,7 +55,7 @@ static CUresult hear(int socket, struct lend_answer *heard, int *descriptor)
 		memcpy(descriptor, CMSG_DATA(came), sizeof *descriptor);
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 		say_once(CAUSE_IPC, "memory of another process can't be opened: it is off the device, and didn't come back in %d s",
-			 PATIENCE_SECONDS);
+			 LEND_PATIENCE_SECONDS);
 		return CUDA_ERROR_MAP_FAILED;
 	}
 	if (got != (ssize_t)sizeof *heard || heard->magic != LEND_TICKET || whole.msg_flags & (MSG_TRUNC | MSG_CTRUNC))

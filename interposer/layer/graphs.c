@@ -262,3 +262,9 @@ EXPORT CUresult cuGraphAddNode_v3(CUgraphNode *node, CUgraph graph, const CUgrap
 		return refuse();
 	return added(REAL(cuGraphAddNode_v3)(node, graph, after, edges, count_after, wish), graph, wish);
 }
+
+void graphs_after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	nodes = NULL;
+}

@@ -1,7 +1,8 @@
 /* What a program asks about its device: it sees its share as the whole. */
 #include "api.h"
+#include "backing.h"
 #include "client/client.h"
-#include "layer.h"
+#include "swap.h"
 
 static uint64_t least(uint64_t one, uint64_t other)
 {
@@ -113,11 +114,29 @@ static void as_one(CUpointer_attribute attribute, const struct block *block, voi
 		*(size_t *)value = block->size;
 }
 
+/*
+ * What the driver says of memory that is off the device is true at no other time: whoever asks waits, as if it submitted
+ * work. Not while the program itself has paused, which may be what the same thread ends.
+ */
+static bool is_out(CUdeviceptr pointer)
+{
+	struct block block;
+
+	return !idle() && settings()->swappable && index_find(&addresses, pointer, &block) && block.kind == BACKED &&
+	       atomic_load(&backings[block.device].out) && !swap_paused();
+}
+
 EXPORT CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdeviceptr pointer)
 {
 	CUresult result = REAL(cuPointerGetAttribute)(value, attribute, pointer);
+	struct gate_seat *seat;
 	struct block block;
 
+	if (is_out(pointer)) {
+		seat = gate_enter();
+		result = REAL(cuPointerGetAttribute)(value, attribute, pointer);
+		gate_leave(seat);
+	}
 	if (result == CUDA_SUCCESS && is_one(pointer, &block))
 		as_one(attribute, &block, value);
 	return result;
@@ -127,8 +146,14 @@ EXPORT CUresult cuPointerGetAttributes(unsigned int count_asked, CUpointer_attri
 				       CUdeviceptr pointer)
 {
 	CUresult result = REAL(cuPointerGetAttributes)(count_asked, asked, values, pointer);
+	struct gate_seat *seat;
 	struct block block;
 
+	if (is_out(pointer)) {
+		seat = gate_enter();
+		result = REAL(cuPointerGetAttributes)(count_asked, asked, values, pointer);
+		gate_leave(seat);
+	}
 	if (result == CUDA_SUCCESS && is_one(pointer, &block))
 		for (unsigned int i = 0; i < count_asked; i++)
 			as_one(asked[i], &block, values[i]);

@@ -145,9 +145,14 @@ void pool_freed(const struct block *block);
 uint64_t pools_charged(uint32_t device);
 void pools_after_fork(void);
 
+/* physical.c */
+
+void physical_after_fork(void);
+
 /* graphs.c */
 
 uint64_t graphs_charged(uint32_t device);
+void graphs_after_fork(void);
 
 bool graph_charge(CUgraph graph, uint32_t device, uint64_t bytes); /* for a node that allocates */
 void graph_discharge(CUgraph graph, uint32_t device, uint64_t bytes); /* it was not added after all */

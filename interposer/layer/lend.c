@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,10 +48,13 @@ int lend_socket(uint64_t name, bool listens)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "gpumax-lend-%016llx", (unsigned long long)name);
 	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+	static const struct timeval patience = {.tv_sec = LEND_PATIENCE_SECONDS};
 	int made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (made < 0)
 		return -1;
+	/* Whoever was stopped admits nobody. */
+	setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	if (listens ? !bind(made, (struct sockaddr *)&address, size) && !listen(made, 64)
 		    : !connect(made, (struct sockaddr *)&address, size))
 		return made;

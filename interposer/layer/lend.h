@@ -11,6 +11,7 @@
 
 #include "backing.h"
 
+#define LEND_PATIENCE_SECONDS 60 /* so long others may need to have the memory on the device again */
 #define LEND_TICKET UINT64_C(0x31646e656c2d7067) /* gp-lend1 */
 
 struct ticket {

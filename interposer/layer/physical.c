@@ -13,7 +13,8 @@ struct physical {
 	uint32_t references; /* handles and mappings */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;     /* of references */
+static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER; /* of how often a handle was given */
 
 static void hold(struct physical *physical)
 {
@@ -35,17 +36,32 @@ static void let_go(struct physical *physical)
 	}
 }
 
-/* A handle that the driver gives twice is entered once, and counted in its size. */
+/* A handle that the driver gives twice is entered once, and how often is what it's `charged` with. */
 static bool enter_handle(CUmemGenericAllocationHandle handle, struct physical *physical)
 {
 	struct block block = {.base = handle, .size = 1, .device = physical->device, .kind = HANDLE, .owner = physical};
-	struct block before;
+	struct block before = {0};
+	bool entered;
 
-	if (index_take(&handles, handle, &before))
-		block.charged = before.charged + 1;
-	else
-		block.charged = 1;
-	return index_add(&handles, &block);
+	pthread_mutex_lock(&counting);
+	index_take(&handles, handle, &before);
+	block.charged = before.charged + 1;
+	entered = index_add(&handles, &block);
+	pthread_mutex_unlock(&counting);
+	return entered;
+}
+
+/* One time less. The last time it leaves before the driver is told, who may give the same number out again at once. */
+static bool leave_handle(CUmemGenericAllocationHandle handle, struct block *left)
+{
+	bool found;
+
+	pthread_mutex_lock(&counting);
+	found = index_take(&handles, handle, left);
+	if (found && --left->charged)
+		index_add(&handles, left);
+	pthread_mutex_unlock(&counting);
+	return found;
 }
 
 static void enter_created(CUmemGenericAllocationHandle handle, uint64_t charged, uint32_t device)
@@ -89,16 +105,13 @@ EXPORT CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 	struct block block;
 	CUresult result;
 
-	if (idle() || !index_take(&handles, handle, &block))
+	if (idle() || !leave_handle(handle, &block))
 		return REAL(cuMemRelease)(handle);
 	result = REAL(cuMemRelease)(handle);
-	if (result != CUDA_SUCCESS) {
-		index_add(&handles, &block);
-		return result;
-	}
-	if (--block.charged)
-		index_add(&handles, &block);
-	let_go(block.owner);
+	if (result == CUDA_SUCCESS)
+		let_go(block.owner);
+	else if (!enter_handle(handle, block.owner))
+		count(&counters.unaccounted);
 	return result;
 }
 
@@ -158,6 +171,12 @@ EXPORT CUresult cuMemUnmap(CUdeviceptr pointer, size_t size)
 		free(all);
 	}
 	return result;
+}
+
+void physical_after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	pthread_mutex_init(&counting, NULL);
 }
 
 EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *address)

@@ -51,14 +51,28 @@ static bool settle(struct pool *pool)
 	return true;
 }
 
-static struct pool *known(CUmemoryPool handle, uint32_t device)
+/* One that a program didn't make is a device's own, and may be another device's than the stream that asks it for memory. */
+static uint32_t device_of_pool(CUmemoryPool handle, uint32_t of_stream)
+{
+	CUmemoryPool own;
+	uint32_t device;
+	int number = 0;
+
+	REAL(cuDeviceGetCount)(&number);
+	for (CUdevice ordinal = 0; ordinal < number; ordinal++)
+		if (REAL(cuDeviceGetDefaultMemPool)(&own, ordinal) == CUDA_SUCCESS && own == handle && device_index(ordinal, &device))
+			return device;
+	return of_stream;
+}
+
+static struct pool *known(CUmemoryPool handle, uint32_t device, bool made)
 {
 	struct pool *pool = pools;
 
 	while (pool && (pool->ended || pool->handle != handle))
 		pool = pool->next;
 	if (!pool && (pool = calloc(1, sizeof *pool))) {
-		*pool = (struct pool){.next = pools, .handle = handle, .device = device};
+		*pool = (struct pool){.next = pools, .handle = handle, .device = made ? device : device_of_pool(handle, device)};
 		pools = pool;
 	}
 	return pool;
@@ -246,7 +260,7 @@ static struct pool *begin(const struct request *request, size_t size)
 	struct pool *pool;
 
 	pthread_mutex_lock(&lock);
-	pool = known(request->pool, request->device);
+	pool = known(request->pool, request->device, false);
 	if (!pool)
 		count(&counters.unaccounted);
 	else if (pool->elsewhere)
@@ -409,7 +423,7 @@ EXPORT CUresult cuMemPoolCreate(CUmemoryPool *handle, const CUmemPoolProps *prop
 	if (here && !device_index(properties->location.id, &device))
 		return result;
 	pthread_mutex_lock(&lock);
-	pool = known(*handle, device);
+	pool = known(*handle, device, true);
 	if (pool)
 		pool->elsewhere = !here;
 	pthread_mutex_unlock(&lock);

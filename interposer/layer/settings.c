@@ -85,6 +85,8 @@ static void in_child(void)
 	share_after_fork();
 	devices_after_fork();
 	indexes_after_fork();
+	physical_after_fork();
+	graphs_after_fork();
 	pools_after_fork();
 	captures_after_fork();
 	overhead_after_fork();

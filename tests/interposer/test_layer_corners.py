@@ -88,6 +88,32 @@ def test_a_batch_of_copies_waits_for_what_is_off_the_device(under: Under) -> Non
     assert got == [0, 0, True]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_off_the_device_is_said_to_be_mapped_once_it_is_there(several: bool, under: Under) -> None:
+    """What the driver says of a pointer meanwhile isn't true of it at any other time."""
+    ask = "cuPointerGetAttributes(2, [mapped, kind], p)" if several else "cuPointerGetAttribute(mapped, p)"
+    got = under.run(
+        f"""
+        from client import counters
+        context, lib, said = current(), ctypes.CDLL("libcuda.so.1"), []
+        p = upload(np.arange(10 << 20, dtype=np.uint32))
+        mapped, kind = d.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MAPPED, d.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+        def ask():
+            ok(d.cuCtxSetCurrent(context))
+            said.append(ok(d.{ask}))
+        there = ok(d.{ask})
+        out, thread = lib.gpumax_layer_swap_out(5000), threading.Thread(target=ask)
+        thread.start()
+        while not counters(lib)["gate_waits"] and not said: pass
+        back = lib.gpumax_layer_swap_in()
+        thread.join()
+        say([out, back, repr(said[0]) == repr(there)])
+        """,
+        GPUMAX_SWAP="1",
+    )
+    assert got == [0, 0, True]
+
+
 ADVICE = """
 it, managed, answers = c.alloc(4 * MIB), c_uint64(c.try_managed(4 * MIB)[1]), []
 for at in (c_uint64(it), managed):

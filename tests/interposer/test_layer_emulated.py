@@ -100,6 +100,22 @@ def test_pools_of_a_real_client_are_held_to_the_limit(under: Under) -> None:
     assert said == ["CUDA_ERROR_OUT_OF_MEMORY", "CUDA_SUCCESS"]
 
 
+def test_a_pool_counts_on_its_own_device_whichever_stream_asks(tmp_path: Path) -> None:
+    here = Under(tmp_path, {"clock": "virtual", "devices": [SMALL, SMALL]})
+    said = here.run(
+        """
+        second, first = current(1), current(0)
+        pool, stream = ok(d.cuDeviceGetDefaultMemPool(1)), ok(d.cuStreamCreate(0))
+        p = ok(d.cuMemAllocFromPoolAsync(100 << 20, pool, stream))
+        on_first = free() >> 20
+        ok(d.cuCtxSetCurrent(second))
+        say([on_first, free() >> 20])
+        """,
+        GPUMAX_LIMIT="512Mi",
+    )
+    assert said == [512, 412]
+
+
 def test_memory_that_was_swapped_out_comes_back_at_its_address(under: Under) -> None:
     said = under.run(
         """
