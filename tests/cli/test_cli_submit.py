@@ -226,6 +226,23 @@ def test_apply_sends_the_file_as_it_is(cli: Cli, api: FakeApi, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("command", ["apply", "plan"])
+def test_a_second_file_is_not_taken_for_the_first(
+    cli: Cli, api: FakeApi, tmp_path: Path, command: str
+) -> None:
+    """Of two files neither is submitted alone: both are named, and nothing is sent."""
+    accept(api, PLACED)
+    files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml")]
+    for file in files:
+        Path(file).write_text("run: x\n")
+    result = cli(command, "-f", files[0], "-f", files[1])
+    assert result.code == 2
+    assert (
+        f"wanted one file, as `gpumax {command} -f train.yaml`; found {files[0]} and {files[1]}" in result.err
+    )
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("command", ["apply", "plan"])
 def test_files_that_can_not_be_read(cli: Cli, api: FakeApi, tmp_path: Path, command: str) -> None:
     """A directory, a missing file, a huge one: a line with the name, what was found and what was wanted; nothing is sent."""
     huge = tmp_path / "huge.yaml"

@@ -122,8 +122,10 @@ def _as_option(fault: Fault) -> Fault:
 
 
 def _file(command: Callable[..., None]) -> Callable[..., None]:
-    """The file of workloads, as `-f FILE` or just FILE."""
-    option = click.option("-f", "--file", metavar="FILE", help="The file; - is standard input.")
+    """The file of workloads, as `-f FILE` or just FILE. A second one is refused, since the last alone would be read."""
+    option = click.option(
+        "-f", "--file", "files", metavar="FILE", multiple=True, help="The file; - is standard input."
+    )
     return option(click.argument("given", metavar="[FILE]", required=False)(command))
 
 
@@ -137,7 +139,7 @@ def _file(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_obj
 def apply(
     where: Where,
-    file: str | None,
+    files: tuple[str, ...],
     given: str | None,
     dry_run: bool,
     project: str | None,
@@ -153,7 +155,7 @@ def apply(
       gpumax apply -f train.yaml
       gpumax schema workload          what may stand in the file
     """
-    _apply(where, _one(file, given), project, dry_run=dry_run, output=output, quiet=quiet)
+    _apply(where, _one(files, given), project, dry_run=dry_run, output=output, quiet=quiet)
 
 
 @click.command()
@@ -162,17 +164,17 @@ def apply(
 @output_option
 @server_options
 @click.pass_obj
-def plan(where: Where, file: str | None, given: str | None, project: str | None, output: str) -> None:
+def plan(where: Where, files: tuple[str, ...], given: str | None, project: str | None, output: str) -> None:
     """What would happen if a file were applied: who starts where, who waits and why, who makes way. Changes nothing.
 
     \b
       gpumax plan -f train.yaml
     """
-    _apply(where, _one(file, given), project, dry_run=True, output=output, quiet=False)
+    _apply(where, _one(files, given), project, dry_run=True, output=output, quiet=False)
 
 
-def _one(file: str | None, given: str | None) -> str:
-    chosen = [name for name in (file, given) if name is not None]
+def _one(files: tuple[str, ...], given: str | None) -> str:
+    chosen = [name for name in (*files, given) if name is not None]
     if len(chosen) != 1:
         found = f"found {' and '.join(chosen)}" if chosen else "found none"
         context = click.get_current_context()
