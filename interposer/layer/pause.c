@@ -106,7 +106,7 @@ CUresult swap_resume(void)
 	pthread_mutex_unlock(&lock);
 	if (was && listener && listener->resumed)
 		listener->resumed();
-	return CUDA_SUCCESS;
+	return was ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
 void swap_waited(void)

@@ -154,7 +154,7 @@ def pause(patience_s: float = 10.0) -> bool:
     False: nothing has changed, because its work didn't rest within the patience, its memory can't be swapped, or there is no layer.
     """
     ask = _function("gpumax_layer_pause")
-    milliseconds = min(max(int(patience_s * 1000), 0), 0xFFFFFFFF)
+    milliseconds = int(min(max(patience_s * 1000, 0), 0xFFFFFFFF))
     return ask is not None and ask(ctypes.c_uint(milliseconds)) == 0
 
 

@@ -203,3 +203,18 @@ def test_an_idle_program_gives_its_memory_up_and_finds_it_again(machine: Machine
         GPUMAX_SWAP="1",
     )
     assert said == [True, 64, True, False, True]
+
+
+def test_who_hasnt_paused_has_nothing_to_resume(machine: Machine) -> None:
+    said = under(
+        machine,
+        """
+        current()
+        pointer = ok(d.cuMemAlloc(64 * MIB))
+        said = [gpu.resume()]
+        said += [gpu.pause(float("inf")), gpu.share().paused, gpu.resume(), gpu.resume(), gpu.share().paused]
+        say(said)
+        """,
+        GPUMAX_SWAP="1",
+    )
+    assert said == [False, True, True, True, False, False]

@@ -217,7 +217,7 @@ def test_a_pause_without_swapping_is_not_supported_and_a_resume_harmless(layer: 
         GPUMAX_SWAP="",
         GPUMAX_LIMIT="64Mi",
     )
-    assert said == [801, 0, 0]
+    assert said == [801, 600, 0]
 
 
 def test_a_share_says_what_is_where(layer: Layer) -> None:

@@ -34,7 +34,8 @@ void gpumax_layer_hint_end(int began);
 /*
  * Gives up the memory of all devices, and the right to use them, until `resume`: what submits work waits. 600: it did
  * not rest within `patience_ms`, or a stream is being captured; then nothing has changed. `resume` makes the devices
- * usable again; the memory comes back by then or at the next call that needs it, when there is room.
+ * usable again; the memory comes back by then or at the next call that needs it, when there is room. 600: nothing was
+ * paused.
  */
 int gpumax_layer_pause(unsigned int patience_ms);
 int gpumax_layer_resume(void);
