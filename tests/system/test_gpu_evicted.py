@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from gpumax.apps.server.evicting import attempt_of
-from interposer.emulated import BARE
 from system.harness import eventually, machine
-from system.test_gpu_parts import Parts
+from system.test_gpu_parts import Parts, escapes
 
 
 @pytest.fixture
@@ -24,14 +22,7 @@ def parts() -> Iterator[Parts]:
 def test_a_workload_that_gets_around_its_part_is_suspended_and_others_run_on(parts: Parts) -> None:
     parts.submit("held", "{gpu: 0.25}")
     parts.said("held")
-    program = parts.machine.data.parent / "bare.py"
-    program.write_text(BARE.replace("sys.stdin.readline()", "import time\nwhile True: time.sleep(0.05)"))
-    script = parts.machine.data.parent / "escapes.sh"
-    script.write_text(
-        f'#!/bin/sh\nexec env -i GPUMAX_EMU="$GPUMAX_EMU" LD_LIBRARY_PATH="$LD_LIBRARY_PATH" {sys.executable} {program}\n'
-    )
-    script.chmod(0o755)
-    parts.machine.must("run", "--name", "escapes", "--gpu", "0.25", "--", str(script))
+    escapes(parts, "escapes")
     eventually(lambda: parts.machine.in_state("escapes", "suspended"), "it is suspended")
     [event] = [each for each in parts.machine.events("escapes") if each["kind"] == "Evicted"]
     assert event["message"].startswith("evicted (unfenced): its process ")

@@ -15,6 +15,7 @@ import pytest
 
 from gpumax.broker.control import Control, Group
 from gpumax.errors import Unreachable
+from interposer.emulated import BARE
 from system.harness import Machine, eventually, machine, processes_of
 
 MIB = 1 << 20
@@ -80,6 +81,18 @@ class Parts:
             pid for pid in processes_of(self.machine.data)
             if b"gpumax.broker" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )  # fmt: skip
+
+
+def escapes(parts: Parts, name: str) -> None:
+    """A workload with a quarter of the GPU, whose script leaves its program nothing but the driver."""
+    program = parts.machine.data.parent / "bare.py"
+    program.write_text(BARE.replace("sys.stdin.readline()", "import time\nwhile True: time.sleep(0.05)"))
+    script = parts.machine.data.parent / "escapes.sh"
+    script.write_text(
+        f'#!/bin/sh\nexec env -i GPUMAX_EMU="$GPUMAX_EMU" LD_LIBRARY_PATH="$LD_LIBRARY_PATH" {sys.executable} {program}\n'
+    )
+    script.chmod(0o755)
+    parts.machine.must("run", "--name", name, "--gpu", "0.25", "--", str(script))
 
 
 @pytest.fixture

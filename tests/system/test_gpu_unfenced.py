@@ -11,7 +11,7 @@ import pytest
 
 from interposer.emulated import BARE
 from system.harness import eventually
-from system.test_gpu_parts import Parts, parts
+from system.test_gpu_parts import Parts, escapes, parts
 
 __all__ = ["parts"]
 
@@ -53,3 +53,28 @@ def test_it_is_told_of_until_it_ends(parts: Parts, bare: subprocess.Popen[str]) 
     bare.kill()
     eventually(lambda: listed() == [], "it's gone")
     assert "UNFENCED" not in parts.machine.must("board")
+
+
+def test_whose_it_is_is_told_where_a_task_began_it(parts: Parts) -> None:
+    """A script of a workload clears the environment: list, board, events and doctor name the workload."""
+    escapes(parts, "escapes")
+
+    def unfenced() -> list[tuple[int, str]]:
+        [item] = json.loads(parts.machine.must("gpu", "list", "-o", "json"))["items"]
+        return (
+            [(each["pid"], each["workload"]) for each in item["shared"]["unfenced"]] if item["shared"] else []
+        )
+
+    eventually(lambda: [name for _, name in unfenced()] == ["escapes"], "it's listed as the workload's")
+    [(pid, _)] = unfenced()
+    for command in (("gpu", "list"), ("board",)):
+        [line] = [each for each in parts.machine.must(*command).splitlines() if "UNFENCED" in each]
+        assert f"UNFENCED: process {pid} (python" in line
+        assert ") of escapes uses " in line
+    eventually(
+        lambda: any(
+            f"process {pid} is unfenced" in each["message"] for each in parts.machine.events("escapes")
+        ),
+        "an event of the workload tells",
+    )
+    assert f"unfenced: process {pid} of escapes, which no part holds" in parts.machine.must("doctor")

@@ -103,12 +103,13 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What the broker reported. Numbers begin at 1 with each epoch."""
+    """What the broker reported. Numbers begin at 1 with each epoch. pid: the process that it is about, where no group has it."""
 
     number: int
     kind: str
     group: str
     text: str
+    pid: int = 0
 
 
 class Seen(Status, frozen=True):

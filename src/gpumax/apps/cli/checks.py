@@ -144,7 +144,10 @@ def _shared(parts: Sequence[Item]) -> Check:
     if not beyond:
         residents = sum(len(item["shared"]["residents"]) for item in parts)
         return Check("shares", "ok", f"{plural(residents, 'part')} of {plural(len(parts), 'GPU')}")
-    pids = ", ".join(str(each["pid"]) for each in beyond)
+    pids = ", ".join(
+        f"{each['pid']} of {each['workload']}" if each.get("workload") else str(each["pid"])
+        for each in beyond
+    )
     found = f"unfenced: {'process' if len(beyond) == 1 else 'processes'} {pids}, which no part holds"
     return Check(
         "shares",

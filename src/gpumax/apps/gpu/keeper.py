@@ -20,10 +20,11 @@ LONGEST_PAUSE_S: Final = 10.0
 
 
 class News(NamedTuple):
-    """What is worth an event. group: whom it concerns; empty: the broker."""
+    """What is worth an event. group: whom it concerns; empty: the broker, or a process that no group has, which is `pid` then."""
 
     group: str
     text: str
+    pid: int = 0
 
 
 class Keeper:
@@ -121,7 +122,7 @@ class Keeper:
         epoch, number = self._heard
         fresh: list[Told] = [each for each in seen.reports if seen.epoch != epoch or each.number > number]
         for each in fresh:
-            self._tell(News(each.group, each.text))
+            self._tell(News(each.group, each.text, each.pid))
         self._heard = (seen.epoch, max((each.number for each in seen.reports), default=0))
 
     def _again(self) -> None:

@@ -14,17 +14,24 @@ from gpumax.errors import GpumaxError
 Item = dict[str, Any]
 
 
-def shared(control: Control, workload_of: Callable[[str], str] = lambda _: "") -> dict[str, Item]:
-    """By UUID, the devices of which parts are given out; empty where no broker answers. workload_of: whose a group is."""
+Owners = Callable[[int], str]
+
+
+def shared(
+    control: Control, workload_of: Callable[[str], str] = lambda _: "", owner_of: Owners = lambda _: ""
+) -> dict[str, Item]:
+    """By UUID, the devices of which parts are given out; empty where no broker answers. workload_of: whose a group is; owner_of: a process."""
     try:
-        return rows(control.status(), workload_of)
+        return rows(control.status(), workload_of, owner_of)
     except GpumaxError:
         return {}
 
 
-def rows(status: Status, workload_of: Callable[[str], str] = lambda _: "") -> dict[str, Item]:
+def rows(
+    status: Status, workload_of: Callable[[str], str] = lambda _: "", owner_of: Owners = lambda _: ""
+) -> dict[str, Item]:
     """The same of a status. Devices of which nobody has a part aren't shared."""
-    found = {each.uuid: _device(each, status, workload_of) for each in status.devices}
+    found = {each.uuid: _device(each, status, workload_of, owner_of) for each in status.devices}
     return {uuid: row for uuid, row in found.items() if row["residents"] or row["unfenced"]}
 
 
@@ -34,7 +41,9 @@ def exported(metrics: str) -> str:
     return f"{about}gpumax_broker_up {1 if metrics else 0}\n{metrics}"
 
 
-def _device(device: DeviceStatus, status: Status, workload_of: Callable[[str], str]) -> Item:
+def _device(
+    device: DeviceStatus, status: Status, workload_of: Callable[[str], str], owner_of: Owners
+) -> Item:
     residents = [_resident(group, device.uuid, workload_of) for group in status.groups]
     return {
         "bytes": device.bytes,
@@ -50,6 +59,7 @@ def _device(device: DeviceStatus, status: Status, workload_of: Callable[[str], s
                 "why": each.why,
                 "away": each.away,
                 "command": _command(each.pid),
+                "workload": owner_of(each.pid),
             }
             for each in device.unfenced
         ],

@@ -59,6 +59,15 @@ class Evictor:
         self._wake()
 
 
+def owner_of(store: Store, pid: int) -> str:
+    """The workload of which a process is, by its name; empty: of none, or of one that has ended."""
+    attempt = attempt_of(pid)
+    if not attempt:
+        return ""
+    tasks = ((record.name, task.attempt) for record, tasks in store.live().workloads for task in tasks)
+    return next((name for name, its in tasks if its == attempt), "")
+
+
 def attempt_of(pid: int) -> str:
     """Whose task a process is of, by those above it: a supervisor, or whoever carries the mark; empty where it's of none."""
     seen = set()

@@ -15,6 +15,7 @@ from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.gpu.personal import own_folder
 from gpumax.apps.gpu.sharing import BrokerSharing
 from gpumax.apps.gpu.view import Item, shared
+from gpumax.apps.server.evicting import owner_of
 from gpumax.broker.control import Control
 from gpumax.errors import GpumaxError
 from gpumax.model.records import Changes, Event
@@ -31,13 +32,16 @@ class Gpus(NamedTuple):
     keeper: Keeper
     sharing: BrokerSharing
     devices: Devices
+    store: Store
 
     def shared(self) -> dict[int, Item]:
         """By index, the GPUs of which parts are given out."""
         known = {uuid: index for index, uuid in self.devices.uuids().items()}
         if not known or not self.keeper.there():
             return {}
-        rows = shared(Control(self.keeper.directory), self.sharing.workload_of)
+        rows = shared(
+            Control(self.keeper.directory), self.sharing.workload_of, lambda pid: owner_of(self.store, pid)
+        )
         return {known[uuid]: row for uuid, row in rows.items() if uuid in known}
 
 
@@ -48,8 +52,9 @@ def gpus(
     directory = directory_of(data)
 
     def tell(news: News) -> None:
-        workload = sharing.workload_of(news.group)
-        _log.warning("%s%s", f"{workload or news.group}: " if news.group else "", news.text)
+        workload = sharing.workload_of(news.group) or (owner_of(store, news.pid) if news.pid else "")
+        of = workload or news.group
+        _log.warning("%s%s", f"{of}: " if of else "", news.text)
         try:
             store.commit(Changes(events=(Event(clock.now_ms(), "Warned", news.text, workload),)))
         except GpumaxError as error:
@@ -62,7 +67,7 @@ def gpus(
     sharing = BrokerSharing(directory, devices, keeper.begin, swap_bytes)
     keeper.open()
     stack.callback(keeper.close)
-    return Gpus(keeper, sharing, devices)
+    return Gpus(keeper, sharing, devices, store)
 
 
 def directory_of(data: Path) -> Path:

@@ -376,7 +376,8 @@ class Unfenced(BaseModel):
     away: bool = Field(default=False, description="The driver has it off the GPU while others need the room.")
     command: str = Field(description="What runs there; empty where nobody may know.")
     workload: str = Field(
-        default="", description="Of a cluster: the pod with a part in which it runs; else empty."
+        default="",
+        description="Whose it is: a workload; of a cluster the pod with a part in which it runs. Empty: nobody's.",
     )
 
 

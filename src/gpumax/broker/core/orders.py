@@ -18,11 +18,12 @@ class Wake(Order, frozen=True):
 
 
 class Report(Order, frozen=True):
-    """For events, logs and metrics: `kind` is one word, `text` is for a person."""
+    """For events, logs and metrics: `kind` is one word, `text` is for a person. pid: the process that it is about, where no group has it."""
 
     kind: str
     group: str
     text: str
+    pid: int = 0
 
 
 class RefuseGroup(Order, frozen=True):

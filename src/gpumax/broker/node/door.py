@@ -50,7 +50,7 @@ class Door:
 
     def note(self, report: Report) -> None:
         self._told += 1
-        self._reports.append(Told(self._told, report.kind, report.group, report.text))
+        self._reports.append(Told(self._told, report.kind, report.group, report.text, report.pid))
 
     async def open(self) -> None:
         """Listen. Right after: it's never there with wider rights, not for a moment."""

@@ -141,4 +141,4 @@ class Outsiders:
             self._busy.discard(pid)
 
     def _tell(self, kind: str, pid: int, what: str) -> None:
-        self.report(Report(kind, "", f"process {pid} {what}"))
+        self.report(Report(kind, "", f"process {pid} {what}", pid))

@@ -98,4 +98,4 @@ class Watch:
     def _tell(self, device: str, what: Unfenced, state: State) -> None:
         group = next((client.group.name for client in state.clients.values() if client.pid == what.pid), "")
         text = f"process {what.pid} is unfenced: it uses {what.bytes // MIB} MiB of {device}, and {what.why}"
-        self.report(Report("unfenced", group, text))
+        self.report(Report("unfenced", group, text, what.pid))

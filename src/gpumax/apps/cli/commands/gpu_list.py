@@ -142,7 +142,8 @@ def picture(item: Item) -> str:
 def unfenced(each: Item) -> str:
     """A process that got around its part, loudly."""
     called = f" ({each['command']})" if each.get("command") else ""
-    called += f" in pod {each['workload']}" if each.get("workload") else ""
+    if owner := each.get("workload"):
+        called += f" in pod {owner}" if "/" in owner else f" of {owner}"
     place = f" of {each['node']}/{each['index']}" if each.get("node") else ""
     if each.get("away"):
         return clean(f"CHECKPOINTED: process {each['pid']}{called}{place}: {each['why']}")
