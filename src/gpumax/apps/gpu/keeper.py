@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final, NamedTuple
@@ -17,6 +18,8 @@ IDLE_S: Final = 5.0
 """So long a broker stays without a group, and so long after whoever watched over it ended."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 10.0
+_TOLD: Final = "told"
+"""In the directory: of which epoch, and up to which number, reports have been passed on. Who watches next goes on from there."""
 
 
 class News(NamedTuple):
@@ -53,7 +56,7 @@ class Keeper:
         self._children: list[Child] = []
         self._wanted = Event()
         self._over = Event()
-        self._heard = (0, 0)
+        self._heard = _read(directory / _TOLD)
         self.look: Callable[[Seen], None] = lambda _: None
         """Is shown each status."""
         self._thread = Thread(target=self._run, name="gpumax-broker", daemon=True)
@@ -124,6 +127,9 @@ class Keeper:
         for each in fresh:
             self._tell(News(each.group, each.text, each.pid))
         self._heard = (seen.epoch, max((each.number for each in seen.reports), default=0))
+        if fresh:
+            with suppress(OSError):  # then some are told twice
+                (self.directory / _TOLD).write_text("{} {}".format(*self._heard))
 
     def _again(self) -> None:
         devices = sharable(self._devices)
@@ -155,3 +161,12 @@ class Keeper:
 
     def _needed(self) -> bool:
         return any((self.directory / "groups").glob("*.json"))
+
+
+def _read(path: Path) -> tuple[int, int]:
+    """Epoch and number; zeros where nothing was told yet, or nobody knows."""
+    try:
+        epoch, number = path.read_text().split()
+        return int(epoch), int(number)
+    except (OSError, ValueError):
+        return 0, 0
