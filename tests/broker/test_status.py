@@ -33,7 +33,7 @@ def test_a_status_tells_who_has_what_of_which_device() -> None:
                 "pid": 1, "client": 1, "lease": "granted",
                 "devices": {"d0": {"resident": 4 * GIB, "swapped": 0, "pinned": GIB, "budget": 4 * GIB}},
             }],
-            "swaps": {"out": 0, "in": 0, "bytes_out": 0, "bytes_in": 0}, "waits": None, "devices": ["d0"],
+            "swaps": {"out": 0, "in": 0, "bytes_out": 0, "bytes_in": 0}, "waits": None, "devices": ["d0"], "hangs": None,
         }],
     }  # fmt: skip
 
@@ -74,6 +74,30 @@ def test_who_is_swapped_out_is_told_who_has_the_room_and_what_it_has_cost(piece:
     assert swaps.out
     assert swaps.bytes_out == swaps.out * 10 * GIB
     assert abs(swaps.in_ - swaps.out) <= 1, "it comes in as often as it goes, in however many pieces"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "stops", "said"),
+    [(0, True, "process 1 doesn't answer"), (1000, False, "process 1 has work that hasn't ended")],
+    ids=["stopped", "queued far too much"],
+)
+def test_a_holder_that_does_not_go_on_is_not_said_to_rest(ahead: int, stops: bool, said: str) -> None:
+    """Neither while it still has its turn, nor once it can't submit any more."""
+    specs = [group("a", 500), group("b", 500)]
+    world = World(specs)
+    a, _ = world.start(specs[0], kernel_ns=200 * MS, ahead=ahead), world.start(specs[1], kernel_ns=20 * MS)
+    world.run(SECOND)
+    assert seen(world).groups[0].hangs is None
+    if stops:
+        world.stop(a)
+    found = []
+    while not any(r.kind == "fenced" for r in world.reports):
+        world.run(world.now + SECOND)
+        found.append(seen(world).groups[0].hangs)
+    assert found[-1]
+    assert set(found) <= {None, said, "process 1 has work that hasn't ended"}
+    world.run(world.now + 3 * SECOND)
+    assert seen(world).groups[0].hangs == said
 
 
 def test_a_gang_that_is_not_whole_says_how_many_are_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -153,6 +154,30 @@ def test_where_the_administrator_wants_it_the_driver_takes_it_off_while_others_n
         assert outside.hear() is True
         outside.kill()
         eventually(lambda: not list((node.directory / "away").iterdir()))
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["at rest", "stopped"])
+def test_what_is_guaranteed_waits_until_an_outsider_is_off_and_is_not_refused_meanwhile(
+    stops: bool, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        node = Node(tmp_path, stack, None, "--unfenced", "checkpoint")
+        node.control.add(Group("held", (GPU,), 2000 * MIB))
+        outside = node.program(HOLD)
+        pid = outside.hear()
+        until(node.control.watch(), pid)
+        if stops:
+            outside.signal(signal.SIGSTOP)
+        held = node.fenced(
+            "current(); say(1); ok(d.cuMemAlloc(1990 << 20)); say(2); wait_for_a_line()", "held"
+        )
+        assert held.hear() == 1
+        if stops:
+            waits = eventually(lambda: node.control.status().groups[0].waits)
+            assert f"within its guarantee: process {pid}, which has no part of it" in waits
+            assert f"`kill -9 {pid}` ends it" in waits
+            outside.signal(signal.SIGCONT)
+        assert held.hear() == 2
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,9 @@ class World:
     def _deliver(self, process: Process, order: od.Order) -> None:
         if not process.alive or not process.connected:
             return
-        if process.stopped:
+        if process.stopped or (
+            process.off and isinstance(order, od.MemGrant)
+        ):  # it allocates with the driver, which has it off
             process.inbox.append(order)
             return
         if isinstance(order, od.Grant):
@@ -417,6 +419,8 @@ class World:
         if process.alive:
             process.off = False
             process.real = dict(process.saved)
+            if not process.stopped:
+                self._read_inbox(process)
             self.tell(ev.Restored(self.now, process.id, ev.Outcome.DONE))
 
     # what befalls them
@@ -444,10 +448,13 @@ class World:
 
     def go_on(self, process: Process) -> None:
         process.stopped = False
+        self._read_inbox(process)
+        self._submit(process)
+
+    def _read_inbox(self, process: Process) -> None:
         inbox, process.inbox = process.inbox, []
         for order in inbox:
             self._deliver(process, order)
-        self._submit(process)
 
     def look(self) -> object:
         """Where the protocol stands, without times and amounts."""

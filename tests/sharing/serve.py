@@ -154,6 +154,8 @@ class Recorded(Server):
             elif isinstance(event, ev.Joined):
                 self.whose[event.client] = (event.group, event.pid)
                 more = {"reconnects": event.reconnects}
+            elif isinstance(event, ev.Asked):
+                more = {"bytes": event.bytes}
             self._write(type(event).__name__, event.client, more)
         super()._handle(event)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sharing.rig import MIB, Group, Rig, eventually
+from sharing.rig import MIB, Group, Program, Rig, eventually
 
 Make = Callable[..., Rig]
 
@@ -210,3 +210,74 @@ def test_what_was_asked_of_a_broker_that_died_is_had_once_and_not_twice(rig: Mak
     eventually(lambda: here.seen("Asked", "a", before))
     a.tell()
     a.ends()
+
+
+LENDS = {
+    "owner": Group(memory=(150 * MIB, 150 * MIB), share=500, swap=True),
+    "borrower": Group(memory=(0, 225 * MIB), share=500, swap=True),
+}
+BORROWS = (
+    "pointer, data = fill(200, 1); say(1); wait_for_a_line(); say(same(pointer, data)); wait_for_a_line()"
+)
+OWNS = "say('asks'); pointer, data = fill(140, 2); say(same(pointer, data)); wait_for_a_line()"
+
+
+def owner_waits(rig: Make, *program: str) -> tuple[Rig, Program, Program]:
+    """A borrower is stopped, and an owner wants its room, for longer than it should take."""
+    here = rig(LENDS, memory=256 * MIB, settings={"memory_wait_ns": 300_000_000})
+    borrower = here.start("borrower", FILLED, BORROWS)
+    assert borrower.hear() == 1
+    borrower.signal(signal.SIGSTOP)
+    owner = here.start("owner", FILLED, *(program or (OWNS,)))
+    assert owner.hear() == "asks"
+    eventually(lambda: here.seen("report waits", "owner"))
+    return here, borrower, owner
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "is killed"])
+def test_an_owner_waits_for_a_borrower_that_is_stopped_and_has_the_room_when_it(
+    ends: bool, rig: Make
+) -> None:
+    _, borrower, owner = owner_waits(rig)
+    assert owner.lines.empty()
+    borrower.signal(signal.SIGKILL if ends else signal.SIGCONT)
+    assert owner.hear() is True
+    owner.tell()
+    owner.ends()
+    if not ends:
+        borrower.tell()
+        assert borrower.hear() is True
+
+
+def test_who_waits_for_room_of_its_own_asks_the_next_broker_anew(rig: Make) -> None:
+    here, borrower, owner = owner_waits(rig)
+    here.kill_broker()
+    before = time.monotonic_ns()
+    here.serve()
+    eventually(lambda: here.seen("Asked", "owner", before))
+    assert owner.lines.empty()
+    borrower.signal(signal.SIGCONT)
+    assert owner.hear() is True
+    assert not here.seen("MemDeny", "owner")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_waits_for_room_of_its_own_can_be_ended(number: signal.Signals, rig: Make) -> None:
+    """Python's own handler of SIGINT would have to wait for the call's end."""
+    here, borrower, owner = owner_waits(
+        rig, "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)", OWNS
+    )
+    owner.signal(number)
+    assert owner.process.wait(60) == -number
+    eventually(lambda: here.seen("Died", "owner"))
+    borrower.signal(signal.SIGCONT)
+    borrower.tell()
+    assert borrower.hear() is True
+
+
+def test_where_the_guarantee_is_enough_no_more_is_asked_for(rig: Make) -> None:
+    """A little more than is needed would be borrowed, and for what is borrowed nobody waits as for their own."""
+    here = rig({"owner": Group(memory=(150 * MIB, 200 * MIB), share=500, swap=True)}, memory=256 * MIB)
+    owner = here.start("owner", FILLED, "say([try_alloc(18), try_alloc(132)])")
+    assert owner.hear() == ["CUDA_SUCCESS"] * 2
+    assert [each["bytes"] // MIB for each in here.seen("Asked", "owner")] == [20, 130]

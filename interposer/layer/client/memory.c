@@ -95,9 +95,11 @@ static bool asked_for(struct account *account, uint64_t bytes, bool movable)
 /* A little more than is needed, so that small allocations don't ask each time; where that is refused, what is needed. */
 static bool have(struct account *account, uint64_t lack, bool movable)
 {
-	uint64_t more = (lack + STEP - 1) / STEP * STEP, limit = account->share.limit;
+	uint64_t more = (lack + STEP - 1) / STEP * STEP, guarantee = account->share.guarantee;
 
-	if (account->budget + more > limit)
+	if (account->budget + lack <= guarantee && account->budget + more > guarantee)
+		more = guarantee - account->budget; /* more would be borrowed, which is another matter */
+	if (account->budget + more > account->share.limit)
 		more = lack;
 	return asked_for(account, more, movable) || (more > lack && asked_for(account, lack, movable));
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gpumax.broker.core.awaited import awaited, stuck
 from gpumax.broker.core.broker import Broker
 from gpumax.broker.core.shapes import SECOND, WHOLE
 from gpumax.broker.core.state import Client, Device, Group, Place, Tier
@@ -74,6 +75,8 @@ class GroupStatus(msgspec.Struct, frozen=True):
     waits: str | None = None
     devices: tuple[str, ...] = ()
     """Of which it has a part, whether or not a process is there."""
+    hangs: str | None = None
+    """Which of its processes neither goes on nor rests, in words."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -82,12 +85,15 @@ class Status(msgspec.Struct, frozen=True):
     groups: tuple[GroupStatus, ...]
 
 
-def status(broker: Broker, unfenced: Mapping[str, tuple[Unfenced, ...]] | None = None) -> Status:
+def status(
+    broker: Broker, unfenced: Mapping[str, tuple[Unfenced, ...]] | None = None, now: int | None = None
+) -> Status:
+    """now: by the broker's clock; None: when something happened last. Who says nothing is seen by it."""
     s = broker.state
     return Status(
         s.epoch,
         tuple(_device(device, (unfenced or {}).get(name, ())) for name, device in s.devices.items()),
-        tuple(_group(broker, group) for group in s.groups.values()),
+        tuple(_group(broker, group, now) for group in s.groups.values()),
     )
 
 
@@ -99,7 +105,7 @@ def _device(device: Device, unfenced: tuple[Unfenced, ...]) -> DeviceStatus:
     return DeviceStatus(spec.name, spec.model, spec.capacity, used, state, unfenced, holder, device.serial)
 
 
-def _group(broker: Broker, group: Group) -> GroupStatus:
+def _group(broker: Broker, group: Group, now: int | None) -> GroupStatus:
     spec = group.spec
     return GroupStatus(
         spec.name,
@@ -110,8 +116,9 @@ def _group(broker: Broker, group: Group) -> GroupStatus:
         spec.swap,
         tuple(_client(client) for client in group.clients.values()),
         Swaps(group.swaps.out, group.swaps.back, group.swaps.bytes_out, group.swaps.bytes_back),
-        waits(broker, group),
+        waits(broker, group, now),
         spec.devices,
+        hangs(broker, group, now),
     )
 
 
@@ -123,7 +130,17 @@ def _client(client: Client) -> ClientStatus:
     return ClientStatus(client.pid, client.id, client.standing, holdings)
 
 
-def waits(broker: Broker, group: Group) -> str | None:
+def hangs(broker: Broker, group: Group, now: int | None = None) -> str | None:
+    """Which of its processes neither goes on nor rests; None: all do."""
+    found = [
+        f"process {c.pid} {why}"
+        for c in group.clients.values()
+        if (why := stuck(broker.state, group, c, now))
+    ]
+    return "; ".join(found) or None
+
+
+def waits(broker: Broker, group: Group, now: int | None = None) -> str | None:
     """Why a group that wants to work, or to allocate, doesn't; None: it works, or rests."""
     if not group.requests and (group.lease or not group.backlogged):
         return None
@@ -142,9 +159,12 @@ def waits(broker: Broker, group: Group) -> str | None:
         return f"{len(group.gang.came)} of {group.gang.ranks} processes are there; it waits for the others for {s.settings.gang_wait_ns // SECOND} s"
     if group.requests:
         ask = group.requests[0]
-        return f"{ask.bytes >> 20} MiB on {ask.device}: others have the room"
+        who = awaited(s, group, ask.device, now) if group.guaranteed(ask) else []
+        what = f"{ask.bytes >> 20} MiB on {ask.device}"
+        return f"{what}, within its guarantee: {'; '.join(who)}" if who else f"{what}: others have the room"
     if group.place is not Place.IN:
-        return _room(broker, group)
+        who = [each for d in group.devices if group.lacks(d) for each in awaited(s, group, d, now)]
+        return "; ".join([_room(broker, group), *(who if group.by_right else [])])
     if group.rationed and not broker.turns.eligible(group):
         return "its share of this frame is used"
     held = [d for d in group.devices if s.devices[d].holders]

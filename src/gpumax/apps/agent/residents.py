@@ -22,6 +22,8 @@ SILENT_S: Final = 5.0
 LONGEST: Final = 32_000
 """The most characters: an object may have 256 KiB of annotations, and everybody who follows nodes gets each of ours."""
 MOST_PROCESSES: Final = 8
+MOST_WORDS: Final = 300
+"""Characters of why somebody waits."""
 
 Facts = frozenset[tuple[str, str]]
 
@@ -94,11 +96,12 @@ def shown(status: Status, indexes: Mapping[str | None, int], pods: Pods) -> dict
 
 
 def _resident(row: Item, names: Mapping[str, str]) -> Item:
-    waits = row["waits"]
+    waits, hangs = row["waits"], row["hangs"]
     for group, pod in names.items():
         if waits and pod:
             waits = waits.replace(group, pod)
-    return row | {"waits": waits and waits[:200], "processes": row["processes"][:MOST_PROCESSES]}
+    words = {"waits": waits and waits[:MOST_WORDS], "hangs": hangs and hangs[:MOST_WORDS]}
+    return row | words | {"processes": row["processes"][:MOST_PROCESSES]}
 
 
 def text_of(devices: Mapping[int, Item]) -> str:

@@ -134,9 +134,13 @@ class BrokerSharing:
             found = [each.waits for each in self._control.status().groups if each.name in own and each.waits]
         except GpumaxError:
             return ("the broker of the GPUs doesn't answer; programs go on with what they have",)
-        for group, owner in owners.items():
-            found = [text.replace(group, owner) for text in found]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(self.named(text) for text in found))
+
+    def named(self, text: str) -> str:
+        """What the broker says, with workloads instead of its groups."""
+        for group, owner in self._uses.groups().items():
+            text = text.replace(group, owner)
+        return text
 
     def _sweep(self) -> None:
         used = self._uses.groups()

@@ -87,6 +87,7 @@ def _resident(group: GroupStatus, uuid: str, workload_of: Callable[[str], str]) 
         "checkpointed": [each.pid for each in mine if each.lease in ("away", "lost")],
         "works": any(each.lease in ("granted", "revoked") for each in mine),
         "waits": group.waits,
+        "hangs": group.hangs,
     }
 
 

@@ -53,10 +53,10 @@ def gpus(
 
     def tell(news: News) -> None:
         workload = sharing.workload_of(news.group) or (owner_of(store, news.pid) if news.pid else "")
-        of = workload or news.group
-        _log.warning("%s%s", f"{of}: " if of else "", news.text)
+        of, text = workload or news.group, sharing.named(news.text)
+        _log.warning("%s%s", f"{of}: " if of else "", text)
         try:
-            store.commit(Changes(events=(Event(clock.now_ms(), "Warned", news.text, workload),)))
+            store.commit(Changes(events=(Event(clock.now_ms(), "Warned", text, workload),)))
         except GpumaxError as error:
             _log.warning("%s", error)
 

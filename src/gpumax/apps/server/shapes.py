@@ -365,6 +365,9 @@ class Resident(BaseModel):
     )
     works: bool = Field(description="Whether it may submit work right now.")
     waits: str | None = Field(description="Why it waits, in words; null: it works, or rests.")
+    hangs: str | None = Field(
+        default=None, description="Which of its processes neither goes on nor rests, in words; null: all do."
+    )
 
 
 class Unfenced(BaseModel):

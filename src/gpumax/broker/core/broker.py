@@ -47,7 +47,7 @@ class Broker:
         self.memory = Memory(self.state, self.desk, self.residency)
         self._doors: dict[type, Callable[[Any], None]] = {
             ev.Tick: lambda _: None, ev.GroupAdded: self._group_added, ev.GroupRemoved: self._group_removed,
-            ev.GroupChanged: self._group_changed,
+            ev.GroupChanged: self._group_changed, ev.Outside: self._outside,
             ev.Joined: self._joined, ev.Inventory: self._inventory, ev.Wanted: self._wanted,
             ev.Released: self._released, ev.Asked: self._asked, ev.Returned: self._returned,
             ev.SwappedOut: self._swapped, ev.SwappedIn: self._swapped, ev.Hinted: self._hinted,
@@ -169,6 +169,10 @@ class Broker:
         for client in list(group.clients.values()):
             self.desk.say(Refuse(client.id, ErrorCode.NOT_ALLOWED, f"group {group.name} has ended"))
         self._drop_if_empty(group)
+
+    def _outside(self, event: ev.Outside) -> None:
+        for name, device in self.state.devices.items():
+            device.outsiders = dict(event.used.get(name, {}))
 
     def _drop_if_empty(self, group: Group) -> None:
         if group.removed and not group.clients:

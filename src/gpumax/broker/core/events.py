@@ -33,6 +33,13 @@ class GroupRemoved(Event, frozen=True):
     name: str
 
 
+class Outside(Event, frozen=True):
+    """Who uses devices without a part of them, and is to be taken off while others need the room; whoever isn't named isn't there any more."""
+
+    used: Mapping[str, Mapping[int, int]]
+    """By device and process: bytes."""
+
+
 class Joined(Event, frozen=True):
     """HELLO of a process."""
 

@@ -1,7 +1,11 @@
-"""Allocations: within the limit or refused at once; within the guarantee always; between the two where there is room."""
+"""Allocations: within the limit or refused at once; within the guarantee always; between the two where there is room.
+
+What is guaranteed and lent to others is waited for as long as it takes, even where they don't answer: it's told then for whom.
+"""
 
 from __future__ import annotations
 
+from gpumax.broker.core.awaited import awaited
 from gpumax.broker.core.desk import Desk
 from gpumax.broker.core.orders import MemDeny, MemGrant, Pool, Trim
 from gpumax.broker.core.residency import Residency, Short
@@ -32,16 +36,24 @@ class Memory:
             return (self._late(ask) or not ask.trims) and self._deny(client, ask, reason)
         if group.place is not Place.IN:
             return False  # it comes in first: waiting requests count as wanting to
-        right = group.claimed(ask.device) + ask.bytes <= group.share_of(ask.device).guarantee
+        right = group.guaranteed(ask)
         if self.state.now < self.state.quiet_until and not right:
             return False  # somebody of an earlier epoch may still say what it holds
+        answered = self._seek_room(group, client, ask, right=right)
+        if right and not answered:
+            self._say_for_whom(group, ask)
+        return answered
+
+    def _seek_room(self, group: Group, client: Client, ask: Request, *, right: bool) -> bool:
         device = self.state.devices[ask.device]
         free = device.free
         if device.coming not in (None, group) and not right:
             free -= device.coming.lacks(ask.device)
-        if free >= ask.bytes:
-            return self._grant(client, ask)
-        return self._make_room(group, client, ask, right=right)
+        if free < ask.bytes:
+            return self._make_room(group, client, ask, right=right)
+        if device.empty < ask.bytes and (right or not self._late(ask)):
+            return False  # who has no part of the device is about to be taken off it
+        return self._grant(client, ask)
 
     def _refusal(self, group: Group, ask: Request) -> Reason:
         share = group.share_of(ask.device)
@@ -104,11 +116,27 @@ class Memory:
         return False
 
     def _wait(self, group: Group, client: Client, ask: Request, short: Short, *, right: bool) -> bool:
-        """Turns of others pass, so they are waited for. Owners may never rest, and the stuck never answer."""
-        if not right and self.residency.reachable(group, short, owners=False):
+        """Turns of others pass, so they are waited for. Owners may never rest, and the stuck never answer: but what they borrowed is the owner's."""
+        if (
+            self.residency.lent(group, short)
+            if right
+            else self.residency.reachable(group, short, owners=False)
+        ):
             return False
         hopeless = not right and not self.residency.reachable(group, short, silent=True)
         return (hopeless or self._late(ask)) and self._deny(client, ask, Reason.ROOM)
+
+    def _say_for_whom(self, group: Group, ask: Request) -> None:
+        """Once it has taken longer than it should."""
+        if ask.told or not self._late(ask):
+            return
+        found = awaited(self.state, group, ask.device)
+        if not found:
+            self.desk.wake(self.state.now + self.state.settings.heartbeat_ns)
+            return
+        ask.told = True
+        what = f"{ask.bytes // MIB} MiB of {ask.device}, within its guarantee"
+        self.desk.report("waits", group.name, f"it waits for {what}: {'; and for '.join(found)}")
 
     def _late(self, ask: Request) -> bool:
         if self.state.now >= ask.until:

@@ -106,6 +106,16 @@ class Residency:
                 return False
         return True
 
+    def lent(self, group: Group, short: Short) -> bool:
+        """Whether those who have borrowed hold what a group lacks, so that it comes once they answer, or have ended."""
+        for name, lack in short.items():
+            others = [g for g in self.state.groups.values() if g is not group]
+            could = sum(g.movable(name) for g in others if not g.by_right and may_ever_leave(g))
+            could += sum(size for size, _ in self.state.devices[name].ghosts.values())
+            if could < lack:
+                return False
+        return True
+
     def victims(self, group: Group, short: Short, *, right: bool) -> list[Group] | None:
         """Who leaves, so that a group gets what it's short of on all of its devices; None: not now."""
         leaving: dict[str, int] = {}
@@ -138,11 +148,9 @@ class Residency:
 
     def _may_leave(self, victim: Group, group: Group, name: str, right: bool) -> bool:
         s = self.state
-        if victim is group or not victim.spec.swap or victim.place not in (Place.IN, Place.OUT):
+        if victim is group or not may_ever_leave(victim) or victim.place not in (Place.IN, Place.OUT):
             return False
         if not victim.answers or victim.in_motion or s.now < victim.retry_at:
-            return False
-        if not all(c.swaps for c in victim.clients.values()):
             return False
         if victim.place is Place.OUT:
             return True
@@ -351,6 +359,10 @@ def rank(group: Group) -> tuple[bool, int]:
 def is_cheap(group: Group, name: str) -> bool:
     """Whether hardly anything has to be copied for it to leave."""
     return group.copies(name) * 10 <= group.movable(name)
+
+
+def may_ever_leave(group: Group) -> bool:
+    return group.spec.swap and all(c.swaps for c in group.clients.values())
 
 
 def could_free(group: Group, name: str, owners: bool) -> int:

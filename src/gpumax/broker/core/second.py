@@ -75,8 +75,7 @@ class Second:
     # those who give no sign of life
 
     def _silent_at(self, client: Client) -> int:
-        s = self.state.settings
-        return client.last_beat + 2 * s.heartbeat_ns + s.grace_ns + 1
+        return client.last_beat + self.state.settings.silence_ns + 1
 
     def _silent(self, group: Group) -> list[Client]:
         """Its processes that hold room, and haven't been heard of for long."""

@@ -95,6 +95,11 @@ class Settings:
     """What swapping is taken to cost until it has been measured."""
     stuck: Stuck = Stuck.WAIT
 
+    @property
+    def silence_ns(self) -> int:
+        """After so long without a sign of life a process doesn't answer."""
+        return 2 * self.heartbeat_ns + self.grace_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:

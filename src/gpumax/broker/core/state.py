@@ -132,6 +132,8 @@ class Request:
     trims: set[int] = field(default_factory=set)
     """Siblings that were asked for what they don't use and haven't answered."""
     trimmed: bool = False
+    told: bool = False
+    """That it waits for somebody who doesn't make way has been told."""
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -229,6 +231,10 @@ class Group:
     def share_of(self, device: str) -> MemoryShare:
         return self.spec.memory[device]
 
+    def guaranteed(self, ask: Request) -> bool:
+        """Whether a request is within the guarantee: it's always to be had."""
+        return self.claimed(ask.device) + ask.bytes <= self.share_of(ask.device).guarantee
+
     @property
     def by_right(self) -> bool:
         return all(self.claimed(d) <= self.share_of(d).guarantee for d in self.devices)
@@ -259,6 +265,8 @@ class Device:
     """For whom room is being made."""
     ghosts: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By client that is gone: bytes that the driver may still hold, and until when to believe so."""
+    outsiders: dict[int, int] = field(default_factory=dict)
+    """By process that has no part of it: bytes that it uses, and the driver is to take off while others need the room."""
     used: int = 0
     virtual: int = 0
     """`served` of whoever was granted last: where newcomers begin."""
@@ -273,6 +281,11 @@ class Device:
     @property
     def free(self) -> int:
         return self.spec.capacity - self.used - sum(size for size, _ in self.ghosts.values())
+
+    @property
+    def empty(self) -> int:
+        """What of the free memory isn't used by those who have no part of it."""
+        return self.free - sum(self.outsiders.values())
 
 
 @dataclass(slots=True, eq=False)

@@ -1,5 +1,5 @@
 """Processes that use a device of which parts are given out, and have no part in it: where an administrator wants that, the driver takes them off
-it while others need the room.
+it while others need the room. The core hears of them, so that what is guaranteed is granted when there is room for it, and not before.
 
 They have declared nothing, so nobody knows what they are at: one whose work doesn't end within a moment is left there for a while.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gpumax.broker.core.events import Outcome
+from gpumax.broker.core.events import Outcome, Outside
 from gpumax.broker.core.orders import Report
 from gpumax.broker.core.shapes import MIB, SECOND
 from gpumax.broker.core.state import State
@@ -21,6 +21,7 @@ from gpumax.broker.status import Unfenced
 WORK_NS: Final = SECOND
 """So long their work may take to end."""
 AGAIN_NS: Final = 30 * SECOND
+NEVER: Final = 1 << 63
 
 Used = Mapping[int, Mapping[str, int]]
 """By process and device: bytes."""
@@ -64,15 +65,23 @@ class Outsiders:
     clock: Callable[[], int]
     report: Callable[[Report], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
+    tell: Callable[[Outside], None]
     off: dict[int, dict[str, int]] = field(default_factory=dict)
     """Who is off its devices, with what it had of each."""
     _began: dict[int, int | None] = field(default_factory=dict)
     _busy: set[int] = field(default_factory=set)
     _not_before: dict[int, int] = field(default_factory=dict)
     _told: set[int] = field(default_factory=set)
+    _there: dict[int, dict[str, int]] = field(default_factory=dict)
+    _said: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def look(self, state: State, unfenced: Mapping[str, tuple[Unfenced, ...]]) -> None:
-        """One look: who uses what now."""
+    def look(
+        self,
+        state: State,
+        unfenced: Mapping[str, tuple[Unfenced, ...]],
+        seen: Mapping[tuple[str, int], Unfenced],
+    ) -> None:
+        """One look: who uses what now. seen: by device and process, also who may be about to introduce itself."""
         clients = {client.pid for client in state.clients.values()}
         there: dict[int, dict[str, int]] = {}
         for name, found in unfenced.items():
@@ -88,6 +97,20 @@ class Outsiders:
         for pid in coming:
             self._busy.add(pid)
             self.spawn(self._bring_back(pid))
+        self._there = {}
+        for (name, pid), each in seen.items():
+            if pid not in clients | self.off.keys() and self._not_before.get(pid, 0) < NEVER:
+                self._there.setdefault(pid, {})[name] = each.bytes
+        self._say()
+
+    def _say(self) -> None:
+        used: dict[str, dict[int, int]] = {}
+        for pid, each in self._there.items():
+            for name, size in each.items():
+                used.setdefault(name, {})[pid] = size
+        if used != self._said:
+            self._said = used
+            self.tell(Outside(self.clock(), used))
 
     def rows(self) -> dict[str, tuple[Unfenced, ...]]:
         """By device, those who are off it."""
@@ -118,12 +141,16 @@ class Outsiders:
                     "checkpointed", pid, "is unfenced, and was taken off its devices: others need the room"
                 )
                 return
-            self._not_before[pid] = self.clock() + AGAIN_NS
+            # Of who is stopped the driver isn't asked, so it's tried as soon as it goes on.
+            self._not_before[pid] = self.clock() + (0 if process.stopped(pid) else AGAIN_NS)
             if said.how is not Outcome.BUSY:
-                self._not_before[pid] = 1 << 63
+                self._not_before[pid] = NEVER
                 self._tell("checkpoint", pid, f"is unfenced, and can't be taken off its devices: {said.why}")
         finally:
             self._busy.discard(pid)
+            if pid in self.off or self._not_before.get(pid, 0) == NEVER:
+                self._there.pop(pid, None)
+                self._say()
 
     async def _bring_back(self, pid: int) -> None:
         try:

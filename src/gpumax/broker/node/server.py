@@ -352,14 +352,14 @@ class Server:
 
     def outsiders(self) -> Outsiders:
         """For those who use a device without a part in it."""
-        return Outsiders(self.second.away, self._clock, self._reported, self._spawn)
+        return Outsiders(self.second.away, self._clock, self._reported, self._spawn, self._handle)
 
     # what others may know
 
     def status(self) -> Status:
         """Devices, groups, their processes, and why one waits."""
         assert self.broker is not None
-        return status(self.broker, self.unfenced)
+        return status(self.broker, self.unfenced, self._clock())
 
     def measure(self) -> None:
         """Brings the gauges up to date: right before they're read."""

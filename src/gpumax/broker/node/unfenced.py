@@ -87,7 +87,7 @@ class Watch:
         for (device, _), each in sorted(sure.items()):
             found[device] = (*found.get(device, ()), each)
         if self.outsiders is not None:
-            self.outsiders.look(broker.state, found)
+            self.outsiders.look(broker.state, found, now)
             for device, rows in self.outsiders.rows().items():
                 found[device] = (*found.get(device, ()), *rows)
         self.server.unfenced = found

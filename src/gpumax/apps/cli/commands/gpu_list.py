@@ -178,6 +178,9 @@ def _resident(letter: str, each: Item) -> str:
     if each["swapped"]:
         held += f", {_size(each['swapped'])} swapped"
     doing = "works" if each["works"] else f"waits: {each['waits']}" if each.get("waits") else "rests"
+    if each.get("hangs"):
+        told = doing in ("works", "rests") or each["hangs"] in doing
+        doing = each["hangs"] if told else f"{each['hangs']}; {doing}"
     if each.get("checkpointed"):
         doing = (
             f"checkpointed: the driver has {', '.join(map(str, each['checkpointed']))} off the GPU; {doing}"
