@@ -242,7 +242,7 @@ def test_who_stops_while_it_swaps_and_cannot_be_taken_off_is_the_administrators_
         assert owner.used(0, world.now) > SECOND
         return
     assert lent.alive
-    assert [(r.kind, r.group) for r in world.reports] == [("stuck", "lent")]
+    assert [(r.kind, r.group) for r in world.reports] == [("stuck", "lent"), ("waits", "owner")]
     world.go_on(lent)
     world.run(60 * SECOND)
     assert owner.used(0, world.now) > SECOND

@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Cli
 from cli.fake_api import FakeApi, ok, page, workload
 from gpumax.apps.cli.commands import system
+from gpumax.apps.gpu.rules import Rules
 from gpumax.errors import Refused
 
 Process = subprocess.Popen[bytes]
@@ -84,6 +85,10 @@ def test_up_passes_its_options_on(cli: Cli, data: Path, monkeypatch: pytest.Monk
         "n1",
         "--evict-unfenced",
         "--checkpoint-unfenced",
+        "--stuck",
+        "end",
+        "--cold",
+        "0",
     )
     assert (result.code, result.err) == (2, "gpumax: not today\n")
     assert given == [
@@ -93,7 +98,7 @@ def test_up_passes_its_options_on(cli: Cli, data: Path, monkeypatch: pytest.Monk
             "listen": ":8080",
             "name": "n1",
             "evict_unfenced": True,
-            "checkpoint_unfenced": True,
+            "rules": Rules(ends_stuck=True, takes_off=True, cold_s=0),
         },
     ]
 

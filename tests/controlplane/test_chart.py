@@ -108,6 +108,7 @@ def test_every_set_of_values_passes_helms_own_checks(helm: Helm, name: str, tmp_
         ("agent.kubeletDir=/var/../etc", "kubeletDir"),
         ("agent.enabled=true,webhook.enabled=false", "webhook.enabled"),
         ("agent.enabled=true,agent.evictUnfenced=yes", "evictUnfenced"),
+        ("agent.stuck=kill", "stuck"),
         (
             "agent.enabled=true,agent.evictUnfenced=true,policies.enabled=false",
             "agent.evictUnfenced needs policies.enabled",
@@ -162,6 +163,15 @@ def test_agents_may_delete_pods_where_they_are_to_do_so_alone(helm: Helm, *, evi
     deletes = [rule for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"].startswith("gpumax-agent")
                for rule in one["rules"] if "delete" in rule["verbs"]]  # fmt: skip
     assert bool(deletes) == evict
+
+
+@pytest.mark.parametrize("stuck", ["wait", "end"])
+def test_agents_may_end_processes_where_they_are_to_do_so_alone(helm: Helm, stuck: str) -> None:
+    objects = helm.objects("--set", f"agent.enabled=true,agent.stuck={stuck}")
+    (container,) = only(objects, "DaemonSet", "gpumax-agent")["spec"]["template"]["spec"]["containers"]
+    assert ("--stuck" in container["args"]) == (stuck == "end")
+    allowed = {"drop": ["ALL"]} | ({"add": ["KILL"]} if stuck == "end" else {})
+    assert container["securityContext"]["capabilities"] == allowed
 
 
 @pytest.mark.parametrize("plugin", [True, False])

@@ -27,6 +27,7 @@ from gpumax.apps.agent.reporting import Report
 from gpumax.apps.agent.residents import Latest, Residents
 from gpumax.apps.agent.telling import Teller
 from gpumax.apps.gpu.keeper import Keeper, News
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.apps.scheduler.listen import Site, listening
 from gpumax.apps.scheduler.logs import Format, log_to_stderr
 from gpumax.devices import open_devices
@@ -53,6 +54,7 @@ class Wishes(NamedTuple):
     the one in which the runtime looks for CDI specs. layer: the folder of the layer under CUDA. plugin: as a device plugin, though the
     cluster has claims. context: the cluster; see `access`. swap_bytes: of the node's memory, to swap to, 0: nobody swaps; see `host_memory`.
     evict_unfenced: pods with a part of which a process got around it are deleted. listen: HOST:PORT at which metrics are; empty: nowhere.
+    rules: of the node's broker.
     """
 
     node: str
@@ -66,6 +68,7 @@ class Wishes(NamedTuple):
     swap_bytes: int | None = None
     evict_unfenced: bool = False
     listen: str = ""
+    rules: Rules = USUAL
 
 
 class Heard(NamedTuple):
@@ -112,7 +115,7 @@ def _holder(wishes: Wishes, devices: Devices, heard: Heard) -> tuple[Holder | No
         _log.warning("%s%s", f"part {news.group}: " if news.group else "", news.text)
 
     memory = host_memory(wishes.swap_bytes, own_limit(), node_memory())
-    keeper = Keeper(home(wishes.kubelet) / "gpu", devices, tell, swap_bytes=memory.bytes)
+    keeper = Keeper(home(wishes.kubelet) / "gpu", devices, tell, swap_bytes=memory.bytes, rules=wishes.rules)
     if not devices.uuids():
         return None, keeper  # made-up devices: nothing runs on them
     if memory.less:

@@ -158,6 +158,30 @@ def data_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def _number(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """`nan` is within all bounds."""
+    if value != value:
+        raise click.BadParameter("nan is no number of seconds", param=option)
+    return value
+
+
+def broker_options(command: Command) -> Command:
+    """What becomes of those who share GPUs and don't answer, or rest: `stuck` and `cold`, of a broker that is started for this."""
+    stuck = click.option(
+        "--stuck",
+        type=click.Choice(["wait", "end"]),
+        help="What becomes of a process that holds a shared GPU, or borrowed memory that others need, and doesn't answer: it's told of, or ended. Unset: wait.",
+    )
+    cold = click.option(
+        "--cold",
+        callback=_number,
+        type=click.FloatRange(0, 86400),
+        metavar="SECONDS",
+        help="Who has rested on a shared GPU for so long may be taken off it as a whole by the driver, where others need the room; 0: nobody is. Unset: 600.",
+    )
+    return stuck(cold(command))
+
+
 def output_option(command: Command) -> Command:
     """-o for everything that lists."""
     return click.option(

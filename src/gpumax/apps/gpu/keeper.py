@@ -9,6 +9,7 @@ from threading import Event, Thread
 from typing import Final, NamedTuple
 
 from gpumax.apps.gpu.process import Child, answers, begun, last_words, start
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.broker.control import SOCKET, Control, Seen, Told
 from gpumax.devices.uuids import Sharable, sharable
 from gpumax.errors import GpumaxError, Unreachable
@@ -33,7 +34,7 @@ class News(NamedTuple):
 class Keeper:
     """tell: gets the news; back: called when a broker is there again. Both from another thread.
 
-    swap_bytes: host memory to swap to; None: half of the machine's. takes_off: as `process.start` has it.
+    swap_bytes: host memory to swap to; None: half of the machine's. rules: of a broker that it starts; one that is there keeps its own.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Keeper:
         back: Callable[[], None] = lambda: None,
         *,
         swap_bytes: int | None = None,
-        takes_off: bool = False,
+        rules: Rules = USUAL,
     ) -> None:
         self.directory = directory
         self._devices = devices
         self._tell = tell
         self._back = back
         self._swap_bytes = swap_bytes
-        self._takes_off = takes_off
+        self._rules = rules
         self._control = Control(directory)
         self._children: list[Child] = []
         self._wanted = Event()
@@ -154,7 +155,7 @@ class Keeper:
             self._devices.visible(tuple(each.number for each in devices)) if self._devices.virtual else None
         )
         child = start(
-            self.directory, devices, idle_s=IDLE_S, swap_bytes=self._swap_bytes, driver=driver, takes_off=self._takes_off
+            self.directory, devices, idle_s=IDLE_S, swap_bytes=self._swap_bytes, driver=driver, rules=self._rules
         )  # fmt: skip
         self._children.append(child)
         begun(self._control, child, self.directory)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gpumax.apps.gpu.process import joined
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.broker.control import Control, Group
 from gpumax.devices.uuids import Sharable
 from gpumax.errors import BadFile, Conflict, Fault, Refused, Unreachable
@@ -41,14 +42,17 @@ class Part(NamedTuple):
     socket: Path
 
 
-def part(wish: Wish, devices: Sequence[Sharable], environ: Mapping[str, str]) -> Part:
-    """A part of the GPU on which most is free, for as long as this process lives, and whoever uses it. Refused, in words."""
+def part(wish: Wish, devices: Sequence[Sharable], environ: Mapping[str, str], rules: Rules = USUAL) -> Part:
+    """A part of the GPU on which most is free, for as long as this process lives, and whoever uses it. Refused, in words.
+
+    rules: of a broker that has to be started for it.
+    """
     there = _visible(devices, environ.get("CUDA_VISIBLE_DEVICES"))
     _check(wish, there)
     directory = place(environ, devices)
     for _ in range(TRIES):
         try:
-            return _ask(joined(directory, devices, idle_s=IDLE_S), wish, there)
+            return _ask(joined(directory, devices, idle_s=IDLE_S, rules=rules), wish, there)
         except Unreachable:
             continue  # it ended right now for want of groups
     raise Unreachable(f"the broker in {directory} ends again and again; {directory / 'log'} may say why")

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.broker.control import Control, Device
 from gpumax.devices.uuids import Sharable
 from gpumax.errors import GpumaxError, Unreachable
@@ -50,23 +51,21 @@ class Child:
 
 def start(
     directory: Path, devices: Sequence[Sharable], *, idle_s: float, swap_bytes: int | None = None,
-    driver: Mapping[str, str] | None = None, heir: bool = False, takes_off: bool = False,
+    driver: Mapping[str, str] | None = None, heir: bool = False, rules: Rules = USUAL,
 ) -> Child:  # fmt: skip
     """Begin a broker. It ends by itself where another one has the directory or a device.
 
-    driver: the environment in which the devices' driver is found; None: ours. heir: nobody else watches over it. takes_off: who uses them
-    without a part is taken off them while others need the room.
+    driver: the environment in which the devices' driver is found; None: ours. heir: nobody else watches over it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = msgspec.json.encode([Device(each.uuid, each.bytes, each.name) for each in devices]).decode()
     swap = [] if swap_bytes is None else ["--swap-memory", str(swap_bytes)]
     env = _environment(os.environ) | dict(driver or {})
-    outside = ["--unfenced", "checkpoint"] if takes_off else []
     sparse = ["--sparse-swap"] if "GPUMAX_EMU" in env else []
     # -P: what lies in the working directory is none of its modules.
     command = [
         sys.executable, "-P", "-m", "gpumax.broker", "--directory", str(directory), "--exclusive",
-        "--devices", said, "--idle", f"{idle_s:g}", *outside, *swap, *sparse, *(["--heir"] if heir else []),
+        "--devices", said, "--idle", f"{idle_s:g}", *rules.words(), *swap, *sparse, *(["--heir"] if heir else []),
     ]  # fmt: skip
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -114,12 +113,12 @@ def _no_child_of_ours(spawn: Callable[[], int]) -> int:
     return int(said)
 
 
-def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float) -> Control:
-    """The broker in a directory, started where there is none, with an heir. GpumaxError, with what it said, where it can't begin."""
+def joined(directory: Path, devices: Sequence[Sharable], *, idle_s: float, rules: Rules = USUAL) -> Control:
+    """The broker in a directory, started by these rules where there is none, with an heir. GpumaxError, with what it said, where it can't begin."""
     control = Control(directory)
     if answers(control):
         return control
-    return begun(control, start(directory, devices, idle_s=idle_s, heir=True), directory)
+    return begun(control, start(directory, devices, idle_s=idle_s, heir=True, rules=rules), directory)
 
 
 def begun(control: Control, child: Child, directory: Path) -> Control:

@@ -13,6 +13,7 @@ import psutil
 
 from gpumax.apps.gpu.keeper import Keeper, News
 from gpumax.apps.gpu.personal import own_folder
+from gpumax.apps.gpu.rules import Rules
 from gpumax.apps.gpu.sharing import BrokerSharing
 from gpumax.apps.gpu.view import Item, shared
 from gpumax.apps.server.evicting import owner_of
@@ -45,10 +46,8 @@ class Gpus(NamedTuple):
         return {known[uuid]: row for uuid, row in rows.items() if uuid in known}
 
 
-def gpus(
-    stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock, *, takes_off: bool = False
-) -> Gpus:
-    """What holds tasks to their parts. It costs nothing until a task has one. takes_off: who has no part, while others need the room."""
+def gpus(stack: ExitStack, data: Path, devices: Devices, store: Store, clock: Clock, rules: Rules) -> Gpus:
+    """What holds tasks to their parts. It costs nothing until a task has one."""
     directory = directory_of(data)
 
     def tell(news: News) -> None:
@@ -61,9 +60,7 @@ def gpus(
             _log.warning("%s", error)
 
     swap_bytes = psutil.virtual_memory().total // 2
-    keeper = Keeper(
-        directory, devices, tell, lambda: sharing.sweep(), swap_bytes=swap_bytes, takes_off=takes_off
-    )
+    keeper = Keeper(directory, devices, tell, lambda: sharing.sweep(), swap_bytes=swap_bytes, rules=rules)
     sharing = BrokerSharing(directory, devices, keeper.begin, swap_bytes)
     keeper.open()
     stack.callback(keeper.close)

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.apps.server import home
 from gpumax.apps.server.app import create_app
 from gpumax.apps.server.doors import doors, notes_on
@@ -48,14 +49,13 @@ def serve(
     listen: str | None,
     name: str | None,
     evict_unfenced: bool = False,
-    checkpoint_unfenced: bool = False,
+    rules: Rules = USUAL,
 ) -> None:
     """Run a server on a data directory until SIGTERM or SIGINT; tasks run on.
 
     devices: virtual ones, as 8xH100:80Gi; None: those of the machine. listen: HOST:PORT for TCP, behind a token. name: of
     this node; None: as before, at first the host's. evict_unfenced: workloads that get around their parts of GPUs lose them.
-    checkpoint_unfenced: their processes are taken off while others need the room. Conflict where another server has the directory; GpumaxError for
-    all else that is in the way.
+    rules: of the broker of its GPUs. Conflict where another server has the directory; GpumaxError for all else that is in the way.
     """
     check_options(devices=devices, listen=listen, name=name)
     data = data.absolute()
@@ -71,7 +71,7 @@ def serve(
         stack.callback(store.close)
         node = node_name(data, name, store.live())
         make_first_queue(store, clock)
-        shared = gpus(stack, data, found, store, clock, takes_off=checkpoint_unfenced)
+        shared = gpus(stack, data, found, store, clock, rules)
         engine, loop = _engine_and_loop(stack, data, node, found, store, clock, shared.sharing)
         if evict_unfenced:
             shared.keeper.look = Evictor(store, clock, loop.wake).look

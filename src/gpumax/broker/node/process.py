@@ -49,11 +49,15 @@ def watch(pid: int) -> int | None:
         return None
 
 
-def end(pidfd: int) -> None:
+def end(pidfd: int) -> bool:
+    """Whether it has ended, or will. Another user's is left alone, unless we may."""
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
-        return
+        return True
+    except PermissionError:
+        return False
+    return True
 
 
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}.get(platform.machine())

@@ -22,6 +22,16 @@ class Member:
     garbage: bool = False
     books: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By index of its device: budget and allowed bytes, as they stand in its pages."""
+    spared: bool = False
+    """It was to be ended, and we may not: that has been told."""
+
+    def end(self) -> str:
+        """End its process; why that can't be, in words, the first time."""
+        if process.end(self.pidfd) or self.spared:
+            return ""
+        self.spared = True
+        pid = self.owner.pid
+        return f"process {pid} doesn't answer, and is another user's, whose processes this broker may not end; `kill -9 {pid}` ends it"
 
 
 class Roster:

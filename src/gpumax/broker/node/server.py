@@ -275,7 +275,8 @@ class Server:
             case od.Checkpoint() | od.Restore():
                 self.second.obey(order, member)
             case od.End():
-                process.end(member.pidfd)
+                if why := member.end():
+                    self._reported(od.Report("stuck", member.owner.group, why))
             case od.MemDeny():
                 self.metrics.denied.labels(member.owner.group, order.reason.name.lower()).inc()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from gpumax.apps.cli.options import broker_options
+from gpumax.apps.gpu.rules import Rules
 from gpumax.errors import BadFile, Fault, Refused
 from gpumax.units import parse_quantity
 
@@ -38,6 +40,11 @@ from gpumax.units import parse_quantity
     "--evict-unfenced", is_flag=True, help="Delete pods with a part of which a process got around it."
 )
 @click.option(
+    "--checkpoint-unfenced", is_flag=True,
+    help="Have the driver take processes off a shared GPU that use it without having said so, while others need the room: where the agent finds the driver's libcuda.",
+)  # fmt: skip
+@broker_options
+@click.option(
     "--listen", metavar="HOST:PORT", help="Answer /healthz, /readyz and /metrics there; off loopback metrics are for whom the cluster lets read them."
 )  # fmt: skip
 @click.option(
@@ -57,6 +64,9 @@ def agent(
     layer: Path,
     swap_memory: str | None,
     evict_unfenced: bool,
+    checkpoint_unfenced: bool,
+    stuck: str | None,
+    cold: float | None,
     listen: str | None,
     plugin: bool,
     context: str | None,
@@ -85,6 +95,7 @@ def agent(
             _bytes(swap_memory),
             evict_unfenced,
             listen or "",
+            Rules(stuck == "end", checkpoint_unfenced, cold),
         )
     )
 

@@ -8,6 +8,8 @@ from typing import Final
 
 import click
 
+from gpumax.apps.cli.options import broker_options
+from gpumax.apps.gpu.rules import USUAL, Rules
 from gpumax.errors import BadFile, Fault
 from gpumax.native.preload import check, environment, found
 from gpumax.units import parse_quantity
@@ -47,15 +49,16 @@ _SIZE: Final = "an amount of memory above zero, as 10Gi"
     help="With --gpu: so many processes of the group begin on the GPU together, as those of torchrun. Unset: whoever is there.",
 )
 @click.option("--device", "which", hidden=True, expose_value=False, callback=lambda *given: _which(given[2]))
+@broker_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     gpu: str | None, gpu_memory: str | None, gpu_memory_limit: str | None, swap: bool, mode: str | None,
-    group: str | None, ranks: int | None, command: tuple[str, ...],
+    group: str | None, ranks: int | None, stuck: str | None, cold: float | None, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run a program here with a part of a GPU, without a server. It needs no change.
 
     It and all that it starts see a smaller GPU, and get no more. With --gpu, --swap or --mode a broker gives out the parts of the GPUs: it is
-    started where there is none, and ends by itself. With --gpu-memory alone nothing but memory is held. The exit code is the program's. Who
+    started where there is none, with --stuck and --cold as they're given, and ends by itself. With --gpu-memory alone nothing but memory is held. The exit code is the program's. Who
     wants out gets out: this keeps friends apart, not strangers.
 
     \b
@@ -78,9 +81,14 @@ def run(
             raise click.UsageError(
                 "--ranks is for turns, which a broker gives; wanted --gpu, --swap or --mode beside it"
             )
+        if stuck is not None or cold is not None:
+            raise click.UsageError(
+                "--stuck and --cold are for a broker that is started; wanted --gpu, --swap or --mode beside them"
+            )
         env = environment(os.environ, guaranteed, group)
     else:
-        env = shared(share, guaranteed, limit, mode or "fair", swap, group)
+        rules = Rules(stuck == "end", cold_s=cold)
+        env = shared(share, guaranteed, limit, mode or "fair", swap, group, rules)
         env |= {"GPUMAX_RANKS": str(ranks or 0)}
     os.execve(program, list(words), env)  # noqa: S606
 
@@ -94,7 +102,7 @@ def _which(device: str | None) -> None:
 
 
 def shared(
-    share: float, guaranteed: int, limit: int, mode: str, swap: bool, name: str | None
+    share: float, guaranteed: int, limit: int, mode: str, swap: bool, name: str | None, rules: Rules = USUAL
 ) -> dict[str, str]:
     """The environment of a program that has a part of its own, from a broker."""
     from gpumax.apps.gpu.personal import Wish, part
@@ -110,7 +118,7 @@ def shared(
     if not there:
         raise Refused("; ".join(devices.notes()) or "no GPU here works")
     name = name or f"run-{os.getpid()}-{time.time_ns() % 0x1000000:x}"
-    given = part(Wish(share, guaranteed, limit, mode, swap, name), there, os.environ)
+    given = part(Wish(share, guaranteed, limit, mode, swap, name), there, os.environ, rules)
     context = max(each.context for each in there if each.uuid in given.group.devices)
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(given.group.devices), "GPUMAX_SOCKET": str(given.socket)}
     if context and "GPUMAX_CONTEXT" not in os.environ:

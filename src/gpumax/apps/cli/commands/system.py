@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from gpumax.apps.cli.client import Api, Item, segment
-from gpumax.apps.cli.options import Where, data_option, output_option, server_options
+from gpumax.apps.cli.options import Where, broker_options, data_option, output_option, server_options
 from gpumax.apps.cli.output import age, emit_document, fields, number, say
 from gpumax.errors import GpumaxError, Refused, Unreachable
 
@@ -53,6 +53,7 @@ _PROGRESS_S: Final = 2.0
     is_flag=True,
     help="Have the driver take processes off a shared GPU that use it without having said so, while others need the room.",
 )
+@broker_options
 @click.option(
     "--kubernetes",
     is_flag=True,
@@ -112,6 +113,8 @@ def up(
     name: str | None,
     evict_unfenced: bool,
     checkpoint_unfenced: bool,
+    stuck: str | None,
+    cold: float | None,
     kubernetes: bool,
     context: str | None,
     lease: str | None,
@@ -142,6 +145,7 @@ def up(
         local = {
             "--devices": devices, "--detach": detach, "--name": name,
             "--evict-unfenced": evict_unfenced, "--checkpoint-unfenced": checkpoint_unfenced,
+            "--stuck": stuck, "--cold": cold is not None,
         }  # fmt: skip
         _steer(where, [option for option, value in local.items() if value], {**given, "listen": listen or ""})
         return
@@ -151,13 +155,15 @@ def up(
         from gpumax.apps.server.starting import check_options
 
         check_options(devices=devices, listen=listen, name=name)
-        options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data)}
+        options = {"--devices": devices, "--listen": listen, "--name": name, "--data": str(where.data),
+                   "--stuck": stuck, "--cold": None if cold is None else f"{cold:g}"}  # fmt: skip
         words = [part for option, value in options.items() if value for part in (option, value)]
         flags = {"--evict-unfenced": evict_unfenced, "--checkpoint-unfenced": checkpoint_unfenced}
         _detach(where, [*words, *(flag for flag, given in flags.items() if given)])
         return
     from threading import Event, Thread
 
+    from gpumax.apps.gpu.rules import Rules
     from gpumax.apps.server.main import serve
 
     over = Event()
@@ -165,7 +171,7 @@ def up(
     try:
         serve(
             where.data, devices=devices, listen=listen, name=name,
-            evict_unfenced=evict_unfenced, checkpoint_unfenced=checkpoint_unfenced,
+            evict_unfenced=evict_unfenced, rules=Rules(stuck == "end", checkpoint_unfenced, cold),
         )  # fmt: skip
     finally:
         over.set()
