@@ -156,6 +156,10 @@ class AnyOrder(RuleBasedStateMachine):
     def the_driver_has_its_memory_back(self, pick: int) -> None:
         self.world.tell(ev.Reclaimed(self.world.now, pick))
 
+    @rule(device=devices, size=sizes)
+    def who_has_no_part_uses_a_device(self, device: str, size: int) -> None:
+        self.world.tell(ev.Outside(self.world.now, {device: {999: size}}))
+
     @rule(duration=durations)
     def time_passes(self, duration: int) -> None:
         self.world.advance(self.world.now + duration)

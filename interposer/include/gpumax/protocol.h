@@ -151,9 +151,9 @@ struct gpumax_release {
   uint32_t zero;
 };
 
-struct gpumax_swap { /* SWAP_OUT, SWAP_IN */
+struct gpumax_swap { /* SWAP_OUT, SWAP_IN. It takes as long as it takes: whether it goes on is seen by what is told of it, and by signs of life */
   uint64_t bytes;    /* on the device: at most so much afterwards (out), may be so much (in) */
-  uint64_t deadline_ns;
+  uint64_t zero;
   uint32_t device; /* the index in HELLO's list */
   uint32_t flags;
 };

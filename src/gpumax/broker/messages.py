@@ -110,11 +110,10 @@ class Release(Message, frozen=True, kw_only=False):
 
 class Swap(Message, frozen=True, kw_only=True):
     bytes: int
-    deadline_ns: int = 0
     device: int
     flags: int = 0
     layout: ClassVar[Layout] = (
-        ("bytes", "Q", 1), ("deadline_ns", "Q", 1), ("device", "I", 1), ("flags", "I", 1),
+        ("bytes", "Q", 1), ("zero", "Q", 1), ("device", "I", 1), ("flags", "I", 1),
     )  # fmt: skip
 
 

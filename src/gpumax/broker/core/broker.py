@@ -21,7 +21,7 @@ BEFALLS: Final = frozenset({ev.Left, ev.Died, ev.PageSeen, ev.Checkpointed, ev.R
 """What isn't said by a process, but seen of it."""
 
 OF_NO_CLIENT: Final = frozenset(
-    {ev.Tick, ev.GroupAdded, ev.GroupChanged, ev.GroupRemoved, ev.Joined, ev.Reclaimed}
+    {ev.Tick, ev.GroupAdded, ev.GroupChanged, ev.GroupRemoved, ev.Outside, ev.Joined, ev.Reclaimed}
 )
 """Of nobody who has to be there."""
 

@@ -86,7 +86,6 @@ class Fence(ClientOrder, frozen=True):
 class SwapOut(ClientOrder, frozen=True):
     device: str
     keep: int
-    deadline: int
 
 
 class SwapIn(ClientOrder, frozen=True):

@@ -197,7 +197,6 @@ class Residency:
         """Once its lease is over, everything that can be moved goes; it's out when all of it has gone."""
         if group.lease is not None:
             return
-        s = self.state
         if not group.in_motion:
             moved = False
             for client in group.clients.values():
@@ -205,10 +204,7 @@ class Residency:
                     if holding.movable:
                         holding.moving = Moving.OUT
                         moved = True
-                        deadline = s.now + s.settings.grace_ns
-                        self.desk.say(
-                            SwapOut(client.id, name, min(holding.pinned, holding.resident), deadline)
-                        )
+                        self.desk.say(SwapOut(client.id, name, min(holding.pinned, holding.resident)))
             if not moved:
                 group.place = Place.OUT
                 self.refresh(group)

@@ -44,7 +44,7 @@ def _fence(_: od.Fence, member: Member) -> None:
 
 def _swap_out(order: od.SwapOut, member: Member) -> None:
     device = member.owner.devices.index(order.device)
-    _send(member, msg.SwapOut(bytes=order.keep, deadline_ns=order.deadline, device=device))
+    _send(member, msg.SwapOut(bytes=order.keep, device=device))
 
 
 def _swap_in(order: od.SwapIn, member: Member) -> None:
