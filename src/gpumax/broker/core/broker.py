@@ -381,8 +381,9 @@ class Broker:
             self.desk.say(Refuse(client.id, ErrorCode.UNKNOWN_DEVICE, f"no share of device {event.device}"))
             return
         until = self.state.now + self.state.settings.memory_wait_ns
+        mark = self.state.served(client.group, event.device)
         client.group.requests.append(
-            Request(client.id, event.device, event.bytes, event.pinned, event.request, until)
+            Request(client.id, event.device, event.bytes, event.pinned, event.request, until, mark)
         )
 
     def _returned(self, event: ev.Returned) -> None:

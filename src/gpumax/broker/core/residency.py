@@ -14,7 +14,7 @@ from gpumax.broker.core.orders import Restore, SwapIn, SwapOut
 from gpumax.broker.core.second import Second
 from gpumax.broker.core.shapes import WHOLE
 from gpumax.broker.core.state import Client, Device, Group, Moving, Place, State, Tier
-from gpumax.broker.core.turns import Turns
+from gpumax.broker.core.turns import NEVER, Turns
 from gpumax.broker.words import Reason
 
 Short = Mapping[str, int]
@@ -42,8 +42,12 @@ class Residency:
             return
         kept: set[str] = set()
         outside = list(self._outside())
-        marks = self.turns.marks(outside)
+        marks, asked = self.turns.marks(outside), self._asked() if outside else {}
         for group in sorted(outside, key=lambda g: self._urgency(g, marks)):
+            if not group.by_right and any(
+                asked.get(d, NEVER) < self.state.served(group, d) for d in group.devices
+            ):
+                continue
             if kept.isdisjoint(group.devices) and not self.bring(group):
                 kept.update(group.devices)
         self.second.step(wanted=bool(outside))
@@ -54,6 +58,16 @@ class Residency:
             ready = group.place is Place.OUT and group.answers and not group.in_motion and not group.gone
             if ready and wants and self.state.now >= group.retry_at:
                 yield group
+
+    def _asked(self) -> dict[str, int]:
+        """By device: how far the first had come that is in and asks for room that turns give. Who is further doesn't take it before."""
+        asked: dict[str, int] = {}
+        for group in self.state.groups.values():
+            for ask in group.requests[:1] if group.place is Place.IN else ():
+                short = {ask.device: ask.bytes - self.state.devices[ask.device].free}
+                if not group.guaranteed(ask) and self.reachable(group, short, owners=False):
+                    asked[ask.device] = min(asked.get(ask.device, ask.mark), ask.mark)
+        return asked
 
     def _urgency(self, group: Group, marks: dict[str, int]) -> tuple[bool, int, int, str]:
         return (
@@ -182,7 +196,7 @@ class Residency:
         if s.now < until:
             self.desk.wake(until)
             return False
-        if victim.backlogged and s.served(victim, name) < s.served(group, name):
+        if victim.backlogged and s.served(victim, name) < s.come(group, name):
             self.desk.wake(s.now + s.settings.frame_ns)
             return False
         return True

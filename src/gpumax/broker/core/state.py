@@ -129,6 +129,8 @@ class Request:
     pinned: bool
     request: int
     until: int
+    mark: int
+    """How far its group had come on the device when it asked: whoever works while it waits, waits no longer for it."""
     trims: set[int] = field(default_factory=set)
     """Siblings that were asked for what they don't use and haven't answered."""
     trimmed: bool = False
@@ -342,3 +344,8 @@ class State:
         """Charged time over share, what is being used right now included."""
         before, lease = group.served.get(device, 0), group.lease
         return before if lease is None else before + (self.now - lease.started) * WHOLE // group.spec.share
+
+    def come(self, group: Group, device: str) -> int:
+        """The same as it was when the group asked for memory of the device, if it waits for some."""
+        served = self.served(group, device)
+        return min([served, *(ask.mark for ask in group.requests if ask.device == device)])
