@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from broker.node import DEVICE
+from broker.users import as_user
 from gpumax.broker import messages as msg
 from gpumax.broker import wire
 from gpumax.broker.node.reception import CLIENTS
@@ -325,26 +326,8 @@ def test_another_user_is_turned_away_even_where_the_socket_is_open() -> None:
         node = Node(Path(place) / "gpu", stack)
         node.directory.chmod(0o755)
         (node.directory / "a.sock").chmod(0o666)
-        said = _as_user(65534, lambda: _hello_of_a_stranger(node.directory / "a.sock"))
+        said = as_user(65534, lambda: _hello_of_a_stranger(node.directory / "a.sock"))
     assert said.startswith(f"{int(ErrorCode.NOT_ALLOWED)} user 65534 has no share here"), said
-
-
-def _as_user(uid: int, work: Callable[[], str]) -> str:
-    """In a child that gives up being root before it connects."""
-    out, into = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setresuid(uid, uid, uid)
-            os.write(into, work().encode())
-        except BaseException as error:
-            os.write(into, repr(error).encode())
-        finally:
-            os._exit(0)
-    os.close(into)
-    os.waitpid(child, 0)
-    with os.fdopen(out) as answer:
-        return answer.read()
 
 
 def _hello_of_a_stranger(path: Path) -> str:

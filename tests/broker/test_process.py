@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -18,6 +20,7 @@ import pytest
 
 from broker.node import DEVICE
 from broker.test_node import HERE, WAIT, Program
+from broker.users import as_user
 from gpumax.broker.control import Control, Device, Group, Seen, connect, uuid
 from gpumax.broker.node.pages import found
 from gpumax.broker.words import LeaseState
@@ -440,3 +443,23 @@ def test_where_anybody_may_connect_the_socket_is_alone_in_a_folder_for_a_contain
     folder = broker.directory / "a.d"
     assert [each.name for each in folder.iterdir()] == ["gpu.sock"]
     assert stat.S_IMODE((folder / "gpu.sock").stat().st_mode) == 0o666
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_may_not_ask_even_where_the_socket_is_open() -> None:
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        Path(place).chmod(0o755)  # pytest's own are closed to others
+        broker = Broker(Path(place) / "gpu", stack)
+        broker.up()
+        broker.directory.chmod(0o755)
+        (broker.directory / "control.sock").chmod(0o666)
+        said = as_user(65534, lambda: _refused(broker.control))
+        assert said == "user 65534 has nothing to ask this broker; its own user may, and root"
+        assert broker.control.groups() == ()
+
+
+def _refused(control: Control) -> str:
+    try:
+        return str(control.groups())
+    except Refused as error:
+        return str(error)

@@ -93,6 +93,12 @@ class Door:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         who = process.peer(writer.get_extra_info("socket"))
         while line := await reader.readline():
+            if who.uid not in (0, os.geteuid()):  # whatever the file's rights have become
+                await _say(
+                    writer,
+                    Answer(f"user {who.uid} has nothing to ask this broker; its own user may, and root"),
+                )
+                return
             request = _read(line)
             if isinstance(request, Watch):
                 while not reader.at_eof():
