@@ -127,6 +127,14 @@ EXPORT CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr pointer,
 	return counted(REAL(cuMemGetHandleForAddressRange)(handle, pointer, size, type, flags), &given_out);
 }
 
+/* Who has its writes awaited is about to give the memory to another device, as for RDMA; that itself is no call of the driver. */
+EXPORT CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr pointer)
+{
+	if (attribute == CU_POINTER_ATTRIBUTE_SYNC_MEMOPS && value && *(const unsigned int *)value && !idle() && settings()->swappable)
+		backing_keep(pointer);
+	return REAL(cuPointerSetAttribute)(value, attribute, pointer);
+}
+
 /* What is bound counts where it was made. From then on it's written to by other devices, where it is. */
 static void bound(CUdeviceptr pointer)
 {

@@ -133,8 +133,10 @@ def test_advice_and_prefetching_are_for_managed_memory_whether_other_memory_is_s
 @pytest.mark.parametrize("bind", [
     "c.lib.cuMulticastBindAddr(c_uint64(1), c_size_t(0), c_uint64(it), c_size_t(40 * MIB), c_ulonglong(0))",
     "c.lib.cuMulticastBindAddr_v2(c_uint64(1), 0, c_size_t(0), c_uint64(it), c_size_t(40 * MIB), c_ulonglong(0))",
+    "c.lib.cuMemGetHandleForAddressRange(byref(c_int()), c_uint64(it), c_size_t(40 * MIB), 1, c_ulonglong(0))",
+    "c.lib.cuPointerSetAttribute(byref(c_uint(1)), 6, c_uint64(it))",  # SYNC_MEMOPS, as before RDMA
 ])  # fmt: skip
-def test_memory_that_is_bound_to_a_multicast_object_is_not_moved_any_more(bind: str, layer: Layer) -> None:
+def test_memory_that_another_device_is_to_reach_is_not_moved_any_more(bind: str, layer: Layer) -> None:
     """It counts once, where it was made; what is off the device comes back before it's bound."""
     got = swapping(
         layer,

@@ -560,6 +560,16 @@ API CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle object, CUdevic
 	return cuMulticastBindAddr(object, offset, at, size, flags);
 }
 
+API CUresult cuPointerSetAttribute(const void *value, CUpointer_attribute attribute, CUdeviceptr at)
+{
+	return value && cuMulticastBindAddr(0, 0, at, 1, 0) == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuMemGetHandleForAddressRange(void *handle, CUdeviceptr at, size_t size, int type, unsigned long long flags)
+{
+	return cuMulticastBindAddr(0, 0, at, size, 0);
+}
+
 API CUresult cuMemHostAlloc(void **host, size_t size, unsigned flags)
 {
 	(void)flags;
