@@ -220,6 +220,23 @@ static struct page *map_file(int fd, bool create)
 	return NULL;
 }
 
+/* Only whoever makes the page ready, or takes it away, holds this lock, for no longer than that takes. */
+static int open_locked(void)
+{
+	struct stat file;
+	int fd;
+
+	for (int attempt = 0; attempt < 100; attempt++) {
+		fd = open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT, 0600);
+		if (fd < 0)
+			return -1;
+		if (flock(fd, LOCK_EX) == 0 && fstat(fd, &file) == 0 && file.st_nlink)
+			return fd;
+		close(fd); /* a signal came, or it was taken away before it was locked */
+	}
+	return -1;
+}
+
 static struct page *open_page(bool create)
 {
 	struct page *mapped;
@@ -227,14 +244,9 @@ static struct page *open_page(bool create)
 
 	if (create && !may_make_page())
 		return NULL;
-	fd = open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600);
+	fd = create ? open_locked() : open(page_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return NULL;
-	/* Only whoever makes the page ready holds this lock, for no longer than that takes. */
-	if (create && flock(fd, LOCK_EX)) {
-		close(fd);
-		return NULL;
-	}
 	mapped = map_file(fd, create);
 	if (create)
 		flock(fd, LOCK_UN);
@@ -299,6 +311,7 @@ static void sweep_one(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	struct page *other = NULL;
+	struct stat file;
 
 	if (fd < 0)
 		return;
@@ -306,6 +319,8 @@ static void sweep_one(const char *path)
 		other = map_file(fd, false);
 		if (other)
 			take_away(other, fd, path);
+		else if (fstat(fd, &file) == 0 && !file.st_size && file.st_nlink)
+			unlink(path); /* whoever made it was killed before it was ready */
 		flock(fd, LOCK_UN);
 	}
 	if (other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from interposer.conftest import SMALL
 from interposer.emulated import PRELUDE, Machine, end, line, tell
 from interposer.under import Layer, heard, layer, page, scripted
+from sharing.rig import eventually
 
 __all__ = ["layer", "scripted"]
 
@@ -42,6 +44,36 @@ def test_the_page_of_a_group_that_lives_is_left_alone(layer: Layer) -> None:
         assert beside == 2, "both of one group look at one page"
     finally:
         other.end()
+
+
+def test_a_page_whose_maker_was_killed_before_it_was_ready_is_taken_away(layer: Layer) -> None:
+    empty = page(Layer(layer.driver).group)
+    empty.touch(mode=0o600)
+    layer.run("c = Cuda(); c.alloc(MIB); say(0)", GPUMAX_LIMIT="64Mi")
+    assert not empty.exists()
+
+
+def test_whoever_has_opened_a_page_that_is_taken_away_makes_another(layer: Layer) -> None:
+    """All of a group look at one page, also those that come later."""
+    other = Layer(layer.driver)
+    place = page(other.group)
+    with place.open("w") as file:
+        place.chmod(0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = other.start("c = Cuda(); c.alloc(60 * MIB); say('there'); hear()", GPUMAX_LIMIT="64Mi")
+        eventually(lambda: waits_for_a_lock(process.pid))
+        place.unlink()
+    try:
+        assert heard(process) == "there"
+        assert other.run("c = Cuda(); say(c.try_alloc(5 * MIB)[0])", GPUMAX_LIMIT="64Mi") == 2
+    finally:
+        other.end()
+    layer.run("c = Cuda(); c.alloc(MIB); say(0)", GPUMAX_LIMIT="64Mi")
+    assert not place.exists()
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    return any("->" in each and f" {pid} " in each for each in Path("/proc/locks").read_text().splitlines())
 
 
 class Unnamed(Machine):
