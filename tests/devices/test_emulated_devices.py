@@ -111,3 +111,22 @@ def test_without_native_libraries_devices_are_virtual_alone(
     monkeypatch.setattr("gpumax.devices.emulated.library", missing)
     devices = open_devices("1xT4:16Gi")
     assert with_driver(devices, tmp_path) is devices
+
+
+ASKS = """
+import ctypes, sys
+from pathlib import Path
+from gpumax.devices import open_devices, with_driver
+with_driver(open_devices("2xA100:40Gi"), Path(sys.argv[1])).read()
+try:
+    print(hasattr(ctypes.CDLL("libnvidia-ml.so.1"), "gpumax_emu_health"))
+except OSError:
+    print(False)
+"""
+
+
+def test_whoever_looks_at_devices_does_not_take_their_nvml_for_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKS, tmp_path], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")

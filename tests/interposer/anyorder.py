@@ -23,6 +23,9 @@ from hypothesis.stateful import (
 
 from interposer.client import MIB, Cuda
 
+NOT_READY = 600
+"""There was nothing to resume."""
+
 NORMAL, READ_ONLY, DISCARDABLE = range(3)
 PIECE = 32 * MIB
 SIZES = (4096, MIB, 3 * MIB, 34 * MIB)
@@ -169,7 +172,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def resume(self) -> None:
-        cuda.check(cuda.lib.gpumax_layer_resume())
+        result = cuda.lib.gpumax_layer_resume()
+        assert result == (0 if self.paused else NOT_READY)
         self.out = self.out and not self.paused
         self.paused = False
 

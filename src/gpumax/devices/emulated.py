@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ MOST: Final = 16
 
 LONGEST: Final = 200
 """Of the folder's path, in which the driver finds its files."""
+
+_asking: Final = Lock()
 
 
 class EmulatedDevices(VirtualDevices):
@@ -46,12 +49,10 @@ class EmulatedDevices(VirtualDevices):
         self._config.write_text(json.dumps({"shared": str(folder / f"machine-{key}"), "devices": rows}))
         _link(folder / "libcuda.so.1", library("emu"))
         _link(folder / "libnvidia-ml.so.1", library("emu-ml"))
-        self._health = ctypes.CDLL(str(library("emu-ml"))).gpumax_emu_health
 
     def read(self) -> tuple[Device, ...]:
         """The devices by index; one that is lost, or whose memory has had errors, is unhealthy, as NVML would have it."""
-        works = (ctypes.c_ubyte * MOST)(*[1] * MOST)
-        self._health(os.fsencode(self._config), works)
+        works = _health(self._config)
         return tuple(
             device if works[at] else replace(device, healthy=False)
             for at, device in enumerate(super().read())
@@ -97,6 +98,18 @@ def with_driver(devices: Devices, folder: Path) -> Devices:
         return EmulatedDevices(devices.read(), folder)
     except (NotFound, OSError):
         return devices
+
+
+def _health(config: Path) -> list[bool]:
+    """By index, whether a device of a configuration works, as the driver has it. It's opened for no longer than the question
+    takes: by the name that it stands for it would be this process's NVML for as long.
+    """
+    works = (ctypes.c_ubyte * MOST)(*[1] * MOST)
+    with _asking:
+        driver = ctypes.CDLL(str(library("emu-ml")))
+        driver.gpumax_emu_health(os.fsencode(config), works)
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(driver._handle))
+    return [bool(each) for each in works]
 
 
 def _link(link: Path, target: Path) -> None:

@@ -99,6 +99,6 @@ def test_objects_of_the_wrong_shape_are_left_to_the_api_server() -> None:
 
 
 def test_every_name_that_is_read_is_known() -> None:
-    """A new name in `keys` that is missing in READ would be called a slip."""
-    groups = [value for value in vars(keys).values() if isinstance(value, tuple)]
+    """A new name in `keys` that is missing in READ would be called a slip; variables are no names."""
+    groups = [value for value in vars(keys).values() if isinstance(value, tuple) and value != keys.PART_ENV]
     assert frozenset().union(*groups) == keys.READ
