@@ -18,6 +18,9 @@ from controlplane.plane import Cluster, ControlPlane
 from controlplane.stage import QUEUES, Stage
 from gpumax.apps.scheduler.install import kinds
 
+# Programs are forked, so that they end with us. What gRPC does of itself in a child ends it now and then before it begins.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
