@@ -80,7 +80,7 @@ STOPS = """
         work(); turn += 1; say(turn)
         os.kill(os.getpid(), 19)
 """
-RESTS = """
+HOLDS = """
     data = np.arange(6 << 20, dtype=np.uint32) ^ np.uint32(os.getpid())
     pitched, width = ok(d.cuMemAllocPitch(1 << 20, 70, 4))
     ok(d.cuMemcpyHtoD(pitched, data.ctypes.data, data.nbytes))
@@ -91,6 +91,11 @@ RESTS = """
             ok(launch(module, "checksum", sums, pointer, data.nbytes))
             found.append(int(download(sums, np.zeros(1, np.uint64))[0]))
         return found
+"""
+"""Memory of both kinds, that can be swapped and that can't, and what it sums up to."""
+RESTS = (
+    HOLDS
+    + """
     first, turn = checksums(), 0
     assert first[0] == first[1]
     while True:
@@ -98,6 +103,7 @@ RESTS = """
         turn += 1; say(turn)
         wait_for_a_line()
 """
+)
 NEEDS = """
     turn = 0
     while True:

@@ -10,6 +10,7 @@ import pytest
 
 from gpumax.broker.node import second
 from sharing.rig import MIB, Group, Program, Rig, eventually
+from sharing.scenes import HOLDS
 from sharing.serve import BEFALLEN
 
 Make = Callable[..., Rig]
@@ -22,20 +23,13 @@ SETTINGS = {
     "cold_ns": 300_000_000, "idle_ns": 300_000_000, "stuck_ns": 300_000_000, "memory_wait_ns": 60_000_000_000,
 }  # fmt: skip
 
-RESTS = """
-    data = np.arange(6 << 20, dtype=np.uint32) ^ np.uint32(os.getpid())
-    pitched, width = ok(d.cuMemAllocPitch(1 << 20, 70, 4))
-    ok(d.cuMemcpyHtoD(pitched, data.ctypes.data, data.nbytes))
-    swappable, sums = upload(data), ok(d.cuMemAlloc(8))
-    def checksums():
-        found = []
-        for pointer in (pitched, swappable):
-            ok(launch(module, "checksum", sums, pointer, data.nbytes))
-            found.append(int(download(sums, np.zeros(1, np.uint64))[0]))
-        return found
+RESTS = (
+    HOLDS
+    + """
     first = checksums()
     say(first[0] == first[1])
 """
+)
 MANAGED = "kept = ok(d.cuMemAllocManaged(4 << 20, 1))"
 """What has such memory the driver refuses to take off."""
 ASKS = "say('asks'); p = ok(d.cuMemAlloc(220 << 20)); say('has'); wait_for_a_line(); ok(d.cuMemFree(p)); say('frees'); wait_for_a_line()"
